@@ -1,0 +1,129 @@
+"""The crowd: which LLMs answered, to which family each belongs and how large it is."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from crowdselect_core.errors import CrowdError, nearest, shown
+
+BUILT_IN = Path(__file__).parent / "crowds"
+
+
+class CrowdModel(BaseModel):
+    """One response model of the crowd.
+
+    `size` is in billions of parameters, or any number that orders the family: stability asks
+    whether a larger model of the same family answers better.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, description="What the data set calls it, e.g. its column")
+    family: str = Field(min_length=1, description="e.g. qwen2.5; stability compares inside it")
+    size: float = Field(
+        allow_inf_nan=False,
+        description="Billions of parameters, or any number that orders the family",
+    )
+    revision: str | None = Field(None, description="Commit or tag of the model")
+    license: str | None = Field(None, description="Licence of the model's answers, e.g. apache-2.0")
+
+
+class CrowdFile(BaseModel):
+    """What a crowd file holds: the keys `crowd` and `reward_models` of a config, and no other."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    crowd: list[CrowdModel]
+    reward_models: list[str] = []
+
+
+def built_in_crowds() -> list[str]:
+    """Return the names of the crowds that come with the library."""
+    return sorted(p.stem for p in BUILT_IN.glob("*.yaml"))
+
+
+def read_crowd(path: str) -> CrowdFile:
+    """Read a crowd file, or a built-in crowd by its name.
+
+    Raises:
+        CrowdError: no such file or name, not YAML, an unknown key, a wrong value.
+    """
+    file = BUILT_IN / f"{path}.yaml" if path in built_in_crowds() else Path(path)
+    try:
+        raw: Any = yaml.safe_load(file.read_text("utf-8"))
+    except FileNotFoundError:
+        known = built_in_crowds()
+        raise CrowdError(
+            f"crowd file {path!r} does not exist and is no built-in crowd either "
+            f"({shown(known)}){nearest(path, known)}: give a YAML file with the key 'crowd'"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        cause = str(e).replace("\n", " ")
+        raise CrowdError(f"crowd file {path!r} cannot be read as YAML: {cause}") from None
+    if not isinstance(raw, dict):
+        raise CrowdError(
+            f"crowd file {path!r} holds {type(raw).__name__}, expected a mapping with the key "
+            "'crowd' (a list of {name, family, size})"
+        )
+    try:
+        return CrowdFile.model_validate(raw)
+    except ValidationError as e:
+        raise CrowdError(f"crowd file {path!r}: {explain(e, CrowdFile)}") from None
+
+
+def check_crowd(crowd: list[CrowdModel]) -> list[CrowdModel]:
+    """Return the crowd in name order.
+
+    Raises:
+        CrowdError: no model at all, or a name that stands twice.
+    """
+    names = [m.name for m in crowd]
+    if not names:
+        raise CrowdError("the crowd is empty: name at least one model (name, family, size)")
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise CrowdError(f"crowd: {shown(twice)} stand(s) twice: give every model one entry")
+    return sorted(crowd, key=lambda m: m.name)
+
+
+def families(crowd: list[CrowdModel]) -> dict[str, list[CrowdModel]]:
+    """Return the models of each family, families and models in name order."""
+    by_family: dict[str, list[CrowdModel]] = {}
+    for model in sorted(crowd, key=lambda m: (m.family, m.name)):
+        by_family.setdefault(model.family, []).append(model)
+    return by_family
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Turn pydantic's first complaint into one line: where, what was found, what to do."""
+    first = error.errors()[0]
+    where = ".".join(str(p) for p in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        known = _fields_at(model, first["loc"][:-1])
+        return f"unknown key {where!r}{nearest(key, known)} (known: {shown(known)}){more}"
+    if first["type"] == "missing":
+        return f"key {where!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    found = first.get("input")
+    given = f", found {found!r}"[:120] if isinstance(found, str | int | float | None) else ""
+    return f"{where}: {message}{given}{more}" if where else f"{message}{more}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the field names of the (nested) model that `location` points into."""
+    for part in location:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        for inner in _models_in(model.model_fields[part].annotation):
+            model = inner
+    return sorted(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the pydantic models that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]

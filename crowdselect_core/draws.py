@@ -1,0 +1,31 @@
+"""Random draws that belong to a row, not to its place.
+
+A draw is a hash of (seed, purpose, id), so it is the same whatever the order of the rows, the
+shards or the workers, and the same on every machine.
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def uniform(ids: Iterable[str], seed: int, purpose: str) -> NDArray[np.float64]:
+    """Draw one number in [0, 1) per id, from a hash of (seed, purpose, id).
+
+    Args:
+        ids: what the draws belong to, e.g. instruction ids.
+        seed: the run's seed.
+        purpose: keeps draws apart that share a seed, e.g. "random" and "response".
+    """
+    start = blake2b(f"{seed}\n{purpose}\n".encode(), digest_size=8)
+
+    def draw(row_id: str) -> bytes:
+        one = start.copy()
+        one.update(row_id.encode("utf-8", "surrogatepass"))
+        return one.digest()
+
+    digests = b"".join(draw(i) for i in ids)
+    # 53 bits: every value is a float64 exactly, and none rounds up to 1.0
+    return (np.frombuffer(digests, dtype="<u8") >> np.uint64(11)) / np.float64(2**53)

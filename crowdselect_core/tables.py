@@ -1,0 +1,93 @@
+"""The schema of every table that passes between stages, and the check of it.
+
+All tables are keyed by `instruction_id`. A null metric is undefined, a null score is missing;
+neither ever stands for 0.
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+Columns = Mapping[str, type[pl.DataType] | pl.DataType]
+
+INSTRUCTIONS: Columns = {
+    "instruction_id": pl.String,
+    "instruction": pl.String,
+    "source": pl.String,  # the file (or hub id) the row came from
+    "source_row": pl.Int64,  # its place in the data set, counted over all files from 0
+}
+# The wide form of the scores: beside these, one Float64 column per (reward model, crowd model),
+# named by `score_column`.
+CROWD_SCORES: Columns = {
+    "instruction_id": pl.String,
+    "source": pl.String,
+    "source_row": pl.Int64,
+}
+METRICS: Columns = {
+    "instruction_id": pl.String,
+    "n_scores": pl.Int64,  # crowd models with a score
+    "difficulty": pl.Float64,  # minus the mean score; higher is harder
+    "separability": pl.Float64,  # population variance, >= 0; higher: the models differ more
+    "stability": pl.Float64,  # mean Spearman rho, -1..1; higher: bigger is better, consistently
+}
+ANSWERABLE: Columns = {"instruction_id": pl.String, "answerable": pl.Boolean}
+CLUSTERS: Columns = {
+    "instruction_id": pl.String,
+    "cluster_id": pl.Int64,  # 0..k-1
+    "distance": pl.Float64,  # Euclidean, to the cluster's centre
+}
+RANKING: Columns = {
+    "instruction_id": pl.String,
+    "cluster_id": pl.Int64,
+    "n_scores": pl.Int64,
+    "difficulty": pl.Float64,
+    "separability": pl.Float64,
+    "stability": pl.Float64,
+    "difficulty_q": pl.Float64,  # empirical quantile among the eligible rows, 0..1
+    "separability_q": pl.Float64,
+    "stability_q": pl.Float64,
+    "score": pl.Float64,  # what rows are ranked by, higher first; null when not eligible
+    "eligible": pl.Boolean,
+    "reason": pl.String,  # why a row is not eligible; null when it is
+}
+SELECTION: Columns = {
+    "rank": pl.Int64,  # 1 is the best
+    "instruction_id": pl.String,
+    "method": pl.String,
+    "cluster_id": pl.Int64,
+    "score": pl.Float64,
+    "difficulty": pl.Float64,
+    "separability": pl.Float64,
+    "stability": pl.Float64,
+    "response_model": pl.String,
+    "response": pl.String,
+    "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
+}
+
+
+def score_column(reward_model: str, model: str) -> str:
+    """Name the column of CROWD_SCORES that holds one reward model's scores of one crowd model.
+
+    The lengths make the name unambiguous whatever the two names hold (dots, slashes, brackets).
+    """
+    return f"{len(reward_model)}:{reward_model}/{model}"
+
+
+def embeddings_schema(width: int) -> Columns:
+    """Return the schema of an embeddings table whose vectors have `width` components."""
+    return {"instruction_id": pl.String, "vector": pl.Array(pl.Float32, width)}
+
+
+def check(frame: pl.DataFrame, columns: Columns, table: str) -> pl.DataFrame:
+    """Return `frame` if it has every column of `columns` with its type; extra columns may follow.
+
+    Raises:
+        TypeError: names the table, the column, the type found and the type expected.
+    """
+    for name, dtype in columns.items():
+        found = frame.schema.get(name)
+        if found is None:
+            raise TypeError(f"table {table}: column {name!r} is missing, found {frame.columns}")
+        if found != dtype:
+            raise TypeError(f"table {table}: column {name!r} is {found}, expected {dtype}")
+    return frame
