@@ -40,7 +40,7 @@ class DamagedArtifact(RuntimeError):
     """Stored bytes are not what their name or manifest says; the caller computes them anew."""
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error: somebody asked for it
+class Stopped(Exception):
     """The run was asked to stop (cancel from the UI); what was committed is kept."""
 
 

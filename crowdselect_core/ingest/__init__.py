@@ -1,0 +1,1 @@
+"""Reading data sets: one file per container, one table of columns per layout."""

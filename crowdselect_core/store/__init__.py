@@ -1,0 +1,1 @@
+"""Artifacts in a local folder or a bucket: identity, shards, manifests, verification."""

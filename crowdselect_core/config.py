@@ -1,0 +1,264 @@
+"""What a run is told to do: frozen pydantic models, drawn as forms by the Prefect UI.
+
+Names follow Hugging Face, TRL and vLLM where these have one. Nothing here reads a file but a
+crowd file that is named (`SelectConfig.resolved`).
+"""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from crowdselect_core.crowd import CrowdModel, check_crowd, read_crowd
+from crowdselect_core.errors import ConfigError
+
+Method = Literal["crowdselect", "difficulty", "separability", "stability", "reward", "random"]
+Direction = Literal["top", "bottom"]
+Quota = Literal["equal", "proportional", "reference"]
+Layout = Literal["auto", "generator-zoo", "scores-wide", "scores-long"]
+Export = Literal["sharegpt", "alpaca", "pairs"]
+
+# Words that no storage option may hold: a config is kept by the Prefect server and shown in its UI.
+SECRET_WORDS = ("key", "secret", "token", "password", "credential", "account", "sas")
+
+
+class Frozen(BaseModel):
+    """A model that cannot change and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _number(text: Any) -> Any:
+    """Read '200' as rows and '0.05' as a fraction; leave what is no text to pydantic."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("expected rows (200) or a fraction of the eligible rows (0.05)") from None
+
+
+def _budget(value: int | float) -> int | float:
+    if isinstance(value, int) and value <= 0:
+        raise ValueError("expected at least 1 row")
+    if isinstance(value, float) and not 0 < value <= 1:
+        raise ValueError("expected whole rows (200) or a fraction above 0 and up to 1 (0.05)")
+    return value
+
+
+def _weights(value: Any) -> Any:
+    """Read '1,1,2' as three numbers."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    """Read 'a,b' or a single name as a list of names."""
+    return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
+
+
+class DatasetConfig(Frozen):
+    """Where the instructions, the crowd's answers and their scores are."""
+
+    path: str = Field(
+        min_length=1,
+        description="A file, folder or glob (parquet, jsonl, csv; local or any fsspec URL such as "
+        "s3://bucket/zoo/*.parquet), a saved `datasets` folder, or a Hugging Face hub id",
+        examples=["s3://bucket/zoo/*.parquet", "Magpie-Align/Magpie-100K-Generator-Zoo"],
+    )
+    format: Layout = Field(
+        "auto",
+        description="generator-zoo: one struct column per crowd model; scores-wide: one number "
+        "column per crowd model; scores-long: columns instruction_id, model, score",
+    )
+    name: str | None = Field(None, description="Configuration of a hub data set")
+    split: str = Field("train", description="Split of a hub or saved data set")
+    revision: str | None = Field(None, description="Commit or tag of a hub data set")
+    columns: dict[str, str] = Field(
+        {},
+        description="The data set's own column names, where they differ: {instruction_id: uuid, "
+        "instruction: prompt, content: content}",
+    )
+    storage_options: dict[str, str | int | float | bool | None] = Field(
+        {}, description="Options of the fsspec file system; never credentials"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _no_credentials(self) -> Self:
+        for name in self.storage_options:
+            if any(word in name.lower() for word in SECRET_WORDS):
+                raise ValueError(
+                    f"storage_options.{name} looks like a credential: set it in the environment "
+                    "(AWS_ACCESS_KEY_ID, AWS_PROFILE, HF_TOKEN), a config is stored and shown"
+                )
+        if unknown := set(self.columns) - {"instruction_id", "instruction", "content"}:
+            raise ValueError(
+                f"columns: unknown name {sorted(unknown)[0]!r} (known: instruction_id, "
+                "instruction, content)"
+            )
+        return self
+
+
+class EmbedderConfig(Frozen):
+    """How instructions become vectors."""
+
+    kind: Literal["lexical", "sentence-transformers", "column"] = Field(
+        "lexical",
+        description="lexical: TF-IDF and truncated SVD; sentence-transformers: a model; "
+        "column: vectors that the data set has",
+    )
+    model: str | None = Field(
+        None, description="Folder or hub id", examples=["jinaai/jina-embeddings-v3"]
+    )
+    revision: str | None = Field(None, description="Commit or tag of the model")
+    trust_remote_code: bool = Field(False, description="Run code that the model's repository has")
+    task: str | None = Field(None, description="e.g. text-matching for jina-embeddings-v3")
+    prompt_name: str | None = Field(None, description="A prompt that the model defines")
+    normalize: bool = Field(True, description="Scale every vector to length 1")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    max_length: int | None = Field(None, ge=1, description="Tokens after which a text is cut")
+    column: str | None = Field(None, description="Name of the vector column")
+    batch_size: int = Field(32, ge=1, description="Texts a batch; changes no result")
+    device: str | None = Field(None, description="e.g. cuda:0; the library's choice when empty")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value == "lexical":
+            return {"kind": "lexical"}
+        if value.startswith("column:"):
+            return {"kind": "column", "column": value.removeprefix("column:")}
+        return {"kind": "sentence-transformers", "model": value}
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind == "sentence-transformers" and not self.model:
+            raise ValueError("kind sentence-transformers needs 'model', a folder or a hub id")
+        if self.kind == "column" and not self.column:
+            raise ValueError("kind column needs 'column', the vector column's name")
+        return self
+
+
+class PairsConfig(Frozen):
+    """Which answers make a preference pair of a chosen row."""
+
+    rejected: Literal["worst"] | Annotated[int, Field(ge=2)] = Field(
+        "worst", description="The worst answer, or the one of this rank (2 is the second best)"
+    )
+    min_margin: float = Field(
+        0.0, ge=0, description="Least difference of the two scores; rows below give no pair"
+    )
+
+
+class SelectConfig(Frozen):
+    """Everything a selection is told; each key is also a flag and an environment variable."""
+
+    dataset: DatasetConfig = Field(description="The data set")
+    crowd: list[CrowdModel] | str = Field(
+        "paper", description="The crowd models, a crowd file, or `paper` for the paper's 19"
+    )
+    reward_models: Annotated[list[str], BeforeValidator(_names)] = Field(
+        [], description="Score columns of the data set; left empty, those of the crowd file"
+    )
+    embedder: EmbedderConfig = Field(EmbedderConfig(), description="How instructions are embedded")
+    method: Method = Field("crowdselect", description="What rows are ranked by")
+    direction: Direction = Field("top", description="The best rows, or the worst as a baseline")
+    budget: Annotated[int | float, BeforeValidator(_number)] = Field(
+        1000, description="Rows to choose, or a fraction of the eligible rows (0.05)"
+    )
+    budget_tokens: int | None = Field(
+        None, ge=1, description="Tokens (instruction and kept answer) to choose, in place of rows"
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="Tokenizer folder or hub id for budget_tokens; left empty, tokens are "
+        "estimated as UTF-8 bytes / 4",
+    )
+    clusters: int = Field(10, ge=0, description="Clusters to balance over; 0 or 1 for none")
+    weights: Annotated[tuple[float, float, float], BeforeValidator(_weights)] = Field(
+        (1.0, 1.0, 2.0),
+        description="Weights of difficulty, separability, stability; negative reverses one",
+    )
+    quota: Quota = Field("equal", description="How the budget is split over the clusters")
+    response: str | list[str] | None = Field(
+        None,
+        description="best, random, random-of-top-5, a crowd model's name, or a list of names to "
+        "choose the best among; left empty: best, and random for the method random",
+    )
+    min_scores: int = Field(2, ge=1, description="Scores a row needs to be eligible")
+    reference_model: str | None = Field(
+        None, description="Also give its score minus the crowd's mean, a difficulty of its own"
+    )
+    allow_short: bool = Field(False, description="Fewer rows than the budget are a warning")
+    include: str | None = Field(None, description="File of ids, one a line: choose among these")
+    exclude: str | None = Field(None, description="File of ids, one a line: never choose these")
+    limit: int | None = Field(None, ge=1, description="Only the first rows, for a trial")
+    export: Annotated[list[Export], BeforeValidator(_names)] = Field(
+        [], description="Further layouts to write: sharegpt, alpaca, pairs"
+    )
+    pairs: PairsConfig = Field(PairsConfig(), description="Preference pairs, with export: pairs")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of every draw")
+    store: str = Field(
+        ".crowdselect", min_length=1, description="Folder or URL of the results kept"
+    )
+    out: str = Field("out", min_length=1, description="Folder or URL of what is written for you")
+    workers: int = Field(2, ge=1, le=256, description="Shards computed at once; changes no result")
+    shard_rows: int = Field(
+        50_000, ge=1, description="Rows a shard, the grain of resuming; changes no result"
+    )
+
+    @model_validator(mode="after")
+    def _sane(self) -> Self:
+        try:
+            _budget(self.budget)
+        except ValueError as e:
+            raise ValueError(f"budget: {e}, found {self.budget!r}") from None
+        if not all(math.isfinite(w) for w in self.weights) or not any(self.weights):
+            raise ValueError(
+                f"weights: expected three finite numbers that are not all 0, found {self.weights}"
+            )
+        return self
+
+    @property
+    def response_mode(self) -> str | list[str]:
+        """How the kept answer is chosen; the random baseline draws it at random, as the paper's."""
+        return self.response or ("random" if self.method == "random" else "best")
+
+    def resolved(self) -> "SelectConfig":
+        """Return the config with its crowd read and checked and its reward models named.
+
+        Raises:
+            CrowdError: the crowd file cannot be read or contradicts itself.
+            ConfigError: no reward model is named, or one stands twice.
+        """
+        crowd, reward_models = self.crowd, self.reward_models
+        if isinstance(crowd, str):
+            file = read_crowd(crowd)
+            crowd, reward_models = file.crowd, reward_models or file.reward_models
+        if not reward_models:
+            raise ConfigError(
+                "no reward model is named: pass --reward-model NAME (a score column of the data "
+                "set), or list reward_models in the config or the crowd file"
+            )
+        if len(set(reward_models)) < len(reward_models):
+            raise ConfigError(f"reward_models: a name stands twice in {reward_models}")
+        return self.model_copy(
+            update={"crowd": check_crowd(list(crowd)), "reward_models": sorted(reward_models)}
+        )
+
+    @property
+    def models(self) -> list[CrowdModel]:
+        """The crowd in name order; only a resolved config has it."""
+        if isinstance(self.crowd, str):
+            raise TypeError("SelectConfig.models: call resolved() first")
+        return self.crowd

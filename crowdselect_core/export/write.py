@@ -1,0 +1,171 @@
+"""Writing a selection to OUT: the files first, and the manifest that names them last.
+
+While files are written there is no manifest, so a killed export is never taken for a whole one.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.explain import explained
+from crowdselect_core.export import layouts
+from crowdselect_core.stages.common import Ref
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.place import Place, open_place
+from crowdselect_core.store.store import Store
+
+MANIFEST = "manifest.json"
+STAGE, VERSION = "export", 1
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The artifacts that an export is made of."""
+
+    instructions: Ref
+    scores: Ref
+    metrics: Ref
+    ranking: Ref
+    selection: Ref
+    comparison: Ref
+    clusters: Ref | None = None
+    pairs: Ref | None = None
+
+    def refs(self) -> dict[str, Ref]:
+        """The references that are there, by role."""
+        return {name: ref for name, ref in vars(self).items() if ref is not None}
+
+
+def spec(config: SelectConfig, inputs: Inputs) -> Spec:
+    """Name the export: its artifacts and the layouts asked for."""
+    keys = {name: ref.key for name, ref in inputs.refs().items()}
+    return Spec(STAGE, VERSION, {"export": sorted(config.export)}, keys)
+
+
+def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
+    """Return OUT's manifest if it is this export's and every file is there in its size."""
+    place = open_place(config.out)
+    found = read_manifest(place)
+    if found is None or found.get("key") != wanted.key:
+        return None
+    sizes = place.sizes("")
+    if any(sizes.get(name) != file["bytes"] for name, file in found["files"].items()):
+        return None
+    return found
+
+
+def read_manifest(place: Place) -> dict[str, Any] | None:
+    """Return the manifest of an earlier export, None where there is none that can be read."""
+    try:
+        found = json.loads(place.read(MANIFEST))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "files" in found and "summary" in found else None
+
+
+def write(
+    config: SelectConfig,
+    store: Store,
+    inputs: Inputs,
+    wanted: Spec,
+    ranking: pl.DataFrame,
+    summary: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write selection.parquet, ranking.parquet, train.jsonl, what else is asked for, the manifest.
+
+    Args:
+        config: the resolved config; OUT and the layouts asked for.
+        store: where the artifacts are.
+        inputs: the artifacts of the run.
+        wanted: what `spec` named.
+        ranking: what `ranking_table` returned.
+        summary: what the manifest tells of the run.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        StorageError: OUT cannot be written.
+    """
+    place = open_place(config.out)
+    selection = inputs.selection.open(store).frame()
+    files = {
+        "selection.parquet": _parquet(selection),
+        "ranking.parquet": _parquet(ranking),
+    }
+    if selection["messages"].null_count() == 0:
+        files["train.jsonl"] = layouts.chat(selection)
+        if "sharegpt" in config.export:
+            files["sharegpt.jsonl"] = layouts.sharegpt(selection)
+        if "alpaca" in config.export:
+            files["alpaca.jsonl"] = layouts.alpaca(selection)
+    if inputs.pairs is not None:
+        files["pairs.jsonl"] = layouts.preference_pairs(inputs.pairs.open(store).frame())
+    if config.export:
+        files["dataset_info.json"] = layouts.dataset_info(files)
+    manifest = {
+        "key": wanted.key,
+        "artifacts": {name: f"{r.stage}/{r.key}" for name, r in inputs.refs().items()},
+        "config": config.model_dump(mode="json"),
+        "files": {
+            name: {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+            for name, data in files.items()
+        },
+        "summary": dict(summary),
+        "versions": {name: _version(name) for name in ("crowdselect", "polars", "scikit-learn")},
+    }
+    _replace_all(place, files, manifest)
+    return manifest
+
+
+def ranking_table(config: SelectConfig, store: Store, inputs: Inputs) -> pl.DataFrame:
+    """Return every row with its fate in words, the best first."""
+    return explained(
+        inputs.ranking.open(store).frame(),
+        inputs.clusters.open(store).frame() if inputs.clusters else None,
+        inputs.selection.open(store).frame(["instruction_id", "rank"]),
+        config,
+    )
+
+
+def _replace_all(place: Place, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+    """Take the old manifest away, write the files, remove what is no longer ours."""
+    before = read_manifest(place)
+    place.remove(MANIFEST)
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+    place.replace_all({**files, MANIFEST: text.encode("utf-8", "backslashreplace") + b"\n"})
+    for name in set(before["files"] if before else ()) - set(files):
+        if name in OURS:
+            place.remove(name)
+
+
+# An old manifest is only trusted to name these: nothing else in OUT is ever removed.
+OURS = {
+    "selection.parquet",
+    "ranking.parquet",
+    "train.jsonl",
+    "sharegpt.jsonl",
+    "alpaca.jsonl",
+    "pairs.jsonl",
+    "dataset_info.json",
+}
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"

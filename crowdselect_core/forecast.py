@@ -1,0 +1,85 @@
+"""What a run would do: which stages are in the store, and what the others would read."""
+
+from collections.abc import Callable, Iterator
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.stages import (
+    answers,
+    clusters,
+    comparison,
+    embeddings,
+    instructions,
+    metrics,
+    ranking,
+    scores,
+    selection,
+)
+from crowdselect_core.stages.common import Ref, open_dataset
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.store import Store
+
+ROWS = 50_000
+
+
+def forecast(config: SelectConfig) -> list[str]:
+    """Say what a run of this config would compute; the data set is checked, nothing is written.
+
+    Raises:
+        UserError: whatever the run itself would refuse before its first stage.
+    """
+    dataset = open_dataset(config)
+    layout = dataset.layout
+    rows = sum(part.rows for part in dataset.partitions(ROWS))
+    lines = [
+        f"data set   {config.dataset.path}: {rows:,} rows, {len(config.models)} crowd models, "
+        f"{len(layout.scores):,} score columns, {len(layout.answers)} answer columns",
+        f"budget     {config.budget_tokens or config.budget} "
+        f"{'tokens' if config.budget_tokens else 'rows or share of the eligible'}",
+        f"store      {config.store}",
+        f"out        {config.out}",
+    ]
+    lines += [f"stage      {name}: {state}" for name, state in _states(config)]
+    return lines
+
+
+def _states(config: SelectConfig) -> Iterator[tuple[str, str]]:
+    """Yield every stage with `Cached` or `to compute`; after a missing input all is to compute."""
+    store = Store(config.store)
+    known: dict[str, Ref | None] = {}
+
+    def look(name: str, needs: list[str], spec: Callable[..., Spec]) -> str:
+        inputs = [known[n] for n in needs]
+        known[name] = None
+        if any(ref is None for ref in inputs):
+            return "to compute"
+        found = store.find(spec(config, *inputs))
+        if found is None:
+            return "to compute"
+        manifest = found.manifest
+        known[name] = Ref(
+            stage=name, key=found.key, rows=found.rows, counts=manifest.counts, facts=manifest.facts
+        )
+        return f"Cached, {found.rows:,} rows"
+
+    balanced = config.clusters > 1
+    steps: list[tuple[str, list[str], Callable[..., Spec]]] = [
+        ("instructions", [], instructions.spec),
+        ("scores", ["instructions"], scores.spec),
+        ("metrics", ["scores"], metrics.spec),
+        ("answers", ["metrics"], answers.spec),
+        *([("embeddings", ["instructions"], embeddings.spec)] if balanced else []),
+        *([("clusters", ["embeddings"], clusters.spec)] if balanced else []),
+        ("ranking", ["metrics", "answers"], ranking.spec),
+    ]
+    for name, needs, spec in steps:
+        yield name, look(name, needs, spec)
+    if not balanced:
+        known["clusters"] = None
+        yield "selection", look("selection", ["ranking"], lambda c, r: selection.spec(c, r, None))
+        yield (
+            "comparison",
+            look("comparison", ["selection"], lambda c, s: comparison.spec(c, s, None)),
+        )
+    else:
+        yield "selection", look("selection", ["ranking", "clusters"], selection.spec)
+        yield "comparison", look("comparison", ["selection", "clusters"], comparison.spec)

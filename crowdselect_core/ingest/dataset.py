@@ -1,0 +1,283 @@
+"""A data set that is open: its reader, what its columns mean, and the passes the stages make.
+
+Every pass yields numpy or polars per partition; only what a pass needs is read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from crowdselect_core.config import DatasetConfig
+from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.errors import DatasetError, nearest, shown
+from crowdselect_core.ingest.files import list_files
+from crowdselect_core.ingest.hub import hub_files, is_hub_id
+from crowdselect_core.ingest.jsonl import JsonLinesReader
+from crowdselect_core.ingest.layout import Layout, find_layout, is_long
+from crowdselect_core.ingest.long import pivot
+from crowdselect_core.ingest.memory import read_csv
+from crowdselect_core.ingest.parquet import ParquetReader
+from crowdselect_core.ingest.reader import Batch, Leaf, Partition, Reader, limited
+from crowdselect_core.ingest.saved import is_saved_folder, open_saved
+from crowdselect_core.store.identity import canonical
+from crowdselect_core.store.place import is_url
+
+
+def open_reader(config: DatasetConfig) -> Reader:
+    """Open the container behind a data set's path.
+
+    Raises:
+        DatasetError: nothing is there, or its format is none that is read.
+    """
+    path, options = config.path, config.storage_options
+    if not is_url(path) and not Path(path).exists() and is_hub_id(path):
+        files = hub_files(path, config.name, config.split, config.revision)
+    elif is_saved_folder(path, options):
+        return open_saved(path, config.split, options)
+    else:
+        files = list_files(path, options)
+    kinds = {f.path.rsplit(".", 1)[-1].lower() for f in files}
+    if len(kinds) > 1:
+        raise DatasetError(
+            f"{path}: holds files of several formats ({shown(sorted(kinds))}); name one kind by a "
+            "glob such as *.parquet"
+        )
+    kind = kinds.pop()
+    if kind == "parquet":
+        return ParquetReader(files)
+    if kind in ("jsonl", "ndjson", "json"):
+        return JsonLinesReader(files)
+    if kind == "csv":
+        return read_csv(files)
+    raise DatasetError(
+        f"{path}: unknown format .{kind}; expected .parquet, .jsonl (JSON Lines), .csv (scores "
+        "alone), a folder saved by datasets, or a hub id"
+    )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The identity of consecutive rows: ids, and where the rows came from."""
+
+    first_row: int
+    source: str
+    ids: pl.Series
+
+
+@dataclass
+class Dataset:
+    """A data set with its crowd and reward models.
+
+    Args:
+        reader: the container; a long table of scores is pivoted when it is first needed.
+        config: where it is and what its columns are called.
+        crowd: in name order.
+        reward_models: names, in order.
+        limit: only the first rows.
+    """
+
+    reader: Reader
+    config: DatasetConfig
+    crowd: Sequence[CrowdModel]
+    reward_models: Sequence[str]
+    limit: int | None = None
+
+    def fingerprint(self) -> str:
+        """Hash of the content; no path and no format that is found by itself counts."""
+        return self.reader.fingerprint()
+
+    @cached_property
+    def table(self) -> Reader:
+        """The container with one row per instruction."""
+        schema, wanted = self.reader.schema(), self.config.format
+        if wanted == "scores-long" and not is_long(schema):
+            raise DatasetError(
+                f"{self.config.path}: a long table needs the columns model and score"
+                f"{nearest('model', schema.names)}; found {shown(schema.names)}"
+            )
+        if wanted == "scores-long" or (wanted == "auto" and is_long(schema)):
+            return pivot(self.reader, self.config, self.reward_models)
+        return self.reader
+
+    @cached_property
+    def layout(self) -> Layout:
+        """What the columns mean, checked."""
+        config = self.config
+        if config.format == "scores-long":
+            config = config.model_copy(update={"format": "auto"})
+        if self.table is not self.reader:  # the pivot has given the id our own name
+            config = config.model_copy(update={"columns": {}})
+        return find_layout(self.table.schema(), config, self.crowd, self.reward_models)
+
+    def partitions(self, rows: int) -> list[Partition]:
+        """Cut the rows within the limit into partitions of about `rows` rows."""
+        parts = limited(self.table.partitions(rows), self.limit)
+        if not parts:
+            raise DatasetError(f"{self.config.path}: has no rows; expected one per instruction")
+        return parts
+
+    def rows(self, partition: Partition) -> Iterator[Rows]:
+        """Yield the ids of a partition: the given ones, or hashes of the instructions."""
+        layout = self.layout
+        leaves = [leaf for leaf in (layout.instruction_id,) if leaf] or _some(layout.instruction)
+        source = self.table.source(partition.file)
+        for batch in self.table.read(partition, leaves):
+            if layout.instruction_id is not None:
+                ids = pl.Series(batch.arrays[layout.instruction_id]).cast(pl.String)
+                _no_null_ids(ids, batch, source)
+            else:
+                ids = _content_ids(batch.arrays[leaves[0]])
+            yield Rows(batch.first_row, source, ids.alias("instruction_id"))
+
+    def scores(
+        self, partition: Partition
+    ) -> Iterator[tuple[Batch, dict[str, NDArray[np.float64]]]]:
+        """Yield, per reward model, scores_NM with the crowd in name order; NaN where missing."""
+        layout = self.layout
+        for batch in self.table.read(partition, list(layout.scores.values())):
+            found = {}
+            for reward_model in self.reward_models:
+                scores_NM = np.full((batch.rows, len(self.crowd)), np.nan)
+                for m, model in enumerate(self.crowd):
+                    leaf = layout.scores.get((reward_model, model.name))
+                    if leaf is not None:
+                        scores_NM[:, m] = _numbers(batch.arrays[leaf])
+                found[reward_model] = scores_NM
+            yield batch, found
+
+    def instructions(self, partition: Partition) -> Iterator[tuple[int, list[str]]]:
+        """Yield (first row, instruction texts); a null text is ''.
+
+        Raises:
+            DatasetError: the data set has no instructions.
+        """
+        leaf = self.layout.instruction
+        if leaf is None:
+            raise DatasetError(
+                f"{self.config.path}: has no instruction texts to embed; pass --clusters 0, or "
+                "--embedder column:NAME for vectors that it has"
+            )
+        for batch in self.table.read(partition, [leaf]):
+            yield batch.first_row, [t or "" for t in batch.arrays[leaf].to_pylist()]
+
+    def vectors(
+        self, partition: Partition, column: str
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield (first row, vectors_ND) of a column of vectors.
+
+        Raises:
+            DatasetError: no such column, not vectors, a null, or vectors of different widths.
+        """
+        schema = self.table.schema()
+        if column not in schema.names:
+            raise DatasetError(
+                f"{self.config.path}: has no vector column {column!r}"
+                f"{nearest(column, schema.names)} (found: {shown(schema.names)})"
+            )
+        leaf = Leaf(column)
+        for batch in self.table.read(partition, [leaf]):
+            yield batch.first_row, _vectors(batch.arrays[leaf], f"{self.config.path}: {column!r}")
+
+    def complete(self, partition: Partition, model: str) -> NDArray[np.bool_]:
+        """Tell which rows of a partition have a complete answer of a model.
+
+        Complete is not empty (white space apart) and not known to be cut off by a length limit.
+        """
+        answer, end = self.layout.answers.get(model), self.layout.finish_reasons.get(model)
+        if answer is None:
+            return np.zeros(partition.rows, dtype=bool)
+        leaves = _some(answer, end)
+        return np.concatenate(
+            [_complete(b.arrays, answer, end) for b in self.table.read(partition, leaves)]
+        )
+
+    def texts(
+        self, partition: Partition, wanted: Mapping[Leaf, NDArray[np.int64]]
+    ) -> dict[tuple[int, Leaf], str | None]:
+        """Return the texts of some rows, by (row, leaf); only these columns are read."""
+        found: dict[tuple[int, Leaf], str | None] = {}
+        for batch in self.table.read(partition, list(wanted)):
+            for leaf, rows in wanted.items():
+                here = rows[(rows >= batch.first_row) & (rows < batch.first_row + batch.rows)]
+                values = batch.arrays[leaf].take(pa.array(here - batch.first_row)).to_pylist()
+                found.update({(int(r), leaf): v for r, v in zip(here, values, strict=True)})
+        return found
+
+    def contents(self, rows: Sequence[int], shard_rows: int) -> dict[int, str]:
+        """Return a hash of everything in some rows; for telling repeats from contradictions."""
+        leaves = [Leaf(name) for name in self.table.schema().names]
+        wanted, found = set(rows), {}
+        for part in self.partitions(shard_rows):
+            if not any(part.first_row <= r < part.first_row + part.rows for r in wanted):
+                continue
+            for batch in self.table.read(part, leaves):
+                for row in wanted.intersection(
+                    range(batch.first_row, batch.first_row + batch.rows)
+                ):
+                    values = [
+                        repr(batch.arrays[leaf][row - batch.first_row].as_py()) for leaf in leaves
+                    ]
+                    found[row] = sha256(canonical(values)).hexdigest()
+        return found
+
+
+def _some(*leaves: Leaf | None) -> list[Leaf]:
+    return [leaf for leaf in leaves if leaf is not None]
+
+
+def _no_null_ids(ids: pl.Series, batch: Batch, source: str) -> None:
+    if ids.null_count():
+        row = batch.first_row + int(ids.is_null().arg_max() or 0)
+        raise DatasetError(
+            f"{source}: row {row} has no id; fill it in, or name another id column under "
+            "dataset.columns.instruction_id"
+        )
+
+
+def _content_ids(texts: pa.Array) -> pl.Series:
+    """Return 32 hex digits (16 bytes) of the sha256 of each row's messages."""
+    return pl.Series(
+        [
+            sha256(canonical([{"content": text or "", "role": "user"}])).hexdigest()[:32]
+            for text in texts.to_pylist()
+        ],
+        dtype=pl.String,
+    )
+
+
+def _numbers(array: pa.Array) -> NDArray[np.float64]:
+    """Return floats, NaN for what is null, NaN or infinite."""
+    values = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _complete(arrays: Mapping[Leaf, pa.Array], answer: Leaf, end: Leaf | None) -> NDArray[np.bool_]:
+    texts = pl.Series(arrays[answer]).cast(pl.String)
+    whole = texts.str.strip_chars().str.len_bytes().fill_null(0) > 0
+    if end is not None:
+        whole &= (pl.Series(arrays[end]).cast(pl.String) != "length").fill_null(True)
+    return whole.to_numpy()
+
+
+def _vectors(array: pa.Array, where: str) -> NDArray[np.float32]:
+    kind = array.type
+    if not (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    ):
+        raise DatasetError(f"{where} is {kind}, expected lists of numbers")
+    lengths = set(pc.unique(pc.list_value_length(array)).to_pylist())
+    if len(lengths) != 1 or None in lengths or 0 in lengths:
+        raise DatasetError(f"{where} has vectors of the lengths {sorted(map(str, lengths))[:5]}, "
+                           "expected one length and no null")  # fmt: skip
+    flat: NDArray[np.float32] = (
+        pc.list_flatten(array).cast(pa.float32()).to_numpy(zero_copy_only=False)
+    )
+    return flat.reshape(len(array), -1)

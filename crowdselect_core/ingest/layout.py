@@ -1,0 +1,189 @@
+"""What the columns of a data set mean: the id, the instruction, the answers and their scores."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from crowdselect_core.config import DatasetConfig
+from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.errors import CrowdError, DatasetError, nearest, shown
+from crowdselect_core.ingest.reader import Leaf
+
+ID_NAMES = ("instruction_id", "uuid", "id")
+INSTRUCTION_NAMES = ("instruction", "prompt")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where in the data set things are. An empty `answers` means scores alone."""
+
+    instruction_id: Leaf | None
+    instruction: Leaf | None
+    scores: Mapping[tuple[str, str], Leaf]  # (reward model, crowd model) -> numbers
+    answers: Mapping[str, Leaf]  # crowd model -> text
+    finish_reasons: Mapping[str, Leaf]  # crowd model -> why generation ended, where it is known
+
+
+def is_long(schema: pa.Schema) -> bool:
+    """Tell a long table of scores, one row per (instruction, model)."""
+    return {"model", "score"} <= set(schema.names)
+
+
+def find_layout(
+    schema: pa.Schema,
+    config: DatasetConfig,
+    crowd: Sequence[CrowdModel],
+    reward_models: Sequence[str],
+) -> Layout:
+    """Find the columns of a zoo or of a wide table of scores, and check their types.
+
+    Raises:
+        DatasetError: no id and no instruction, a named column that is not there or of a wrong type,
+            a reward model that no crowd model has.
+        CrowdError: a crowd model without a column.
+    """
+    id_leaf = _named(schema, config, "instruction_id", ID_NAMES)
+    text_leaf = _named(schema, config, "instruction", INSTRUCTION_NAMES)
+    where = config.path
+    if id_leaf is None and text_leaf is None:
+        raise DatasetError(
+            f"{where}: has neither an id column ({shown(ID_NAMES)}) nor an instruction column "
+            f"({shown(INSTRUCTION_NAMES)}); found {shown(schema.names)}; name yours under "
+            "dataset.columns, e.g. {instruction_id: my_id}"
+        )
+    _expect(schema, id_leaf, where, "text or whole numbers", pa.types.is_integer, _is_text)
+    _expect(schema, text_leaf, where, "text", _is_text)
+    taken = {leaf.column for leaf in (id_leaf, text_leaf) if leaf}
+    columns = [n for n in schema.names if n not in taken]
+    _check_models(schema, columns, crowd, where, config.format)
+    first = schema.field(crowd[0].name).type
+    if pa.types.is_struct(first):
+        return _zoo(schema, config, crowd, reward_models, id_leaf, text_leaf)
+    return _wide(schema, config, crowd, reward_models, id_leaf, text_leaf)
+
+
+def _zoo(
+    schema: pa.Schema,
+    config: DatasetConfig,
+    crowd: Sequence[CrowdModel],
+    reward_models: Sequence[str],
+    id_leaf: Leaf | None,
+    text_leaf: Leaf | None,
+) -> Layout:
+    content = config.columns.get("content", "content")
+    fields = {m.name: _fields(schema, m.name) for m in crowd}
+    scores: dict[tuple[str, str], Leaf] = {}
+    for reward_model in reward_models:
+        having = [m for m, names in fields.items() if reward_model in names]
+        if not having:
+            known = sorted({f for names in fields.values() for f in names} - {content})
+            raise DatasetError(
+                f"{config.path}: no crowd model has scores of the reward model {reward_model!r}"
+                f"{nearest(reward_model, known)} (found: {shown(known)})"
+            )
+        for model in having:
+            leaf = Leaf(model, reward_model)
+            _expect(schema, leaf, config.path, "numbers", _is_number)
+            scores[reward_model, model] = leaf
+    answers = {m: Leaf(m, content) for m, names in fields.items() if content in names}
+    for leaf in answers.values():
+        _expect(schema, leaf, config.path, "text", _is_text)
+    ends = {m: Leaf(m, "finish_reason") for m, names in fields.items() if "finish_reason" in names}
+    return Layout(id_leaf, text_leaf, scores, answers, ends)
+
+
+def _wide(
+    schema: pa.Schema,
+    config: DatasetConfig,
+    crowd: Sequence[CrowdModel],
+    reward_models: Sequence[str],
+    id_leaf: Leaf | None,
+    text_leaf: Leaf | None,
+) -> Layout:
+    if len(reward_models) > 1:
+        raise DatasetError(
+            f"{config.path}: a wide table has one number per crowd model, so it holds one reward "
+            f"model, but {len(reward_models)} are named ({shown(reward_models)}); name one, or use "
+            "the long form (instruction_id, model, reward_model, score)"
+        )
+    scores = {(reward_models[0], m.name): Leaf(m.name) for m in crowd}
+    for leaf in scores.values():
+        _expect(schema, leaf, config.path, "numbers", _is_number)
+    return Layout(id_leaf, text_leaf, scores, {}, {})
+
+
+def _named(
+    schema: pa.Schema, config: DatasetConfig, ours: str, usual: Iterable[str]
+) -> Leaf | None:
+    if ours in config.columns:
+        theirs = config.columns[ours]
+        if theirs not in schema.names:
+            raise DatasetError(
+                f"{config.path}: dataset.columns.{ours} names {theirs!r}, which is not there"
+                f"{nearest(theirs, schema.names)} (found: {shown(schema.names)})"
+            )
+        return Leaf(theirs)
+    return next((Leaf(name) for name in usual if name in schema.names), None)
+
+
+def _check_models(
+    schema: pa.Schema,
+    columns: Sequence[str],
+    crowd: Sequence[CrowdModel],
+    where: str,
+    wanted: str,
+) -> None:
+    missing = [m.name for m in crowd if m.name not in columns]
+    if missing:
+        spare = [c for c in columns if c not in {m.name for m in crowd}]
+        raise CrowdError(
+            f"{where}: {len(missing)} of {len(crowd)} crowd models have no column: "
+            f"{shown(missing)}{nearest(missing[0], spare)}; columns that no crowd model has: "
+            f"{shown(spare) or 'none'}; mend the crowd file or pass another --crowd"
+        )
+    structs = [m.name for m in crowd if pa.types.is_struct(schema.field(m.name).type)]
+    if structs and len(structs) < len(crowd):
+        other = next(m.name for m in crowd if m.name not in structs)
+        raise DatasetError(
+            f"{where}: column {other!r} is {schema.field(other).type}, expected a struct with "
+            "'content' and scores, as the other crowd models have"
+        )
+    if wanted == "generator-zoo" and not structs:
+        raise DatasetError(
+            f"{where}: its crowd columns are no structs, so it is no generator-zoo; leave --format "
+            "out or pass scores-wide"
+        )
+    if wanted == "scores-wide" and structs:
+        raise DatasetError(
+            f"{where}: its crowd columns are structs, expected numbers; pass generator-zoo"
+        )
+
+
+def _fields(schema: pa.Schema, column: str) -> list[str]:
+    kind = schema.field(column).type
+    return [kind.field(i).name for i in range(kind.num_fields)]
+
+
+def _expect(schema: pa.Schema, leaf: Leaf | None, where: str, what: str, *checks: object) -> None:
+    if leaf is None:
+        return
+    kind = schema.field(leaf.column).type
+    if leaf.field is not None:
+        kind = kind.field(leaf.field).type
+    if pa.types.is_null(kind) or any(check(kind) for check in checks if callable(check)):
+        return
+    raise DatasetError(f"{where}: column {str(leaf)!r} is {kind}, expected {what}")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind))

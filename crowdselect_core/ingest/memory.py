@@ -1,0 +1,64 @@
+"""Tables that are held whole: CSV files, and what was pivoted from the long form."""
+
+import io
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from crowdselect_core.errors import DatasetError
+from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
+from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+
+
+class MemoryReader:
+    """One Arrow table in memory."""
+
+    def __init__(self, table: pa.Table, fingerprint: str, source: str) -> None:
+        self._table, self._fingerprint, self._source = table, fingerprint, source
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def source(self, file: int) -> str:
+        return self._source
+
+    def schema(self) -> pa.Schema:
+        return self._table.schema
+
+    def partitions(self, rows: int) -> list[Partition]:
+        total = self._table.num_rows
+        return [Partition(0, at, min(rows, total - at), (0, 0)) for at in range(0, total, rows)]
+
+    def read(self, partition: Partition, leaves: Sequence[Leaf]) -> Iterator[Batch]:
+        part = self._table.slice(partition.first_row, partition.rows)
+        arrays = {}
+        for leaf in leaves:
+            column = part.column(leaf.column).combine_chunks()
+            arrays[leaf] = column if leaf.field is None else column.field(leaf.field)
+        yield Batch(partition.first_row, part.num_rows, arrays)
+
+
+def read_csv(files: Sequence[DataFile]) -> MemoryReader:
+    """Read CSV files (scores alone) whole.
+
+    Raises:
+        DatasetError: a file is empty or no CSV, or the files' columns differ.
+    """
+    frames = []
+    for file in files:
+        try:
+            with file.open() as handle:
+                frames.append(pl.read_csv(io.BytesIO(handle.read()), infer_schema_length=None))
+        except OSError as e:
+            raise read_failed(file, e) from None
+        except pl.exceptions.PolarsError as e:
+            cause = str(e).splitlines()[0][:160]
+            raise DatasetError(f"{file.shown}: is no CSV table ({cause})") from None
+    try:
+        table = pl.concat(frames, how="vertical_relaxed").to_arrow()
+    except pl.exceptions.PolarsError:
+        raise DatasetError(
+            f"{files[0].shown} and its neighbours have different columns; give them the same"
+        ) from None
+    return MemoryReader(table, fingerprint(list(files)), files[0].shown)

@@ -1,0 +1,111 @@
+"""Parquet: struct fields are read leaf by leaf, row group by row group."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from crowdselect_core.errors import DatasetError
+from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
+from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+
+BATCH_BYTES = 32 << 20  # decoded bytes a batch is aimed at
+
+
+class ParquetReader:
+    """One or more parquet files with the same columns."""
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = list(files)
+
+    def fingerprint(self) -> str:
+        return fingerprint(self._files)
+
+    def source(self, file: int) -> str:
+        return self._files[file].shown
+
+    def schema(self) -> pa.Schema:
+        first = self._schemas[0]
+        for file, schema in zip(self._files, self._schemas, strict=True):
+            if schema.names != first.names:
+                other = set(schema.names) ^ set(first.names)
+                raise DatasetError(
+                    f"{file.shown}: its columns differ from those of {self._files[0].shown} "
+                    f"({sorted(other)[:5]}): all files of a data set need the same columns"
+                )
+        return first
+
+    def partitions(self, rows: int) -> list[Partition]:
+        found: list[Partition] = []
+        first_row = 0
+        for index, metadata in enumerate(self._metadata):
+            start = taken = 0
+            for group in range(metadata.num_row_groups):
+                taken += metadata.row_group(group).num_rows
+                if taken >= rows or group == metadata.num_row_groups - 1:
+                    found.append(Partition(index, first_row, taken, (start, group + 1)))
+                    first_row, start, taken = first_row + taken, group + 1, 0
+        return [p for p in found if p.rows]
+
+    def read(self, partition: Partition, leaves: Sequence[Leaf]) -> Iterator[Batch]:
+        file, metadata = self._files[partition.file], self._metadata[partition.file]
+        groups = list(range(*partition.where))
+        row, end = partition.first_row, partition.first_row + partition.rows
+        try:
+            with file.open() as handle:
+                parquet = pq.ParquetFile(handle, metadata=metadata, pre_buffer=not file.is_local)
+                batches = parquet.iter_batches(
+                    batch_size=_batch_rows(metadata, groups, leaves),
+                    row_groups=groups,
+                    columns=sorted({str(leaf) for leaf in leaves}),
+                )
+                for batch in batches:
+                    rows = min(batch.num_rows, end - row)
+                    if rows <= 0:
+                        break
+                    arrays = {leaf: _leaf(batch, leaf).slice(0, rows) for leaf in leaves}
+                    yield Batch(row, rows, arrays)
+                    row += rows
+        except (pa.ArrowException, OSError) as e:
+            raise read_failed(file, e) from None
+
+    @cached_property
+    def _metadata(self) -> list[Any]:
+        return [self._footer(file) for file in self._files]
+
+    @cached_property
+    def _schemas(self) -> list[pa.Schema]:
+        return [m.schema.to_arrow_schema() for m in self._metadata]
+
+    def _footer(self, file: DataFile) -> Any:
+        if file.size == 0:
+            raise DatasetError(f"{file.shown}: is empty (0 bytes), expected a parquet file")
+        try:
+            with file.open() as handle:
+                return pq.ParquetFile(handle).metadata
+        except (pa.ArrowException, OSError) as e:
+            cause = str(e).split("\n")[0][:200] if file.is_local else type(e).__name__
+            raise DatasetError(
+                f"{file.shown}: is no whole parquet file ({cause}); write or fetch it again"
+            ) from None
+
+
+def _leaf(batch: pa.RecordBatch, leaf: Leaf) -> pa.Array:
+    column = batch.column(batch.schema.get_field_index(leaf.column))
+    return column if leaf.field is None else pc.struct_field(column, [leaf.field])
+
+
+def _batch_rows(metadata: Any, groups: list[int], leaves: Sequence[Leaf]) -> int:
+    """Return how many rows of these leaves make about BATCH_BYTES decoded bytes."""
+    wanted = {str(leaf) for leaf in leaves}
+    group = metadata.row_group(groups[0])
+    size = 1
+    for i in range(group.num_columns):
+        column = group.column(i)
+        path = column.path_in_schema
+        if path in wanted or any(path.startswith(f"{w}.") for w in wanted):
+            size += column.total_uncompressed_size
+    return int(max(256, min(65_536, BATCH_BYTES * max(group.num_rows, 1) // size)))

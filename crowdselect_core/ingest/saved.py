@@ -1,0 +1,107 @@
+"""A folder that `datasets.save_to_disk` wrote: Arrow files, memory-mapped where they are local."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crowdselect_core.errors import DatasetError, nearest, shown
+from crowdselect_core.ingest.files import DataFile, fingerprint, list_files, read_failed
+from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+from crowdselect_core.store.place import is_url
+from crowdselect_core.store.remote import file_system
+
+BATCH_ROWS = 4096
+
+
+def is_saved_folder(path: str, options: Mapping[str, Any]) -> bool:
+    """Tell a saved `datasets` folder by the files that only it has."""
+    if not is_url(path) and any(c in path for c in "*?["):
+        return False
+    fs, inner = file_system(path, dict(options))
+    root = inner.rstrip("/")
+    return bool(fs.exists(f"{root}/state.json") or fs.exists(f"{root}/dataset_dict.json"))
+
+
+def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReader":
+    """Open one split of a saved folder.
+
+    Raises:
+        DatasetError: the split is not there, or the folder is incomplete.
+    """
+    fs, inner = file_system(path, dict(options))
+    folder = path.rstrip("/")
+    if fs.exists(f"{inner.rstrip('/')}/dataset_dict.json"):
+        splits = json.loads(fs.cat_file(f"{inner.rstrip('/')}/dataset_dict.json"))["splits"]
+        if split not in splits:
+            raise DatasetError(
+                f"{path}: has no split {split!r}{nearest(split, splits)} (found: {shown(splits)})"
+            )
+        folder = f"{folder}/{split}"
+        _, inner = file_system(folder, dict(options))
+    state = f"{inner.rstrip('/')}/state.json"
+    if not fs.exists(state):
+        raise DatasetError(f"{folder}: holds no state.json, so it was not saved whole; save again")
+    wanted = {entry["filename"] for entry in json.loads(fs.cat_file(state))["_data_files"]}
+    files = [f for f in list_files(folder, options) if f.path.rsplit("/", 1)[-1] in wanted]
+    if len(files) != len(wanted):
+        raise DatasetError(
+            f"{folder}: {len(wanted) - len(files)} of its {len(wanted)} data files are gone"
+        )
+    return ArrowReader(files)
+
+
+class ArrowReader:
+    """Arrow stream files, read record batch by record batch."""
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = list(files)
+
+    def fingerprint(self) -> str:
+        return fingerprint(self._files)
+
+    def source(self, file: int) -> str:
+        return self._files[file].shown
+
+    def schema(self) -> pa.Schema:
+        return self._tables[0].schema
+
+    def partitions(self, rows: int) -> list[Partition]:
+        found: list[Partition] = []
+        first_row = 0
+        for index, table in enumerate(self._tables):
+            for start in range(0, table.num_rows, rows):
+                taken = min(rows, table.num_rows - start)
+                found.append(Partition(index, first_row, taken, (start, start + taken)))
+                first_row += taken
+        return found
+
+    def read(self, partition: Partition, leaves: Sequence[Leaf]) -> Iterator[Batch]:
+        start = partition.where[0]
+        for at in range(0, partition.rows, BATCH_ROWS):
+            rows = min(BATCH_ROWS, partition.rows - at)
+            part = self._tables[partition.file].slice(start + at, rows)
+            arrays = {}
+            for leaf in leaves:
+                column = part.column(leaf.column).combine_chunks()
+                arrays[leaf] = column if leaf.field is None else pc.struct_field(column, leaf.field)
+            yield Batch(partition.first_row + at, rows, arrays)
+
+    @cached_property
+    def _tables(self) -> list[pa.Table]:
+        return [self._open(file) for file in self._files]
+
+    def _open(self, file: DataFile) -> pa.Table:
+        try:
+            if file.is_local:  # mapped: only what is touched comes into memory
+                return pa.ipc.open_stream(pa.memory_map(file.path)).read_all()
+            with file.open() as handle:
+                return pa.ipc.open_stream(handle.read()).read_all()
+        except pa.ArrowException as e:
+            cause = str(e).splitlines()[0][:160]
+            raise DatasetError(f"{file.shown}: is no whole Arrow file ({cause})") from None
+        except OSError as e:
+            raise read_failed(file, e) from None

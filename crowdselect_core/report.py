@@ -1,0 +1,139 @@
+"""The closing summary as text for a terminal and as Markdown for the Prefect UI.
+
+Texts and ids come from the data and are hostile: control characters are shown as escapes, and in
+Markdown everything is HTML-escaped with its markup switched off.
+"""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from crowdselect_core.summary import in_words
+
+WIDTH = 72  # characters of an instruction that are shown
+
+
+def one_line(text: str | None, width: int = WIDTH) -> str:
+    """Return the start of a text on one line, its control characters escaped."""
+    if text is None:
+        return ""
+    flat = " ".join(text[: width * 4].split())
+    flat = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
+    return flat if len(flat) <= width else flat[: width - 3] + "..."
+
+
+def markdown_text(text: str) -> str:
+    """Return a text that Markdown and HTML show as it is."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:])", r"\\\1", html.escape(one_line(text), quote=True))
+
+
+def as_text(
+    summary: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], files: Sequence[str]
+) -> str:
+    """Write the closing summary for a terminal.
+
+    Args:
+        summary: what `summarise` gathered.
+        stages: name, seconds and cached of every stage, in order.
+        files: where the results lie.
+    """
+    lines = [f"{label:<10} {value}" for label, value in _facts(summary)]
+    lines += [f"{'overlap':<10} {line}" for line in _overlaps(summary)]
+    lines.append(f"{'seconds':<10} " + ", ".join(_seconds(s) for s in stages))
+    lines += [f"{'files':<10} {file}" for file in files]
+    for title, rows in _rows(summary):
+        lines += ["", title]
+        for row in rows:
+            name = one_line(row["instruction"]) or one_line(row["instruction_id"])
+            lines += [f"  {name}", f"    {one_line(row['why'], 300)}"]
+    return "\n".join(lines)
+
+
+def as_markdown(
+    summary: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], files: Sequence[str]
+) -> str:
+    """Write the closing summary as Markdown; everything that came with the data is escaped."""
+    facts = [("overlap", line) for line in _overlaps(summary)]
+    lines = ["# Selection", "", "| | |", "|---|---|"]
+    lines += [
+        f"| {label} | {markdown_text(value)} |" for label, value in [*_facts(summary), *facts]
+    ]
+    lines += ["", "## Stages", "", "| stage | seconds | |", "|---|---|---|"]
+    lines += [
+        f"| {s['stage']} | {s['seconds']:.2f} | {'cached' if s['cached'] else 'computed'} |"
+        for s in stages
+    ]
+    lines += ["", "## Files", "", *(f"- {markdown_text(file)}" for file in files)]
+    for title, rows in _rows(summary):
+        lines += ["", f"## {title}", "", "| row | why |", "|---|---|"]
+        for row in rows:
+            name = row["instruction"] or row["instruction_id"]
+            lines.append(f"| {markdown_text(name)} | {markdown_text_long(row['why'])} |")
+    return "\n".join(lines) + "\n"
+
+
+def markdown_text_long(text: str) -> str:
+    """Return our own sentence for a Markdown table, escaped all the same."""
+    return html.escape(one_line(text, 300), quote=True).replace("|", "\\|")
+
+
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    reasons = ", ".join(f"{n} {in_words(r)}" for r, n in summary["ineligible"].items())
+    ineligible = sum(summary["ineligible"].values())
+    rows_in = f"{summary['rows_in']:,}"
+    if summary["duplicate_rows"]:
+        rows_in += f" ({summary['duplicate_rows']:,} repeat an earlier row)"
+    if summary["missing_scores"]:
+        rows_in += f", {summary['missing_scores']:,} scores missing"
+    facts = [
+        ("rows in", rows_in),
+        ("eligible", f"{summary['eligible']:,}"),
+        ("ineligible", f"{ineligible:,}" + (f": {reasons}" if reasons else "")),
+        ("clusters", _clusters(summary["clusters"])),
+        ("chosen", f"{summary['chosen']:,} by {summary['method']}"),
+    ]
+    if summary["pairs"] or summary["without_pair"]:
+        facts.append(
+            ("pairs", f"{summary['pairs']:,} ({summary['without_pair']:,} rows gave none)")
+        )
+    if summary["changes"]:
+        change = summary["changes"]
+        facts.append(
+            (
+                "changes",
+                f"{change['came']:,} came, {change['went']:,} went, {change['stayed']:,} stayed "
+                "against the selection before",
+            )
+        )
+    for pair in summary["agreement"]:
+        rho = "undefined" if pair["rho"] is None else f"{pair['rho']:.2f}"
+        names = " and ".join(one_line(name) for name in pair["of"])
+        facts.append(("agreement", f"{names}: rank correlation of difficulty {rho}"))
+    return facts
+
+
+def _clusters(given: Sequence[int]) -> str:
+    if not given:
+        return "none"
+    return f"{len(given)} gave rows, {min(given):,} to {max(given):,} each"
+
+
+def _overlaps(summary: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{o['overlap']:,} of {summary['chosen']:,} with {o['baseline']} "
+        f"({o['by_chance']:.1f} expected by chance)"
+        for o in summary["overlaps"]
+    ]
+
+
+def _seconds(stage: Mapping[str, Any]) -> str:
+    return f"{stage['stage']} {stage['seconds']:.1f}" + (" (cached)" if stage["cached"] else "")
+
+
+def _rows(summary: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    shown = summary["shown"]
+    return [
+        ("Chosen, for example", shown["chosen"]),
+        ("Not chosen, for example", shown["not_chosen"]),
+    ]

@@ -1,0 +1,102 @@
+"""What the stages share: references to artifacts, the open data set, frames cut into shards."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.ingest.dataset import Dataset, open_reader
+from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.store.build import Part, Plan
+from crowdselect_core.store.store import Artifact, Store
+
+T = TypeVar("T")
+
+
+class Ref(BaseModel):
+    """A reference to an artifact; all that passes between the tasks of a flow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    key: str
+    rows: int
+    cached: bool = False
+    seconds: float = 0.0
+    counts: Mapping[str, int] = {}
+    facts: Mapping[str, Any] = {}
+
+    def open(self, store: Store) -> Artifact:
+        """Return the artifact; DamagedArtifact when it is no longer whole."""
+        return store.open(self.stage, self.key)
+
+
+class Once(Generic[T]):
+    """A value that is made when it is first asked for, once, whatever the number of threads."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._lock, self._made = make, Lock(), False
+        self._value: T | None = None
+
+    def __call__(self) -> T:
+        with self._lock:
+            if not self._made:
+                self._value, self._made = self._make(), True
+        return self._value  # type: ignore[return-value]  # it is made: T, which may itself be None
+
+
+def open_dataset(config: SelectConfig) -> Dataset:
+    """Open the data set of a resolved config; nothing is read yet.
+
+    Raises:
+        DatasetError: nothing is there, or its format is none that is read.
+    """
+    return Dataset(
+        reader=open_reader(config.dataset),
+        config=config.dataset,
+        crowd=config.models,
+        reward_models=config.reward_models,
+        limit=config.limit,
+    )
+
+
+def kept_rows(
+    instructions: pl.DataFrame, part: Partition
+) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """Return the instructions of a partition, and their places in it.
+
+    Rows that repeat an earlier one are no instructions of their own, so places can be missing.
+    """
+    rows = instructions["source_row"].to_numpy()
+    start, end = np.searchsorted(rows, [part.first_row, part.first_row + part.rows])
+    return instructions[int(start) : int(end)], rows[start:end] - part.first_row
+
+
+def sliced(frame: Callable[[], pl.DataFrame], rows: int, shard_rows: int) -> Plan:
+    """Return the plan of a table that is computed as a whole and stored in shards."""
+    whole = Once(frame)
+
+    def cut(start: int) -> Callable[[], Part]:
+        return lambda: Part(whole().slice(start, shard_rows))
+
+    starts = range(0, rows, shard_rows)
+    return Plan([cut(s) for s in starts], cut={"rows": shard_rows}, total=len(starts))
+
+
+def per_shard(
+    artifact: Artifact, columns: list[str] | None = None
+) -> Iterator[Callable[[], pl.DataFrame]]:
+    """Yield a call per shard of an artifact that reads it when it is made."""
+    for index in range(len(artifact.manifest.shards)):
+        yield partial(artifact.shard, index, columns)
+
+
+def table_cut(artifact: Artifact) -> dict[str, Any]:
+    """Name a cut that follows an input artifact's shards."""
+    return {"rows": [shard.rows for shard in artifact.manifest.shards]}

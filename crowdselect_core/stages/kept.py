@@ -1,0 +1,124 @@
+"""The kept answers of some rows: whose they are, and the texts, read where they are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.reader import Leaf, Partition
+from crowdselect_core.selection.responses import Ints
+from crowdselect_core.stages.common import Ref, open_dataset
+from crowdselect_core.stages.metrics import combined, stored_moments
+from crowdselect_core.store.store import Store
+
+Floats = NDArray[np.float64]
+
+FINE_ROWS = 1024  # small partitions: only the row groups that hold a wanted row are read
+
+
+@dataclass
+class Answers:
+    """The answers of the crowd to some rows of a data set.
+
+    Args:
+        dataset: where the texts are.
+        partitions: of the whole data set.
+        rows: instruction_id and source_row of the rows, in the order they are asked for.
+        c_NM: their combined scores, the crowd in name order.
+    """
+
+    dataset: Dataset
+    partitions: Sequence[Partition]
+    rows: pl.DataFrame
+    c_NM: Floats
+
+    @property
+    def models(self) -> list[str]:
+        """The crowd's names, in name order."""
+        return [m.name for m in self.dataset.crowd]
+
+    @property
+    def ids(self) -> list[str]:
+        """The rows' instruction ids."""
+        return self.rows["instruction_id"].to_list()
+
+    def complete(self, asked: Mapping[int, Ints]) -> dict[tuple[int, int], str | None]:
+        """Return the complete answers among those asked for, by (place, model index)."""
+        layout = self.dataset.layout
+        leaves: dict[Leaf, Ints] = {}
+        for model, places in asked.items():
+            name = self.models[model]
+            for leaf in (layout.answers.get(name), layout.finish_reasons.get(name)):
+                if leaf is not None:
+                    leaves[leaf] = places
+        found = self._read(leaves)
+        answers: dict[tuple[int, int], str | None] = {}
+        for model, places in asked.items():
+            text, end = (
+                layout.answers.get(self.models[model]),
+                layout.finish_reasons.get(self.models[model]),
+            )
+            for place in places.tolist():
+                answer = found.get((place, text)) if text else None
+                cut = end is not None and found.get((place, end)) == "length"
+                if answer is not None and answer.strip() and not cut:
+                    answers[place, model] = answer
+        return answers
+
+    def instructions(self) -> list[str | None]:
+        """Return the rows' instruction texts, null where the data set has none."""
+        leaf = self.dataset.layout.instruction
+        places = np.arange(self.rows.height)
+        if leaf is None:
+            return [None] * len(places)
+        found = self._read({leaf: places})
+        return [found.get((place, leaf)) for place in places.tolist()]
+
+    def _read(self, leaves: Mapping[Leaf, Ints]) -> dict[tuple[int, Leaf], str | None]:
+        """Read texts by (place, leaf); of every partition only the columns needed there."""
+        rows_N = self.rows["source_row"].to_numpy()
+        place_of = {int(row): place for place, row in enumerate(rows_N.tolist())}
+        found: dict[tuple[int, Leaf], str | None] = {}
+        for part in self.partitions:
+            wanted: dict[Leaf, Ints] = {}
+            for leaf, places in leaves.items():
+                rows = rows_N[places]
+                here = rows[(rows >= part.first_row) & (rows < part.first_row + part.rows)]
+                if len(here):
+                    wanted[leaf] = here
+            if wanted:
+                texts = self.dataset.texts(part, wanted)
+                found.update({(place_of[row], leaf): t for (row, leaf), t in texts.items()})
+        return found
+
+
+def answers_of(
+    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, ids: pl.Series
+) -> Answers:
+    """Return the answers of the rows with these ids, in their order."""
+    dataset = open_dataset(config)
+    wanted = pl.DataFrame({"instruction_id": ids})
+    frames = [
+        frame.join(wanted, on="instruction_id", how="semi") for frame in scores.open(store).frames()
+    ]
+    rows = wanted.join(pl.concat(frames), on="instruction_id", how="left", maintain_order="left")
+    c_NM = combined(rows, config, stored_moments(metrics.open(store)))
+    partitions = dataset.partitions(FINE_ROWS)
+    return Answers(dataset, partitions, rows.select("instruction_id", "source_row"), c_NM)
+
+
+def messages(instruction: str, response: str) -> list[dict[str, str]]:
+    """Return the chat of one training row."""
+    return [
+        {"role": "user", "content": instruction},
+        {"role": "assistant", "content": response},
+    ]
+
+
+def blocks(height: int, rows: int) -> Iterator[slice]:
+    """Cut `height` rows into slices of at most `rows`."""
+    return (slice(at, at + rows) for at in range(0, height, rows))

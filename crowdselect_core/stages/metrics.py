@@ -1,0 +1,138 @@
+"""Stage `metrics`: difficulty, separability and stability of every instruction.
+
+Beside them: the best response's score (for the method `reward`), the difficulty under each
+reward model alone (where there are several), and the difficulty for one model of the crowd.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.errors import CrowdError, nearest, shown
+from crowdselect_core.metrics import crowd_metrics_NM
+from crowdselect_core.rewards import Moments, best_score, combine, moments, usable
+from crowdselect_core.stages.common import Once, Ref, per_shard, table_cut
+from crowdselect_core.store.build import Part, Plan
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.store import Artifact, Store
+from crowdselect_core.tables import METRICS, check, score_column
+
+STAGE, VERSION = "metrics", 1
+BEST = "best_score"
+RELATIVE = "relative_difficulty"
+
+Floats = NDArray[np.float64]
+
+
+def spec(config: SelectConfig, scores: Ref) -> Spec:
+    """Name the artifact: the scores, and the crowd's families and sizes.
+
+    Raises:
+        CrowdError: the reference model is not of the crowd.
+    """
+    names = [m.name for m in config.models]
+    wanted = config.reference_model
+    if wanted is not None and wanted not in names:
+        raise CrowdError(
+            f"reference_model {wanted!r} is not of the crowd{nearest(wanted, names)} "
+            f"({shown(names)})"
+        )
+    identity = {
+        "crowd": [[m.name, m.family, m.size] for m in config.models],
+        "reference_model": wanted,
+    }
+    return Spec(STAGE, VERSION, identity, {"scores": scores.key})
+
+
+def plan(config: SelectConfig, store: Store, scores: Ref) -> Plan:
+    """Compute the metrics shard by shard.
+
+    Output columns: METRICS, best_score (that of the best answer, null without scores), with
+    several reward models `difficulty_column` of each, with a reference model relative_difficulty
+    (its score minus the crowd's mean; higher: it does better than the crowd on this row).
+    Facts: the mean and standard deviation that each reward model's scores were z-scored with.
+    """
+    artifact = scores.open(store)
+    fitted = Once(lambda: _moments(config, artifact))
+
+    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], Part]:
+        return lambda: Part(_metrics(config, read(), fitted()))
+
+    def facts() -> dict[str, Any]:
+        return {"moments": {name: asdict(m) for name, m in fitted().items()}}
+
+    shards = [shard(read) for read in per_shard(artifact)]
+    return Plan(shards, cut=table_cut(artifact), total=len(shards), facts=facts)
+
+
+def difficulty_column(reward_model: str) -> str:
+    """Name the column of one reward model's own difficulty."""
+    return f"difficulty/{reward_model}"
+
+
+def score_arrays(
+    frame: pl.DataFrame, crowd: list[CrowdModel], reward_models: list[str]
+) -> dict[str, Floats]:
+    """Return scores_NM per reward model, NaN where a score is missing."""
+    return {
+        r: frame.select(
+            pl.col(score_column(r, m.name)).fill_null(float("nan")) for m in crowd
+        ).to_numpy()
+        for r in reward_models
+    }
+
+
+def combined(frame: pl.DataFrame, config: SelectConfig, fitted: Mapping[str, Moments]) -> Floats:
+    """Return c_NM of a shard of scores: one reward model's own, or the mean of z-scores."""
+    arrays = score_arrays(frame, config.models, config.reward_models)
+    return combine(arrays, fitted, warn=False)
+
+
+def stored_moments(metrics: Artifact) -> dict[str, Moments]:
+    """Return the moments that an artifact of this stage was computed with."""
+    return {name: Moments(**m) for name, m in metrics.manifest.facts["moments"].items()}
+
+
+def _moments(config: SelectConfig, scores: Artifact) -> dict[str, Moments]:
+    def blocks(reward_model: str) -> Callable[[], Iterator[Floats]]:
+        names = [score_column(reward_model, m.name) for m in config.models]
+
+        def read() -> Iterator[Floats]:
+            for frame in scores.frames(names):
+                yield frame.select(pl.all().fill_null(float("nan"))).to_numpy()
+
+        return read
+
+    if len(config.reward_models) == 1:
+        return {}  # its scores are used as they are
+    fitted = {r: moments(blocks(r)) for r in config.reward_models}
+    usable(fitted)  # warns once of those that are left out
+    return fitted
+
+
+def _metrics(
+    config: SelectConfig, scores: pl.DataFrame, fitted: Mapping[str, Moments]
+) -> pl.DataFrame:
+    arrays = score_arrays(scores, config.models, config.reward_models)
+    c_NM = combine(arrays, fitted, warn=False)
+    table = crowd_metrics_NM(c_NM, config.models)
+    extra = [pl.Series(BEST, best_score(c_NM), nan_to_null=True)]
+    if len(arrays) > 1:
+        extra += [
+            crowd_metrics_NM(own_NM, config.models)["difficulty"].alias(difficulty_column(name))
+            for name, own_NM in arrays.items()
+        ]
+    if config.reference_model is not None:
+        place = [m.name for m in config.models].index(config.reference_model)
+        mean = -table["difficulty"].fill_null(float("nan")).to_numpy()
+        extra.append(pl.Series(RELATIVE, c_NM[:, place] - mean, nan_to_null=True))
+    frame = pl.concat(
+        [scores.select("instruction_id"), table, pl.DataFrame(extra)], how="horizontal"
+    )
+    return check(frame, METRICS, "metrics")

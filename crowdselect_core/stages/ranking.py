@@ -1,0 +1,85 @@
+"""Stage `ranking`: every row's quantiles, score and eligibility."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.idlist import read_ids
+from crowdselect_core.integration import check_families
+from crowdselect_core.selection.baselines import METHODS, rank
+from crowdselect_core.stages.common import Ref, sliced
+from crowdselect_core.stages.metrics import BEST
+from crowdselect_core.store.build import Plan
+from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.store import Store
+
+STAGE, VERSION = "ranking", 1
+
+EXCLUDED, NOT_INCLUDED = "excluded", "not_included"
+
+
+def spec(config: SelectConfig, metrics: Ref, answers: Ref) -> Spec:
+    """Name the artifact: metrics and answers, the method with what it uses, the lists of ids.
+
+    Raises:
+        CrowdError: stability has weight and no family has two models.
+        ConfigError: a list of ids cannot be read.
+    """
+    identity: dict[str, Any] = {"method": config.method, "direction": config.direction}
+    if config.method in METHODS:
+        weights = METHODS[config.method] or config.weights
+        check_families(config.models, weights)
+        identity |= {"weights": list(weights), "min_scores": config.min_scores}
+    if config.method == "random":
+        identity["seed"] = config.seed
+    for name, path in (("include", config.include), ("exclude", config.exclude)):
+        if path is not None:
+            identity[name] = sha256(canonical(sorted(set(read_ids(path))))).hexdigest()
+    return Spec(STAGE, VERSION, identity, {"metrics": metrics.key, "answers": answers.key})
+
+
+def plan(config: SelectConfig, store: Store, metrics: Ref, answers: Ref) -> Plan:
+    """Rank all rows as a whole (quantiles are over all of them); shards are slices.
+
+    Output columns: RANKING, in the order of the data set, cluster_id null.
+    """
+    return sliced(lambda: ranked(config, store, metrics, answers), metrics.rows, config.shard_rows)
+
+
+def ranked(
+    config: SelectConfig, store: Store, metrics: Ref, answers: Ref, method: str | None = None
+) -> pl.DataFrame:
+    """Return the ranking table by the config's method, or by another one beside it."""
+    table = metrics.open(store).frame()
+    fit = answers.open(store).frame()
+    table = table.with_columns(fit["answerable"], fit["barred"])
+    table = table.with_columns(barred=_barred(table, config))
+    return rank(
+        table,
+        method=method or config.method,
+        direction="top" if method else config.direction,
+        weights=config.weights,
+        min_scores=config.min_scores,
+        seed=config.seed,
+        best_scores=table[BEST],
+    )
+
+
+def _barred(table: pl.DataFrame, config: SelectConfig) -> pl.Expr:
+    barred = pl.col("barred")
+    ids = pl.col("instruction_id")
+    if config.include is not None:
+        listed = _listed(config.include)
+        barred = pl.when(~ids.is_in(listed)).then(pl.lit(NOT_INCLUDED)).otherwise(barred)
+    if config.exclude is not None:
+        listed = _listed(config.exclude)
+        barred = pl.when(ids.is_in(listed)).then(pl.lit(EXCLUDED)).otherwise(barred)
+    return barred
+
+
+def _listed(path: str) -> pl.Expr:
+    ids: Sequence[str] = read_ids(path)
+    return pl.lit(pl.Series(ids, dtype=pl.String)).implode()

@@ -1,0 +1,127 @@
+"""A local folder as a place: temporary file, fsync, then an exclusive link or a rename."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from crowdselect_core.errors import StorageError
+
+TEMPORARY = ".tmp-"  # files of this prefix are unfinished writes and no part of the store
+
+_REMEDY = {
+    errno.ENOSPC: "the disk is full: free some space or name another place, then run again; "
+    "what was committed is kept",
+    errno.EDQUOT: "the disk quota is used up: free some space or name another place, run again",
+    errno.EFBIG: "the file is larger than this system allows: raise the limit or name another "
+    "place, then run again",
+    errno.EROFS: "the file system is read-only: name another place",
+    errno.EACCES: "permission denied: name a place that you may write to",
+    errno.EPERM: "not permitted: name a place that you may write to",
+    errno.ENOTDIR: "a part of the path is a file, expected a folder: name another place",
+    errno.EISDIR: "a folder stands where a file belongs: name another place",
+    errno.EEXIST: "a file stands where a folder belongs: name another place",
+    errno.EIO: "the disk reported an error: check it, then run again",
+}
+
+
+class LocalPlace:
+    """Named bytes under one local folder."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._root = Path(root)
+
+    def read(self, name: str) -> bytes:
+        with self._explained("read", name):
+            return (self._root / name).read_bytes()
+
+    def create(self, name: str, data: bytes) -> bool:
+        target = self._root / name
+        with self._explained("write", name), self._temporary(target, data) as temporary:
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+            except OSError as e:
+                # Some file systems have no hard links. A second writer then writes the same bytes.
+                if e.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
+                    raise
+                if target.exists():
+                    return False
+                temporary.replace(target)
+            return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        target = self._root / name
+        with self._explained("write", name), self._temporary(target, data) as temporary:
+            temporary.replace(target)
+
+    def replace_all(self, files: Mapping[str, bytes]) -> None:
+        with self._explained("write", ""), ExitStack() as stack:
+            # All of them are on the disk before the first takes its name.
+            written = [
+                (stack.enter_context(self._temporary(self._root / name, data)), self._root / name)
+                for name, data in files.items()
+            ]
+            for temporary, target in written:
+                temporary.replace(target)
+
+    def remove(self, name: str) -> None:
+        with self._explained("remove", name), suppress(FileNotFoundError):
+            (self._root / name).unlink()
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        with self._explained("list", folder):
+            return {
+                entry.name: entry.stat().st_size
+                for entry in self._entries(folder)
+                if entry.is_file() and not entry.name.startswith(TEMPORARY)
+            }
+
+    def folders(self, folder: str) -> list[str]:
+        with self._explained("list", folder):
+            entries = [e for e in self._entries(folder) if e.is_dir()]
+            return [e.name for e in sorted(entries, key=lambda e: (-e.stat().st_mtime_ns, e.name))]
+
+    def check_writable(self) -> None:
+        probe = self._root / f"{TEMPORARY}{uuid.uuid4().hex}"
+        with self._explained("write", ""), self._temporary(probe, b"probe"):
+            pass
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return list(entries)
+        except FileNotFoundError:
+            return []
+
+    @contextmanager
+    def _temporary(self, target: Path, data: bytes) -> Iterator[Path]:
+        """Write data beside its target under a passing name, gone again when the block ends."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+    @contextmanager
+    def _explained(self, verb: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as e:
+            remedy = _REMEDY.get(e.errno or 0)
+            if remedy is None:
+                raise
+            where = str(self._root / name) if name else str(self._root)
+            raise StorageError(f"cannot {verb} {where}: {remedy}") from e

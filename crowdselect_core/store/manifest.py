@@ -1,0 +1,83 @@
+"""The manifest of an artifact: what it is and which shards it has, with their checksums.
+
+A manifest is written last, so an artifact exists when its manifest does. It carries a checksum
+of itself; one that does not fit is treated as absent. It holds no time and no machine, so that
+the same work gives the same bytes.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from typing import Any, Self
+
+from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.store.identity import Spec, canonical
+
+FILE = "manifest.json"
+SHARD_NAME = re.compile(
+    r"part-(?P<index>\d{5,})-of-(?P<plan>[0-9a-f]{8})-(?P<sha256>[0-9a-f]{64})\.parquet"
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One parquet file of an artifact; its name ends in the sha256 of its bytes."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is: its identity, its rows, what was counted, and its shards in order."""
+
+    stage: str
+    version: int
+    key: str
+    identity: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    rows: int
+    counts: Mapping[str, int]
+    shards: tuple[Shard, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The artifact's folder in the store."""
+        return f"{self.stage}/{self.key}"
+
+    def encode(self) -> bytes:
+        """Return the manifest's bytes, its own checksum included."""
+        body = asdict(self)
+        body["sha256"] = sha256(canonical(body)).hexdigest()
+        return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, data: bytes, spec: Spec | None = None) -> Self:
+        """Read a manifest and check it against its checksum and the artifact it should be of.
+
+        Raises:
+            DamagedArtifact: not JSON, a wrong checksum, another artifact's manifest, or a shard
+                name that is none of ours.
+        """
+        try:
+            body = json.loads(data)
+            claimed = body.pop("sha256")
+            shards = tuple(Shard(**shard) for shard in body.pop("shards"))
+            manifest = cls(shards=shards, **body)
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise DamagedArtifact(f"manifest is unreadable ({type(e).__name__})") from None
+        if sha256(canonical(asdict(manifest))).hexdigest() != claimed:
+            raise DamagedArtifact("manifest does not fit its own checksum")
+        found = Spec(manifest.stage, manifest.version, manifest.identity, manifest.inputs)
+        if found.key != manifest.key or (spec is not None and spec.key != manifest.key):
+            raise DamagedArtifact("manifest is another artifact's")
+        for shard in shards:
+            name = SHARD_NAME.fullmatch(shard.name)
+            if name is None or name["sha256"] != shard.sha256:
+                raise DamagedArtifact("manifest names a shard that is none of this store's")
+        return manifest

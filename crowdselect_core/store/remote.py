@@ -1,0 +1,175 @@
+"""Any fsspec URL as a place: s3:// first, with a conditional PUT where the server has it.
+
+Messages name the place, the server's error code and the remedy; they never repeat what the
+server said, because an S3 server may quote an access key in its answer.
+"""
+
+import errno
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import fsspec
+
+from crowdselect_core.errors import StorageError, TransientStorageError
+
+# A wrong endpoint or key must be told within seconds; what may pass is retried by the tasks.
+_S3_CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
+_DENIED = {
+    "AccessDenied",
+    "403",
+    "Forbidden",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "AuthorizationHeaderMalformed",
+}
+_EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_PASSING = {
+    "SlowDown",
+    "ServiceUnavailable",
+    "InternalError",
+    "RequestTimeout",
+    "500",
+    "502",
+    "503",
+    "504",
+}
+
+
+def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, str]:
+    """Return the fsspec file system of a URL and the path in it."""
+    protocol = url.split("://", 1)[0]
+    settings: dict[str, Any] = dict(options or {})
+    if protocol in ("s3", "s3a"):
+        settings = {"config_kwargs": _S3_CLIENT, "use_listings_cache": False} | settings
+    try:
+        fs, path = fsspec.url_to_fs(url, **settings)
+    except (ImportError, ValueError) as e:
+        raise StorageError(
+            f"{protocol}:// cannot be opened: {e}; install the fsspec package for it, or use a "
+            "local path or s3://"
+        ) from None
+    return fs, str(path)
+
+
+def error_code(error: BaseException) -> str:
+    """Return the server's error code of a failed call ('' where there is none)."""
+    seen: BaseException | None = error
+    while seen is not None:
+        response = getattr(seen, "response", None)
+        if isinstance(response, dict):
+            code = response.get("Error", {}).get("Code")
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            return str(code or status or "")
+        seen = seen.__cause__ or seen.__context__
+    return ""
+
+
+def explain(error: BaseException, verb: str, where: str) -> StorageError:
+    """Turn a failed call into one line that names the place, the cause and the remedy."""
+    code, kind = error_code(error), type(error).__name__
+    if code in _DENIED or isinstance(error, PermissionError) or "NoCredentials" in kind:
+        found = code or kind
+        return StorageError(
+            f"cannot {verb} {where}: access denied ({found}); check the credentials in the "
+            "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE) and their rights"
+        )
+    if code in ("NoSuchBucket", "404") or isinstance(error, FileNotFoundError):
+        return StorageError(
+            f"cannot {verb} {where}: the bucket does not exist; create it or name another"
+        )
+    if code in ("QuotaExceeded", "InsufficientStorage") or (
+        isinstance(error, OSError) and error.errno == errno.ENOSPC
+    ):
+        return StorageError(f"cannot {verb} {where}: no space left; free some, then run again")
+    found = code or kind
+    return TransientStorageError(
+        f"cannot {verb} {where}: the server failed ({found}); check AWS_ENDPOINT_URL and that the "
+        "server runs, then run again; what was committed is kept"
+    )
+
+
+class RemotePlace:
+    """Named bytes under one URL."""
+
+    def __init__(self, url: str) -> None:
+        self.root = url.rstrip("/")
+        self._fs, path = file_system(self.root)
+        self._path = path.rstrip("/")
+
+    def read(self, name: str) -> bytes:
+        with self._explained("read", name):
+            return bytes(self._fs.cat_file(self._at(name)))
+
+    def create(self, name: str, data: bytes) -> bool:
+        try:
+            self._fs.pipe_file(self._at(name), data, mode="create")
+        except FileExistsError:
+            return False
+        except NotImplementedError:
+            # This file system has no exclusive write: a second writer writes the same bytes.
+            self.replace(name, data)
+        except Exception as e:
+            if error_code(e) in _EXISTS:
+                return False
+            raise explain(e, "write", f"{self.root}/{name}") from None
+        return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        try:
+            self._fs.pipe_file(self._at(name), data)
+        except Exception as e:
+            raise explain(e, "write", f"{self.root}/{name}") from None
+
+    def replace_all(self, files: Mapping[str, bytes]) -> None:
+        for name, data in files.items():
+            self.replace(name, data)
+
+    def remove(self, name: str) -> None:
+        try:
+            self._fs.rm_file(self._at(name))
+        except FileNotFoundError:
+            return
+        except Exception as e:
+            raise explain(e, "remove", f"{self.root}/{name}") from None
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        return {
+            entry["name"].rsplit("/", 1)[-1]: int(entry["size"] or 0)
+            for entry in self._list(folder)
+            if entry["type"] == "file"
+        }
+
+    def folders(self, folder: str) -> list[str]:
+        found = [e["name"].rstrip("/") for e in self._list(folder) if e["type"] == "directory"]
+        return sorted(name.rsplit("/", 1)[-1] for name in found)
+
+    def check_writable(self) -> None:
+        probe = f".probe-{uuid.uuid4().hex}"
+        self.replace(probe, b"probe")
+        self.remove(probe)
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        try:
+            with self._explained("list", folder):
+                entries: list[dict[str, Any]] = self._fs.ls(
+                    self._at(folder), detail=True, refresh=True
+                )
+                return entries
+        except FileNotFoundError:
+            return []
+
+    @contextmanager
+    def _explained(self, verb: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as e:
+            raise explain(e, verb, f"{self.root}/{name}") from None

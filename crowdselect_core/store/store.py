@@ -1,0 +1,173 @@
+"""The store: artifacts found by what they are, read with their checksums, built shard by shard.
+
+An artifact is ROOT/<stage>/<key>/: parquet shards named by their own sha256, and a manifest
+written last. A killed build leaves whole shards, and the next one goes on with the shards that
+are missing. Two builds that race write the same names; the first manifest wins and both go on.
+"""
+
+import io
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.errors import DamagedArtifact, StorageError
+from crowdselect_core.store.identity import Spec, differences
+from crowdselect_core.store.manifest import FILE, Manifest, Shard
+from crowdselect_core.store.place import Place, open_place
+
+log = logging.getLogger("crowdselect.store")
+
+NEIGHBOURS_READ = 20  # manifests that are looked at to explain a miss
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact: its manifest, and the place its shards are read from."""
+
+    place: Place
+    manifest: Manifest
+
+    @property
+    def key(self) -> str:
+        """The artifact's key."""
+        return self.manifest.key
+
+    @property
+    def rows(self) -> int:
+        """Rows over all shards."""
+        return self.manifest.rows
+
+    def frames(self, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
+        """Yield the shards in order, each checked against its sha256 before it is parsed.
+
+        Raises:
+            DamagedArtifact: a shard is gone or its bytes are not what its name says. It is
+                removed, so that the next build computes it, and only it, anew.
+        """
+        for index in range(len(self.manifest.shards)):
+            yield self.shard(index, columns)
+
+    def shard(self, index: int, columns: list[str] | None = None) -> pl.DataFrame:
+        """Return one shard, checked; see `frames`."""
+        return pl.read_parquet(
+            io.BytesIO(self._bytes(self.manifest.shards[index])), columns=columns
+        )
+
+    def frame(self, columns: list[str] | None = None) -> pl.DataFrame:
+        """Return all shards as one frame."""
+        return pl.concat(list(self.frames(columns)), rechunk=True)
+
+    def _bytes(self, shard: Shard) -> bytes:
+        name = f"{self.manifest.folder}/{shard.name}"
+        try:
+            data = self.place.read(name)
+        except FileNotFoundError:
+            raise DamagedArtifact(f"{self.place.root}/{name} is gone") from None
+        if len(data) != shard.bytes or sha256(data).hexdigest() != shard.sha256:
+            self.place.remove(name)
+            raise DamagedArtifact(f"{self.place.root}/{name} is damaged (sha256 differs)")
+        return data
+
+
+class Store:
+    """Artifacts under one root."""
+
+    def __init__(self, root: str) -> None:
+        self.place = open_place(root)
+
+    def find(self, spec: Spec) -> Artifact | None:
+        """Return the artifact of `spec` if it is complete: its manifest fits, its shards are there.
+
+        A manifest that is damaged, or a shard that is missing or of another size, is told in the
+        log and counts as incomplete; `build` then repairs it.
+        """
+        try:
+            manifest = Manifest.decode(self.place.read(f"{spec.folder}/{FILE}"), spec)
+        except FileNotFoundError:
+            return None
+        except DamagedArtifact as e:
+            log.warning("%s: %s; it is written anew", spec.folder, e)
+            self.place.remove(f"{spec.folder}/{FILE}")
+            return None
+        sizes = self.place.sizes(spec.folder)
+        bad = [s.name for s in manifest.shards if sizes.get(s.name) != s.bytes]
+        if bad:
+            log.warning(
+                "%s: %d of %d shards are missing or damaged (%s ...); they alone are computed anew",
+                spec.folder, len(bad), len(manifest.shards), bad[0][:10],
+            )  # fmt: skip
+            return None
+        return Artifact(self.place, manifest)
+
+    def open(self, stage: str, key: str) -> Artifact:
+        """Return the complete artifact of a stage and key.
+
+        Raises:
+            DamagedArtifact: there is none, or its manifest is damaged.
+        """
+        folder = f"{stage}/{key}"
+        try:
+            manifest = Manifest.decode(self.place.read(f"{folder}/{FILE}"))
+        except FileNotFoundError:
+            raise DamagedArtifact(f"{self.place.root}/{folder} is gone") from None
+        if (manifest.stage, manifest.key) != (stage, key):
+            raise DamagedArtifact(f"{self.place.root}/{folder} holds another artifact's manifest")
+        return Artifact(self.place, manifest)
+
+    def commit(
+        self,
+        spec: Spec,
+        shards: Iterable[tuple[Shard, Mapping[str, int]]],
+        facts: Mapping[str, Any],
+    ) -> Artifact:
+        """Write the manifest over finished shards; the artifact exists from then on.
+
+        Of two commits that race the first wins, and both return the winner's artifact.
+        """
+        finished = list(shards)
+        counts: dict[str, int] = {}
+        for _, counted in finished:
+            for name, n in counted.items():
+                counts[name] = counts.get(name, 0) + n
+        manifest = Manifest(
+            stage=spec.stage,
+            version=spec.version,
+            key=spec.key,
+            identity=dict(spec.identity),
+            inputs=dict(spec.inputs),
+            rows=sum(shard.rows for shard, _ in finished),
+            counts=dict(sorted(counts.items())),
+            shards=tuple(shard for shard, _ in finished),
+            facts=dict(facts),
+        )
+        name, data = f"{spec.folder}/{FILE}", manifest.encode()
+        if not self.place.create(name, data):
+            there = Manifest.decode(self.place.read(name), spec)
+            if there.shards == manifest.shards:
+                return Artifact(self.place, there)
+            sizes = self.place.sizes(spec.folder)
+            if all(sizes.get(s.name) == s.bytes for s in there.shards):
+                return Artifact(self.place, there)
+            self.place.replace(name, data)
+        return Artifact(self.place, manifest)
+
+    def nearest_miss(self, spec: Spec) -> str:
+        """Say which fields separate `spec` from the closest artifact of its stage ('' if none)."""
+        wanted = {"version": spec.version, "identity": spec.identity, "inputs": spec.inputs}
+        closest: list[str] | None = None
+        for key in self.place.folders(spec.stage)[:NEIGHBOURS_READ]:
+            try:
+                found = Manifest.decode(self.place.read(f"{spec.stage}/{key}/{FILE}"))
+            except (FileNotFoundError, DamagedArtifact, StorageError):
+                continue  # an unfinished or damaged neighbour explains nothing
+            there = {
+                "version": found.version, "identity": found.identity, "inputs": found.inputs,
+            }  # fmt: skip
+            different = differences(there, wanted)
+            if different and (closest is None or len(different) < len(closest)):
+                closest = different
+        return "; ".join(closest[:3]) if closest else ""

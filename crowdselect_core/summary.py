@@ -1,0 +1,106 @@
+"""What a run tells at its end, as plain JSON values: counts, comparisons, rows with their why."""
+
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.explain import IN_WORDS
+from crowdselect_core.export.write import Inputs, read_manifest
+from crowdselect_core.stages.kept import answers_of
+from crowdselect_core.stages.metrics import difficulty_column
+from crowdselect_core.stages.selection import method_label
+from crowdselect_core.store.place import open_place
+from crowdselect_core.store.store import Store
+
+SHOWN = 3  # rows that were chosen, and rows that were not
+
+
+def summarise(
+    config: SelectConfig, store: Store, inputs: Inputs, ranking: pl.DataFrame
+) -> dict[str, Any]:
+    """Gather what the closing summary, the report artifact and OUT/manifest.json show.
+
+    Args:
+        config: the resolved config.
+        store: where the artifacts are.
+        inputs: the artifacts of the run.
+        ranking: every row with its fate in words (`export.write.ranking_table`).
+    """
+    codes = inputs.ranking.open(store).frame(["eligible", "reason"])
+    counted = codes.filter(~pl.col("eligible"))["reason"].value_counts().sort("reason")
+    sizes = ranking.filter("selected").group_by("cluster_id").len().sort("cluster_id")
+    return {
+        "method": method_label(config),
+        "rows_in": inputs.instructions.counts.get("rows_in", inputs.instructions.rows),
+        "duplicate_rows": inputs.instructions.counts.get("duplicate_rows", 0),
+        "missing_scores": inputs.scores.counts.get("missing_scores", 0),
+        "eligible": int(codes["eligible"].sum()),
+        "ineligible": dict(counted.iter_rows()),
+        "clusters": sizes["len"].to_list() if inputs.clusters else [],
+        "chosen": inputs.selection.rows,
+        "without_pair": inputs.pairs.counts.get("without_pair", 0) if inputs.pairs else 0,
+        "pairs": inputs.pairs.rows if inputs.pairs else 0,
+        "overlaps": inputs.comparison.open(store).frame().to_dicts(),
+        "agreement": _agreement(config, store, inputs),
+        "changes": _changes(config, store, inputs),
+        "shown": _shown(config, store, inputs, ranking),
+    }
+
+
+def in_words(reason: str) -> str:
+    """Say why a row is not eligible."""
+    return IN_WORDS.get(reason, reason)
+
+
+def _agreement(config: SelectConfig, store: Store, inputs: Inputs) -> list[dict[str, Any]]:
+    """Give the rank correlation of difficulty between each two reward models."""
+    names = config.reward_models
+    if len(names) < 2:
+        return []
+    table = inputs.metrics.open(store).frame([difficulty_column(r) for r in names])
+    found = []
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            a, b = difficulty_column(one), difficulty_column(other)
+            both = table.drop_nulls([a, b])
+            rho = both.select(pl.corr(a, b, method="spearman")).item() if both.height > 1 else None
+            known = rho is not None and rho == rho  # NaN where one of them is constant
+            found.append({"of": [one, other], "rows": both.height, "rho": rho if known else None})
+    return found
+
+
+def _changes(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, int] | None:
+    """Count the rows that came and went against the selection that OUT holds from before."""
+    place = open_place(config.out)
+    before = read_manifest(place)
+    if before is None:
+        return None
+    stage, _, key = str(before.get("artifacts", {}).get("selection", "")).partition("/")
+    if stage != "selection" or key == inputs.selection.key:
+        return None
+    try:
+        data = place.read("selection.parquet")
+        old = pl.read_parquet(data, columns=["instruction_id"])
+    except (FileNotFoundError, pl.exceptions.PolarsError):
+        return None  # somebody took the old file away: there is nothing to compare with
+    new = inputs.selection.open(store).frame(["instruction_id"])
+    came = new.join(old, on="instruction_id", how="anti").height
+    return {"came": came, "went": old.height - (new.height - came), "stayed": new.height - came}
+
+
+def _shown(
+    config: SelectConfig, store: Store, inputs: Inputs, ranking: pl.DataFrame
+) -> dict[str, list[dict[str, Any]]]:
+    """Pick rows to show: the best chosen; of the others the nearest miss, a middle and a last."""
+    chosen = ranking.filter("selected").sort("rank").head(SHOWN)
+    left = ranking.filter(~pl.col("selected"))
+    places = sorted({0, left.height // 2, left.height - 1}) if left.height else []
+    others = left[places]
+    table = pl.concat([chosen, others])
+    answers = answers_of(config, store, inputs.scores, inputs.metrics, table["instruction_id"])
+    rows = [
+        {"instruction_id": row["instruction_id"], "instruction": text, "why": row["reason"]}
+        for row, text in zip(table.iter_rows(named=True), answers.instructions(), strict=True)
+    ]
+    return {"chosen": rows[: chosen.height], "not_chosen": rows[chosen.height :]}

@@ -1,0 +1,90 @@
+"""What the command shows: progress lines on stderr, the closing summary on stdout."""
+
+import logging
+import os
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import Stopped, StorageError, UserError
+
+DEFAULTS = {
+    "PREFECT_LOGGING_LEVEL": "WARNING",  # ours are the progress lines; theirs would double them
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def prepare() -> None:
+    """Set up Prefect's environment where the user has not, and our progress lines.
+
+    This comes before prefect is imported, which reads its settings then.
+    """
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    ours = logging.getLogger("crowdselect")
+    ours.addHandler(lines)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    url = os.environ.get("PREFECT_API_URL")
+    ours.info("waiting for the Prefect server%s", f" at {_host(url)}" if url else " to start")
+    import prefect  # noqa: F401  # its loggers exist from here on
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_worth_showing)
+
+
+def reachable() -> None:
+    """Ask a named Prefect server for its health.
+
+    Raises:
+        StorageError: PREFECT_API_URL names a server that does not answer.
+    """
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return
+    try:
+        with urlopen(f"{url.rstrip('/')}/health", timeout=10):  # noqa: S310 - the user's own server
+            return
+    except (OSError, ValueError):
+        raise StorageError(
+            f"the Prefect server at {_host(url)} (PREFECT_API_URL) does not answer; start it with "
+            "'prefect server start', or unset PREFECT_API_URL to run without one"
+        ) from None
+
+
+def close(result: dict[str, Any], config: SelectConfig) -> None:
+    """Print the closing summary."""
+    from crowdselect_core.report import as_text
+
+    root = config.out.rstrip("/")
+    files = [f"{root}/{name}" for name in sorted(result["files"])]
+    print(as_text(result["summary"], result["stages"], files))
+    if "train.jsonl" not in result["files"]:
+        print("\nno train.jsonl: the data set has scores alone, no answers to train on")
+
+
+def plain(text: str) -> str:
+    """Return a message on one line, its control characters escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or "an unreadable URL"
+
+
+def _worth_showing(record: logging.LogRecord) -> bool:
+    """Drop what the command says itself: mendable errors, stops, and states of runs."""
+    if not record.name.startswith("prefect"):
+        return True
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, UserError | Stopped | KeyboardInterrupt):
+        return False
+    text = record.getMessage()
+    return not ("Finished in state" in text or "Crash detected" in text or "Retry" in text)

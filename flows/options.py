@@ -1,0 +1,201 @@
+"""Flags, environment and config file, merged into one config: flags over environment over file.
+
+Every key is an environment variable too: CROWDSELECT_BUDGET, CROWDSELECT_DATASET__PATH.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from pydantic import ValidationError
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.crowd import explain, read_crowd
+from crowdselect_core.errors import ConfigError, nearest
+
+PREFIX = "CROWDSELECT_"
+SAMPLE = Path(__file__).parent.parent / "crowdselect_core" / "sample"
+
+# flag, what stands for its value, help; the key is the flag's name unless it is given
+FLAGS: list[tuple[str, str | None, str]] = [
+    ("--dataset", "PATH_OR_URL", "file, folder, glob, saved datasets folder or hub id"),
+    ("--format", "NAME", "auto, generator-zoo, scores-wide or scores-long"),
+    ("--crowd", "FILE.yaml", "the crowd's models, or 'paper' for the paper's 19"),
+    ("--reward-model", "NAME", "a score column; may be given several times"),
+    ("--store", "PATH_OR_URL", "where results are kept between runs (.crowdselect)"),
+    ("--out", "PATH_OR_URL", "where the selection is written (out)"),
+    ("--method", "NAME", "crowdselect, difficulty, separability, stability, reward or random"),
+    ("--direction", "top|bottom", "the best rows, or the worst as a baseline"),
+    ("--budget", "N|FRACTION", "rows to choose, or a fraction of the eligible rows (1000)"),
+    ("--budget-tokens", "N", "tokens to choose, in place of rows"),
+    ("--tokenizer", "NAME", "counts --budget-tokens; estimated as UTF-8 bytes / 4 without one"),
+    ("--clusters", "K", "clusters to balance over, 0 for none (10)"),
+    ("--weights", "D,S,T", "weights of difficulty, separability, stability (1,1,2)"),
+    ("--quota", "MODE", "equal, proportional or reference"),
+    ("--response", "MODE", "best, random, random-of-top-5, a model, or models joined by commas"),
+    ("--embedder", "NAME", "lexical, column:NAME, or a sentence-transformers folder or hub id"),
+    ("--min-scores", "N", "scores a row needs to be eligible (2)"),
+    ("--reference-model", "NAME", "also give the difficulty for this crowd model"),
+    ("--allow-short", None, "fewer eligible rows than the budget are a warning"),
+    ("--include", "FILE", "choose among these ids only (one a line, or a parquet file)"),
+    ("--exclude", "FILE", "never choose these ids"),
+    ("--limit", "N", "only the first N rows, for a trial"),
+    ("--export", "LAYOUT", "also write sharegpt, alpaca, pairs; may be given several times"),
+    ("--seed", "N", "seed of every draw (0)"),
+    ("--workers", "N", "shards computed at once (2)"),
+    ("--shard-rows", "N", "rows a shard (50000)"),
+]
+REPEATED = {"--reward-model": "reward_models", "--export": "export"}
+NESTED = {"--dataset": ("dataset", "path"), "--format": ("dataset", "format")}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers in one line and names the nearest flag."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see --help")
+
+
+def parser() -> Parser:
+    """Return the parser of `python -m flows.select`."""
+    made = Parser(
+        prog="python -m flows.select",
+        description="Choose the best instruction-response pairs by the wisdom of a crowd of LLMs. "
+        "Without --dataset and --config, chooses from the embedded sample.",
+        allow_abbrev=False,
+    )
+    made.add_argument("--config", metavar="FILE.yaml", help="config file; flags go before it")
+    for flag, metavar, text in FLAGS:
+        if metavar is None:
+            made.add_argument(flag, action="store_true", default=None, help=text)
+        else:
+            action = "append" if flag in REPEATED else "store"
+            made.add_argument(flag, metavar=metavar, action=action, help=text)
+    made.add_argument("--dry-run", action="store_true", help="say what would be computed, and end")
+    return made
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """Parse the flags; return them and the config keys that they set.
+
+    Raises:
+        ConfigError: an unknown flag (the nearest is named) or a flag without its value.
+    """
+    args, unknown = parser().parse_known_args(argv)
+    if unknown:
+        flags = [f for f, _, _ in FLAGS] + ["--config", "--dry-run", "--help"]
+        close = get_close_matches(unknown[0].split("=")[0], flags, n=1, cutoff=0.5)
+        hint = f", did you mean {close[0]}?" if close else ""
+        raise ConfigError(f"unknown flag {unknown[0]!r}{hint}; see --help")
+    values: dict[str, Any] = {}
+    for flag, _, _ in FLAGS:
+        value = getattr(args, flag.removeprefix("--").replace("-", "_"))
+        if value is not None:
+            where = NESTED.get(flag) or (REPEATED.get(flag) or flag[2:].replace("-", "_"),)
+            _put(values, where, value)
+    return args, values
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the config keys that the environment sets; values are read as YAML.
+
+    Raises:
+        ConfigError: a CROWDSELECT_ variable that is no key (the nearest is named).
+    """
+    values: dict[str, Any] = {}
+    known = {f"{PREFIX}{name.upper()}": name for name in SelectConfig.model_fields}
+    for name in sorted(n for n in environ if n.startswith(PREFIX)):
+        first, *rest = name.removeprefix(PREFIX).split("__")
+        if f"{PREFIX}{first}" not in known:
+            raise ConfigError(f"unknown environment variable {name}{nearest(name, known)}")
+        try:
+            value = yaml.safe_load(environ[name])
+        except yaml.YAMLError:
+            value = environ[name]
+        _put(values, (first.lower(), *(r.lower() for r in rest)), value)
+    return values
+
+
+def from_file(path: str) -> dict[str, Any]:
+    """Read a config file.
+
+    Raises:
+        ConfigError: it is missing, no YAML, or no mapping.
+    """
+    try:
+        found = yaml.safe_load(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path!r} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        cause = " ".join(str(e).split())
+        raise ConfigError(f"config file {path!r} cannot be read as YAML: {cause}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"config file {path!r} holds no mapping of keys, e.g. 'budget: 1000'")
+    return found
+
+
+def load(
+    file: str | None, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> SelectConfig:
+    """Merge flags over environment over file over defaults, and check the result.
+
+    Without a data set anywhere, the embedded sample with its own config stands in for the file.
+
+    Raises:
+        UserError: a key or value that cannot be, in one line.
+    """
+    set_by = [from_environment(os.environ if environ is None else environ), flags]
+    values = from_file(file) if file else {}
+    if not file and not any("dataset" in layer for layer in set_by):
+        values = from_file(str(SAMPLE / "config.yaml")) | {"dataset": str(SAMPLE / "zoo.parquet")}
+    for layer in set_by:
+        values = _merged(values, layer)
+    response = values.get("response")
+    if isinstance(response, str) and "," in response:
+        values["response"] = [name.strip() for name in response.split(",") if name.strip()]
+    _crowd_first(values)
+    try:
+        return SelectConfig.model_validate(values).resolved()
+    except ValidationError as e:
+        raise ConfigError(explain(e, SelectConfig)) from None
+
+
+def _crowd_first(values: dict[str, Any]) -> None:
+    """Read a crowd that is named as a file; its reward models stand unless others are named."""
+    crowd = values.get("crowd")
+    if isinstance(crowd, str):
+        file = read_crowd(crowd)
+        values["crowd"] = file.crowd
+        if not values.get("reward_models"):
+            values["reward_models"] = file.reward_models
+
+
+def _put(values: dict[str, Any], where: Sequence[str], value: Any) -> None:
+    for part in where[:-1]:
+        inner = values.setdefault(part, {})
+        if not isinstance(inner, dict):
+            inner = values[part] = {"path": inner}
+        values = inner
+    there = values.get(where[-1])
+    if isinstance(there, dict) and isinstance(value, str):
+        value = {"path": value} | there
+    values[where[-1]] = value
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one layer of keys over another; a bare path counts as {path: ...}."""
+    merged = dict(below)
+    for name, value in above.items():
+        there = merged.get(name)
+        if name == "dataset" and isinstance(there, str):
+            there = {"path": there}
+        if name == "dataset" and isinstance(value, str):
+            value = {"path": value}
+        merged[name] = (
+            _merged(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
+        )
+    return merged

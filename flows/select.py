@@ -1,0 +1,105 @@
+"""The selection flow: from a crowd's scored answers to the best N rows, with a reason for each.
+
+Every stage is kept in the store under a key made of all that changes its content, so a run that
+is repeated, or killed and started again, computes only what is missing. Credentials come from the
+environment (AWS_*, HF_TOKEN) and stand in no key, log or artifact.
+
+Run it as `python -m flows.select`, deploy it as `flows.select.select`.
+"""
+
+if __name__ == "__main__":  # before prefect is imported: --help is quick, the console is set up
+    import sys
+
+    from flows.cli import main
+
+    sys.exit(main())
+
+import logging
+from typing import Any
+
+from prefect import flow
+from prefect.states import Cancelled
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import ConfigError, DamagedArtifact, Stopped
+from crowdselect_core.export.write import Inputs
+from crowdselect_core.stages.common import Ref
+from tasks import select as tasks
+from tasks import stopping
+from tasks.logs import connected
+
+log = logging.getLogger("crowdselect")
+
+REPAIRS = 20  # damaged artifacts that one run mends before it gives up
+
+
+@flow(name="select", persist_result=False)
+def select(config: SelectConfig) -> Any:
+    """Choose the best rows of a data set that a crowd has answered and reward models have scored.
+
+    Args:
+        config: what to choose from, by what, and where the results go.
+    """
+    config = config.resolved()
+    try:
+        with connected(), stopping.watched():
+            return repaired(config)
+    except Stopped as stop:
+        return Cancelled(message=str(stop))
+
+
+def repaired(config: SelectConfig) -> dict[str, Any]:
+    """Run the story; what it finds damaged is computed anew, and it alone."""
+    for _ in range(REPAIRS):
+        try:
+            return story(config)
+        except DamagedArtifact as damage:
+            log.warning("%s; computing it anew", damage)
+    raise DamagedArtifact(f"{config.store}: damaged faster than it is mended; check the disk")
+
+
+def story(config: SelectConfig) -> dict[str, Any]:
+    """Run the stages in order; each is found in the store or computed."""
+    instructions = tasks.instructions(config)
+    scores = tasks.scores(config, instructions)
+    metrics = tasks.metrics(config, scores)
+    answers = tasks.answers(config, scores, metrics)
+    balanced = is_balanced(config, instructions)
+    embeddings = tasks.embeddings(config, instructions) if balanced else None
+    clusters = tasks.clusters(config, embeddings) if embeddings else None
+    ranking = tasks.ranking(config, metrics, answers)
+    selection = tasks.selection(config, scores, metrics, ranking, clusters)
+    wants_pairs = "pairs" in config.export
+    pairs = tasks.pairs(config, scores, metrics, selection) if wants_pairs else None
+    comparison = tasks.comparison(config, metrics, answers, selection, clusters)
+
+    inputs = Inputs(instructions, scores, metrics, ranking, selection, comparison, clusters, pairs)
+    written = tasks.export(config, inputs)
+    computed = [instructions, scores, metrics, answers, embeddings, clusters, ranking, selection]
+    stages = [ref for ref in (*computed, pairs, comparison) if ref]
+    tasks.publish(config, selection, written["summary"], stages)
+    return {"summary": written["summary"], "files": written["files"], "stages": told(stages)}
+
+
+def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
+    """Say whether there are clusters to balance over.
+
+    Raises:
+        ConfigError: clusters were asked for, and there is nothing to embed.
+    """
+    if config.clusters <= 1:
+        return False
+    if instructions.facts["instructions"] or config.embedder.kind == "column":
+        return True
+    if "clusters" in config.model_fields_set:
+        raise ConfigError(
+            f"{config.dataset.path}: has no instruction texts to embed, so --clusters "
+            f"{config.clusters} cannot be; pass --clusters 0, or --embedder column:NAME"
+        )
+    log.warning("no instruction texts to embed: choosing without clusters (--clusters 0)")
+    return False
+
+
+def told(stages: list[Ref]) -> list[dict[str, Any]]:
+    """Return what the closing summary shows of the stages."""
+    return [ref.model_dump(include={"stage", "rows", "cached", "seconds"}) for ref in stages]

@@ -1,0 +1,159 @@
+"""The tasks of a selection, one per stage, and those that write its results."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.export import write as exports
+from crowdselect_core.report import as_markdown, one_line
+from crowdselect_core.stages import answers as answers_stage
+from crowdselect_core.stages import clusters as clusters_stage
+from crowdselect_core.stages import comparison as comparison_stage
+from crowdselect_core.stages import embeddings as embeddings_stage
+from crowdselect_core.stages import instructions as instructions_stage
+from crowdselect_core.stages import metrics as metrics_stage
+from crowdselect_core.stages import pairs as pairs_stage
+from crowdselect_core.stages import ranking as ranking_stage
+from crowdselect_core.stages import scores as scores_stage
+from crowdselect_core.stages import selection as selection_stage
+from crowdselect_core.stages.common import Ref
+from crowdselect_core.store.build import Plan
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.store import Store
+from crowdselect_core.summary import summarise
+from tasks import stopping
+from tasks.stored import OPTIONS, stage_task, state_task
+
+Work = tuple[Spec, Callable[[Store], Plan]]
+
+TABLE_ROWS = 100  # chosen rows that the UI's table shows
+
+
+@stage_task
+def instructions(config: SelectConfig) -> Work:
+    """Read the ids of the data set's rows and refuse contradictions."""
+    return instructions_stage.spec(config), lambda _: instructions_stage.plan(config)
+
+
+@stage_task
+def scores(config: SelectConfig, instructions: Ref) -> Work:
+    """Read what the reward models gave every answer."""
+    return (
+        scores_stage.spec(config, instructions),
+        lambda store: scores_stage.plan(config, store, instructions),
+    )
+
+
+@stage_task
+def metrics(config: SelectConfig, scores: Ref) -> Work:
+    """Compute difficulty, separability and stability."""
+    return (
+        metrics_stage.spec(config, scores),
+        lambda store: metrics_stage.plan(config, store, scores),
+    )
+
+
+@stage_task
+def embeddings(config: SelectConfig, instructions: Ref) -> Work:
+    """Embed the instructions."""
+    return (
+        embeddings_stage.spec(config, instructions),
+        lambda store: embeddings_stage.plan(config, store, instructions),
+    )
+
+
+@stage_task
+def clusters(config: SelectConfig, embeddings: Ref) -> Work:
+    """Cluster the embeddings by k-means."""
+    return (
+        clusters_stage.spec(config, embeddings),
+        lambda store: clusters_stage.plan(config, store, embeddings),
+    )
+
+
+@stage_task
+def answers(config: SelectConfig, scores: Ref, metrics: Ref) -> Work:
+    """Look for an answer to keep of every row."""
+    return (
+        answers_stage.spec(config, metrics),
+        lambda store: answers_stage.plan(config, store, scores, metrics),
+    )
+
+
+@stage_task
+def ranking(config: SelectConfig, metrics: Ref, answers: Ref) -> Work:
+    """Integrate the metrics into one score and say which rows are eligible."""
+    return (
+        ranking_stage.spec(config, metrics, answers),
+        lambda store: ranking_stage.plan(config, store, metrics, answers),
+    )
+
+
+@stage_task
+def selection(
+    config: SelectConfig, scores: Ref, metrics: Ref, ranking: Ref, clusters: Ref | None
+) -> Work:
+    """Fill the quotas by rank and read the kept answers."""
+    return (
+        selection_stage.spec(config, ranking, clusters),
+        lambda store: selection_stage.plan(config, store, scores, metrics, ranking, clusters),
+    )
+
+
+@stage_task
+def pairs(config: SelectConfig, scores: Ref, metrics: Ref, selection: Ref) -> Work:
+    """Make preference pairs of the chosen rows."""
+    return (
+        pairs_stage.spec(config, selection),
+        lambda store: pairs_stage.plan(config, store, scores, metrics, selection),
+    )
+
+
+@stage_task
+def comparison(
+    config: SelectConfig, metrics: Ref, answers: Ref, selection: Ref, clusters: Ref | None
+) -> Work:
+    """Count the overlap with random, clustered random and top reward."""
+    return (
+        comparison_stage.spec(config, selection, clusters),
+        lambda store: comparison_stage.plan(config, store, metrics, answers, selection, clusters),
+    )
+
+
+@state_task("export")
+def export(config: SelectConfig, inputs: exports.Inputs) -> State[dict[str, Any]]:
+    """Write the results to OUT, unless they lie there already."""
+    stopping.check()
+    wanted = exports.spec(config, inputs)
+    found = exports.find(config, wanted)
+    if found is not None:
+        return Completed(name="Cached", message=f"lies in {config.out}", data=found)
+    store = Store(config.store)
+    ranking = exports.ranking_table(config, store, inputs)
+    summary = summarise(config, store, inputs, ranking)
+    manifest = exports.write(config, store, inputs, wanted, ranking, summary)
+    return Completed(message=f"written to {config.out}", data=manifest)
+
+
+@task(name="publish", **OPTIONS)
+def publish(
+    config: SelectConfig, selection: Ref, summary: dict[str, Any], stages: Sequence[Ref]
+) -> None:
+    """Show the summary and the first chosen rows as artifacts in the Prefect UI."""
+    create_markdown_artifact(
+        as_markdown(summary, [ref.model_dump() for ref in stages], [config.out]),
+        key="selection-summary",
+        description="What was chosen, and why",
+    )
+    table = selection.open(Store(config.store)).frame().head(TABLE_ROWS)
+    columns = ["rank", "instruction_id", "cluster_id", "score", "response_model", "response"]
+    rows = [
+        {k: one_line(v) if isinstance(v, str) else v for k, v in row.items()}
+        for row in table.select(columns).iter_rows(named=True)
+    ]
+    create_table_artifact(rows, key="selection-rows", description="The first chosen rows")

@@ -1,0 +1,122 @@
+"""What every stage's task does: find the artifact, or build it and commit.
+
+Prefect's own cache and result store stay off: a Prefect result record names its own deserialiser,
+so one that was planted in a bucket could run code. Tasks return small JSON references.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import TransientStorageError
+from crowdselect_core.stages.common import Ref
+from crowdselect_core.store.build import Plan, build
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.store import Artifact, Store
+from tasks import stopping
+
+log = logging.getLogger("crowdselect")
+
+P = ParamSpec("P")
+
+R = TypeVar("R")
+
+Stage = Callable[Concatenate[SelectConfig, P], tuple[Spec, Callable[[Store], Plan]]]
+
+
+def storage_failed(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Tell the failures that may pass by themselves: only those of storage are tried again."""
+    return isinstance(state.result(raise_on_failure=False), TransientStorageError)
+
+
+OPTIONS: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 3,
+    "retry_delay_seconds": [1, 2, 4],
+    "retry_condition_fn": storage_failed,
+}
+
+
+def state_task(
+    name: str,
+) -> Callable[[Callable[P, State[R]]], Callable[P, R]]:
+    """Make a task of a function that returns a state; the caller gets the state's result."""
+
+    def wrap(function: Callable[P, State[R]]) -> Callable[P, R]:
+        made = task(name=name, description=function.__doc__, **OPTIONS)(function)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            # Called directly, a task that returns a state hands the state on as it is.
+            return made(*args, **kwargs).result()
+
+        return call
+
+    return wrap
+
+
+def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
+    """Make a task of a stage: a function that names its artifact and says how it is built."""
+
+    @state_task(stage.__name__)
+    @wraps(stage)
+    def run(config: SelectConfig, *args: P.args, **kwargs: P.kwargs) -> State[Ref]:
+        stopping.check()
+        started = time.monotonic()
+        spec, plan = stage(config, *args, **kwargs)
+        store = Store(config.store)
+        artifact = store.find(spec)
+        if artifact is not None:
+            ref = _ref(artifact, time.monotonic() - started, cached=True)
+            log.info("%-13s Cached, %s rows", spec.stage, f"{ref.rows:,}")
+            return Completed(name="Cached", message=f"in the store: {spec.folder}", data=ref)
+        if missed := store.nearest_miss(spec):
+            log.info("%-13s not in the store; the closest differs in %s", spec.stage, missed)
+        artifact = build(
+            store, spec, plan(store), workers=config.workers, progress=_Progress(started)
+        )
+        ref = _ref(artifact, time.monotonic() - started, cached=False)
+        log.info("%-13s %s rows, %.1f s", spec.stage, f"{ref.rows:,}", ref.seconds)
+        return Completed(message=f"computed: {spec.folder}", data=ref)
+
+    return cast(Callable[Concatenate[SelectConfig, P], Ref], run)
+
+
+def _ref(artifact: Artifact, seconds: float, *, cached: bool) -> Ref:
+    manifest = artifact.manifest
+    return Ref(
+        stage=manifest.stage,
+        key=manifest.key,
+        rows=manifest.rows,
+        cached=cached,
+        seconds=round(seconds, 3),
+        counts=manifest.counts,
+        facts=manifest.facts,
+    )
+
+
+class _Progress:
+    """A line per shard, once a second at most; a shard is also where a run can be stopped."""
+
+    def __init__(self, started: float) -> None:
+        self._started, self._said = started, time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        stopping.check()
+        now = time.monotonic()
+        if now - self._said < 1 or done == total:
+            return
+        self._said = now
+        left = (
+            f", about {(now - self._started) / done * (total - done):.0f} s left" if total else ""
+        )
+        log.info("%-13s %d of %s shards%s", stage, done, total or "?", left)
