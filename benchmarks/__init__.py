@@ -1,0 +1,1 @@
+"""The figures of the README, each one command: `python -m benchmarks.NAME`."""
