@@ -7,10 +7,13 @@ crowd file that is named (`SelectConfig.resolved`).
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from crowdselect_core.crowd import CrowdModel, check_crowd, read_crowd
-from crowdselect_core.errors import ConfigError
+from crowdselect_core.crowd import CREDENTIALS, CrowdModel, check_crowd, read_crowd
+from crowdselect_core.errors import ConfigError, nearest, shown
+from crowdselect_core.selection.responses import response_mode
+from crowdselect_core.store.place import checked_url, is_url
 
 Method = Literal["crowdselect", "difficulty", "separability", "stability", "reward", "random"]
 Direction = Literal["top", "bottom"]
@@ -18,6 +21,7 @@ Quota = Literal["equal", "proportional", "reference"]
 Layout = Literal["auto", "generator-zoo", "scores-wide", "scores-long"]
 Export = Literal["sharegpt", "alpaca", "pairs"]
 
+COLUMNS = ("instruction_id", "instruction", "content")  # what dataset.columns may rename
 # Words that no storage option may hold: a config is kept by the Prefect server and shown in its UI.
 SECRET_WORDS = ("key", "secret", "token", "password", "credential", "account", "sas")
 
@@ -25,34 +29,43 @@ SECRET_WORDS = ("key", "secret", "token", "password", "credential", "account", "
 class Frozen(BaseModel):
     """A model that cannot change and refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
-def _number(text: Any) -> Any:
-    """Read '200' as rows and '0.05' as a fraction; leave what is no text to pydantic."""
-    if not isinstance(text, str):
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError("expected rows (200) or a fraction of the eligible rows (0.05)") from None
-
-
-def _budget(value: int | float) -> int | float:
-    if isinstance(value, int) and value <= 0:
-        raise ValueError("expected at least 1 row")
-    if isinstance(value, float) and not 0 < value <= 1:
+def _budget(value: Any) -> int | float:
+    """Read 200 or '200' as rows, 0.05 or '0.05' as a fraction of the eligible rows."""
+    for read in (int, float) if isinstance(value, str) else ():
+        try:
+            value = read(value)
+            break
+        except ValueError:
+            continue
+    rows = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not rows and not (isinstance(value, float) and 0 < value <= 1):
         raise ValueError("expected whole rows (200) or a fraction above 0 and up to 1 (0.05)")
-    return value
+    number: int | float = value
+    return number
 
 
 def _weights(value: Any) -> Any:
     """Read '1,1,2' as three numbers."""
-    return value.split(",") if isinstance(value, str) else value
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, list | tuple) or len(given) != 3:
+        raise ValueError("expected three numbers for difficulty, separability, stability (1,1,2)")
+    return given
+
+
+def _place(value: str) -> str:
+    """Refuse a URL that carries credentials: a config is kept by the Prefect server and shown."""
+    try:
+        return checked_url(value) if is_url(value) else value
+    except ConfigError as e:
+        raise PydanticCustomError(CREDENTIALS, "{why}", {"why": str(e)}) from None
+
+
+Place = Annotated[str, AfterValidator(_place)]
 
 
 def _names(value: Any) -> Any:
@@ -60,10 +73,18 @@ def _names(value: Any) -> Any:
     return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
 
 
+def _layouts(value: Any) -> Any:
+    """Read 'sharegpt,pairs', also inside a list, as a list of layouts."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list):
+        return value
+    return [part for one in given for part in (_names(one) if isinstance(one, str) else [one])]
+
+
 class DatasetConfig(Frozen):
     """Where the instructions, the crowd's answers and their scores are."""
 
-    path: str = Field(
+    path: Place = Field(
         min_length=1,
         description="A file, folder or glob (parquet, jsonl, csv; local or any fsspec URL such as "
         "s3://bucket/zoo/*.parquet), a saved `datasets` folder, or a Hugging Face hub id",
@@ -95,14 +116,16 @@ class DatasetConfig(Frozen):
     def _no_credentials(self) -> Self:
         for name in self.storage_options:
             if any(word in name.lower() for word in SECRET_WORDS):
-                raise ValueError(
-                    f"storage_options.{name} looks like a credential: set it in the environment "
-                    "(AWS_ACCESS_KEY_ID, AWS_PROFILE, HF_TOKEN), a config is stored and shown"
+                raise PydanticCustomError(
+                    CREDENTIALS,
+                    "storage_options.{name} looks like a credential: set it in the environment "
+                    "(AWS_ACCESS_KEY_ID, AWS_PROFILE, HF_TOKEN), a config is stored and shown",
+                    {"name": name},
                 )
-        if unknown := set(self.columns) - {"instruction_id", "instruction", "content"}:
+        if unknown := set(self.columns) - set(COLUMNS):
+            name = sorted(unknown)[0]
             raise ValueError(
-                f"columns: unknown name {sorted(unknown)[0]!r} (known: instruction_id, "
-                "instruction, content)"
+                f"columns: unknown name {name!r}{nearest(name, COLUMNS)} (known: {shown(COLUMNS)})"
             )
         return self
 
@@ -132,8 +155,11 @@ class EmbedderConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _bare_name(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
+        return cls.from_name(value) if isinstance(value, str) else value
+
+    @staticmethod
+    def from_name(value: str) -> dict[str, Any]:
+        """Return the keys that a bare name stands for."""
         if value == "lexical":
             return {"kind": "lexical"}
         if value.startswith("column:"):
@@ -173,7 +199,7 @@ class SelectConfig(Frozen):
     embedder: EmbedderConfig = Field(EmbedderConfig(), description="How instructions are embedded")
     method: Method = Field("crowdselect", description="What rows are ranked by")
     direction: Direction = Field("top", description="The best rows, or the worst as a baseline")
-    budget: Annotated[int | float, BeforeValidator(_number)] = Field(
+    budget: Annotated[int | float, BeforeValidator(_budget)] = Field(
         1000, description="Rows to choose, or a fraction of the eligible rows (0.05)"
     )
     budget_tokens: int | None = Field(
@@ -203,15 +229,15 @@ class SelectConfig(Frozen):
     include: str | None = Field(None, description="File of ids, one a line: choose among these")
     exclude: str | None = Field(None, description="File of ids, one a line: never choose these")
     limit: int | None = Field(None, ge=1, description="Only the first rows, for a trial")
-    export: Annotated[list[Export], BeforeValidator(_names)] = Field(
+    export: Annotated[list[Export], BeforeValidator(_layouts)] = Field(
         [], description="Further layouts to write: sharegpt, alpaca, pairs"
     )
     pairs: PairsConfig = Field(PairsConfig(), description="Preference pairs, with export: pairs")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of every draw")
-    store: str = Field(
+    store: Place = Field(
         ".crowdselect", min_length=1, description="Folder or URL of the results kept"
     )
-    out: str = Field("out", min_length=1, description="Folder or URL of what is written for you")
+    out: Place = Field("out", min_length=1, description="Folder or URL of what is written for you")
     workers: int = Field(2, ge=1, le=256, description="Shards computed at once; changes no result")
     shard_rows: int = Field(
         50_000, ge=1, description="Rows a shard, the grain of resuming; changes no result"
@@ -219,10 +245,6 @@ class SelectConfig(Frozen):
 
     @model_validator(mode="after")
     def _sane(self) -> Self:
-        try:
-            _budget(self.budget)
-        except ValueError as e:
-            raise ValueError(f"budget: {e}, found {self.budget!r}") from None
         if not all(math.isfinite(w) for w in self.weights) or not any(self.weights):
             raise ValueError(
                 f"weights: expected three finite numbers that are not all 0, found {self.weights}"
@@ -239,7 +261,8 @@ class SelectConfig(Frozen):
 
         Raises:
             CrowdError: the crowd file cannot be read or contradicts itself.
-            ConfigError: no reward model is named, or one stands twice.
+            ConfigError: no reward model is named, or one stands twice; the response is neither a
+                mode nor a crowd model.
         """
         crowd, reward_models = self.crowd, self.reward_models
         if isinstance(crowd, str):
@@ -252,9 +275,9 @@ class SelectConfig(Frozen):
             )
         if len(set(reward_models)) < len(reward_models):
             raise ConfigError(f"reward_models: a name stands twice in {reward_models}")
-        return self.model_copy(
-            update={"crowd": check_crowd(list(crowd)), "reward_models": sorted(reward_models)}
-        )
+        models = check_crowd(list(crowd))
+        response_mode(self.response_mode, [m.name for m in models])
+        return self.model_copy(update={"crowd": models, "reward_models": sorted(reward_models)})
 
     @property
     def models(self) -> list[CrowdModel]:

@@ -1,5 +1,7 @@
 """The crowd: which LLMs answered, to which family each belongs and how large it is."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from crowdselect_core.errors import CrowdError, nearest, shown
 
 BUILT_IN = Path(__file__).parent / "crowds"
+CREDENTIALS = "credentials"  # type of a complaint about a value that no message repeats
+# What pydantic puts into a location for the branch of a union, beside the keys of the user.
+_BRANCH = re.compile(
+    r"(list|dict|tuple|literal|constrained|function|lax|nullable)\b.*|str|int|float|bool"
+)
 
 
 class CrowdModel(BaseModel):
@@ -96,20 +103,44 @@ def families(crowd: list[CrowdModel]) -> dict[str, list[CrowdModel]]:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Turn pydantic's first complaint into one line: where, what was found, what to do."""
-    first = error.errors()[0]
-    where = ".".join(str(p) for p in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    """Turn pydantic's first complaint into one line: where, what was found, what to do.
+
+    An unknown key comes first, since a key that is missing often follows from its misspelling.
+    """
+    by_place: dict[str, list[Mapping[str, Any]]] = {}
+    for one in sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden"):
+        by_place.setdefault(_place(one["loc"]), []).append(one)
+    # A union complains about its other branches too, at the key that holds the value.
+    places = [p for p in by_place if not any(q.startswith(f"{p}.") for q in by_place)]
+    where = places[0]
+    complaints = by_place[where]
+    first = complaints[0]
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
         known = _fields_at(model, first["loc"][:-1])
         return f"unknown key {where!r}{nearest(key, known)} (known: {shown(known)}){more}"
     if first["type"] == "missing":
         return f"key {where!r} is missing{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    found = first.get("input")
-    given = f", found {found!r}"[:120] if isinstance(found, str | int | float | None) else ""
-    return f"{where}: {message}{given}{more}" if where else f"{message}{more}"
+    message = " or ".join(dict.fromkeys(c["msg"].removeprefix("Value error, ") for c in complaints))
+    message = message.replace(" or Input should be ", " or ")
+    return f"{where}: {message}{_found(first)}{more}" if where else f"{message}{more}"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Return the dotted keys of a location, without pydantic's names of union branches."""
+    return ".".join(str(p) for p in location if isinstance(p, int) or not _BRANCH.fullmatch(p))
+
+
+def _found(complaint: Mapping[str, Any]) -> str:
+    """Say what stood there and, for one of a few words, which is the nearest."""
+    found = complaint.get("input")
+    secret = complaint["type"] == CREDENTIALS or "storage_options" in complaint["loc"]
+    if secret or not isinstance(found, str | int | float | None):
+        return ""
+    words = re.findall(r"'([^']*)'", complaint.get("ctx", {}).get("expected", ""))
+    close = nearest(found, words) if isinstance(found, str) else ""
+    return f", found {found!r}"[:120] + close
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

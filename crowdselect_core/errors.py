@@ -44,6 +44,12 @@ class Stopped(Exception):
     """The run was asked to stop (cancel from the UI); what was committed is kept."""
 
 
+def first_line(error: BaseException, most: int = 160) -> str:
+    """Return the first line of an error's words, or its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:most] if lines else type(error).__name__
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return ', did you mean X?' for the closest of `names`, or '' when none is close."""
     close = get_close_matches(name, list(names), n=1, cutoff=0.5)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from crowdselect_core.errors import ConfigError
+from crowdselect_core.errors import ConfigError, first_line
 
 
 def read_ids(path: str) -> list[str]:
@@ -18,15 +18,15 @@ def read_ids(path: str) -> list[str]:
     file = Path(path)
     try:
         if file.suffix == ".parquet":
-            ids = pl.read_parquet(file, columns=["instruction_id"])["instruction_id"].to_list()
-        else:
-            ids = [line for line in file.read_text("utf-8").split("\n") if line]
-            ids = [line.removesuffix("\r") for line in ids]
+            column = pl.read_parquet(file, columns=["instruction_id"])["instruction_id"]
+            ids = column.drop_nulls().cast(pl.String).to_list()
+        else:  # utf-8-sig: editors write a byte order mark, which is no part of the first id
+            text = file.read_bytes().decode("utf-8-sig")
+            ids = [i for line in text.split("\n") if (i := line.removesuffix("\r"))]
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; expected ids, one a line") from None
     except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as e:
-        cause = str(e).splitlines()[0][:160]
-        raise ConfigError(f"{path}: cannot be read as a list of ids: {cause}") from None
+        raise ConfigError(f"{path}: cannot be read as a list of ids: {first_line(e)}") from None
     if not ids:
         raise ConfigError(f"{path}: holds no id; write one a line, or leave the option out")
-    return [str(i) for i in ids]
+    return ids

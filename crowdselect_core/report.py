@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from crowdselect_core.summary import in_words
 
 WIDTH = 72  # characters of an instruction that are shown
@@ -23,9 +25,10 @@ def one_line(text: str | None, width: int = WIDTH) -> str:
     return flat if len(flat) <= width else flat[: width - 3] + "..."
 
 
-def markdown_text(text: str) -> str:
-    """Return a text that Markdown and HTML show as it is."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:])", r"\\\1", html.escape(one_line(text), quote=True))
+def markdown_text(text: str, width: int = WIDTH) -> str:
+    """Return the start of a text so that Markdown and HTML show it as it is."""
+    escaped = html.escape(one_line(text, width), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:])", r"\\\1", escaped)
 
 
 def as_text(
@@ -66,16 +69,27 @@ def as_markdown(
     ]
     lines += ["", "## Files", "", *(f"- {markdown_text(file)}" for file in files)]
     for title, rows in _rows(summary):
-        lines += ["", f"## {title}", "", "| row | why |", "|---|---|"]
+        lines += ["", f"## {title}", ""]
         for row in rows:
             name = row["instruction"] or row["instruction_id"]
-            lines.append(f"| {markdown_text(name)} | {markdown_text_long(row['why'])} |")
+            lines += [f"- **{markdown_text(name)}**", f"  {markdown_text(row['why'], 300)}"]
     return "\n".join(lines) + "\n"
 
 
-def markdown_text_long(text: str) -> str:
-    """Return our own sentence for a Markdown table, escaped all the same."""
-    return html.escape(one_line(text, 300), quote=True).replace("|", "\\|")
+def as_rows(selection: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return chosen rows for a table in the UI, long texts cut and on one line."""
+    return [
+        {
+            "rank": row["rank"],
+            "instruction": one_line(row["messages"][0]["content"] if row["messages"] else None),
+            "cluster": row["cluster_id"],
+            "score": round(row["score"], 4),
+            "model": one_line(row["response_model"]),
+            "response": one_line(row["response"]),
+            "instruction_id": one_line(row["instruction_id"]),
+        }
+        for row in selection.iter_rows(named=True)
+    ]
 
 
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crowdselect_core.errors import ConfigError
+from crowdselect_core.errors import ConfigError, first_line
 
 BYTES_A_TOKEN = 4  # the usual rule of thumb for English text and a BPE of 32k to 128k entries
 
@@ -33,8 +33,7 @@ def counter(tokenizer: str | None) -> Counter:
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as e:
-        cause = str(e).splitlines()[0][:160]
-        raise ConfigError(f"tokenizer {tokenizer!r} cannot be loaded: {cause}") from None
+        raise ConfigError(f"tokenizer {tokenizer!r} cannot be loaded: {first_line(e)}") from None
 
     def count(texts: Sequence[str]) -> list[int]:
         ids = loaded(list(texts), add_special_tokens=False)["input_ids"]

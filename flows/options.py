@@ -5,6 +5,7 @@ Every key is an environment variable too: CROWDSELECT_BUDGET, CROWDSELECT_DATASE
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config import EmbedderConfig, SelectConfig
 from crowdselect_core.crowd import explain, read_crowd
 from crowdselect_core.errors import ConfigError, nearest
 
@@ -85,7 +86,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     Raises:
         ConfigError: an unknown flag (the nearest is named) or a flag without its value.
     """
-    args, unknown = parser().parse_known_args(argv)
+    args, unknown = parser().parse_known_args(_joined(argv))
     if unknown:
         flags = [f for f, _, _ in FLAGS] + ["--config", "--dry-run", "--help"]
         close = get_close_matches(unknown[0].split("=")[0], flags, n=1, cutoff=0.5)
@@ -100,8 +101,21 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     return args, values
 
 
+def _joined(argv: Sequence[str]) -> list[str]:
+    """Join '--weights' '-1,1,2' by '=': argparse takes a value with a minus for a flag."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] == "--weights" and re.match(r"-[\d.]", word):
+            joined[-1] = f"--weights={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the config keys that the environment sets; values are read as YAML.
+    """Return the config keys that the environment sets; lists, maps and booleans are YAML.
+
+    Numbers and dates stay text, which the config reads where it wants a number.
 
     Raises:
         ConfigError: a CROWDSELECT_ variable that is no key (the nearest is named).
@@ -115,6 +129,8 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         try:
             value = yaml.safe_load(environ[name])
         except yaml.YAMLError:
+            value = environ[name]
+        if not isinstance(value, list | dict | bool | None):
             value = environ[name]
         _put(values, (first.lower(), *(r.lower() for r in rest)), value)
     return values
@@ -175,27 +191,33 @@ def _crowd_first(values: dict[str, Any]) -> None:
 
 
 def _put(values: dict[str, Any], where: Sequence[str], value: Any) -> None:
+    """Set a nested key; what stands for a whole section by its bare name becomes its keys."""
     for part in where[:-1]:
-        inner = values.setdefault(part, {})
-        if not isinstance(inner, dict):
-            inner = values[part] = {"path": inner}
-        values = inner
-    there = values.get(where[-1])
-    if isinstance(there, dict) and isinstance(value, str):
-        value = {"path": value} | there
+        values[part] = _section(part, values.get(part, {}))
+        values = values[part]
     values[where[-1]] = value
 
 
+def _section(name: str, value: Any) -> dict[str, Any]:
+    """Return a section's keys: a bare data set is its path, a bare embedder its name."""
+    if isinstance(value, str) and name == "dataset":
+        return {"path": value}
+    if isinstance(value, str) and name == "embedder":
+        return EmbedderConfig.from_name(value)
+    return value if isinstance(value, dict) else {}
+
+
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one layer of keys over another; a bare path counts as {path: ...}."""
+    """Lay one layer of keys over another.
+
+    A bare path replaces the data set's path alone; a bare embedder is another one altogether.
+    """
     merged = dict(below)
     for name, value in above.items():
         there = merged.get(name)
-        if name == "dataset" and isinstance(there, str):
-            there = {"path": there}
         if name == "dataset" and isinstance(value, str):
-            value = {"path": value}
-        merged[name] = (
-            _merged(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
-        )
+            value = _section(name, value)
+        if isinstance(value, dict) and isinstance(there, str | dict):
+            value = _merged(_section(name, there), value)
+        merged[name] = value
     return merged

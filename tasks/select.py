@@ -10,7 +10,7 @@ from prefect.states import Completed
 
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.export import write as exports
-from crowdselect_core.report import as_markdown, one_line
+from crowdselect_core.report import as_markdown, as_rows
 from crowdselect_core.stages import answers as answers_stage
 from crowdselect_core.stages import clusters as clusters_stage
 from crowdselect_core.stages import comparison as comparison_stage
@@ -150,10 +150,7 @@ def publish(
         key="selection-summary",
         description="What was chosen, and why",
     )
-    table = selection.open(Store(config.store)).frame().head(TABLE_ROWS)
-    columns = ["rank", "instruction_id", "cluster_id", "score", "response_model", "response"]
-    rows = [
-        {k: one_line(v) if isinstance(v, str) else v for k, v in row.items()}
-        for row in table.select(columns).iter_rows(named=True)
-    ]
-    create_table_artifact(rows, key="selection-rows", description="The first chosen rows")
+    chosen = selection.open(Store(config.store)).frame().head(TABLE_ROWS)
+    create_table_artifact(
+        as_rows(chosen), key="selection-rows", description="The first chosen rows"
+    )

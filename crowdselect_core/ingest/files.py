@@ -6,7 +6,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from crowdselect_core.errors import DatasetError, StorageError
+from crowdselect_core.errors import DatasetError, StorageError, first_line
 from crowdselect_core.store.place import checked_url, is_url
 from crowdselect_core.store.remote import explain, file_system
 
@@ -61,7 +61,7 @@ def read_failed(file: DataFile, error: Exception) -> DatasetError | StorageError
     """Turn a failed read into one line; only a local error's own words are repeated."""
     if not file.is_local:
         return explain(error, "read", file.shown)
-    cause = getattr(error, "strerror", None) or str(error).split("\n")[0]
+    cause = getattr(error, "strerror", None) or first_line(error)
     return DatasetError(f"{file.shown}: cannot be read: {cause}")
 
 

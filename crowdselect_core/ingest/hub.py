@@ -8,8 +8,8 @@ shard. Nothing is downloaded as a whole and no code of the repository is run.
 import re
 from collections.abc import Sequence
 
-from crowdselect_core.errors import DatasetError
-from crowdselect_core.ingest.files import DataFile
+from crowdselect_core.errors import DatasetError, first_line, nearest, shown
+from crowdselect_core.ingest.files import SUFFIXES, DataFile
 from crowdselect_core.store.remote import file_system
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -17,7 +17,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 def is_hub_id(path: str) -> bool:
     """Tell `org/name` from a path; a local path of that name is looked for first by the caller."""
-    return _HUB_ID.fullmatch(path) is not None
+    return _HUB_ID.fullmatch(path) is not None and not path.endswith(SUFFIXES)
 
 
 def hub_files(path: str, name: str | None, split: str, revision: str | None) -> list[DataFile]:
@@ -37,10 +37,9 @@ def hub_files(path: str, name: str | None, split: str, revision: str | None) -> 
     try:
         builder = load_dataset_builder(path, name, revision=revision)
     except Exception as e:  # hub, network and configuration errors have no common base
-        cause = str(e).splitlines()[0][:200]
         raise DatasetError(
             f"{path}: no such path, and the hub could not be asked for it ({type(e).__name__}: "
-            f"{cause}); check the name, the network, HF_TOKEN and HF_HUB_OFFLINE"
+            f"{first_line(e)}); check the name, the network, HF_TOKEN and HF_HUB_OFFLINE"
         ) from None
     return split_files(path, split, builder.config.data_files or {})
 
@@ -52,7 +51,10 @@ def split_files(path: str, split: str, data_files: dict[str, Sequence[str]]) -> 
         DatasetError: there is no such split, or its files are neither parquet nor JSON Lines.
     """
     if split not in data_files:
-        raise DatasetError(f"{path}: has no split {split!r} (found: {', '.join(data_files)})")
+        raise DatasetError(
+            f"{path}: has no split {split!r}{nearest(split, data_files)} (found: "
+            f"{shown(data_files)}); name one under dataset.split"
+        )
     files = []
     for url in data_files[split]:
         fs, inner = file_system(str(url))

@@ -1,19 +1,42 @@
 """JSON Lines: one object a line; every line is parsed once before anything is computed."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from crowdselect_core.errors import DatasetError
+from crowdselect_core.errors import DatasetError, first_line
 from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
 
 BATCH_LINES = 1024
 _MARK = 1000  # every so many lines the byte offset is remembered
+# Values of several kinds, and what is neither text nor numbers, are kept as their JSON, so that
+# only a column that is needed is refused.
+MIXED = pa.binary()
+_ARROW: list[tuple[set[type], pa.DataType]] = [
+    (set(), pa.null()),
+    ({str}, pa.string()),
+    ({bool}, pa.bool_()),
+    ({int}, pa.int64()),
+    ({int, float}, pa.float64()),
+    ({list}, pa.list_(pa.float64())),
+]
+_WORDS = {
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+}
+
+Kinds = dict[type, int]  # the first line where a value of the kind stands
+Columns = dict[str, dict[str | None, Kinds]]  # by column and field; None: of the column itself
 
 
 class JsonLinesReader:
@@ -33,15 +56,7 @@ class JsonLinesReader:
         return self._files[file].shown
 
     def schema(self) -> pa.Schema:
-        columns: dict[str, dict[str, pa.DataType] | pa.DataType] = {}
-        for seen, _, _ in self._index:
-            for name, kind in seen.items():
-                there = columns.get(name)
-                if isinstance(kind, dict) and isinstance(there, dict):
-                    there.update({f: t for f, t in kind.items() if f not in there})
-                elif there is None or there == pa.null():
-                    columns[name] = kind
-        return pa.schema([pa.field(name, _type(kind)) for name, kind in columns.items()])
+        return self._schema
 
     def partitions(self, rows: int) -> list[Partition]:
         step = max(1, rows // _MARK)
@@ -64,20 +79,34 @@ class JsonLinesReader:
             while left > 0:
                 wanted = min(left, BATCH_LINES)
                 rows = [_parsed(file, line, None) for _, line in zip(range(wanted), lines)]  # noqa: B905
-                arrays = {leaf: _array(file, rows, leaf, row) for leaf in leaves}
+                arrays = {leaf: _array(file, rows, leaf, self._field(leaf), row) for leaf in leaves}
                 yield Batch(row, len(rows), arrays)
                 row, left = row + wanted, left - wanted
 
+    def _field(self, leaf: Leaf) -> pa.Field:
+        column = self._schema.field(leaf.column)
+        return column if leaf.field is None else column.type.field(leaf.field)
+
     @cached_property
-    def _index(self) -> list[tuple[dict[str, Any], list[int], int]]:
+    def _schema(self) -> pa.Schema:
+        columns: Columns = {}
+        for seen, _, _ in self._index:
+            for name, fields in seen.items():
+                there = columns.setdefault(name, {})
+                for field, kinds in fields.items():
+                    there[field] = kinds | there.get(field, {})
+        return pa.schema([_column(name, fields) for name, fields in columns.items()])
+
+    @cached_property
+    def _index(self) -> list[tuple[Columns, list[int], int]]:
         return [_scan(file) for file in self._files]
 
 
-def _scan(file: DataFile) -> tuple[dict[str, Any], list[int], int]:
+def _scan(file: DataFile) -> tuple[Columns, list[int], int]:
     """Return a file's columns, the offset of every _MARK-th row, and its number of rows."""
     if file.size == 0:
         raise DatasetError(f"{file.shown}: is empty (0 bytes), expected JSON Lines")
-    columns: dict[str, Any] = {}
+    columns: Columns = {}
     offsets: list[int] = []
     rows = at = 0
     try:
@@ -86,7 +115,7 @@ def _scan(file: DataFile) -> tuple[dict[str, Any], list[int], int]:
                 if line.strip():
                     if rows % _MARK == 0:
                         offsets.append(at)
-                    _note(columns, _parsed(file, line, number))
+                    _note(columns, _parsed(file, line, number), number)
                     rows += 1
                 at += len(line)
     except OSError as e:
@@ -102,53 +131,74 @@ def _parsed(file: DataFile, line: bytes, number: int | None) -> dict[str, Any]:
         try:  # Python's json writes NaN and Infinity, which JSON does not have
             row = json.loads(line)
         except (ValueError, RecursionError) as e:
+            cause = f"{e.msg}, character {e.pos}" if isinstance(e, json.JSONDecodeError) else e
             raise DatasetError(
-                f"{where}: is no JSON ({e}); expected one object a line; mend or remove the line"
+                f"{where}: is no JSON ({cause}); expected one object a line; mend or remove the "
+                "line"
             ) from None
     if not isinstance(row, dict):
         raise DatasetError(f"{where}: holds a {type(row).__name__}, expected an object a line")
     return row
 
 
-def _note(columns: dict[str, Any], row: dict[str, Any]) -> None:
-    """Add the columns of a row, and the fields of its objects, to those seen so far."""
+def _note(columns: Columns, row: dict[str, Any], number: int) -> None:
+    """Add the kinds of a row's values, and of the fields of its objects, to those seen so far."""
     for name, value in row.items():
+        fields = columns.get(name)
+        if fields is None:
+            fields = columns[name] = {None: {}}
+        fields[None].setdefault(_kind(value), number)
         if isinstance(value, dict):
-            fields = columns.get(name)
-            if not isinstance(fields, dict):
-                fields = columns[name] = {}
             for field, inner in value.items():
-                if fields.get(field) in (None, pa.null()):
-                    fields[field] = _kind(inner)
-        elif columns.get(name) in (None, pa.null()):
-            columns[name] = _kind(value)
+                kinds = fields.get(field)
+                if kinds is None:
+                    kinds = fields[field] = {}
+                kinds.setdefault(_kind(inner), number)
 
 
-def _kind(value: Any) -> pa.DataType:
-    if isinstance(value, bool):
-        return pa.bool_()
-    if isinstance(value, int | float):
-        return pa.float64()
-    if isinstance(value, list):
-        return pa.list_(pa.float64() if value and isinstance(value[0], int | float) else pa.null())
-    return pa.string() if isinstance(value, str) else pa.null()
+def _kind(value: Any) -> type:
+    """Return a value's type; `tuple` stands for a list that holds no numbers."""
+    if isinstance(value, list) and value and type(value[0]) not in (int, float):
+        return tuple
+    return type(value)
 
 
-def _type(kind: Any) -> pa.DataType:
-    if isinstance(kind, dict):
-        return pa.struct([pa.field(name, inner) for name, inner in kind.items()])
-    return kind
+def _column(name: str, fields: Mapping[str | None, Kinds]) -> pa.Field:
+    """Return the Arrow field of a column: a struct where every value is an object."""
+    inner = [_leaf(field, kinds) for field, kinds in fields.items() if field is not None]
+    if inner and set(fields[None]) <= {dict, type(None)}:
+        return pa.field(name, pa.struct(inner))
+    return _leaf(name, fields[None])
 
 
-def _array(file: DataFile, rows: list[dict[str, Any]], leaf: Leaf, first_row: int) -> pa.Array:
+def _leaf(name: str, kinds: Kinds) -> pa.Field:
+    """Return the Arrow field of values that are no objects; mixed kinds name their lines."""
+    found = {kind: line for kind, line in kinds.items() if kind is not type(None)}
+    for fitting, arrow in _ARROW:
+        if set(found) <= fitting:
+            return pa.field(name, arrow)
+    told = ", ".join(f"{_WORDS[kind]} in line {line}" for kind, line in found.items())
+    return pa.field(name, MIXED, metadata={"found": told})
+
+
+def _array(
+    file: DataFile, rows: list[dict[str, Any]], leaf: Leaf, field: pa.Field, first_row: int
+) -> pa.Array:
     values = [row.get(leaf.column) for row in rows]
     if leaf.field is not None:
         values = [v.get(leaf.field) if isinstance(v, dict) else None for v in values]
+    elif pa.types.is_struct(field.type):
+        inner = [_array(file, rows, Leaf(leaf.column, f.name), f, first_row) for f in field.type]
+        return pa.StructArray.from_arrays(inner, fields=list(field.type))
+    if field.type == MIXED:
+        return pa.array([json.dumps(v, sort_keys=True).encode() for v in values], type=MIXED)
     try:
-        return pa.array(values)
-    except (pa.ArrowException, UnicodeEncodeError, OverflowError) as e:
-        last = first_row + len(rows)
+        if field.type == pa.float64():  # a whole number beyond 2**53 is rounded, as JSON's are
+            values = [None if v is None else float(v) for v in values]
+        return pa.array(values, type=field.type)
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError) as e:
+        last = first_row + len(rows) - 1
         raise DatasetError(
-            f"{file.shown}: column {str(leaf)!r} mixes types or holds broken text in rows "
-            f"{first_row}-{last} ({str(e).splitlines()[0][:120]}); give it one type"
+            f"{file.shown}: column {str(leaf)!r} holds broken text or a number out of range in "
+            f"rows {first_row}-{last} ({first_line(e, 120)}); mend it"
         ) from None

@@ -87,6 +87,12 @@ def _zoo(
             _expect(schema, leaf, config.path, "numbers", _is_number)
             scores[reward_model, model] = leaf
     answers = {m: Leaf(m, content) for m, names in fields.items() if content in names}
+    if "content" in config.columns and not answers:
+        known = sorted({f for names in fields.values() for f in names})
+        raise DatasetError(
+            f"{config.path}: dataset.columns.content names {content!r}, which no crowd model has"
+            f"{nearest(content, known)} (found: {shown(known)})"
+        )
     for leaf in answers.values():
         _expect(schema, leaf, config.path, "text", _is_text)
     ends = {m: Leaf(m, "finish_reason") for m, names in fields.items() if "finish_reason" in names}
@@ -168,12 +174,17 @@ def _fields(schema: pa.Schema, column: str) -> list[str]:
 def _expect(schema: pa.Schema, leaf: Leaf | None, where: str, what: str, *checks: object) -> None:
     if leaf is None:
         return
-    kind = schema.field(leaf.column).type
+    field = schema.field(leaf.column)
     if leaf.field is not None:
-        kind = kind.field(leaf.field).type
+        field = field.type.field(leaf.field)
+    kind = field.type
     if pa.types.is_null(kind) or any(check(kind) for check in checks if callable(check)):
         return
-    raise DatasetError(f"{where}: column {str(leaf)!r} is {kind}, expected {what}")
+    told = (field.metadata or {}).get(b"found")
+    found = f"holds {told.decode()}" if told else f"is {kind}"
+    raise DatasetError(
+        f"{where}: column {str(leaf)!r} {found}, expected {what}; mend it, or name another column"
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:

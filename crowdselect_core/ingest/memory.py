@@ -1,12 +1,13 @@
 """Tables that are held whole: CSV files, and what was pivoted from the long form."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from crowdselect_core.errors import DatasetError
+from crowdselect_core.errors import DatasetError, first_line
 from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
 
@@ -35,12 +36,16 @@ class MemoryReader:
         arrays = {}
         for leaf in leaves:
             column = part.column(leaf.column).combine_chunks()
-            arrays[leaf] = column if leaf.field is None else column.field(leaf.field)
+            arrays[leaf] = column if leaf.field is None else pc.struct_field(column, [leaf.field])
         yield Batch(partition.first_row, part.num_rows, arrays)
 
 
-def read_csv(files: Sequence[DataFile]) -> MemoryReader:
+def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> MemoryReader:
     """Read CSV files (scores alone) whole.
+
+    Args:
+        files: with the same columns.
+        texts: columns that stay text even where all of it is digits: ids such as 007, names.
 
     Raises:
         DatasetError: a file is empty or no CSV, or the files' columns differ.
@@ -49,12 +54,15 @@ def read_csv(files: Sequence[DataFile]) -> MemoryReader:
     for file in files:
         try:
             with file.open() as handle:
-                frames.append(pl.read_csv(io.BytesIO(handle.read()), infer_schema_length=None))
+                data = handle.read()
+            frame = pl.read_csv(io.BytesIO(data), infer_schema=False)
         except OSError as e:
             raise read_failed(file, e) from None
         except pl.exceptions.PolarsError as e:
-            cause = str(e).splitlines()[0][:160]
-            raise DatasetError(f"{file.shown}: is no CSV table ({cause})") from None
+            raise DatasetError(f"{file.shown}: is no CSV table ({first_line(e)})") from None
+        frames.append(
+            frame.with_columns(_number(frame[c]) for c in frame.columns if c not in texts)
+        )
     try:
         table = pl.concat(frames, how="vertical_relaxed").to_arrow()
     except pl.exceptions.PolarsError:
@@ -62,3 +70,9 @@ def read_csv(files: Sequence[DataFile]) -> MemoryReader:
             f"{files[0].shown} and its neighbours have different columns; give them the same"
         ) from None
     return MemoryReader(table, fingerprint(list(files)), files[0].shown)
+
+
+def _number(column: pl.Series) -> pl.Series:
+    """Return a column as numbers (nan and inf are some, whatever their case), or as it is."""
+    numbers = column.str.strip_chars().replace("", None).cast(pl.Float64, strict=False)
+    return column if numbers.null_count() > column.null_count() else numbers

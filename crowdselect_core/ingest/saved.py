@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crowdselect_core.errors import DatasetError, nearest, shown
+from crowdselect_core.errors import DatasetError, first_line, nearest, shown
 from crowdselect_core.ingest.files import DataFile, fingerprint, list_files, read_failed
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
 from crowdselect_core.store.place import is_url
@@ -35,7 +35,7 @@ def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReade
     fs, inner = file_system(path, dict(options))
     folder = path.rstrip("/")
     if fs.exists(f"{inner.rstrip('/')}/dataset_dict.json"):
-        splits = json.loads(fs.cat_file(f"{inner.rstrip('/')}/dataset_dict.json"))["splits"]
+        splits = _told(fs, folder, f"{inner.rstrip('/')}/dataset_dict.json", "splits")
         if split not in splits:
             raise DatasetError(
                 f"{path}: has no split {split!r}{nearest(split, splits)} (found: {shown(splits)})"
@@ -45,13 +45,24 @@ def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReade
     state = f"{inner.rstrip('/')}/state.json"
     if not fs.exists(state):
         raise DatasetError(f"{folder}: holds no state.json, so it was not saved whole; save again")
-    wanted = {entry["filename"] for entry in json.loads(fs.cat_file(state))["_data_files"]}
+    wanted = {entry["filename"] for entry in _told(fs, folder, state, "_data_files")}
     files = [f for f in list_files(folder, options) if f.path.rsplit("/", 1)[-1] in wanted]
     if len(files) != len(wanted):
         raise DatasetError(
             f"{folder}: {len(wanted) - len(files)} of its {len(wanted)} data files are gone"
         )
     return ArrowReader(files)
+
+
+def _told(fs: Any, folder: str, path: str, key: str) -> Any:
+    """Return a key of one of the JSON files that describe a saved folder."""
+    try:
+        return json.loads(fs.cat_file(path))[key]
+    except (ValueError, KeyError, TypeError):
+        name = path.rsplit("/", 1)[-1]
+        raise DatasetError(
+            f"{folder}: its {name} is damaged, expected JSON with the key {key!r}; save it again"
+        ) from None
 
 
 class ArrowReader:
@@ -101,7 +112,6 @@ class ArrowReader:
             with file.open() as handle:
                 return pa.ipc.open_stream(handle.read()).read_all()
         except pa.ArrowException as e:
-            cause = str(e).splitlines()[0][:160]
-            raise DatasetError(f"{file.shown}: is no whole Arrow file ({cause})") from None
+            raise DatasetError(f"{file.shown}: is no whole Arrow file ({first_line(e)})") from None
         except OSError as e:
             raise read_failed(file, e) from None

@@ -119,14 +119,25 @@ def _kept(store: Store, spec: Spec, names: list[str]) -> tuple[Shard, Mapping[st
         except FileNotFoundError:
             continue
         digest = sha256(data).hexdigest()
-        if digest == name.removesuffix(".parquet").rsplit("-", 1)[-1]:
-            told = json.loads(pl.read_parquet_metadata(io.BytesIO(data))["crowdselect"])
-            return Shard(name, told["rows"], len(data), digest), told["counts"]
-        log.warning(
-            "%s/%s is damaged (sha256 differs); it alone is computed anew", spec.folder, name
-        )
+        if digest != name.removesuffix(".parquet").rsplit("-", 1)[-1]:
+            damage = "is damaged (sha256 differs)"
+        elif (told := _told(data)) is None:
+            damage = "was not written by a build"
+        else:
+            return Shard(name, told[0], len(data), digest), told[1]
+        log.warning("%s/%s %s; it alone is computed anew", spec.folder, name, damage)
         store.place.remove(f"{spec.folder}/{name}")
     return None
+
+
+def _told(data: bytes) -> tuple[int, dict[str, int]] | None:
+    """Return the rows and counts that a shard tells of itself, None when it is no shard."""
+    try:
+        metadata = pl.read_parquet_metadata(io.BytesIO(data))
+        told = json.loads(metadata["crowdselect"])
+        return int(told["rows"]), {str(name): int(n) for name, n in told["counts"].items()}
+    except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _write(

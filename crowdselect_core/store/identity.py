@@ -1,6 +1,7 @@
 """What an artifact is: the key that its content follows from, and how two of them differ."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -56,5 +57,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], at: str = "") 
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return value[:8]
     text = canonical(value).decode("utf-8", "replace")
     return text if len(text) <= 60 else text[:57] + "..."

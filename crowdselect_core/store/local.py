@@ -23,6 +23,7 @@ _REMEDY = {
     errno.ENOTDIR: "a part of the path is a file, expected a folder: name another place",
     errno.EISDIR: "a folder stands where a file belongs: name another place",
     errno.EEXIST: "a file stands where a folder belongs: name another place",
+    errno.ENAMETOOLONG: "the name is longer than this system allows: name another place",
     errno.EIO: "the disk reported an error: check it, then run again",
 }
 
@@ -60,6 +61,10 @@ class LocalPlace:
             temporary.replace(target)
 
     def replace_all(self, files: Mapping[str, bytes]) -> None:
+        for name in files:
+            with self._explained("write", name):
+                if (self._root / name).is_dir():
+                    raise IsADirectoryError(errno.EISDIR, "a folder", name)
         with self._explained("write", ""), ExitStack() as stack:
             # All of them are on the disk before the first takes its name.
             written = [

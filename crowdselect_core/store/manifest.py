@@ -69,15 +69,16 @@ class Manifest:
             claimed = body.pop("sha256")
             shards = tuple(Shard(**shard) for shard in body.pop("shards"))
             manifest = cls(shards=shards, **body)
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            fits = sha256(canonical(asdict(manifest))).hexdigest() == claimed
+            found = Spec(manifest.stage, manifest.version, manifest.identity, manifest.inputs)
+            is_its_own = found.key == manifest.key
+            names = [SHARD_NAME.fullmatch(shard.name) for shard in shards]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise DamagedArtifact(f"manifest is unreadable ({type(e).__name__})") from None
-        if sha256(canonical(asdict(manifest))).hexdigest() != claimed:
+        if not fits:
             raise DamagedArtifact("manifest does not fit its own checksum")
-        found = Spec(manifest.stage, manifest.version, manifest.identity, manifest.inputs)
-        if found.key != manifest.key or (spec is not None and spec.key != manifest.key):
+        if not is_its_own or (spec is not None and spec.key != manifest.key):
             raise DamagedArtifact("manifest is another artifact's")
-        for shard in shards:
-            name = SHARD_NAME.fullmatch(shard.name)
-            if name is None or name["sha256"] != shard.sha256:
-                raise DamagedArtifact("manifest names a shard that is none of this store's")
+        if any(n is None or n["sha256"] != s.sha256 for n, s in zip(names, shards, strict=True)):
+            raise DamagedArtifact("manifest names a shard that is none of this store's")
         return manifest

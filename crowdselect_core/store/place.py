@@ -4,11 +4,13 @@ Names inside a place are made of our own stage names, keys and shard names, neve
 came with the data, so no name can lead out of the root.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from crowdselect_core.errors import ConfigError
+
+_SECRET_QUERY = ("sig", "key", "token", "credential", "secret", "password")  # in a query's names
 
 
 class Place(Protocol):
@@ -58,13 +60,16 @@ def checked_url(url: str) -> str:
     """Return `url` unless it carries credentials.
 
     Raises:
-        ConfigError: user:password@ in the URL, or a query; the message repeats neither.
+        ConfigError: user:password@ in the URL, or a signature or token in its query; the message
+            repeats neither.
     """
-    parts = urlsplit(url)
-    if "@" in parts.netloc and parts.scheme not in ("hf",):
+    scheme, _, rest = url.partition("://")
+    names = re.findall(r"[?&]([^=&]+)=", rest)  # of a query; a glob's ? is none
+    signed = any(word in name.lower() for name in names for word in _SECRET_QUERY)
+    if "@" in rest.split("/", 1)[0] or signed:
         raise ConfigError(
-            f"a {parts.scheme}:// URL carries credentials: take them out of the URL and set them "
-            "in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE)"
+            f"a {scheme}:// URL carries credentials: take them out of the URL and set them in the "
+            "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE)"
         )
     return url
 
