@@ -6,16 +6,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.clustering import FIT_ROWS, assign, check_distinct, fit_clusters
+from crowdselect_core.clustering import assign, check_distinct, fit_clusters, fit_rows
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.embedding import fit_sample
-from crowdselect_core.stages.common import Once, Ref, per_shard, table_cut
+from crowdselect_core.stages.common import Once, Ref, table_cut
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Artifact, Store
 from crowdselect_core.tables import CLUSTERS, check
 
 STAGE, VERSION = "clusters", 1
+
+KEPT_BYTES = 256 << 20  # vectors up to this are kept between the fit and the assignment
 
 Vectors = NDArray[np.float32]
 
@@ -35,11 +37,12 @@ def plan(config: SelectConfig, store: Store, embeddings: Ref) -> Plan:
         SelectionError: k above the number of distinct embeddings.
     """
     artifact = embeddings.open(store)
-    centers = Once(lambda: _centers(artifact, config.clusters, config.seed))
+    frames = _frames(artifact)
+    centers = Once(lambda: _centers(artifact, frames, config.clusters, config.seed))
 
-    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], Part]:
+    def shard(index: int) -> Callable[[], Part]:
         def make() -> Part:
-            frame = read()
+            frame = frames(index)
             labels, distances = assign(frame["vector"].to_numpy(), centers())
             table = frame.select("instruction_id").with_columns(
                 cluster_id=pl.Series(labels), distance=pl.Series(distances)
@@ -48,17 +51,28 @@ def plan(config: SelectConfig, store: Store, embeddings: Ref) -> Plan:
 
         return make
 
-    shards = [shard(read) for read in per_shard(artifact)]
+    shards = [shard(index) for index in range(len(artifact.manifest.shards))]
     return Plan(shards, cut=table_cut(artifact), total=len(shards))
 
 
-def _centers(embeddings: Artifact, k: int, seed: int) -> Vectors:
+def _frames(embeddings: Artifact) -> Callable[[int], pl.DataFrame]:
+    """Return the read of a shard; few vectors are read once and kept, many are read twice."""
+    if sum(shard.bytes for shard in embeddings.manifest.shards) > KEPT_BYTES:
+        return embeddings.shard
+    kept = Once(lambda: list(embeddings.frames()))
+    return lambda index: kept()[index]
+
+
+def _centers(
+    embeddings: Artifact, frames: Callable[[int], pl.DataFrame], k: int, seed: int
+) -> Vectors:
     ids = embeddings.frame(["instruction_id"])["instruction_id"]
-    sample = fit_sample(ids, FIT_ROWS, seed)
+    sample = fit_sample(ids, fit_rows(k), seed)
     wanted = np.sort(sample)
     kept: list[Vectors] = []
     first = 0
-    for frame in embeddings.frames(["vector"]):
+    for index in range(len(embeddings.manifest.shards)):
+        frame = frames(index)
         start, end = np.searchsorted(wanted, [first, first + frame.height])
         kept.append(frame["vector"].gather(wanted[start:end] - first).to_numpy())
         first += frame.height
