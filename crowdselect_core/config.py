@@ -7,13 +7,13 @@ crowd file that is named (`SelectConfig.resolved`).
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from crowdselect_core.crowd import CREDENTIALS, CrowdModel, check_crowd, read_crowd
 from crowdselect_core.errors import ConfigError, nearest, shown
+from crowdselect_core.fields import Place, read_budget, read_layouts, read_names, read_weights
 from crowdselect_core.selection.responses import response_mode
-from crowdselect_core.store.place import checked_url, is_url
 
 Method = Literal["crowdselect", "difficulty", "separability", "stability", "reward", "random"]
 Direction = Literal["top", "bottom"]
@@ -32,53 +32,6 @@ class Frozen(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
     )
-
-
-def _budget(value: Any) -> int | float:
-    """Read 200 or '200' as rows, 0.05 or '0.05' as a fraction of the eligible rows."""
-    for read in (int, float) if isinstance(value, str) else ():
-        try:
-            value = read(value)
-            break
-        except ValueError:
-            continue
-    rows = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if not rows and not (isinstance(value, float) and 0 < value <= 1):
-        raise ValueError("expected whole rows (200) or a fraction above 0 and up to 1 (0.05)")
-    number: int | float = value
-    return number
-
-
-def _weights(value: Any) -> Any:
-    """Read '1,1,2' as three numbers."""
-    given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, list | tuple) or len(given) != 3:
-        raise ValueError("expected three numbers for difficulty, separability, stability (1,1,2)")
-    return given
-
-
-def _place(value: str) -> str:
-    """Refuse a URL that carries credentials: a config is kept by the Prefect server and shown."""
-    try:
-        return checked_url(value) if is_url(value) else value
-    except ConfigError as e:
-        raise PydanticCustomError(CREDENTIALS, "{why}", {"why": str(e)}) from None
-
-
-Place = Annotated[str, AfterValidator(_place)]
-
-
-def _names(value: Any) -> Any:
-    """Read 'a,b' or a single name as a list of names."""
-    return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
-
-
-def _layouts(value: Any) -> Any:
-    """Read 'sharegpt,pairs', also inside a list, as a list of layouts."""
-    given = [value] if isinstance(value, str) else value
-    if not isinstance(given, list):
-        return value
-    return [part for one in given for part in (_names(one) if isinstance(one, str) else [one])]
 
 
 class DatasetConfig(Frozen):
@@ -193,13 +146,13 @@ class SelectConfig(Frozen):
     crowd: list[CrowdModel] | str = Field(
         "paper", description="The crowd models, a crowd file, or `paper` for the paper's 19"
     )
-    reward_models: Annotated[list[str], BeforeValidator(_names)] = Field(
+    reward_models: Annotated[list[str], BeforeValidator(read_names)] = Field(
         [], description="Score columns of the data set; left empty, those of the crowd file"
     )
     embedder: EmbedderConfig = Field(EmbedderConfig(), description="How instructions are embedded")
     method: Method = Field("crowdselect", description="What rows are ranked by")
     direction: Direction = Field("top", description="The best rows, or the worst as a baseline")
-    budget: Annotated[int | float, BeforeValidator(_budget)] = Field(
+    budget: Annotated[int | float, BeforeValidator(read_budget)] = Field(
         1000, description="Rows to choose, or a fraction of the eligible rows (0.05)"
     )
     budget_tokens: int | None = Field(
@@ -211,7 +164,7 @@ class SelectConfig(Frozen):
         "estimated as UTF-8 bytes / 4",
     )
     clusters: int = Field(10, ge=0, description="Clusters to balance over; 0 or 1 for none")
-    weights: Annotated[tuple[float, float, float], BeforeValidator(_weights)] = Field(
+    weights: Annotated[tuple[float, float, float], BeforeValidator(read_weights)] = Field(
         (1.0, 1.0, 2.0),
         description="Weights of difficulty, separability, stability; negative reverses one",
     )
@@ -229,7 +182,7 @@ class SelectConfig(Frozen):
     include: str | None = Field(None, description="File of ids, one a line: choose among these")
     exclude: str | None = Field(None, description="File of ids, one a line: never choose these")
     limit: int | None = Field(None, ge=1, description="Only the first rows, for a trial")
-    export: Annotated[list[Export], BeforeValidator(_layouts)] = Field(
+    export: Annotated[list[Export], BeforeValidator(read_layouts)] = Field(
         [], description="Further layouts to write: sharegpt, alpaca, pairs"
     )
     pairs: PairsConfig = Field(PairsConfig(), description="Preference pairs, with export: pairs")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from crowdselect_core.errors import CrowdError, nearest, shown
 
 BUILT_IN = Path(__file__).parent / "crowds"
+_WORDS = {type(None): "nothing", list: "a list", str: "text"}
 CREDENTIALS = "credentials"  # type of a complaint about a value that no message repeats
 # What pydantic puts into a location for the branch of a union, beside the keys of the user.
 _BRANCH = re.compile(
@@ -71,8 +72,8 @@ def read_crowd(path: str) -> CrowdFile:
         raise CrowdError(f"crowd file {path!r} cannot be read as YAML: {cause}") from None
     if not isinstance(raw, dict):
         raise CrowdError(
-            f"crowd file {path!r} holds {type(raw).__name__}, expected a mapping with the key "
-            "'crowd' (a list of {name, family, size})"
+            f"crowd file {path!r} holds {_WORDS.get(type(raw), repr(raw)[:80])}, expected a "
+            "mapping with the key 'crowd' (a list of {name, family, size})"
         )
     try:
         return CrowdFile.model_validate(raw)

@@ -103,7 +103,8 @@ def _why(config: SelectConfig) -> pl.Expr:
     if config.method == "random":
         return pl.lit("; a random draw")
     if config.method == "reward":
-        return pl.format("; best answer scored {}", pl.col("score").abs().round(4))
+        sign = 1 if config.direction == "top" else -1  # bottom ranks by the negated score
+        return pl.format("; best answer scored {}", (sign * pl.col("score")).round(4))
     return pl.format(
         "; harder than {}%, models differ more than in {}%, bigger is better more than in {}%",
         *(

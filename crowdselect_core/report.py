@@ -14,6 +14,7 @@ import polars as pl
 from crowdselect_core.summary import in_words
 
 WIDTH = 72  # characters of an instruction that are shown
+LONG = 400  # characters of our own sentences, of lists of reasons and of paths
 
 
 def one_line(text: str | None, width: int = WIDTH) -> str:
@@ -49,7 +50,7 @@ def as_text(
         lines += ["", title]
         for row in rows:
             name = one_line(row["instruction"]) or one_line(row["instruction_id"])
-            lines += [f"  {name}", f"    {one_line(row['why'], 300)}"]
+            lines += [f"  {name}", f"    {one_line(row['why'], LONG)}"]
     return "\n".join(lines)
 
 
@@ -60,19 +61,19 @@ def as_markdown(
     facts = [("overlap", line) for line in _overlaps(summary)]
     lines = ["# Selection", "", "| | |", "|---|---|"]
     lines += [
-        f"| {label} | {markdown_text(value)} |" for label, value in [*_facts(summary), *facts]
+        f"| {label} | {markdown_text(value, LONG)} |" for label, value in [*_facts(summary), *facts]
     ]
     lines += ["", "## Stages", "", "| stage | seconds | |", "|---|---|---|"]
     lines += [
         f"| {s['stage']} | {s['seconds']:.2f} | {'cached' if s['cached'] else 'computed'} |"
         for s in stages
     ]
-    lines += ["", "## Files", "", *(f"- {markdown_text(file)}" for file in files)]
+    lines += ["", "## Files", "", *(f"- {markdown_text(file, LONG)}" for file in files)]
     for title, rows in _rows(summary):
         lines += ["", f"## {title}", ""]
         for row in rows:
-            name = row["instruction"] or row["instruction_id"]
-            lines += [f"- **{markdown_text(name)}**", f"  {markdown_text(row['why'], 300)}"]
+            name = one_line(row["instruction"]) or row["instruction_id"]
+            lines += [f"- **{markdown_text(name)}**", f"  {markdown_text(row['why'], LONG)}"]
     return "\n".join(lines) + "\n"
 
 

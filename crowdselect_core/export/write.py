@@ -56,7 +56,8 @@ def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
     if found is None or found.get("key") != wanted.key:
         return None
     sizes = place.sizes("")
-    if any(sizes.get(name) != file["bytes"] for name, file in found["files"].items()):
+    told = {name: f.get("bytes") for name, f in found["files"].items() if isinstance(f, dict)}
+    if told.keys() != found["files"].keys() or any(sizes.get(n) != b for n, b in told.items()):
         return None
     return found
 
@@ -67,7 +68,9 @@ def read_manifest(place: Place) -> dict[str, Any] | None:
         found = json.loads(place.read(MANIFEST))
     except (FileNotFoundError, ValueError):
         return None
-    return found if isinstance(found, dict) and "files" in found and "summary" in found else None
+    sections = ("files", "summary", "artifacts")  # another program's manifest has others
+    ours = isinstance(found, dict) and all(isinstance(found.get(s), dict) for s in sections)
+    return found if ours else None
 
 
 def write(

@@ -4,7 +4,7 @@ Every pass yields numpy or polars per partition; only what a pass needs is read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crowdselect_core.config import DatasetConfig
 from crowdselect_core.crowd import CrowdModel
 from crowdselect_core.errors import DatasetError, nearest, shown
+from crowdselect_core.ingest import values
 from crowdselect_core.ingest.files import list_files
 from crowdselect_core.ingest.hub import hub_files, is_hub_id
 from crowdselect_core.ingest.jsonl import JsonLinesReader
-from crowdselect_core.ingest.layout import Layout, find_layout, is_long
+from crowdselect_core.ingest.layout import ID_NAMES, Layout, find_layout, is_long
 from crowdselect_core.ingest.long import pivot
 from crowdselect_core.ingest.memory import read_csv
 from crowdselect_core.ingest.parquet import ParquetReader
@@ -44,7 +44,7 @@ def open_reader(config: DatasetConfig) -> Reader:
         return open_saved(path, config.split, options)
     else:
         files = list_files(path, options)
-    kinds = {f.path.rsplit(".", 1)[-1].lower() for f in files}
+    kinds = {f.path.rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower() for f in files}
     if len(kinds) > 1:
         raise DatasetError(
             f"{path}: holds files of several formats ({shown(sorted(kinds))}); name one kind by a "
@@ -56,9 +56,10 @@ def open_reader(config: DatasetConfig) -> Reader:
     if kind in ("jsonl", "ndjson", "json"):
         return JsonLinesReader(files)
     if kind == "csv":
-        return read_csv(files)
+        texts = {*ID_NAMES, "model", "reward_model", *config.columns.values()}
+        return read_csv(files, texts)
     raise DatasetError(
-        f"{path}: unknown format .{kind}; expected .parquet, .jsonl (JSON Lines), .csv (scores "
+        f"{path}: unknown format; expected .parquet, .jsonl (JSON Lines), .csv (scores "
         "alone), a folder saved by datasets, or a hub id"
     )
 
@@ -89,6 +90,7 @@ class Dataset:
     crowd: Sequence[CrowdModel]
     reward_models: Sequence[str]
     limit: int | None = None
+    _widths: dict[str, int] = field(default_factory=dict)  # of vector columns, first seen
 
     def fingerprint(self) -> str:
         """Hash of the content; no path and no format that is found by itself counts."""
@@ -127,14 +129,16 @@ class Dataset:
     def rows(self, partition: Partition) -> Iterator[Rows]:
         """Yield the ids of a partition: the given ones, or hashes of the instructions."""
         layout = self.layout
-        leaves = [leaf for leaf in (layout.instruction_id,) if leaf] or _some(layout.instruction)
+        leaves = [leaf for leaf in (layout.instruction_id,) if leaf] or values.some(
+            layout.instruction
+        )
         source = self.table.source(partition.file)
         for batch in self.table.read(partition, leaves):
             if layout.instruction_id is not None:
-                ids = pl.Series(batch.arrays[layout.instruction_id]).cast(pl.String)
-                _no_null_ids(ids, batch, source)
+                array = batch.arrays[layout.instruction_id]
+                ids = values.given_ids(array, batch.first_row, source)
             else:
-                ids = _content_ids(batch.arrays[leaves[0]])
+                ids = values.content_ids(batch.arrays[leaves[0]])
             yield Rows(batch.first_row, source, ids.alias("instruction_id"))
 
     def scores(
@@ -149,7 +153,7 @@ class Dataset:
                 for m, model in enumerate(self.crowd):
                     leaf = layout.scores.get((reward_model, model.name))
                     if leaf is not None:
-                        scores_NM[:, m] = _numbers(batch.arrays[leaf])
+                        scores_NM[:, m] = values.numbers(batch.arrays[leaf])
                 found[reward_model] = scores_NM
             yield batch, found
 
@@ -182,9 +186,15 @@ class Dataset:
                 f"{self.config.path}: has no vector column {column!r}"
                 f"{nearest(column, schema.names)} (found: {shown(schema.names)})"
             )
-        leaf = Leaf(column)
+        leaf, where = Leaf(column), f"{self.config.path}: column {column!r}"
         for batch in self.table.read(partition, [leaf]):
-            yield batch.first_row, _vectors(batch.arrays[leaf], f"{self.config.path}: {column!r}")
+            found = values.vectors(batch.arrays[leaf], where)
+            if found.shape[1] != self._widths.setdefault(column, found.shape[1]):
+                raise DatasetError(
+                    f"{where} has vectors of the lengths {self._widths[column]}, "
+                    f"{found.shape[1]}; expected one length"
+                )
+            yield batch.first_row, found
 
     def complete(self, partition: Partition, model: str) -> NDArray[np.bool_]:
         """Tell which rows of a partition have a complete answer of a model.
@@ -194,9 +204,9 @@ class Dataset:
         answer, end = self.layout.answers.get(model), self.layout.finish_reasons.get(model)
         if answer is None:
             return np.zeros(partition.rows, dtype=bool)
-        leaves = _some(answer, end)
+        leaves = values.some(answer, end)
         return np.concatenate(
-            [_complete(b.arrays, answer, end) for b in self.table.read(partition, leaves)]
+            [values.complete(b.arrays, answer, end) for b in self.table.read(partition, leaves)]
         )
 
     def texts(
@@ -207,8 +217,8 @@ class Dataset:
         for batch in self.table.read(partition, list(wanted)):
             for leaf, rows in wanted.items():
                 here = rows[(rows >= batch.first_row) & (rows < batch.first_row + batch.rows)]
-                values = batch.arrays[leaf].take(pa.array(here - batch.first_row)).to_pylist()
-                found.update({(int(r), leaf): v for r, v in zip(here, values, strict=True)})
+                texts = batch.arrays[leaf].take(pa.array(here - batch.first_row)).to_pylist()
+                found.update({(int(r), leaf): t for r, t in zip(here, texts, strict=True)})
         return found
 
     def contents(self, rows: Sequence[int], shard_rows: int) -> dict[int, str]:
@@ -222,62 +232,8 @@ class Dataset:
                 for row in wanted.intersection(
                     range(batch.first_row, batch.first_row + batch.rows)
                 ):
-                    values = [
+                    content = [
                         repr(batch.arrays[leaf][row - batch.first_row].as_py()) for leaf in leaves
                     ]
-                    found[row] = sha256(canonical(values)).hexdigest()
+                    found[row] = sha256(canonical(content)).hexdigest()
         return found
-
-
-def _some(*leaves: Leaf | None) -> list[Leaf]:
-    return [leaf for leaf in leaves if leaf is not None]
-
-
-def _no_null_ids(ids: pl.Series, batch: Batch, source: str) -> None:
-    if ids.null_count():
-        row = batch.first_row + int(ids.is_null().arg_max() or 0)
-        raise DatasetError(
-            f"{source}: row {row} has no id; fill it in, or name another id column under "
-            "dataset.columns.instruction_id"
-        )
-
-
-def _content_ids(texts: pa.Array) -> pl.Series:
-    """Return 32 hex digits (16 bytes) of the sha256 of each row's messages."""
-    return pl.Series(
-        [
-            sha256(canonical([{"content": text or "", "role": "user"}])).hexdigest()[:32]
-            for text in texts.to_pylist()
-        ],
-        dtype=pl.String,
-    )
-
-
-def _numbers(array: pa.Array) -> NDArray[np.float64]:
-    """Return floats, NaN for what is null, NaN or infinite."""
-    values = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _complete(arrays: Mapping[Leaf, pa.Array], answer: Leaf, end: Leaf | None) -> NDArray[np.bool_]:
-    texts = pl.Series(arrays[answer]).cast(pl.String)
-    whole = texts.str.strip_chars().str.len_bytes().fill_null(0) > 0
-    if end is not None:
-        whole &= (pl.Series(arrays[end]).cast(pl.String) != "length").fill_null(True)
-    return whole.to_numpy()
-
-
-def _vectors(array: pa.Array, where: str) -> NDArray[np.float32]:
-    kind = array.type
-    if not (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    ):
-        raise DatasetError(f"{where} is {kind}, expected lists of numbers")
-    lengths = set(pc.unique(pc.list_value_length(array)).to_pylist())
-    if len(lengths) != 1 or None in lengths or 0 in lengths:
-        raise DatasetError(f"{where} has vectors of the lengths {sorted(map(str, lengths))[:5]}, "
-                           "expected one length and no null")  # fmt: skip
-    flat: NDArray[np.float32] = (
-        pc.list_flatten(array).cast(pa.float32()).to_numpy(zero_copy_only=False)
-    )
-    return flat.reshape(len(array), -1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from crowdselect_core.errors import DatasetError, StorageError, first_line
@@ -74,7 +75,7 @@ def list_files(path: str, options: Mapping[str, Any]) -> list[DataFile]:
     """
     fs, inner = file_system(checked_url(path) if is_url(path) else path, dict(options))
     try:
-        if any(c in inner for c in "*?["):
+        if is_glob(path):
             found = fs.glob(inner, detail=True)
         elif fs.isdir(inner):
             found = {i["name"]: i for i in fs.ls(inner, detail=True)}
@@ -105,6 +106,11 @@ def list_files(path: str, options: Mapping[str, Any]) -> list[DataFile]:
 
 def _as_given(path: str, name: str) -> str:
     return f"{path.split('://', 1)[0]}://{name}" if is_url(path) else name
+
+
+def is_glob(path: str) -> bool:
+    """Tell a glob from a path; a local path that exists is none, whatever characters it has."""
+    return any(c in path for c in "*?[") and (is_url(path) or not Path(path).exists())
 
 
 def fingerprint(files: list[DataFile]) -> str:

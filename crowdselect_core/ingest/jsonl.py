@@ -89,6 +89,8 @@ class JsonLinesReader:
 
     @cached_property
     def _schema(self) -> pa.Schema:
+        if not any(rows for _, _, rows in self._index):
+            raise DatasetError(f"{self.source(0)}: has no rows; expected one object a line")
         columns: Columns = {}
         for seen, _, _ in self._index:
             for name, fields in seen.items():
@@ -133,12 +135,20 @@ def _parsed(file: DataFile, line: bytes, number: int | None) -> dict[str, Any]:
         except (ValueError, RecursionError) as e:
             cause = f"{e.msg}, character {e.pos}" if isinstance(e, json.JSONDecodeError) else e
             raise DatasetError(
-                f"{where}: is no JSON ({cause}); expected one object a line; mend or remove the "
-                "line"
+                f"{where}: is no JSON ({cause}); expected one object a line{_array_hint(line)}; "
+                "mend or remove the line"
             ) from None
     if not isinstance(row, dict):
-        raise DatasetError(f"{where}: holds a {type(row).__name__}, expected an object a line")
+        raise DatasetError(
+            f"{where}: holds {_WORDS.get(_kind(row), 'null')}, expected one object a line"
+            f"{_array_hint(line)}"
+        )
     return row
+
+
+def _array_hint(line: bytes) -> str:
+    array = line.lstrip().startswith(b"[")
+    return " (if the file is one JSON array, write its elements line by line)" if array else ""
 
 
 def _note(columns: Columns, row: dict[str, Any], number: int) -> None:

@@ -93,9 +93,9 @@ def _zoo(
             f"{config.path}: dataset.columns.content names {content!r}, which no crowd model has"
             f"{nearest(content, known)} (found: {shown(known)})"
         )
-    for leaf in answers.values():
-        _expect(schema, leaf, config.path, "text", _is_text)
     ends = {m: Leaf(m, "finish_reason") for m, names in fields.items() if "finish_reason" in names}
+    for leaf in (*answers.values(), *ends.values()):
+        _expect(schema, leaf, config.path, "text", _is_text)
     return Layout(id_leaf, text_leaf, scores, answers, ends)
 
 
@@ -152,7 +152,7 @@ def _check_models(
     if structs and len(structs) < len(crowd):
         other = next(m.name for m in crowd if m.name not in structs)
         raise DatasetError(
-            f"{where}: column {other!r} is {schema.field(other).type}, expected a struct with "
+            f"{where}: column {other!r} {_told(schema.field(other))}, expected a struct with "
             "'content' and scores, as the other crowd models have"
         )
     if wanted == "generator-zoo" and not structs:
@@ -180,11 +180,16 @@ def _expect(schema: pa.Schema, leaf: Leaf | None, where: str, what: str, *checks
     kind = field.type
     if pa.types.is_null(kind) or any(check(kind) for check in checks if callable(check)):
         return
-    told = (field.metadata or {}).get(b"found")
-    found = f"holds {told.decode()}" if told else f"is {kind}"
     raise DatasetError(
-        f"{where}: column {str(leaf)!r} {found}, expected {what}; mend it, or name another column"
+        f"{where}: column {str(leaf)!r} {_told(field)}, expected {what}; mend it, or name another "
+        "column"
     )
+
+
+def _told(field: pa.Field) -> str:
+    """Say what a column holds; a reader that saw mixed types has noted where."""
+    seen = (field.metadata or {}).get(b"found")
+    return f"holds {seen.decode()}" if seen else f"is {field.type}"
 
 
 def _is_text(kind: pa.DataType) -> bool:

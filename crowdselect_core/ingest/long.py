@@ -63,14 +63,19 @@ def _read(reader: Reader, columns: list[str], where: str) -> pl.DataFrame:
         pl.col(columns[0]).cast(pl.String),
         pl.col("model").cast(pl.String),
         pl.col("score").cast(pl.Float64),
+        *(pl.col(c).cast(pl.String) for c in columns if c == "reward_model"),
     )
 
 
 def _checked(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     """Return the frame with one row per (instruction, model, reward model), samples averaged."""
-    if frame["instruction_id"].null_count() or frame["model"].null_count():
-        raise DatasetError(f"{where}: a row has no id or no model; every score needs both")
     one = ["instruction_id", "model", "reward_model"]
+    for name in one:
+        if frame[name].null_count():
+            row = frame[name].is_null().arg_max()
+            raise DatasetError(
+                f"{where}: row {row} has no {name}; every score needs it: fill it in"
+            )
     distinct = frame.unique(maintain_order=True)
     clash = distinct.filter(distinct.select([*one, "sample"]).is_duplicated())
     if clash.height:

@@ -74,5 +74,6 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> MemoryReader:
 
 def _number(column: pl.Series) -> pl.Series:
     """Return a column as numbers (nan and inf are some, whatever their case), or as it is."""
-    numbers = column.str.strip_chars().replace("", None).cast(pl.Float64, strict=False)
-    return column if numbers.null_count() > column.null_count() else numbers
+    given = column.str.strip_chars().replace("", None)
+    numbers = given.cast(pl.Float64, strict=False)
+    return column if numbers.null_count() > given.null_count() else numbers

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from crowdselect_core.errors import DatasetError
+from crowdselect_core.errors import DatasetError, first_line, shown
 from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
 
@@ -28,15 +28,7 @@ class ParquetReader:
         return self._files[file].shown
 
     def schema(self) -> pa.Schema:
-        first = self._schemas[0]
-        for file, schema in zip(self._files, self._schemas, strict=True):
-            if schema.names != first.names:
-                other = set(schema.names) ^ set(first.names)
-                raise DatasetError(
-                    f"{file.shown}: its columns differ from those of {self._files[0].shown} "
-                    f"({sorted(other)[:5]}): all files of a data set need the same columns"
-                )
-        return first
+        return self._schema
 
     def partitions(self, rows: int) -> list[Partition]:
         found: list[Partition] = []
@@ -73,12 +65,30 @@ class ParquetReader:
             raise read_failed(file, e) from None
 
     @cached_property
-    def _metadata(self) -> list[Any]:
-        return [self._footer(file) for file in self._files]
+    def _schema(self) -> pa.Schema:
+        merged: dict[str, pa.Field] = {}
+        for file, metadata in zip(self._files, self._metadata, strict=True):
+            schema = metadata.schema.to_arrow_schema()
+            if twice := sorted({n for n in schema.names if schema.names.count(n) > 1}):
+                raise DatasetError(f"{file.shown}: two columns have the name {twice[0]!r}")
+            here = {field.name: field for field in schema}
+            different = sorted(set(here) ^ set(merged)) if merged else []
+            different += [
+                f"{n}: {here[n].type} and not {merged[n].type}"
+                for n in here
+                if n in merged and not _alike(merged[n], here[n])
+            ]
+            if different:
+                raise DatasetError(
+                    f"{file.shown}: its columns differ from those of {self._files[0].shown} "
+                    f"({shown(different, 5)}); all files of a data set need the same columns"
+                )
+            merged = {n: _joined(merged.get(n, here[n]), here[n]) for n in merged or here}
+        return pa.schema(list(merged.values()))
 
     @cached_property
-    def _schemas(self) -> list[pa.Schema]:
-        return [m.schema.to_arrow_schema() for m in self._metadata]
+    def _metadata(self) -> list[Any]:
+        return [self._footer(file) for file in self._files]
 
     def _footer(self, file: DataFile) -> Any:
         if file.size == 0:
@@ -87,15 +97,47 @@ class ParquetReader:
             with file.open() as handle:
                 return pq.ParquetFile(handle).metadata
         except (pa.ArrowException, OSError) as e:
-            cause = str(e).split("\n")[0][:200] if file.is_local else type(e).__name__
+            cause = first_line(e) if file.is_local else type(e).__name__
             raise DatasetError(
                 f"{file.shown}: is no whole parquet file ({cause}); write or fetch it again"
             ) from None
 
 
+def _alike(one: pa.Field, other: pa.Field) -> bool:
+    """Tell whether two files give a column the same meaning; one without any value fits all."""
+    if not (pa.types.is_struct(one.type) and pa.types.is_struct(other.type)):
+        return len({_kind(one.type), _kind(other.type)} - {"null"}) <= 1
+    fields, others = ({f.name: f for f in kind} for kind in (one.type, other.type))
+    return fields.keys() == others.keys() and all(_alike(f, others[n]) for n, f in fields.items())
+
+
+def _joined(one: pa.Field, other: pa.Field) -> pa.Field:
+    """Return the column with the type of the file that has values; the two are alike."""
+    if pa.types.is_null(one.type):
+        return other
+    if not pa.types.is_struct(one.type) or not pa.types.is_struct(other.type):
+        return one
+    inner = [_joined(field, other.type.field(field.name)) for field in one.type]
+    return one.with_type(pa.struct(inner))
+
+
+def _kind(kind: pa.DataType) -> str:
+    """Name a type as far as it matters: files may differ in the width of their numbers."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "numbers"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
+        return "text"
+    return "struct" if pa.types.is_struct(kind) else str(kind)
+
+
 def _leaf(batch: pa.RecordBatch, leaf: Leaf) -> pa.Array:
-    column = batch.column(batch.schema.get_field_index(leaf.column))
-    return column if leaf.field is None else pc.struct_field(column, [leaf.field])
+    if leaf.column not in batch.schema.names:  # this file has no value in it, and so no fields
+        return pa.nulls(batch.num_rows)
+    column = batch.column(leaf.column)
+    array = column if leaf.field is None else pc.struct_field(column, [leaf.field])
+    array.validate(full=True)  # text that is no UTF-8 is told here, and not wherever it is used
+    return array
 
 
 def _batch_rows(metadata: Any, groups: list[int], leaves: Sequence[Leaf]) -> int:

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crowdselect_core.errors import DatasetError, first_line, nearest, shown
-from crowdselect_core.ingest.files import DataFile, fingerprint, list_files, read_failed
+from crowdselect_core.ingest.files import DataFile, fingerprint, is_glob, list_files, read_failed
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
-from crowdselect_core.store.place import is_url
 from crowdselect_core.store.remote import file_system
 
 BATCH_ROWS = 4096
@@ -19,7 +18,7 @@ BATCH_ROWS = 4096
 
 def is_saved_folder(path: str, options: Mapping[str, Any]) -> bool:
     """Tell a saved `datasets` folder by the files that only it has."""
-    if not is_url(path) and any(c in path for c in "*?["):
+    if is_glob(path):
         return False
     fs, inner = file_system(path, dict(options))
     root = inner.rstrip("/")

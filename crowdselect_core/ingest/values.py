@@ -1,0 +1,86 @@
+"""From Arrow arrays to what the stages compute with: ids, numbers, vectors, complete answers."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from crowdselect_core.errors import DatasetError
+from crowdselect_core.ingest.reader import Leaf
+from crowdselect_core.store.identity import canonical
+
+# What str.strip takes away, so that an answer is empty here exactly when it is empty there.
+SPACE = "".join(chr(i) for i in range(0x3001) if chr(i).isspace())
+
+
+def some(*leaves: Leaf | None) -> list[Leaf]:
+    """Return the leaves that there are."""
+    return [leaf for leaf in leaves if leaf is not None]
+
+
+def given_ids(array: pa.Array, first_row: int, source: str) -> pl.Series:
+    """Return given ids as text.
+
+    Raises:
+        DatasetError: a row has none.
+    """
+    ids = pl.Series(array).cast(pl.String)
+    if ids.null_count():
+        row = first_row + int(ids.is_null().arg_max() or 0)
+        raise DatasetError(
+            f"{source}: row {row} has no id; fill it in, or name another id column under "
+            "dataset.columns.instruction_id"
+        )
+    return ids
+
+
+def content_ids(texts: pa.Array) -> pl.Series:
+    """Return 32 hex digits (16 bytes) of the sha256 of each row's messages."""
+    return pl.Series(
+        [
+            sha256(canonical([{"content": text or "", "role": "user"}])).hexdigest()[:32]
+            for text in texts.to_pylist()
+        ],
+        dtype=pl.String,
+    )
+
+
+def numbers(array: pa.Array) -> NDArray[np.float64]:
+    """Return floats, NaN for what is null, NaN or infinite."""
+    values = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def complete(arrays: Mapping[Leaf, pa.Array], answer: Leaf, end: Leaf | None) -> NDArray[np.bool_]:
+    """Tell which answers are not empty and not known to be cut off by a length limit."""
+    texts = pl.Series(arrays[answer]).cast(pl.String)
+    whole = texts.str.strip_chars(SPACE).str.len_bytes().fill_null(0) > 0
+    if end is not None:
+        whole &= (pl.Series(arrays[end]).cast(pl.String) != "length").fill_null(True)
+    return whole.to_numpy()
+
+
+def vectors(array: pa.Array, where: str) -> NDArray[np.float32]:
+    """Return vectors_ND of a column of lists.
+
+    Raises:
+        DatasetError: no lists of numbers, a null, another length, or a number that is not finite.
+    """
+    kind, types = array.type, pa.types
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    if not lists or not (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)):
+        raise DatasetError(f"{where} is {kind}, expected lists of numbers")
+    lengths = pc.unique(pc.list_value_length(array)).to_pylist()
+    if len(lengths) != 1 or lengths[0] in (None, 0):
+        told = ", ".join(str(n or "none") for n in lengths[:5])
+        raise DatasetError(f"{where} has vectors of the lengths {told}; expected one length")
+    flat: NDArray[np.float32] = (
+        pc.list_flatten(array).cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    )
+    if not np.isfinite(flat).all():
+        raise DatasetError(f"{where} has vectors that hold null, NaN or infinite; expected numbers")
+    return flat.reshape(len(array), -1)

@@ -1,0 +1,263 @@
+"""The config: what each key takes, and what is said of a value that cannot be."""
+
+from typing import Any
+
+import pytest
+from little import CROWD, NAMES
+from pydantic import ValidationError
+
+from crowdselect_core.config import DatasetConfig, EmbedderConfig, SelectConfig
+from crowdselect_core.crowd import explain
+from crowdselect_core.errors import ConfigError, UserError
+from flows.options import load
+
+BASE: dict[str, Any] = {"dataset": "x.parquet", "crowd": CROWD, "reward_models": ["r"]}
+
+
+def made(**keys: Any) -> SelectConfig:
+    return load(None, BASE | keys, {})
+
+
+def refusal(**keys: Any) -> str:
+    """Return the one line with which a config is refused."""
+    with pytest.raises(UserError) as caught:
+        made(**keys)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.isprintable()
+    return message
+
+
+def test_defaults() -> None:
+    config = made()
+    assert config.method == "crowdselect"
+    assert config.budget == 1000
+    assert config.clusters == 10
+    assert config.weights == (1, 1, 2)
+    assert config.embedder.kind == "lexical"
+    assert (config.store, config.out) == (".crowdselect", "out")
+    assert config.quota == "equal"
+    assert config.response_mode == "best"
+    assert config.min_scores == 2
+    assert config.seed == 0
+    assert [m.name for m in config.models] == NAMES
+
+
+def test_the_crowd_and_the_reward_models_come_in_name_order() -> None:
+    config = made(crowd=CROWD[::-1], reward_models=["z", "a"])
+    assert [m.name for m in config.models] == NAMES
+    assert config.reward_models == ["a", "z"]
+    with pytest.raises(TypeError, match="call resolved"):
+        _ = SelectConfig(dataset="x").models  # type: ignore[arg-type]
+
+
+def test_a_config_cannot_change() -> None:
+    with pytest.raises(ValidationError):
+        made().budget = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [(5, 5), ("5", 5), (0.05, 0.05), ("0.05", 0.05), (1.0, 1.0), ("1.0", 1.0), ("5e-2", 0.05)],
+)
+def test_budgets(given: Any, read: float) -> None:
+    budget = made(budget=given).budget
+    assert budget == read
+    assert type(budget) is type(read)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [0, -3, "0", 0.0, 2.0, "2.5", -0.1, True, False, None, "many", "", [5], {"rows": 5},
+     float("nan"), "nan", float("inf"), "1e3", "5 rows"],
+)  # fmt: skip
+def test_what_is_no_budget(given: Any) -> None:
+    message = refusal(budget=given)
+    assert message.startswith(
+        "budget: expected whole rows (200) or a fraction above 0 and up to 1 (0.05)"
+    )
+    if isinstance(given, str | int | float):
+        assert message.endswith(f", found {given!r}")
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [("1,1,2", (1, 1, 2)), (" 1, -1 ,0.5", (1, -1, 0.5)), ([0, 0, 1], (0, 0, 1)),
+     (["1", "2", "3"], (1, 2, 3)), ((1e-3, 0, 0), (1e-3, 0, 0))],
+)  # fmt: skip
+def test_weights(given: Any, read: tuple[float, float, float]) -> None:
+    assert made(weights=given).weights == read
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("1,1", "weights: expected three numbers for difficulty, separability, stability (1,1,2), "
+                "found '1,1'"),
+        ([1, 2, 3, 4], "weights: expected three numbers"),
+        (3, "weights: expected three numbers"),
+        (None, "weights: expected three numbers"),
+        ("1,x,2", "weights.1: Input should be a valid number"),
+        ("nan,1,1", "weights.0: Input should be a finite number, found 'nan'"),
+        ([1, float("inf"), 1], "weights.1: Input should be a finite number, found inf"),
+        ("0,0,0", "weights: expected three finite numbers that are not all 0"),
+    ],
+)  # fmt: skip
+def test_what_are_no_weights(given: Any, told: str) -> None:
+    assert told in refusal(weights=given)
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"method": "crowdselct"}, "method: Input should be 'crowdselect', 'difficulty', "),
+        ({"method": "crowdselct"}, "found 'crowdselct', did you mean 'crowdselect'?"),
+        ({"quota": "eqal"}, "quota: Input should be 'equal', 'proportional' or 'reference', found "
+                            "'eqal', did you mean 'equal'?"),
+        ({"direction": "up"}, "direction: Input should be 'top' or 'bottom', found 'up'"),
+        ({"export": "sharegpt,pair"}, "export.1: Input should be 'sharegpt', 'alpaca' or 'pairs', "
+                                      "found 'pair', did you mean 'pairs'?"),
+        ({"clusters": "2.5"}, "clusters: Input should be a valid integer"),
+        ({"clusters": -1}, "clusters: Input should be greater than or equal to 0, found -1"),
+        ({"min_scores": 0}, "min_scores: Input should be greater than or equal to 1, found 0"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"seed": 2**32}, "seed: Input should be less than or equal to 4294967295"),
+        ({"limit": 0}, "limit: Input should be greater than or equal to 1"),
+        ({"workers": 0}, "workers: Input should be greater than or equal to 1"),
+        ({"shard_rows": 0}, "shard_rows: Input should be greater than or equal to 1"),
+        ({"budget_tokens": 0}, "budget_tokens: Input should be greater than or equal to 1"),
+        ({"out": ""}, "out: String should have at least 1 character"),
+        ({"allow_short": "maybe"}, "allow_short: Input should be a valid boolean"),
+        ({"bugdet": 5}, "unknown key 'bugdet', did you mean 'budget'? (known: allow_short, "),
+        ({"reward_models": []}, "no reward model is named: pass --reward-model NAME"),
+        ({"reward_models": ["a", "a"]}, "reward_models: a name stands twice in ['a', 'a']"),
+        ({"reward_models": [5]}, "reward_models.0: Input should be a valid string, found 5"),
+        ({"crowd": []}, "the crowd is empty"),
+        ({"crowd": [CROWD[0], CROWD[0]]}, "crowd: ant-1b stand(s) twice"),
+        ({"crowd": [{**CROWD[0], "size": "1B"}]}, "crowd.0.size: Input should be a valid number"),
+        ({"crowd": [{"name": "a", "famly": "f", "size": 1}]},
+         "unknown key 'crowd.0.famly', did you mean 'family'?"),
+        ({"crowd": 5}, "crowd: Input should be a valid list or a valid string, found 5"),
+        ({"dataset": {"pth": "x"}}, "unknown key 'dataset.pth', did you mean 'path'?"),
+        ({"dataset": {}}, "key 'dataset.path' is missing"),
+        ({"dataset": ""}, "dataset.path: String should have at least 1 character"),
+        ({"dataset": 5}, "dataset: Input should be a valid dictionary"),
+        ({"dataset": {"path": "x", "format": "zoo"}}, "dataset.format: Input should be 'auto', "),
+        ({"dataset": {"path": "x", "columns": {"instrction": "y"}}},
+         "columns: unknown name 'instrction', did you mean 'instruction'?"),
+        ({"embedder": {"kid": "lexical"}}, "unknown key 'embedder.kid', did you mean 'kind'?"),
+        ({"embedder": {"kind": "lexcal"}}, "found 'lexcal', did you mean 'lexical'?"),
+        ({"embedder": "column:"}, "embedder: kind column needs 'column', the vector column's name"),
+        ({"embedder": {"kind": "sentence-transformers"}}, "needs 'model', a folder or a hub id"),
+        ({"pairs": {"rejected": 1}}, "pairs.rejected: Input should be 'worst' or greater than or "
+                                     "equal to 2, found 1"),
+        ({"pairs": {"rejected": "wrst"}}, "did you mean 'worst'?"),
+        ({"pairs": {"min_margin": -1}}, "pairs.min_margin: Input should be greater than or equal"),
+        ({"response": "bset"}, "response 'bset' is neither a mode (best, random, random-of-top-5)"),
+        ({"response": "ant-1b,ant7b"}, "ant7b is not of the crowd, did you mean 'ant-7b'?"),
+        ({"response": {"a": 1}}, "response: Input should be a valid string or a valid list"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_and_how(keys: dict[str, Any], told: str) -> None:
+    assert told in refusal(**keys)
+
+
+def test_several_complaints_are_counted_and_the_misspelling_comes_first() -> None:
+    message = refusal(budget=0, crowd=[{"name": "a", "family": "f", "sze": 1}])
+    assert message.startswith("unknown key 'crowd.0.sze', did you mean 'size'?")
+    assert message.endswith("(and 2 more)")  # the size that is missing, and the budget
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "where"),
+    [
+        ("lexical", "lexical", None),
+        ("column:vec", "column", "vec"),
+        ("org/model", "sentence-transformers", "org/model"),
+        ("./folder", "sentence-transformers", "./folder"),
+        ({"kind": "column", "column": "vec"}, "column", "vec"),
+    ],
+)
+def test_embedders_by_name(given: Any, kind: str, where: str | None) -> None:
+    embedder = EmbedderConfig.model_validate(given)
+    assert embedder.kind == kind
+    assert (embedder.column if kind == "column" else embedder.model) == where
+
+
+def test_the_kept_answer_of_the_random_baseline() -> None:
+    assert made(method="random").response_mode == "random"
+    assert made(method="random", response="best").response_mode == "best"
+    assert made(response="ant-1b,ant-7b").response_mode == ["ant-1b", "ant-7b"]
+
+
+SECRET = "wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY"
+URLS = [
+    f"s3://AKIAEXAMPLE:{SECRET}@bucket/zoo/*.parquet",
+    f"s3://AKIAEXAMPLE:{SECRET}@bucket",
+    f"simplecache::s3://AKIAEXAMPLE:{SECRET}@bucket/x",
+    f"https://user:{SECRET}@host/zoo.parquet",
+    f"https://host/zoo.parquet?X-Amz-Signature={SECRET}",
+    f"https://host/zoo.parquet?a=b&sig={SECRET}",
+    f"https://host/zoo.parquet?access_token={SECRET}",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("key", ["dataset", "dataset.path", "store", "out"])
+def test_credentials_in_a_url_are_refused_without_repeating_them(key: str, url: str) -> None:
+    message = refusal(**{"dataset": {"path": url}} if key == "dataset.path" else {key: url})
+    assert "URL carries credentials" in message
+    assert "set them in the environment (AWS_ACCESS_KEY_ID" in message
+    assert "EXAMPLE" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://bucket/zoo-?.parquet", "s3://bucket/a@b/zoo.parquet", "https://host/x?download=true",
+     "hf://datasets/org/name@main/data/*.parquet", "file:///tmp/a@b", "memory://x"],
+)  # fmt: skip
+def test_urls_without_credentials_are_fine(url: str) -> None:
+    assert made(dataset=url).dataset.path == url
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["key", "secret", "token", "password", "aws_secret_access_key", "account_key", "sas_token",
+     "TOKEN", "credential"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [SECRET, {"a": SECRET}, [SECRET]])
+def test_credentials_among_the_storage_options_are_refused(name: str, value: Any) -> None:
+    message = refusal(dataset={"path": "s3://b/x", "storage_options": {name: value}})
+    assert "storage_options" in message
+    assert SECRET not in message
+    if isinstance(value, str):
+        assert f"storage_options.{name} looks like a credential: set it in the env" in message
+    assert SECRET not in refusal(dataset={"path": "s3://b/x", "storage_options": SECRET})
+
+
+def test_a_secret_does_not_show_in_the_models_own_error() -> None:
+    """The Prefect server shows pydantic's words for a deployment's parameters."""
+    options = {"key": SECRET}
+    with pytest.raises(ValidationError) as caught:
+        SelectConfig(dataset={"path": "s3://b/x", "storage_options": options})  # type: ignore[arg-type]
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(caught.value)
+    assert SECRET not in explain(caught.value, SelectConfig)
+
+
+def test_harmless_storage_options_are_kept() -> None:
+    options = {"anon": True, "endpoint_url": "http://127.0.0.1:9000", "timeout": 5, "x": None}
+    config = DatasetConfig(path="s3://b/x", storage_options=options)  # type: ignore[arg-type]
+    assert config.storage_options == options
+
+
+def test_the_form_of_the_config() -> None:
+    """The Prefect UI draws a form of the schema: every key has a description or a default."""
+    schema = SelectConfig.model_json_schema()
+    for name, field in schema["properties"].items():
+        assert "description" in field or name == "embedder", name
+    assert schema["required"] == ["dataset"]
+
+
+def test_an_error_of_the_config_is_a_user_error() -> None:
+    assert issubclass(ConfigError, UserError)
