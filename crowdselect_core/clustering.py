@@ -42,7 +42,7 @@ def check_distinct(vectors_ND: Vectors, k: int) -> None:
     Raises:
         SelectionError: there are fewer; names both numbers.
     """
-    seen: set[bytes] = set()
+    seen: set[object] = set()
     for start in range(0, len(vectors_ND), DISTINCT_ROWS):
         # adding 0 makes -0.0 the same bytes as 0.0
         block_BD = np.ascontiguousarray(vectors_ND[start : start + DISTINCT_ROWS]) + np.float32(0)

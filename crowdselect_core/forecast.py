@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.stages import (
     answers,
@@ -27,6 +28,7 @@ def forecast(config: SelectConfig) -> list[str]:
     Raises:
         UserError: whatever the run itself would refuse before its first stage.
     """
+    preflight.check(config)
     dataset = open_dataset(config)
     layout = dataset.layout
     rows = sum(part.rows for part in dataset.partitions(ROWS))

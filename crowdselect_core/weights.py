@@ -54,13 +54,47 @@ def model_identity(model: str, revision: str | None = None) -> str:
     """
     folder = local_folder(model)
     if folder is None:
-        return f"commit:{_commit(model, revision)}"
+        return f"commit:{hub_commit(model, revision)}"
     if revision is not None:
         raise ConfigError(
             f"model {model!r} is a folder and has no revision, found {revision!r}: leave revision "
             "out; the folder's content is its identity"
         )
     return f"sha256:{_hash_folder(folder)}"
+
+
+def hub_commit(model: str, revision: str | None = None) -> str:
+    """Return the commit that a hub id and revision resolve to now.
+
+    Raises:
+        ConfigError: neither the hub nor the local cache can resolve it.
+    """
+    if revision is not None and COMMIT.fullmatch(revision):
+        return revision
+    try:
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import RevisionNotFoundError
+    except ImportError:
+        raise ConfigError(
+            f"model {model!r} is not a folder, and a hub id needs pip install 'crowdselect[models]'"
+        ) from None
+    try:
+        commit = HfApi().model_info(model, revision=revision, timeout=30).sha
+        cause = "the hub names no commit"
+    except RevisionNotFoundError:
+        raise ConfigError(
+            f"model {model!r} has no revision {revision!r}: give a commit, tag or branch of it"
+        ) from None
+    except Exception as e:  # offline, unreachable, private, unknown: the cache may still have it
+        commit, cause = None, first_line(e).rstrip(".")
+    commit = commit or _cached_commit(model, revision)
+    if commit is None:
+        raise ConfigError(
+            f"model {model!r} (revision {revision or 'main'}) is no folder here, and neither the "
+            f"hub nor its local cache has it: {cause}; check the name, log in with `hf auth "
+            "login`, or give the folder of a downloaded copy"
+        )
+    return commit
 
 
 def _hash_folder(folder: Path) -> str:
@@ -92,35 +126,6 @@ def _files(folder: Path) -> Iterator[Path]:
         entered.add(place)
         folders[:] = sorted(name for name in folders if name not in SKIPPED)
         yield from (Path(parent) / name for name in files if name not in SKIPPED)
-
-
-def _commit(model: str, revision: str | None) -> str:
-    if revision is not None and COMMIT.fullmatch(revision):
-        return revision
-    try:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import RevisionNotFoundError
-    except ImportError:
-        raise ConfigError(
-            f"model {model!r} is not a folder, and a hub id needs pip install 'crowdselect[models]'"
-        ) from None
-    try:
-        commit = HfApi().model_info(model, revision=revision, timeout=30).sha
-        cause = "the hub names no commit"
-    except RevisionNotFoundError:
-        raise ConfigError(
-            f"model {model!r} has no revision {revision!r}: give a commit, tag or branch of it"
-        ) from None
-    except Exception as e:  # offline, unreachable, private, unknown: the cache may still have it
-        commit, cause = None, first_line(e)
-    commit = commit or _cached_commit(model, revision)
-    if commit is None:
-        raise ConfigError(
-            f"model {model!r} (revision {revision or 'main'}) is no folder here, and neither the "
-            f"hub nor its local cache has it: {cause}; check the name, log in with `hf auth "
-            "login`, or give the folder of a downloaded copy"
-        )
-    return commit
 
 
 def _cached_commit(model: str, revision: str | None) -> str | None:

@@ -34,7 +34,7 @@ def prepare() -> None:
     ours.propagate = False
     url = os.environ.get("PREFECT_API_URL")
     ours.info("waiting for the Prefect server%s", f" at {_host(url)}" if url else " to start")
-    import prefect  # noqa: F401  # its loggers exist from here on
+    import prefect.main  # noqa: F401  # its loggers have their handlers from here on
 
     for handler in logging.getLogger().handlers:
         handler.addFilter(_worth_showing)

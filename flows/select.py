@@ -20,6 +20,7 @@ from typing import Any
 from prefect import flow
 from prefect.states import Cancelled
 
+from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import ConfigError, DamagedArtifact, Stopped
 from crowdselect_core.export.write import Inputs
@@ -41,6 +42,7 @@ def select(config: SelectConfig) -> Any:
         config: what to choose from, by what, and where the results go.
     """
     config = config.resolved()
+    preflight.check(config)
     try:
         with connected(), stopping.watched():
             return repaired(config)

@@ -17,7 +17,7 @@ from crowdselect_core.embedding.words import terms
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.threads import one_thread
 
-DIMENSIONS = 64
+DIMENSIONS = 100  # what scikit-learn recommends for LSA; see fit_lexical
 MAX_TERMS = 20_000
 BLOCK_ROWS = 2048
 # Relative to 1, the length of a TF-IDF row: below this a row or a component is rounding.
@@ -59,10 +59,16 @@ def fit_lexical(
 ) -> LexicalEmbedder:
     """Fit the embedder: tf = 1 + ln(count), idf = 1 + ln((1 + R) / (1 + texts with the term)).
 
-    Every row is scaled to length 1, the table is cut to its leading `dimensions` right singular
-    vectors (randomised, seeded, on one thread), and what they keep of a row is scaled again. No
-    stop list: it belongs to one language, idf weighs such words down anyway, and on four sets of
-    instructions with known topics it made no difference.
+    A term weighs tf * idf^2. Every row is scaled to length 1, the table is cut to its leading
+    `dimensions` right singular vectors (randomised, seeded, on one thread), and what they keep of
+    a row is scaled again.
+
+    The square stands in for a stop list, which would belong to one language: with idf alone the
+    leading vectors describe how a text is worded. Normalised mutual information of k-means with
+    known topics, idf -> idf^2, at 100 dimensions: 500 Arena-Hard prompts 0.72 -> 0.73, 9,800
+    paragraphs of library documentation 0.23 -> 0.32, 10,000 texts of Zipf words with 30 % from
+    their topic 0.28 -> 0.76; 80 MT-Bench questions and 240 instructions of the sample unchanged.
+    64 dimensions did as well but on MT-Bench, 200 no better.
 
     Args:
         texts: at most a few ten thousand (`fit_sample`), in an order that does not depend on the
@@ -75,6 +81,7 @@ def fit_lexical(
         DatasetError: no text has a single letter or digit.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
 
     tfidf = TfidfVectorizer(
         analyzer=terms, sublinear_tf=True, max_features=MAX_TERMS, dtype=np.float32
@@ -86,6 +93,9 @@ def fit_lexical(
             f"embedder lexical: none of {len(texts)} instructions has a letter or digit to embed: "
             "check the instruction column, name an --embedder, or set --clusters 0"
         ) from None
+    idf_V = tfidf.idf_
+    tfidf.idf_ = idf_V**2
+    table_RV = normalize(table_RV.multiply(idf_V).tocsr())
     return LexicalEmbedder(tfidf, _components(table_RV, dimensions, seed))
 
 
@@ -97,7 +107,7 @@ def _components(table_RV: Any, dimensions: int, seed: int) -> Vectors:
     if width == 1:
         return np.ones((1, 1), dtype=np.float32)  # TruncatedSVD wants two columns
     svd = TruncatedSVD(min(dimensions, rows, width), random_state=seed)
-    with one_thread():
+    with one_thread(), np.errstate(invalid="ignore"):  # texts all alike have no variance
         svd.fit(table_RV)
     kept = svd.singular_values_ > NOISE * svd.singular_values_[0]
     components_VW: Vectors = np.ascontiguousarray(svd.components_[kept].T, dtype=np.float32)

@@ -12,10 +12,11 @@ import numpy as np
 from crowdselect_core.config import EmbedderConfig
 from crowdselect_core.embedding.base import Embedder, Vectors
 from crowdselect_core.errors import ConfigError, first_line, nearest, shown
-from crowdselect_core.weights import local_folder
+from crowdselect_core.weights import hub_commit, local_folder
 
 BLOCK_ROWS = 8192  # texts sorted by length at a time, which bounds what is held in memory
 PAD_TO = 16  # tokens
+FULL_TOKENS = 512  # batches from 256 tokens on gave the same bits; twice that, to be safe
 COUNT_ROWS = 256  # texts tokenised at a time to learn their lengths
 
 
@@ -36,11 +37,13 @@ class SentenceTransformerEmbedder:
     pin). What remains of pickle: a module behind the transformer (a dense layer) that has no
     safetensors file is read with torch's restricted unpickler (`weights_only=True`).
 
-    On a CPU a text's vector does not depend on the texts beside it or on the batch size, to the
-    last bit (checked with float32): texts are batched with those that need as many multiples of 16
-    tokens, so each is always padded to the same length. Without that, the same text moved by 2e-7
-    from batch to batch, enough to change clusters. On a GPU kernels are chosen by the batch's
-    shape, and the last bits may differ.
+    On a CPU a text's vector does not depend on the texts beside it, the batch size or the number of
+    threads, to the last bit, as checked with all-MiniLM-L6-v2 in float32 at 1 to 8 threads. For
+    that, texts are batched with those that need as many multiples of 16 tokens, so that each is
+    always padded to the same length, and batches of few tokens, which the libraries multiply in
+    another way, are filled up. Without it the same text moved by 2e-7 from batch to batch, enough
+    to move a row at the edge of two clusters. With bfloat16 (by 3e-3), and on a GPU, whose kernels
+    follow the batch's shape, that may still happen.
     """
 
     def __init__(self, config: EmbedderConfig) -> None:
@@ -57,6 +60,7 @@ class SentenceTransformerEmbedder:
         """
         self._config = config
         self._name = str(config.model)
+        self._task = {"task": config.task} if config.task else {}
         self._lock = Lock()
         self._model = _load(config)
         _check_names(self._model, config)
@@ -80,70 +84,66 @@ class SentenceTransformerEmbedder:
         One caller at a time: tokenizers are not safe to share between threads, and a device gains
         nothing from two.
         """
-        vectors: list[Vectors] = []
+        if not texts:
+            return np.zeros((0, self._width), dtype=np.float32)
+        starts = range(0, len(texts), BLOCK_ROWS)
         with self._lock:
-            for start in range(0, len(texts), BLOCK_ROWS):
-                vectors.append(self._block(list(texts[start : start + BLOCK_ROWS])))
-        return np.concatenate(vectors) if vectors else np.zeros((0, self._width), np.float32)
+            return np.concatenate([self._block(list(texts[s : s + BLOCK_ROWS])) for s in starts])
 
     def _block(self, texts: list[str]) -> Vectors:
-        vectors_NW: Vectors | None = None
-        for rows, padding in self._alike(texts):
-            some = self._encode([texts[row] for row in rows], padding)
-            if vectors_NW is None:
-                vectors_NW = np.empty((len(texts), some.shape[1]), dtype=np.float32)
-            vectors_NW[rows] = some
-        if vectors_NW is None:
-            raise RuntimeError("a block of no texts")
+        groups = self._alike(texts)
+        if groups is None:
+            return self._encode(texts, self._config.batch_size, {})
+        parts = [self._encode_alike([texts[row] for row in rows], n) for n, rows in groups.items()]
+        vectors_NW = np.empty((len(texts), parts[0].shape[1]), dtype=np.float32)
+        for rows, part in zip(groups.values(), parts, strict=True):
+            vectors_NW[rows] = part
         return vectors_NW
 
-    def _alike(self, texts: list[str]) -> list[tuple[list[int], dict[str, Any]]]:
+    def _alike(self, texts: list[str]) -> dict[int, list[int]] | None:
         """Group texts that are padded to one length; longest first, so that memory runs out early.
 
         Returns:
-            (rows, keywords for `encode`) of each group; one group where the model pads itself.
+            The rows of each length in tokens; None where the model pads by itself or not at all.
         """
         model = self._model
         if not hasattr(model[0], "processing_kwargs"):  # a module of the repository's own
-            return [(list(range(len(texts))), {})]
+            return None
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         prompt = model.prompts.get(self._config.prompt_name or model.default_prompt_name)
-        task = {"task": self._config.task} if self._config.task else {}
         groups: dict[int, list[int]] = {}
         for start in range(0, len(order), COUNT_ROWS):
             rows = order[start : start + COUNT_ROWS]
-            features = model.preprocess([texts[row] for row in rows], prompt=prompt, **task)
+            features = model.preprocess([texts[row] for row in rows], prompt=prompt, **self._task)
             if "attention_mask" not in features:  # flash attention packs texts without padding
-                return [(list(range(len(texts))), {})]
+                return None
             for row, tokens in zip(rows, features["attention_mask"].sum(1).tolist(), strict=True):
                 groups.setdefault(-(-tokens // PAD_TO) * PAD_TO, []).append(row)
+        # Tokens are counted after the cut to this limit, so a length cuts nothing more off.
         limit = model.max_seq_length or max(groups)
-        return [
-            (
-                groups[length],
-                {
-                    "processing_kwargs": {
-                        "text": {"pad_to_multiple_of": PAD_TO}
-                        if length <= limit
-                        else {"padding": "max_length"}
-                    }
-                },
-            )
-            for length in sorted(groups, reverse=True)
-        ]
+        return {min(n, limit): groups[n] for n in sorted(groups, reverse=True)}
 
-    def _encode(self, texts: list[str], padding: dict[str, Any]) -> Vectors:
-        config = self._config
-        task = {"task": config.task} if config.task else {}
+    def _encode_alike(self, texts: list[str], length: int) -> Vectors:
+        """Encode texts padded to `length` tokens, in batches that are never too small."""
+        fewest = -(-FULL_TOKENS // length)
+        size = max(self._config.batch_size, fewest)
+        left = len(texts) % size
+        filling = texts[:1] * (fewest - left if 0 < left < fewest else 0)
+        padding = {"text": {"padding": "max_length", "max_length": length}}
+        vectors_NW = self._encode(texts + filling, size, {"processing_kwargs": padding})
+        return vectors_NW[: len(texts)]
+
+    def _encode(self, texts: list[str], batch_size: int, options: dict[str, Any]) -> Vectors:
         vectors_NW: Vectors = self._model.encode(
             texts,
-            prompt_name=config.prompt_name,
-            batch_size=config.batch_size,
+            prompt_name=self._config.prompt_name,
+            batch_size=batch_size,
             show_progress_bar=False,
-            **task,
-            **padding,
+            **self._task,
+            **options,
         ).astype(np.float32)
-        if config.normalize:  # here, not in the model: bfloat16 would leave lengths of 1 +- 0.004
+        # normalised here, not by the model: bfloat16 would leave lengths of 1 +- 0.004
+        if self._config.normalize:
             lengths_N1 = np.linalg.norm(vectors_NW, axis=1, keepdims=True)
             vectors_NW /= np.where(lengths_N1 == 0, 1, lengths_N1)
         return vectors_NW
@@ -165,21 +165,24 @@ def _load(config: EmbedderConfig) -> Any:
         model = SentenceTransformer(
             str(folder or name),
             device=config.device,
-            revision=config.revision,
+            revision=None if folder else hub_commit(name, config.revision),
             trust_remote_code=config.trust_remote_code,
             local_files_only=folder is not None,
             model_kwargs={"use_safetensors": True},
         )
         return model.to(dtype=getattr(torch, config.dtype)).eval()
+    except ConfigError:
+        raise
     except Exception as e:
         if "trust_remote_code" in str(e) and not config.trust_remote_code:
             raise ConfigError(
                 f"embedder {name!r} runs code of its own repository: read that code, then set "
                 "trust_remote_code: true, or name a model that needs none"
             ) from None
+        cause = first_line(e).rstrip(".")
         raise ConfigError(
-            f"embedder {name!r} cannot be loaded: {first_line(e)}; expected a folder or hub id of "
-            "a sentence-transformers model with safetensors weights"
+            f"embedder {name!r} cannot be loaded: {cause}; expected a folder or hub id of a "
+            "sentence-transformers model with safetensors weights"
         ) from None
 
 

@@ -34,7 +34,7 @@ UNSPACED = (
     (0xF900, 0xFAFF),
     (0x20000, LAST_CODE_POINT),
 )
-_ASCII_WORD = re.compile(r"\w{1,%d}" % LONGEST)
+_ASCII_WORD = re.compile(rf"\w{{1,{LONGEST}}}")
 
 
 def terms(text: str) -> list[str]:

@@ -133,13 +133,14 @@ class Dataset:
             layout.instruction
         )
         source = self.table.source(partition.file)
+        name = source.rsplit("/", 1)[-1]  # no path: the same data elsewhere is the same artifact
         for batch in self.table.read(partition, leaves):
             if layout.instruction_id is not None:
                 array = batch.arrays[layout.instruction_id]
                 ids = values.given_ids(array, batch.first_row, source)
             else:
                 ids = values.content_ids(batch.arrays[leaves[0]])
-            yield Rows(batch.first_row, source, ids.alias("instruction_id"))
+            yield Rows(batch.first_row, name, ids.alias("instruction_id"))
 
     def scores(
         self, partition: Partition

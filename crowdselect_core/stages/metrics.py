@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.crowd import CrowdModel
-from crowdselect_core.errors import CrowdError, nearest, shown
 from crowdselect_core.metrics import crowd_metrics_NM
 from crowdselect_core.rewards import Moments, best_score, combine, moments, usable
 from crowdselect_core.stages.common import Once, Ref, per_shard, table_cut
@@ -31,21 +30,10 @@ Floats = NDArray[np.float64]
 
 
 def spec(config: SelectConfig, scores: Ref) -> Spec:
-    """Name the artifact: the scores, and the crowd's families and sizes.
-
-    Raises:
-        CrowdError: the reference model is not of the crowd.
-    """
-    names = [m.name for m in config.models]
-    wanted = config.reference_model
-    if wanted is not None and wanted not in names:
-        raise CrowdError(
-            f"reference_model {wanted!r} is not of the crowd{nearest(wanted, names)} "
-            f"({shown(names)})"
-        )
+    """Name the artifact: the scores, and the crowd's families and sizes."""
     identity = {
         "crowd": [[m.name, m.family, m.size] for m in config.models],
-        "reference_model": wanted,
+        "reference_model": config.reference_model,
     }
     return Spec(STAGE, VERSION, identity, {"scores": scores.key})
 

@@ -8,7 +8,6 @@ import polars as pl
 
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.idlist import read_ids
-from crowdselect_core.integration import check_families
 from crowdselect_core.selection.baselines import METHODS, rank
 from crowdselect_core.stages.common import Ref, sliced
 from crowdselect_core.stages.metrics import BEST
@@ -25,13 +24,11 @@ def spec(config: SelectConfig, metrics: Ref, answers: Ref) -> Spec:
     """Name the artifact: metrics and answers, the method with what it uses, the lists of ids.
 
     Raises:
-        CrowdError: stability has weight and no family has two models.
         ConfigError: a list of ids cannot be read.
     """
     identity: dict[str, Any] = {"method": config.method, "direction": config.direction}
     if config.method in METHODS:
         weights = METHODS[config.method] or config.weights
-        check_families(config.models, weights)
         identity |= {"weights": list(weights), "min_scores": config.min_scores}
     if config.method == "random":
         identity["seed"] = config.seed

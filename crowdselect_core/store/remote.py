@@ -169,7 +169,8 @@ class RemotePlace:
     def _explained(self, verb: str, name: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise
         except Exception as e:
+            # A file may be absent; that the bucket is, some servers mend by making one on a write.
+            if isinstance(e, FileNotFoundError) and error_code(e) != "NoSuchBucket":
+                raise
             raise explain(e, verb, f"{self.root}/{name}") from None

@@ -1,0 +1,137 @@
+"""Running the command as a user does, in a process of its own, and looking at what it left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TAMPERED = Path(__file__).parent / "tampered.py"
+SECONDS = 150  # a run that takes longer hangs
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended and what it showed."""
+
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def shown(self) -> str:
+        """All that the run showed."""
+        return self.stdout + self.stderr
+
+    @property
+    def error(self) -> str:
+        """The one line of a run that failed; anything but one line fails the test."""
+        lines = [li for li in self.stderr.splitlines() if not _is_progress(li)]
+        assert len(lines) == 1, self.shown
+        assert lines[0].startswith("error: "), self.shown
+        return lines[0]
+
+    def ended(self, status: int) -> "Result":
+        """Return the result itself, if the run ended with `status`."""
+        assert self.status == status, f"exit {self.status}, expected {status}:\n{self.shown}"
+        return self
+
+    def stages(self, ending: str) -> list[str]:
+        """Return the stages whose progress line ('12:00:01 scores  Cached, 9 rows') has a text."""
+        lines = [li.split() for li in self.stderr.splitlines() if _is_progress(li) and ending in li]
+        return [line[1].rstrip(":") for line in lines]
+
+
+def _is_progress(line: str) -> bool:
+    return len(line) > 9 and line[2] == line[5] == ":" and line[8] == " "
+
+
+@dataclass(frozen=True)
+class Command:
+    """`python -m flows.select` in an environment of its own."""
+
+    environment: Mapping[str, str]
+    cwd: Path
+
+    def within(self, cwd: Path) -> "Command":
+        """Return the command in another folder, which is made."""
+        cwd.mkdir(parents=True, exist_ok=True)
+        return replace(self, cwd=cwd)
+
+    def run(self, *flags: str | Path, env: Mapping[str, str] | None = None, **how: str) -> Result:
+        """Run to the end; see `start`."""
+        begun = time.monotonic()
+        with self.start(*flags, env=env, **how) as process:
+            return finish(process, begun)
+
+    @contextmanager
+    def start(
+        self, *flags: str | Path, env: Mapping[str, str] | None = None, **how: str
+    ) -> Iterator["subprocess.Popen[str]"]:
+        """Start the command in a process group of its own, which ends with the block.
+
+        Args:
+            flags: of `python -m flows.select`.
+            env: variables on top of the usual ones; '' unsets one.
+            how: what tests/tampered.py does to the disk (slow="0.05", kill="metrics:3").
+        """
+        tampered = [str(TAMPERED), *(f"{n}={v}" for n, v in how.items()), "--"] if how else []
+        argv = [sys.executable, *(tampered or ["-m", "flows.select"]), *map(str, flags)]
+        merged = {**self.environment, **(env or {})}
+        process = subprocess.Popen(
+            argv, cwd=self.cwd, env={n: v for n, v in merged.items() if v},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+
+
+def finish(process: "subprocess.Popen[str]", begun: float | None = None) -> Result:
+    """Wait for a started command."""
+    begun = time.monotonic() if begun is None else begun
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    return Result(process.returncode, stdout, stderr, time.monotonic() - begun)
+
+
+def until(true: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 90) -> None:
+    """Wait for something that a running command does."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert process.poll() is None, f"ended with {process.returncode} before it was due"
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.005)
+
+
+def shards(store: Path, stage: str) -> list[Path]:
+    """Return the finished shard files of a stage, over all its artifacts."""
+    return sorted((store / stage).glob("*/part-*.parquet"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file under a folder by its path in it, passing files of a killed run apart."""
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and not p.name.startswith(".tmp-")
+    }
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return (inode, time of the last write) of every file under a folder."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            told = path.stat()
+            found[str(path.relative_to(folder))] = (told.st_ino, told.st_mtime_ns)
+    return found

@@ -1,0 +1,64 @@
+"""Fixtures that many tests share: small zoos, real servers, the command in a process."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from command import ROOT, Command
+from servers import PrefectServer, S3Server, quiet_environment
+from zoos import Zoo, write_zoo
+
+LAUNCHED = pytest.StashKey[PrefectServer]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Launch the Prefect server if a test needs it; it comes up while the tests before it run."""
+    needed = any("prefect_server" in getattr(i, "fixturenames", ()) for i in session.items)
+    if needed and not session.config.option.collectonly:
+        folder = Path(tempfile.mkdtemp(prefix="prefect-"))
+        session.config.stash[LAUNCHED] = server = PrefectServer.launch(folder)
+        session.config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        session.config.add_cleanup(server.stop)
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Callable[..., Zoo]:
+    """Write small zoos: `zoo(rows=100, row_group=10)`, see `zoos.write_zoo`."""
+    numbers = iter(range(1000))
+    return lambda *args, **options: write_zoo(tmp_path / f"zoo-{next(numbers)}", *args, **options)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One real S3 server for all tests."""
+    server = S3Server.start(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 server, with the environment of this process pointing at it."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return s3_server
+
+
+@pytest.fixture(scope="session")
+def prefect_server(pytestconfig: pytest.Config) -> PrefectServer:
+    """One real Prefect server for all tests."""
+    return pytestconfig.stash[LAUNCHED].wait()
+
+
+@pytest.fixture(scope="session")
+def command(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """`python -m flows.select` as a process that talks to the Prefect server of the tests."""
+    home = tmp_path_factory.mktemp("home")
+    environment = quiet_environment(home) | {
+        "PREFECT_API_URL": prefect_server.api,
+        "PYTHONPATH": str(ROOT),
+    }
+    return Command(environment, home)

@@ -1,0 +1,95 @@
+"""A manifest comes back as it was written, or it is damaged; nothing between."""
+
+import json
+from dataclasses import asdict, replace
+from hashlib import sha256
+
+import pytest
+
+from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.manifest import SHARD_NAME, Manifest, Shard
+
+SPEC = Spec("scores", 1, {"crowd": ["ä", "b"], "seed": 7}, {"instructions": "k"})
+DIGEST = sha256(b"shard").hexdigest()
+SHARD = Shard(f"part-00000-of-0a1b2c3d-{DIGEST}.parquet", 10, 5, DIGEST)
+MANIFEST = Manifest(
+    stage=SPEC.stage, version=SPEC.version, key=SPEC.key, identity=SPEC.identity,
+    inputs=SPEC.inputs, rows=10, counts={"missing": 3}, shards=(SHARD,),
+    facts={"mean": 0.5, "text": "x\n|"},
+)  # fmt: skip
+
+
+def signed(manifest: Manifest) -> bytes:
+    """Write a manifest with a right checksum, whatever it says."""
+    body = asdict(manifest)
+    return json.dumps(body | {"sha256": sha256(canonical(body)).hexdigest()}).encode()
+
+
+def test_round_trip() -> None:
+    assert Manifest.decode(MANIFEST.encode()) == MANIFEST
+    assert Manifest.decode(MANIFEST.encode(), SPEC) == MANIFEST
+    assert Manifest.decode(MANIFEST.encode()).encode() == MANIFEST.encode()
+
+
+def test_the_same_work_gives_the_same_bytes() -> None:
+    turned = replace(MANIFEST, identity=dict(reversed(list(MANIFEST.identity.items()))))
+    assert turned.encode() == MANIFEST.encode()
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_every_flipped_bit_is_noticed(bit: int) -> None:
+    data = MANIFEST.encode()
+    for at in range(len(data) - 1):  # the last byte is a line end, which says nothing
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << bit
+        with pytest.raises(DamagedArtifact):
+            Manifest.decode(bytes(flipped))
+
+
+def test_every_cut_is_noticed() -> None:
+    data = MANIFEST.encode()
+    for length in range(len(data) - 1):
+        with pytest.raises(DamagedArtifact):
+            Manifest.decode(data[:length])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"null", b"[]", b"{}", b'"x"', b"1", b"\x80\x04N.", b'{"sha256":"x","shards":[1]}',
+     b'{"sha256":"x","shards":null}', b'{"sha256":"x","shards":{"a":1}}', b"[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_manifest_is_damage(data: bytes) -> None:
+    with pytest.raises(DamagedArtifact):
+        Manifest.decode(data)
+
+
+def test_another_artifacts_manifest_is_damage() -> None:
+    other = replace(SPEC, identity={**SPEC.identity, "seed": 8})
+    with pytest.raises(DamagedArtifact, match="another artifact's"):
+        Manifest.decode(MANIFEST.encode(), other)
+    with pytest.raises(DamagedArtifact, match="another artifact's"):  # its key is not its content's
+        Manifest.decode(signed(replace(MANIFEST, key=other.key)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        SHARD.name.replace(DIGEST, sha256(b"other").hexdigest()),  # another digest than it claims
+        f"../../{SHARD.name}",
+        f"{SHARD.name}.pkl",
+        f"{SHARD.name}\n",
+        "part-0.parquet",
+        "/etc/passwd",
+    ],
+)
+def test_a_shard_that_is_none_of_ours_is_damage(name: str) -> None:
+    assert Manifest.decode(signed(MANIFEST)) == MANIFEST
+    with pytest.raises(DamagedArtifact, match="none of this store's"):
+        Manifest.decode(signed(replace(MANIFEST, shards=(replace(SHARD, name=name),))))
+
+
+def test_shard_names_hold_index_cut_and_digest() -> None:
+    match = SHARD_NAME.fullmatch(SHARD.name)
+    assert match is not None
+    assert match.groupdict() == {"index": "00000", "plan": "0a1b2c3d", "sha256": DIGEST}

@@ -1,0 +1,56 @@
+"""What the tests of whole runs share: the flags, a finished run, the Prefect server's API."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from command import Result
+
+SHARDS = 6
+FLAGS = ["--budget", "30", "--clusters", "4", "--shard-rows", "40"]
+# Paths are relative, so that manifests of runs in different folders are the same bytes.
+PLACES = ["--store", "store", "--out", "out"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run and the folder it ran in."""
+
+    folder: Path
+    result: Result
+    flow_run: dict[str, Any]
+
+
+class Server:
+    """The Prefect server as its UI sees it."""
+
+    def __init__(self, api: str) -> None:
+        self._client = httpx.Client(base_url=api, timeout=30, trust_env=False)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Call the API."""
+        return self._client.post(path, json=body).raise_for_status().json()
+
+    def latest(self) -> dict[str, Any]:
+        """The flow run that was created last."""
+        [run] = self.post("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})
+        return dict(run)
+
+    def flow_run(self, run: dict[str, Any]) -> dict[str, Any]:
+        """A flow run as it is now."""
+        return dict(self._client.get(f"/flow_runs/{run['id']}").raise_for_status().json())
+
+    def tasks(self, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The task runs of a flow run, by the task's name."""
+        found = self.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+        return {task["name"].rsplit("-", 1)[0]: task for task in found}
+
+    def artifacts(self, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The artifacts of a flow run, by their key."""
+        found = self.post("/artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+        return {artifact["key"]: artifact for artifact in found}
+
+    def cancel(self, run: dict[str, Any]) -> None:
+        """Do what the button Cancel does."""
+        self.post(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})

@@ -1,0 +1,186 @@
+"""Real servers for the tests, on loopback only: SeaweedFS for S3, and a Prefect server."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+BIN = Path(sys.executable).parent
+LOCAL = "127.0.0.1"
+
+# The keys are marked, so that a test can look for them in everything that a run shows.
+ADMIN = ("MARKEDadminID", "MARKEDadminSECRET")
+READER = ("MARKEDreaderID", "MARKEDreaderSECRET")
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as one:
+        one.bind((LOCAL, 0))
+        return int(one.getsockname()[1])
+
+
+def free_block(offsets: list[int]) -> int:
+    """Return a port P for which every P + offset is free, below the range of outgoing ports."""
+    for _ in range(200):
+        base = random.randrange(10_500, 20_000)
+        if all(_is_free(base + offset) for offset in offsets):
+            return base
+    raise RuntimeError("no block of free ports found")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind((LOCAL, port))
+        except OSError:
+            return False
+        return True
+
+
+def quiet_environment(home: Path) -> dict[str, str]:
+    """Return the environment of a subprocess: nothing of the caller's credentials or settings."""
+    kept = {n: os.environ[n] for n in ("PATH", "LANG", "TMPDIR") if n in os.environ}
+    return kept | {
+        "HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "240",
+        "NO_PROXY": f"{LOCAL},localhost",
+    }
+
+
+def _await(process: subprocess.Popen[bytes], ready: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode} at its start")
+        if time.monotonic() > end:
+            raise RuntimeError(f"{process.args!r} is not up after {seconds} s")
+        time.sleep(0.1)
+
+
+@dataclass
+class S3Server:
+    """A running SeaweedFS with an identity that may do all and one that may only read."""
+
+    endpoint: str
+    bucket: str
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, folder: Path, bucket: str = "bucket") -> "S3Server":
+        """Start the server in a folder of its own and create the bucket."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "identities.json"
+        config.write_text(json.dumps({"identities": _identities(bucket)}))
+        services = {"s3": 0, "master": 100, "volume": 200, "filer": 300, "admin": 400}
+        # Every service opens a second port, for gRPC, 10,000 above its own.
+        base = free_block([o + grpc for o in services.values() for grpc in (0, 10_000)])
+        with (folder / "weed.log").open("wb") as log:
+            process = subprocess.Popen(
+                [BIN / "weed", f"-logdir={folder}", "mini", f"-dir={folder}",
+                 f"-ip={LOCAL}", f"-ip.bind={LOCAL}", f"-s3.config={config}",
+                 *(f"-{name}.port={base + offset}" for name, offset in services.items()),
+                 "-admin.ui=false", "-webdav=false", "-master.telemetry=false",
+                 "-s3.port.iceberg=0", "-s3.port.lance=0"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=quiet_environment(folder), cwd=folder,
+            )  # fmt: skip
+        server = cls(f"http://{LOCAL}:{base}", bucket, process)
+        try:
+            _await(process, lambda: _answers(server.endpoint), 60)
+            server.file_system().mkdir(bucket)
+        except BaseException:
+            server.stop()
+            raise
+        return server
+
+    def environment(self, keys: tuple[str, str] = ADMIN) -> dict[str, str]:
+        """Return the variables by which boto finds this server."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": keys[0],
+            "AWS_SECRET_ACCESS_KEY": keys[1],
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def file_system(self):  # noqa: ANN201 - s3fs has no types
+        """Return an s3fs file system with all rights, whatever the environment says."""
+        import s3fs
+
+        return s3fs.S3FileSystem(
+            key=ADMIN[0], secret=ADMIN[1], endpoint_url=self.endpoint, use_listings_cache=False
+        )
+
+    def stop(self) -> None:
+        """End the server; in order it would take 15 seconds."""
+        self.process.kill()
+        self.process.wait(timeout=30)
+
+
+def _identities(bucket: str) -> list[dict[str, object]]:
+    def identity(name: str, keys: tuple[str, str], actions: list[str]) -> dict[str, object]:
+        credentials = [{"accessKey": keys[0], "secretKey": keys[1]}]
+        return {"name": name, "credentials": credentials, "actions": actions}
+
+    return [
+        identity("admin", ADMIN, ["Admin", "Read", "Write", "List", "Tagging"]),
+        identity("reader", READER, [f"Read:{bucket}", f"List:{bucket}"]),
+    ]
+
+
+def _answers(url: str) -> bool:
+    try:
+        urlopen(url, timeout=2).close()  # noqa: S310 - http, of our own making
+    except HTTPError:
+        return True  # it refuses us, so it is there
+    except OSError:
+        return False
+    return True
+
+
+@dataclass
+class PrefectServer:
+    """A running Prefect server with a database of its own."""
+
+    api: str
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def launch(cls, folder: Path) -> "PrefectServer":
+        """Launch the server; on a fresh database it is up after 10 to 30 seconds."""
+        port = free_port()
+        quiet = {"PREFECT_SERVER_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_UI_ENABLED": "false"}
+        with (folder / "prefect.log").open("wb") as log:
+            process = subprocess.Popen(
+                [BIN / "prefect", "server", "start", "--host", LOCAL, "--port", str(port)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
+                env=quiet_environment(folder) | quiet, start_new_session=True,
+            )  # fmt: skip
+        return cls(f"http://{LOCAL}:{port}/api", process)
+
+    def wait(self) -> "PrefectServer":
+        """Wait until the server is up."""
+        _await(self.process, lambda: _answers(f"{self.api}/health"), 240)
+        return self
+
+    def stop(self) -> None:
+        """End the server and the process that it keeps for its API (both are our group)."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=30)

@@ -1,0 +1,52 @@
+"""The command on a disk that is slow, or in a process that dies at a point that can be chosen.
+
+Usage: tampered.py [slow=SECONDS] [kill=FOLDER:N] -- FLAGS of flows.select. A file gets its name by
+a hard link (in the store) or a rename (in OUT), so that is where this looks: `slow` waits before
+every one, `kill` ends the process as kill -9 does, right after the N-th file in FOLDER, a part of
+its path, has got its name.
+"""
+
+import os
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+_lock, _numbers = Lock(), count(1)
+
+
+def main() -> None:
+    """Tamper as told, then run the command."""
+    cut = sys.argv.index("--")
+    how = dict(arg.split("=", 1) for arg in sys.argv[1:cut])
+    sys.argv = ["flows/select.py", *sys.argv[cut + 1 :]]
+    slow = float(how.get("slow", 0))
+    folder, _, number = how.get("kill", "-:0").partition(":")
+    for name in ("link", "replace"):
+        setattr(os, name, tampered(getattr(os, name), slow, folder, int(number)))
+    runpy.run_module("flows.select", run_name="__main__", alter_sys=True)
+
+
+def tampered(real: Callable[..., None], slow: float, folder: str, number: int) -> Any:
+    """Return a call that gives a file its name, and waits or dies."""
+
+    def call(source: Any, target: Any, **options: Any) -> None:
+        time.sleep(slow)
+        if folder not in Path(target).parts:
+            real(source, target, **options)
+            return
+        with _lock:  # no other file of the folder gets its name between this one and the end
+            real(source, target, **options)
+            if next(_numbers) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return call
+
+
+if __name__ == "__main__":
+    main()
