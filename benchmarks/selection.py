@@ -99,7 +99,7 @@ def run(folder: Path, rows: int) -> None:
 
     imports = time.process_time() - started
     m = stage(metrics.spec(config, s), lambda: metrics.plan(config, store, s))
-    a = stage(answers.spec(config, m), lambda: answers.plan(config, store, s, m))
+    a = stage(answers.spec(config, s, m), lambda: answers.plan(config, store, s, m))
     c = stage(clusters.spec(config, e), lambda: clusters.plan(config, store, e))
     r = stage(ranking.spec(config, m, a), lambda: ranking.plan(config, store, m, a))
     chosen = stage(selection.spec(config, r, c), lambda: selection.plan(config, store, s, m, r, c))

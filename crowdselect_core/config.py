@@ -14,6 +14,7 @@ from crowdselect_core.crowd import CREDENTIALS, CrowdModel, check_crowd, read_cr
 from crowdselect_core.errors import ConfigError, nearest, shown
 from crowdselect_core.fields import Place, read_budget, read_layouts, read_names, read_weights
 from crowdselect_core.selection.responses import response_mode
+from crowdselect_core.store.place import is_secret
 
 Method = Literal["crowdselect", "difficulty", "separability", "stability", "reward", "random"]
 Direction = Literal["top", "bottom"]
@@ -23,7 +24,9 @@ Export = Literal["sharegpt", "alpaca", "pairs"]
 
 COLUMNS = ("instruction_id", "instruction", "content")  # what dataset.columns may rename
 # Words that no storage option may hold: a config is kept by the Prefect server and shown in its UI.
-SECRET_WORDS = ("key", "secret", "token", "password", "credential", "account", "sas")
+SECRET_WORDS = frozenset(
+    ["key", "secret", "token", "pass", "credential", "sas", "connection", "auth", "user", "header"]
+)
 
 
 class Frozen(BaseModel):
@@ -67,8 +70,9 @@ class DatasetConfig(Frozen):
 
     @model_validator(mode="after")
     def _no_credentials(self) -> Self:
-        for name in self.storage_options:
-            if any(word in name.lower() for word in SECRET_WORDS):
+        for name, value in self.storage_options.items():
+            named = any(word in name.lower() for word in SECRET_WORDS)
+            if named or (isinstance(value, str) and is_secret(value)):
                 raise PydanticCustomError(
                     CREDENTIALS,
                     "storage_options.{name} looks like a credential: set it in the environment "

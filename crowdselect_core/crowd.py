@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crowdselect_core.errors import CrowdError, nearest, shown
+from crowdselect_core.store.place import shown_path
 
 BUILT_IN = Path(__file__).parent / "crowds"
 _WORDS = {type(None): "nothing", list: "a list", str: "text"}
@@ -58,27 +59,28 @@ def read_crowd(path: str) -> CrowdFile:
     Raises:
         CrowdError: no such file or name, not YAML, an unknown key, a wrong value.
     """
+    where = shown_path(path)
     file = BUILT_IN / f"{path}.yaml" if path in built_in_crowds() else Path(path)
     try:
         raw: Any = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
         known = built_in_crowds()
         raise CrowdError(
-            f"crowd file {path!r} does not exist and is no built-in crowd either "
+            f"crowd file {where!r} does not exist and is no built-in crowd either "
             f"({shown(known)}){nearest(path, known)}: give a YAML file with the key 'crowd'"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        cause = str(e).replace("\n", " ")
-        raise CrowdError(f"crowd file {path!r} cannot be read as YAML: {cause}") from None
+        cause = str(e).replace("\n", " ") if where == path else type(e).__name__
+        raise CrowdError(f"crowd file {where!r} cannot be read as YAML: {cause}") from None
     if not isinstance(raw, dict):
         raise CrowdError(
-            f"crowd file {path!r} holds {_WORDS.get(type(raw), repr(raw)[:80])}, expected a "
+            f"crowd file {where!r} holds {_WORDS.get(type(raw), repr(raw)[:80])}, expected a "
             "mapping with the key 'crowd' (a list of {name, family, size})"
         )
     try:
         return CrowdFile.model_validate(raw)
     except ValidationError as e:
-        raise CrowdError(f"crowd file {path!r}: {explain(e, CrowdFile)}") from None
+        raise CrowdError(f"crowd file {where!r}: {explain(e, CrowdFile)}") from None
 
 
 def check_crowd(crowd: list[CrowdModel]) -> list[CrowdModel]:
@@ -139,6 +141,7 @@ def _found(complaint: Mapping[str, Any]) -> str:
     secret = complaint["type"] == CREDENTIALS or "storage_options" in complaint["loc"]
     if secret or not isinstance(found, str | int | float | None):
         return ""
+    found = shown_path(found) if isinstance(found, str) else found
     words = re.findall(r"'([^']*)'", complaint.get("ctx", {}).get("expected", ""))
     close = nearest(found, words) if isinstance(found, str) else ""
     return f", found {found!r}"[:120] + close

@@ -1,4 +1,4 @@
-"""What a run would do: which stages are in the store, and what the others would read."""
+"""What a run would do: which stages are in the store, and which it would compute."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,6 +11,7 @@ from crowdselect_core.stages import (
     embeddings,
     instructions,
     metrics,
+    pairs,
     ranking,
     scores,
     selection,
@@ -63,25 +64,27 @@ def _states(config: SelectConfig) -> Iterator[tuple[str, str]]:
         )
         return f"Cached, {found.rows:,} rows"
 
-    balanced = config.clusters > 1
+    yield "instructions", look("instructions", [], instructions.spec)
+    first = known["instructions"]
+    balanced = preflight.is_balanced(config, first) if first else config.clusters > 1
     steps: list[tuple[str, list[str], Callable[..., Spec]]] = [
-        ("instructions", [], instructions.spec),
         ("scores", ["instructions"], scores.spec),
         ("metrics", ["scores"], metrics.spec),
-        ("answers", ["metrics"], answers.spec),
+        ("answers", ["scores", "metrics"], answers.spec),
         *([("embeddings", ["instructions"], embeddings.spec)] if balanced else []),
         *([("clusters", ["embeddings"], clusters.spec)] if balanced else []),
         ("ranking", ["metrics", "answers"], ranking.spec),
     ]
     for name, needs, spec in steps:
         yield name, look(name, needs, spec)
-    if not balanced:
-        known["clusters"] = None
-        yield "selection", look("selection", ["ranking"], lambda c, r: selection.spec(c, r, None))
-        yield (
-            "comparison",
-            look("comparison", ["selection"], lambda c, s: comparison.spec(c, s, None)),
-        )
-    else:
-        yield "selection", look("selection", ["ranking", "clusters"], selection.spec)
-        yield "comparison", look("comparison", ["selection", "clusters"], comparison.spec)
+    chosen_by = ["ranking", "clusters"] if balanced else ["ranking"]
+    yield "selection", look("selection", chosen_by, _with_clusters(selection.spec))
+    if "pairs" in config.export:
+        yield "pairs", look("pairs", ["selection"], pairs.spec)
+    compared = ["selection", "clusters"] if balanced else ["selection"]
+    yield "comparison", look("comparison", compared, _with_clusters(comparison.spec))
+
+
+def _with_clusters(spec: Callable[..., Spec]) -> Callable[..., Spec]:
+    """Let a spec be called without its last input, the clusters."""
+    return lambda config, ref, clusters=None: spec(config, ref, clusters)

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.store.place import shown_path
 
 
 def read_ids(path: str) -> list[str]:
@@ -15,7 +16,7 @@ def read_ids(path: str) -> list[str]:
     Raises:
         ConfigError: the file is missing, no UTF-8, no parquet table with instruction_id, or empty.
     """
-    file = Path(path)
+    file, where = Path(path), shown_path(path)
     try:
         if file.suffix == ".parquet":
             column = pl.read_parquet(file, columns=["instruction_id"])["instruction_id"]
@@ -24,9 +25,10 @@ def read_ids(path: str) -> list[str]:
             text = file.read_bytes().decode("utf-8-sig")
             ids = [i for line in text.split("\n") if (i := line.removesuffix("\r"))]
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; expected ids, one a line") from None
+        raise ConfigError(f"{where}: no such file; expected ids, one a line") from None
     except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as e:
-        raise ConfigError(f"{path}: cannot be read as a list of ids: {first_line(e)}") from None
+        cause = first_line(e) if where == path else type(e).__name__
+        raise ConfigError(f"{where}: cannot be read as a list of ids: {cause}") from None
     if not ids:
-        raise ConfigError(f"{path}: holds no id; write one a line, or leave the option out")
+        raise ConfigError(f"{where}: holds no id; write one a line, or leave the option out")
     return ids

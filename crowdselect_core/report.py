@@ -121,6 +121,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
                 "against the selection before",
             )
         )
+    facts += [("note", one_line(note, 300)) for note in summary["notes"]]
     for pair in summary["agreement"]:
         rho = "undefined" if pair["rho"] is None else f"{pair['rho']:.2f}"
         names = " and ".join(one_line(name) for name in pair["of"])

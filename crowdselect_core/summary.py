@@ -8,7 +8,7 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.explain import IN_WORDS
 from crowdselect_core.export.write import Inputs, read_manifest
 from crowdselect_core.stages.kept import answers_of
-from crowdselect_core.stages.metrics import difficulty_column
+from crowdselect_core.stages.metrics import difficulty_column, used_reward_models
 from crowdselect_core.stages.selection import method_label
 from crowdselect_core.store.place import open_place
 from crowdselect_core.store.store import Store
@@ -43,6 +43,7 @@ def summarise(
         "pairs": inputs.pairs.rows if inputs.pairs else 0,
         "overlaps": inputs.comparison.open(store).frame().to_dicts(),
         "agreement": _agreement(config, store, inputs),
+        "notes": _notes(config, inputs),
         "changes": _changes(config, store, inputs),
         "shown": _shown(config, store, inputs, ranking),
     }
@@ -51,6 +52,16 @@ def summarise(
 def in_words(reason: str) -> str:
     """Say why a row is not eligible."""
     return IN_WORDS.get(reason, reason)
+
+
+def _notes(config: SelectConfig, inputs: Inputs) -> list[str]:
+    """Gather what the stages warned of, whenever they were computed."""
+    used = used_reward_models(config, inputs.metrics)
+    left_out = [r for r in config.reward_models if r not in used]
+    notes = [f"reward model {r} is left out: its scores are all equal" for r in left_out]
+    for ref in (inputs.ranking, inputs.selection):
+        notes += ref.facts.get("notes", [])
+    return notes
 
 
 def _agreement(config: SelectConfig, store: Store, inputs: Inputs) -> list[dict[str, Any]]:

@@ -12,8 +12,7 @@ Columns = Mapping[str, type[pl.DataType] | pl.DataType]
 
 INSTRUCTIONS: Columns = {
     "instruction_id": pl.String,
-    "instruction": pl.String,
-    "source": pl.String,  # the file (or hub id) the row came from
+    "source": pl.String,  # the name of the file the row came from
     "source_row": pl.Int64,  # its place in the data set, counted over all files from 0
 }
 # The wide form of the scores: beside these, one Float64 column per (reward model, crowd model),
@@ -30,7 +29,11 @@ METRICS: Columns = {
     "separability": pl.Float64,  # population variance, >= 0; higher: the models differ more
     "stability": pl.Float64,  # mean Spearman rho, -1..1; higher: bigger is better, consistently
 }
-ANSWERABLE: Columns = {"instruction_id": pl.String, "answerable": pl.Boolean}
+ANSWERABLE: Columns = {
+    "instruction_id": pl.String,
+    "answerable": pl.Boolean,  # some complete answer could be kept
+    "barred": pl.String,  # why the row is out in any case; null where it is not
+}
 CLUSTERS: Columns = {
     "instruction_id": pl.String,
     "cluster_id": pl.Int64,  # 0..k-1

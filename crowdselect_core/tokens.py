@@ -1,9 +1,9 @@
 """Counting tokens: with a tokenizer where one is named, estimated where none is."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.weights import hub_commit, local_folder, model_identity
 
 BYTES_A_TOKEN = 4  # the usual rule of thumb for English text and a BPE of 32k to 128k entries
 
@@ -31,7 +31,8 @@ def counter(tokenizer: str | None) -> Counter:
             "leave it out for an estimate"
         ) from None
     try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer)
+        commit = None if local_folder(tokenizer) else hub_commit(tokenizer)
+        loaded = AutoTokenizer.from_pretrained(tokenizer, revision=commit or "main")
     except (OSError, ValueError) as e:
         raise ConfigError(f"tokenizer {tokenizer!r} cannot be loaded: {first_line(e)}") from None
 
@@ -43,11 +44,7 @@ def counter(tokenizer: str | None) -> Counter:
 
 
 def counter_identity(tokenizer: str | None) -> str:
-    """Name what counts, for a store key: the estimate, or the tokenizer's content."""
+    """Name what counts, for a store key: the estimate, or the tokenizer's files or commit."""
     if tokenizer is None:
         return f"utf-8 bytes / {BYTES_A_TOKEN}"
-    if Path(tokenizer).is_dir():
-        from crowdselect_core.weights import model_identity
-
-        return model_identity(tokenizer, None)
-    return tokenizer
+    return model_identity(tokenizer)

@@ -4,6 +4,7 @@
 from the UI, with what was committed kept. 1: the rest.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as e:
         print(f"error: {console.plain(str(e))}", file=sys.stderr)
         return MENDABLE
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except (KeyboardInterrupt, Stopped):
         print("stopped: what was committed is kept, run again to go on", file=sys.stderr)
         return STOPPED
@@ -41,18 +45,25 @@ def run(config: SelectConfig) -> int:
     """Run the flow on a Prefect server (the one of PREFECT_API_URL, or a passing one)."""
     console.prepare()
     console.reachable()
+    import httpx
     from prefect.client.schemas.objects import State
+    from prefect.exceptions import TerminationSignal
 
     from flows.select import select
 
-    state = cast(State[Any], select(config, return_state=True))
+    try:
+        state = cast(State[Any], select(config, return_state=True))
+    except httpx.HTTPError as e:
+        print(f"error: the Prefect server was lost ({type(e).__name__}); what was committed is "
+              "kept: start the server, then run again", file=sys.stderr)  # fmt: skip
+        return BROKEN
     if state.is_cancelled() or state.is_cancelling():
         raise Stopped
-    if state.is_crashed():
-        raise KeyboardInterrupt
     result: Any = state.result(raise_on_failure=False)
     if isinstance(result, UserError):
         raise result
+    if isinstance(result, KeyboardInterrupt | TerminationSignal):
+        raise KeyboardInterrupt
     if isinstance(result, BaseException):
         print(f"error: {type(result).__name__}: {console.plain(str(result))}", file=sys.stderr)
         return BROKEN

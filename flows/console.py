@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -52,6 +53,8 @@ def reachable() -> None:
     try:
         with urlopen(f"{url.rstrip('/')}/health", timeout=10):  # noqa: S310 - the user's own server
             return
+    except HTTPError:
+        return  # it answers; what it refuses without a key, the client asks for with one
     except (OSError, ValueError):
         raise StorageError(
             f"the Prefect server at {_host(url)} (PREFECT_API_URL) does not answer; start it with "
@@ -64,10 +67,10 @@ def close(result: dict[str, Any], config: SelectConfig) -> None:
     from crowdselect_core.report import as_text
 
     root = config.out.rstrip("/")
-    files = [f"{root}/{name}" for name in sorted(result["files"])]
+    files = [f"{root}/{name}" for name in sorted({*result["files"], "manifest.json"})]
     print(as_text(result["summary"], result["stages"], files))
     if "train.jsonl" not in result["files"]:
-        print("\nno train.jsonl: the data set has scores alone, no answers to train on")
+        print("\nno train.jsonl: the data set lacks instruction texts or answers to train on")
 
 
 def plain(text: str) -> str:

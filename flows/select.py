@@ -22,7 +22,7 @@ from prefect.states import Cancelled
 
 from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
-from crowdselect_core.errors import ConfigError, DamagedArtifact, Stopped
+from crowdselect_core.errors import DamagedArtifact, Stopped
 from crowdselect_core.export.write import Inputs
 from crowdselect_core.stages.common import Ref
 from tasks import select as tasks
@@ -43,6 +43,7 @@ def select(config: SelectConfig) -> Any:
     """
     config = config.resolved()
     preflight.check(config)
+    preflight.check_out(config)
     try:
         with connected(), stopping.watched():
             return repaired(config)
@@ -63,10 +64,11 @@ def repaired(config: SelectConfig) -> dict[str, Any]:
 def story(config: SelectConfig) -> dict[str, Any]:
     """Run the stages in order; each is found in the store or computed."""
     instructions = tasks.instructions(config)
+    preflight.check_data(config, instructions)
     scores = tasks.scores(config, instructions)
     metrics = tasks.metrics(config, scores)
     answers = tasks.answers(config, scores, metrics)
-    balanced = is_balanced(config, instructions)
+    balanced = preflight.is_balanced(config, instructions)
     embeddings = tasks.embeddings(config, instructions) if balanced else None
     clusters = tasks.clusters(config, embeddings) if embeddings else None
     ranking = tasks.ranking(config, metrics, answers)
@@ -81,25 +83,6 @@ def story(config: SelectConfig) -> dict[str, Any]:
     stages = [ref for ref in (*computed, pairs, comparison) if ref]
     tasks.publish(config, selection, written["summary"], stages)
     return {"summary": written["summary"], "files": written["files"], "stages": told(stages)}
-
-
-def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
-    """Say whether there are clusters to balance over.
-
-    Raises:
-        ConfigError: clusters were asked for, and there is nothing to embed.
-    """
-    if config.clusters <= 1:
-        return False
-    if instructions.facts["instructions"] or config.embedder.kind == "column":
-        return True
-    if "clusters" in config.model_fields_set:
-        raise ConfigError(
-            f"{config.dataset.path}: has no instruction texts to embed, so --clusters "
-            f"{config.clusters} cannot be; pass --clusters 0, or --embedder column:NAME"
-        )
-    log.warning("no instruction texts to embed: choosing without clusters (--clusters 0)")
-    return False
 
 
 def told(stages: list[Ref]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The tasks of a selection, one per stage, and those that write its results."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ from crowdselect_core.store.store import Store
 from crowdselect_core.summary import summarise
 from tasks import stopping
 from tasks.stored import OPTIONS, stage_task, state_task
+
+log = logging.getLogger("crowdselect")
 
 Work = tuple[Spec, Callable[[Store], Plan]]
 
@@ -80,7 +83,7 @@ def clusters(config: SelectConfig, embeddings: Ref) -> Work:
 def answers(config: SelectConfig, scores: Ref, metrics: Ref) -> Work:
     """Look for an answer to keep of every row."""
     return (
-        answers_stage.spec(config, metrics),
+        answers_stage.spec(config, scores, metrics),
         lambda store: answers_stage.plan(config, store, scores, metrics),
     )
 
@@ -132,11 +135,14 @@ def export(config: SelectConfig, inputs: exports.Inputs) -> State[dict[str, Any]
     wanted = exports.spec(config, inputs)
     found = exports.find(config, wanted)
     if found is not None:
+        log.info("%-13s Cached, lies in %s", "export", config.out)
+        found["summary"]["changes"] = None  # they were told when the files were written
         return Completed(name="Cached", message=f"lies in {config.out}", data=found)
     store = Store(config.store)
     ranking = exports.ranking_table(config, store, inputs)
     summary = summarise(config, store, inputs, ranking)
     manifest = exports.write(config, store, inputs, wanted, ranking, summary)
+    log.info("%-13s written to %s", "export", config.out)
     return Completed(message=f"written to {config.out}", data=manifest)
 
 

@@ -4,14 +4,19 @@ A worker ends its runs by a signal. A run that was started from a shell has no w
 for itself: a thread asks the server for the run's state, and the next shard does not start.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
 from crowdselect_core.errors import Stopped
+
+log = logging.getLogger("crowdselect")
 
 POLL_SECONDS = 2.0
 
@@ -42,7 +47,11 @@ def watched() -> Iterator[None]:
 def _watch(run_id: str, ended: threading.Event) -> None:
     with get_client(sync_client=True) as client:
         while not ended.wait(POLL_SECONDS):
-            state = client.read_flow_run(run_id).state  # type: ignore[arg-type]  # str is fine
+            try:
+                state = client.read_flow_run(run_id).state  # type: ignore[arg-type]  # str is fine
+            except (httpx.HTTPError, PrefectHTTPStatusError) as e:
+                log.debug("the server did not tell the run's state (%s); asking again", e)
+                continue
             if state is not None and (state.is_cancelling() or state.is_cancelled()):
                 _asked.set()
                 return

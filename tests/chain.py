@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.export import write as exports
 from crowdselect_core.stages import (
@@ -75,6 +76,7 @@ def choose(folder: Path, **keys: Any) -> Chosen:
 
 def choose_with(config: SelectConfig) -> Chosen:
     """Run the stages of a resolved config."""
+    preflight.check(config)
     store = Store(config.store)
 
     def made(spec: Spec, plan: Plan) -> Ref:
@@ -85,9 +87,10 @@ def choose_with(config: SelectConfig) -> Chosen:
         )
 
     i = made(instructions.spec(config), instructions.plan(config))
+    preflight.check_data(config, i)
     s = made(scores.spec(config, i), scores.plan(config, store, i))
     m = made(metrics.spec(config, s), metrics.plan(config, store, s))
-    a = made(answers.spec(config, m), answers.plan(config, store, s, m))
+    a = made(answers.spec(config, s, m), answers.plan(config, store, s, m))
     c = None
     if config.clusters > 1:
         from crowdselect_core.stages import clusters, embeddings  # they load scikit-learn

@@ -15,7 +15,7 @@ from crowdselect_core.errors import ConfigError, first_line, nearest, shown
 from crowdselect_core.weights import hub_commit, local_folder
 
 BLOCK_ROWS = 8192  # texts sorted by length at a time, which bounds what is held in memory
-PAD_TO = 16  # tokens
+PAD_TO = 16  # tokens, and past 256 an eighth of the power of two below
 FULL_TOKENS = 512  # batches from 256 tokens on gave the same bits; twice that, to be safe
 COUNT_ROWS = 256  # texts tokenised at a time to learn their lengths
 
@@ -39,11 +39,11 @@ class SentenceTransformerEmbedder:
 
     On a CPU a text's vector does not depend on the texts beside it, the batch size or the number of
     threads, to the last bit, as checked with all-MiniLM-L6-v2 in float32 at 1 to 8 threads. For
-    that, texts are batched with those that need as many multiples of 16 tokens, so that each is
-    always padded to the same length, and batches of few tokens, which the libraries multiply in
-    another way, are filled up. Without it the same text moved by 2e-7 from batch to batch, enough
-    to move a row at the edge of two clusters. With bfloat16 (by 3e-3), and on a GPU, whose kernels
-    follow the batch's shape, that may still happen.
+    that, a text is padded to a length that its own tokens decide and batched with texts of the
+    same, and batches of few tokens, which the libraries multiply in another way, are filled up.
+    Without it the same text moved by 2e-7 from batch to batch, enough to move a row at the edge of
+    two clusters. With bfloat16 (by 3e-3), and on a GPU, whose kernels follow the batch's shape,
+    that may still happen.
     """
 
     def __init__(self, config: EmbedderConfig) -> None:
@@ -118,7 +118,7 @@ class SentenceTransformerEmbedder:
             if "attention_mask" not in features:  # flash attention packs texts without padding
                 return None
             for row, tokens in zip(rows, features["attention_mask"].sum(1).tolist(), strict=True):
-                groups.setdefault(-(-tokens // PAD_TO) * PAD_TO, []).append(row)
+                groups.setdefault(_padded(tokens), []).append(row)
         # Tokens are counted after the cut to this limit, so a length cuts nothing more off.
         limit = model.max_seq_length or max(groups)
         return {min(n, limit): groups[n] for n in sorted(groups, reverse=True)}
@@ -147,6 +147,12 @@ class SentenceTransformerEmbedder:
             lengths_N1 = np.linalg.norm(vectors_NW, axis=1, keepdims=True)
             vectors_NW /= np.where(lengths_N1 == 0, 1, lengths_N1)
         return vectors_NW
+
+
+def _padded(tokens: int) -> int:
+    """Return the length that a text of so many tokens is padded to, at most an eighth more."""
+    step = max(PAD_TO, 2 ** (tokens.bit_length() - 4))
+    return -(-tokens // step) * step
 
 
 def _load(config: EmbedderConfig) -> Any:

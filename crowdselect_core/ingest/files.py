@@ -1,6 +1,6 @@
 """The files behind a path: one file, a folder, a glob; local or any fsspec URL."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from crowdselect_core.errors import DatasetError, StorageError, first_line
-from crowdselect_core.store.place import checked_url, is_url
+from crowdselect_core.store.place import checked_url, is_url, shown_path
 from crowdselect_core.store.remote import explain, file_system
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
 _BLOCK = 1 << 22
+# What file systems call a hash of a file's content: S3, http, Google, Azure, Hugging Face, GitHub.
+_TAGS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "blob_id", "sha")
 
 
 @dataclass(frozen=True)
@@ -32,38 +34,65 @@ class DataFile:
     @property
     def is_local(self) -> bool:
         """Whether the file is on a local disk."""
-        return "file" in self.fs.protocol
+        return is_local(self.fs)
 
     def open(self) -> Any:
         """Open the file for reading bytes.
 
         Raises:
             DatasetError: it cannot be opened.
+            StorageError: its server cannot be reached or refuses.
         """
         try:
             return self.fs.open(self.path, "rb")
-        except OSError as e:
+        except Exception as e:
             raise read_failed(self, e) from None
+
+    def blocks(self) -> Iterator[bytes]:
+        """Read the file block by block; raises as `open` does."""
+        with self.open() as file:
+            while True:
+                try:
+                    block = file.read(_BLOCK)
+                except Exception as e:
+                    raise read_failed(self, e) from None
+                if not block:
+                    return
+                yield block
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of a local file's bytes; a remote one's ETag, where its server gives one."""
-        if not self.is_local:
-            tag = next((self.info[k] for k in ("ETag", "etag", "md5Hash") if k in self.info), None)
-            return f"{tag or self.fs.ukey(self.path)}:{self.size}"
+        """sha256 of the file's bytes; a remote one's content tag, where its server gives one."""
+        tag = next((self.info[k] for k in _TAGS if self.info.get(k)), None)
+        if tag and not self.is_local:
+            return f"{tag}:{self.size}"
         hashed = sha256()
-        with self.open() as file:
-            while block := file.read(_BLOCK):
-                hashed.update(block)
+        for block in self.blocks():
+            hashed.update(block)
         return hashed.hexdigest()
+
+
+def is_local(fs: Any) -> bool:
+    """Tell the local file system from others; of filecache:: only the copies are local."""
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+def opened(path: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the file system of a path or URL without credentials, and the path in it."""
+    return file_system(checked_url(path) if is_url(path) else path, dict(options))
 
 
 def read_failed(file: DataFile, error: Exception) -> DatasetError | StorageError:
     """Turn a failed read into one line; only a local error's own words are repeated."""
-    if not file.is_local:
-        return explain(error, "read", file.shown)
+    return place_failed(file.fs, file.shown, error)
+
+
+def place_failed(fs: Any, where: str, error: Exception) -> DatasetError | StorageError:
+    """Turn a failed call of a file system into one line."""
+    if not is_local(fs):
+        return explain(error, "read", shown_path(where))
     cause = getattr(error, "strerror", None) or first_line(error)
-    return DatasetError(f"{file.shown}: cannot be read: {cause}")
+    return DatasetError(f"{where}: cannot be read: {cause}")
 
 
 def list_files(path: str, options: Mapping[str, Any]) -> list[DataFile]:
@@ -73,7 +102,7 @@ def list_files(path: str, options: Mapping[str, Any]) -> list[DataFile]:
         DatasetError: nothing is there, or nothing that is a data file.
         StorageError: the place cannot be reached.
     """
-    fs, inner = file_system(checked_url(path) if is_url(path) else path, dict(options))
+    fs, inner = opened(path, options)
     try:
         if is_glob(path):
             found = fs.glob(inner, detail=True)
@@ -81,15 +110,15 @@ def list_files(path: str, options: Mapping[str, Any]) -> list[DataFile]:
             found = {i["name"]: i for i in fs.ls(inner, detail=True)}
         else:
             found = {inner: fs.info(inner)}
-    except FileNotFoundError:
+    except FileNotFoundError as e:
+        if isinstance(e.__cause__, ConnectionError):  # what http makes of a server that is down
+            raise place_failed(fs, path, e.__cause__) from None
         raise DatasetError(
             f"{path}: no such file, folder or glob; pass a path, a URL (s3://bucket/key) or a hub "
             "id such as Magpie-Align/Magpie-100K-Generator-Zoo"
         ) from None
     except Exception as e:
-        if "file" in fs.protocol:
-            raise DatasetError(f"{path}: cannot be read: {e}") from None
-        raise explain(e, "read", path) from None
+        raise place_failed(fs, path, e) from None
     files = [
         DataFile(fs, name, _as_given(path, name), info)
         for name, info in sorted(found.items())

@@ -101,7 +101,21 @@ class JsonLinesReader:
 
     @cached_property
     def _index(self) -> list[tuple[Columns, list[int], int]]:
-        return [_scan(file) for file in self._files]
+        return [_scanned(file) for file in self._files]
+
+
+_SCANS: dict[tuple[str, str], tuple[Columns, list[int], int]] = {}
+_SCANS_KEPT = 64
+
+
+def _scanned(file: DataFile) -> tuple[Columns, list[int], int]:
+    """Scan a file once in a process: every stage opens the data set anew."""
+    known = (file.shown, file.digest)
+    if known not in _SCANS:
+        if len(_SCANS) >= _SCANS_KEPT:
+            _SCANS.clear()
+        _SCANS[known] = _scan(file)
+    return _SCANS[known]
 
 
 def _scan(file: DataFile) -> tuple[Columns, list[int], int]:

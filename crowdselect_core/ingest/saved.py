@@ -9,20 +9,44 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crowdselect_core.errors import DatasetError, first_line, nearest, shown
-from crowdselect_core.ingest.files import DataFile, fingerprint, is_glob, list_files, read_failed
+from crowdselect_core.ingest.files import (
+    SUFFIXES,
+    DataFile,
+    fingerprint,
+    is_glob,
+    list_files,
+    opened,
+    place_failed,
+    read_failed,
+)
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
-from crowdselect_core.store.remote import file_system
+from crowdselect_core.store.place import is_url
+from crowdselect_core.store.remote import is_denied
 
 BATCH_ROWS = 4096
 
 
 def is_saved_folder(path: str, options: Mapping[str, Any]) -> bool:
-    """Tell a saved `datasets` folder by the files that only it has."""
-    if is_glob(path):
+    """Tell a saved `datasets` folder by the files that only it has.
+
+    Raises:
+        StorageError: the place cannot be reached.
+    """
+    if is_glob(path) or (is_url(path) and path.split("?", 1)[0].lower().endswith(SUFFIXES)):
         return False
-    fs, inner = file_system(path, dict(options))
+    fs, inner = opened(path, options)
     root = inner.rstrip("/")
-    return bool(fs.exists(f"{root}/state.json") or fs.exists(f"{root}/dataset_dict.json"))
+    return any(_exists(fs, path, f"{root}/{n}") for n in ("state.json", "dataset_dict.json"))
+
+
+def _exists(fs: Any, folder: str, file: str) -> bool:
+    """Tell whether a file is there; what may not be looked at is left to the listing to tell."""
+    try:
+        return bool(fs.exists(file))
+    except Exception as e:
+        if is_denied(e):
+            return False
+        raise place_failed(fs, folder, e) from None
 
 
 def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReader":
@@ -31,18 +55,18 @@ def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReade
     Raises:
         DatasetError: the split is not there, or the folder is incomplete.
     """
-    fs, inner = file_system(path, dict(options))
+    fs, inner = opened(path, options)
     folder = path.rstrip("/")
-    if fs.exists(f"{inner.rstrip('/')}/dataset_dict.json"):
+    if _exists(fs, folder, f"{inner.rstrip('/')}/dataset_dict.json"):
         splits = _told(fs, folder, f"{inner.rstrip('/')}/dataset_dict.json", "splits")
         if split not in splits:
             raise DatasetError(
                 f"{path}: has no split {split!r}{nearest(split, splits)} (found: {shown(splits)})"
             )
         folder = f"{folder}/{split}"
-        _, inner = file_system(folder, dict(options))
+        _, inner = opened(folder, options)
     state = f"{inner.rstrip('/')}/state.json"
-    if not fs.exists(state):
+    if not _exists(fs, folder, state):
         raise DatasetError(f"{folder}: holds no state.json, so it was not saved whole; save again")
     wanted = {entry["filename"] for entry in _told(fs, folder, state, "_data_files")}
     files = [f for f in list_files(folder, options) if f.path.rsplit("/", 1)[-1] in wanted]
@@ -56,7 +80,11 @@ def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReade
 def _told(fs: Any, folder: str, path: str, key: str) -> Any:
     """Return a key of one of the JSON files that describe a saved folder."""
     try:
-        return json.loads(fs.cat_file(path))[key]
+        told = fs.cat_file(path)
+    except Exception as e:
+        raise place_failed(fs, folder, e) from None
+    try:
+        return json.loads(told)[key]
     except (ValueError, KeyError, TypeError):
         name = path.rsplit("/", 1)[-1]
         raise DatasetError(
@@ -108,8 +136,7 @@ class ArrowReader:
         try:
             if file.is_local:  # mapped: only what is touched comes into memory
                 return pa.ipc.open_stream(pa.memory_map(file.path)).read_all()
-            with file.open() as handle:
-                return pa.ipc.open_stream(handle.read()).read_all()
+            return pa.ipc.open_stream(b"".join(file.blocks())).read_all()
         except pa.ArrowException as e:
             raise DatasetError(f"{file.shown}: is no whole Arrow file ({first_line(e)})") from None
         except OSError as e:

@@ -6,6 +6,7 @@ settled: usually that is one column of the crowd's.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.selection.responses import ResponseMode, response_mode
 from crowdselect_core.stages.common import Once, Ref, kept_rows, open_dataset
-from crowdselect_core.stages.metrics import combined, stored_moments
+from crowdselect_core.stages.metrics import combined, stored_moments, used_reward_models
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
@@ -32,11 +33,13 @@ def mode_of(config: SelectConfig) -> ResponseMode:
     return response_mode(config.response_mode, [m.name for m in config.models])
 
 
-def spec(config: SelectConfig, metrics: Ref) -> Spec:
-    """Name the artifact: the metrics (and so the scores and rows), and which answers count."""
+def spec(config: SelectConfig, scores: Ref, metrics: Ref) -> Spec:
+    """Name the artifact: the rows, whose answers count, and whether they need a score."""
     mode = mode_of(config)
-    identity = {"models": list(mode.models), "scored": mode.needs_score}
-    return Spec(STAGE, VERSION, identity, {"metrics": metrics.key})
+    identity: dict[str, Any] = {"models": list(mode.models), "scored": mode.needs_score}
+    if mode.needs_score:
+        identity["reward_models"] = used_reward_models(config, metrics)
+    return Spec(STAGE, VERSION, identity, {"scores": scores.key})
 
 
 def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from crowdselect_core.clustering import assign, check_distinct, fit_clusters, fit_rows
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.embedding import fit_sample
+from crowdselect_core.errors import SelectionError
 from crowdselect_core.stages.common import Once, Ref, table_cut
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
@@ -79,5 +80,20 @@ def _centers(
     # Back into id order, so that the order of the data set decides nothing.
     vectors_ND = np.concatenate(kept)[np.searchsorted(wanted, sample)]
     del kept
-    check_distinct(vectors_ND, k)
+    if len(sample) < len(ids):
+        _check_all_distinct(vectors_ND, embeddings, frames, k)
+    else:
+        check_distinct(vectors_ND, k)
     return fit_clusters(vectors_ND, k, seed)
+
+
+def _check_all_distinct(
+    sample_ND: Vectors, embeddings: Artifact, frames: Callable[[int], pl.DataFrame], k: int
+) -> None:
+    """Check the sample first, which nearly always settles it, and only then all shards."""
+    try:
+        check_distinct(sample_ND, k)
+    except SelectionError:
+        shards = range(len(embeddings.manifest.shards))
+        distinct = pl.concat([frames(i).select("vector").unique() for i in shards]).unique()
+        check_distinct(distinct["vector"].to_numpy(), k)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset, open_reader
 from crowdselect_core.ingest.reader import Partition
-from crowdselect_core.store.build import Part, Plan
+from crowdselect_core.store.build import Part, Plan, noted
 from crowdselect_core.store.store import Artifact, Store
 
 T = TypeVar("T")
@@ -80,10 +80,19 @@ def kept_rows(
 
 def sliced(frame: Callable[[], pl.DataFrame], rows: int, shard_rows: int) -> Plan:
     """Return the plan of a table that is computed as a whole and stored in shards."""
-    whole = Once(frame)
+
+    def computed() -> tuple[pl.DataFrame, list[str]]:
+        with noted() as notes:
+            return frame(), notes
+
+    whole = Once(computed)
 
     def cut(start: int) -> Callable[[], Part]:
-        return lambda: Part(whole().slice(start, shard_rows))
+        def make() -> Part:
+            table, notes = whole()
+            return Part(table.slice(start, shard_rows), notes=notes)
+
+        return make
 
     starts = range(0, rows, shard_rows)
     return Plan([cut(s) for s in starts], cut={"rows": shard_rows}, total=len(starts))

@@ -14,9 +14,9 @@ STAGE, VERSION = "comparison", 1
 
 
 def spec(config: SelectConfig, selection: Ref, clusters: Ref | None) -> Spec:
-    """Name the artifact: the selection, and the seed and quota of the baselines."""
+    """Name the artifact: the selection, and the seed of the baselines."""
     inputs = {"selection": selection.key} | ({"clusters": clusters.key} if clusters else {})
-    return Spec(STAGE, VERSION, {"seed": config.seed, "quota": config.quota}, inputs)
+    return Spec(STAGE, VERSION, {"seed": config.seed}, inputs)
 
 
 def plan(
@@ -42,9 +42,11 @@ def plan(
         ]
         if groups is not None:
             baselines.insert(1, ("random, clustered", "random", groups))
+        # Draws of their own: the method random would else be held against itself.
+        other_draws = config.model_copy(update={"seed": (config.seed + 1) % 2**32})
         rows = []
         for name, method, balanced in baselines:
-            ranking = ranked(config, store, metrics, answers, method)
+            ranking = ranked(other_draws, store, metrics, answers, method)
             eligible = int(ranking["eligible"].sum())
             if not eligible:
                 continue

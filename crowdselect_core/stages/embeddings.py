@@ -1,5 +1,6 @@
 """Stage `embeddings`: one vector per instruction."""
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -19,6 +20,8 @@ from crowdselect_core.tables import check, embeddings_schema
 from crowdselect_core.weights import model_identity
 
 STAGE, VERSION = "embeddings", 1
+
+log = logging.getLogger("crowdselect")
 
 Vectors = NDArray[np.float32]
 
@@ -104,6 +107,7 @@ def _embedder(
     """Load the model, or fit the lexical embedder on (a sample of) the texts in id order."""
     if embedder.kind == "sentence-transformers":
         return load_model(embedder)
+    log.info("embedding by TF-IDF and truncated SVD (lexical); the paper: jina-embeddings-v3")
     sample = fit_sample(rows()["instruction_id"], FIT_ROWS, seed)
     wanted = rows()["source_row"].gather(sample).to_numpy()
     texts = dict(_texts_at(dataset, partitions, np.sort(wanted)))

@@ -14,6 +14,7 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.stages.common import open_dataset
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.tables import INSTRUCTIONS, check
 
 STAGE, VERSION = "instructions", 1
 
@@ -69,6 +70,7 @@ def plan(config: SelectConfig) -> Plan:
         kept = (
             frame.filter(~pl.col("source_row").is_in(dropped.implode())) if len(dropped) else frame
         )
+        check(kept, INSTRUCTIONS, "instructions")
         return Part(kept, {"rows_in": frame.height, "duplicate_rows": frame.height - kept.height})
 
     return Plan(

@@ -106,9 +106,26 @@ def answers_of(
         frame.join(wanted, on="instruction_id", how="semi") for frame in scores.open(store).frames()
     ]
     rows = wanted.join(pl.concat(frames), on="instruction_id", how="left", maintain_order="left")
-    c_NM = combined(rows, config, stored_moments(metrics.open(store)))
+    fitted = stored_moments(metrics.open(store))
     partitions = dataset.partitions(FINE_ROWS)
-    return Answers(dataset, partitions, rows.select("instruction_id", "source_row"), c_NM)
+    return Answers(dataset, partitions, rows, combined(rows, config, fitted))
+
+
+def answers_by_shard(
+    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, ids: pl.Series
+) -> Iterator[Answers]:
+    """Yield the answers of the rows with these ids, a shard of the scores at a time."""
+    dataset = open_dataset(config)
+    wanted = pl.DataFrame({"instruction_id": ids})
+    fitted = stored_moments(metrics.open(store))
+    partitions = dataset.partitions(FINE_ROWS)
+    for frame in scores.open(store).frames():
+        rows = frame.join(wanted, on="instruction_id", how="semi", maintain_order="left")
+        if rows.is_empty():
+            continue
+        first, last = rows["source_row"][0], rows["source_row"][-1]
+        near = [p for p in partitions if p.first_row <= last and p.first_row + p.rows > first]
+        yield Answers(dataset, near, rows, combined(rows, config, fitted))
 
 
 def messages(instruction: str, response: str) -> list[dict[str, str]]:
@@ -117,8 +134,3 @@ def messages(instruction: str, response: str) -> list[dict[str, str]]:
         {"role": "user", "content": instruction},
         {"role": "assistant", "content": response},
     ]
-
-
-def blocks(height: int, rows: int) -> Iterator[slice]:
-    """Cut `height` rows into slices of at most `rows`."""
-    return (slice(at, at + rows) for at in range(0, height, rows))

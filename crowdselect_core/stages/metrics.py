@@ -87,6 +87,12 @@ def stored_moments(metrics: Artifact) -> dict[str, Moments]:
     return {name: Moments(**m) for name, m in metrics.manifest.facts["moments"].items()}
 
 
+def used_reward_models(config: SelectConfig, metrics: Ref) -> list[str]:
+    """Return the reward models that told answers apart; the others were left out."""
+    fitted = {name: Moments(**m) for name, m in metrics.facts["moments"].items()}
+    return usable(fitted, warn=False) if fitted else list(config.reward_models)
+
+
 def _moments(config: SelectConfig, scores: Artifact) -> dict[str, Moments]:
     def blocks(reward_model: str) -> Callable[[], Iterator[Floats]]:
         names = [score_column(reward_model, m.name) for m in config.models]

@@ -1,5 +1,6 @@
 """Stage `ranking`: every row's quantiles, score and eligibility."""
 
+import logging
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import shown
 from crowdselect_core.idlist import read_ids
 from crowdselect_core.selection.baselines import METHODS, rank
 from crowdselect_core.stages.common import Ref, sliced
@@ -16,6 +18,8 @@ from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.store import Store
 
 STAGE, VERSION = "ranking", 1
+
+log = logging.getLogger("crowdselect")
 
 EXCLUDED, NOT_INCLUDED = "excluded", "not_included"
 
@@ -53,7 +57,8 @@ def ranked(
     table = metrics.open(store).frame()
     fit = answers.open(store).frame()
     table = table.with_columns(fit["answerable"], fit["barred"])
-    table = table.with_columns(barred=_barred(table, config))
+    table = table.with_columns(barred=_barred(config))
+    _warn_of_unknown(table["instruction_id"], config)
     return rank(
         table,
         method=method or config.method,
@@ -65,7 +70,7 @@ def ranked(
     )
 
 
-def _barred(table: pl.DataFrame, config: SelectConfig) -> pl.Expr:
+def _barred(config: SelectConfig) -> pl.Expr:
     barred = pl.col("barred")
     ids = pl.col("instruction_id")
     if config.include is not None:
@@ -80,3 +85,16 @@ def _barred(table: pl.DataFrame, config: SelectConfig) -> pl.Expr:
 def _listed(path: str) -> pl.Expr:
     ids: Sequence[str] = read_ids(path)
     return pl.lit(pl.Series(ids, dtype=pl.String)).implode()
+
+
+def _warn_of_unknown(ids: pl.Series, config: SelectConfig) -> None:
+    """Warn of listed ids that the data set does not have: most often a slip."""
+    for name, path in (("include", config.include), ("exclude", config.exclude)):
+        if path is not None:
+            listed = pl.Series(read_ids(path), dtype=pl.String).unique(maintain_order=True)
+            unknown = listed.filter(~listed.is_in(ids.implode()))
+            if len(unknown):
+                log.warning(
+                    "%s: %d of %d ids are not in the data set (%s)",
+                    name, len(unknown), len(listed), shown([unknown[0]]),
+                )  # fmt: skip

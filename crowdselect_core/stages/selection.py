@@ -12,8 +12,8 @@ from crowdselect_core.selection.quota import select, select_by_tokens
 from crowdselect_core.selection.responses import keep, preference
 from crowdselect_core.stages.answers import mode_of
 from crowdselect_core.stages.common import Ref
-from crowdselect_core.stages.kept import Answers, answers_of, blocks, messages
-from crowdselect_core.store.build import Part, Plan, single
+from crowdselect_core.stages.kept import Answers, answers_by_shard, answers_of, messages
+from crowdselect_core.store.build import Part, Plan, noted, single
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
 from crowdselect_core.tables import SELECTION, check
@@ -64,12 +64,13 @@ def plan(
     def make() -> Part:
         table = ranking.open(store).frame()
         groups = clusters.open(store).frame(["instruction_id", "cluster_id"]) if clusters else None
-        if config.budget_tokens is not None:
-            tokens = _tokens(config, store, scores, metrics, table)
-            chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
-        else:
-            chosen = select(table, groups, config.budget, config.quota, config.allow_short)
-        return Part(_with_answers(config, store, scores, metrics, chosen))
+        with noted() as notes:
+            if config.budget_tokens is not None:
+                tokens = _tokens(config, store, scores, metrics, table)
+                chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
+            else:
+                chosen = select(table, groups, config.budget, config.quota, config.allow_short)
+        return Part(_with_answers(config, store, scores, metrics, chosen), notes=notes)
 
     return single(make)
 
@@ -133,16 +134,8 @@ def _tokens(
     count = counter(config.tokenizer)
     ids = ranking.filter("eligible")["instruction_id"]
     frames = []
-    for block in blocks(len(ids), config.shard_rows):
-        answers = answers_of(config, store, scores, metrics, ids[block])
-        if not answers.dataset.layout.answers:
-            raise DatasetError(
-                f"{config.dataset.path}: has no answers, so their tokens cannot be counted; give "
-                "--budget in rows"
-            )
+    for answers in answers_by_shard(config, store, scores, metrics, ids):
         _, texts = _kept(config, answers)
-        tokens = count(
-            [f"{i or ''}{t or ''}" for i, t in zip(answers.instructions(), texts, strict=True)]
-        )
-        frames.append(pl.DataFrame({"instruction_id": ids[block], "tokens": tokens}))
+        whole = [f"{i or ''}{t or ''}" for i, t in zip(answers.instructions(), texts, strict=True)]
+        frames.append(pl.DataFrame({"instruction_id": answers.ids, "tokens": count(whole)}))
     return pl.concat(frames)

@@ -7,18 +7,20 @@ ends with the same files as an undisturbed one.
 import io
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
+from threading import get_ident
 from typing import Any
 
 import polars as pl
 
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import SHARD_NAME, Shard
-from crowdselect_core.store.store import Artifact, Store
+from crowdselect_core.store.store import Artifact, Finished, Store
 
 log = logging.getLogger("crowdselect.store")
 
@@ -27,10 +29,14 @@ Progress = Callable[[str, int, int | None], None]  # (what, shards done, shards 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one shard, and what was counted while they were made."""
+    """The rows of one shard, what was counted while they were made, and what the user must know.
+
+    Counts and notes are kept in the shard, so a resumed run tells the same as an undisturbed one.
+    """
 
     frame: pl.DataFrame
     counts: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,22 @@ class Plan:
         return sha256(canonical(dict(self.cut))).hexdigest()[:8]
 
 
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Collect the warnings that the block logs on this thread, for the notes of a part."""
+    notes: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    thread = get_ident()
+    handler.addFilter(lambda record: record.thread == thread)
+    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("crowdselect")
+    logger.addHandler(handler)
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(handler)
+
+
 def single(make: Callable[[], Part], facts: Callable[[], Mapping[str, Any]] = dict) -> Plan:
     """Return the plan of a stage whose result is one shard."""
     return Plan(parts=[make], cut={"shards": 1}, total=1, facts=facts)
@@ -71,11 +93,11 @@ def build(
     if finished:
         log.info("%s: %d finished shards found, going on from there", spec.stage, len(finished))
 
-    def one(index: int, make: Callable[[], Part]) -> tuple[Shard, Mapping[str, int]]:
+    def one(index: int, make: Callable[[], Part]) -> Finished:
         kept = _kept(store, spec, finished.get(index, []))
         return kept if kept else _write(store, spec, plan.tag, index, make())
 
-    done: list[tuple[Shard, Mapping[str, int]]] = []
+    done: list[Finished] = []
     for result in _in_order(one, enumerate(plan.parts), workers):
         done.append(result)
         if progress:
@@ -84,13 +106,13 @@ def build(
 
 
 def _in_order(
-    call: Callable[[int, Callable[[], Part]], tuple[Shard, Mapping[str, int]]],
+    call: Callable[[int, Callable[[], Part]], Finished],
     jobs: Iterator[tuple[int, Callable[[], Part]]],
     workers: int,
-) -> Iterator[tuple[Shard, Mapping[str, int]]]:
+) -> Iterator[Finished]:
     """Run the jobs on threads, no more than `workers` ahead, and yield the results in order."""
     with ThreadPoolExecutor(workers, thread_name_prefix="shard") as pool:
-        waiting: list[Future[tuple[Shard, Mapping[str, int]]]] = []
+        waiting: list[Future[Finished]] = []
         try:
             waiting += [pool.submit(call, *job) for job in islice(jobs, workers)]
             while waiting:
@@ -111,7 +133,7 @@ def _finished(store: Store, spec: Spec, plan: Plan) -> dict[int, list[str]]:
     return found
 
 
-def _kept(store: Store, spec: Spec, names: list[str]) -> tuple[Shard, Mapping[str, int]] | None:
+def _kept(store: Store, spec: Spec, names: list[str]) -> Finished | None:
     """Return the first whole shard among `names`; what is damaged is said and removed."""
     for name in names:
         try:
@@ -124,31 +146,34 @@ def _kept(store: Store, spec: Spec, names: list[str]) -> tuple[Shard, Mapping[st
         elif (told := _told(data)) is None:
             damage = "was not written by a build"
         else:
-            return Shard(name, told[0], len(data), digest), told[1]
+            return Shard(name, told["rows"], len(data), digest), told
         log.warning("%s/%s %s; it alone is computed anew", spec.folder, name, damage)
         store.place.remove(f"{spec.folder}/{name}")
     return None
 
 
-def _told(data: bytes) -> tuple[int, dict[str, int]] | None:
-    """Return the rows and counts that a shard tells of itself, None when it is no shard."""
+def _told(data: bytes) -> dict[str, Any] | None:
+    """Return the rows, counts and notes that a shard tells of itself, None when it is no shard."""
     try:
         metadata = pl.read_parquet_metadata(io.BytesIO(data))
         told = json.loads(metadata["crowdselect"])
-        return int(told["rows"]), {str(name): int(n) for name, n in told["counts"].items()}
+        return {
+            "rows": int(told["rows"]),
+            "counts": {str(name): int(n) for name, n in told["counts"].items()},
+            "notes": [str(note) for note in told["notes"]],
+        }
     except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _write(
-    store: Store, spec: Spec, tag: str, index: int, part: Part
-) -> tuple[Shard, Mapping[str, int]]:
+def _write(store: Store, spec: Spec, tag: str, index: int, part: Part) -> Finished:
     """Encode one shard and write it under a name that ends in its sha256."""
-    told = canonical({"rows": part.frame.height, "counts": dict(part.counts)}).decode()
+    told = {"rows": part.frame.height, "counts": dict(part.counts), "notes": list(part.notes)}
+    text = canonical(told).decode()
     buffer = io.BytesIO()
-    part.frame.write_parquet(buffer, compression="zstd", metadata={"crowdselect": told})
+    part.frame.write_parquet(buffer, compression="zstd", metadata={"crowdselect": text})
     data = buffer.getvalue()
     digest = sha256(data).hexdigest()
     name = f"part-{index:05d}-of-{tag}-{digest}.parquet"
     store.place.create(f"{spec.folder}/{name}", data)
-    return Shard(name, part.frame.height, len(data), digest), dict(part.counts)
+    return Shard(name, part.frame.height, len(data), digest), told

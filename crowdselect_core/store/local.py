@@ -12,6 +12,7 @@ from crowdselect_core.errors import StorageError
 TEMPORARY = ".tmp-"  # files of this prefix are unfinished writes and no part of the store
 
 _REMEDY = {
+    errno.ENOENT: "cannot create the folder: name another place",
     errno.ENOSPC: "the disk is full: free some space or name another place, then run again; "
     "what was committed is kept",
     errno.EDQUOT: "the disk quota is used up: free some space or name another place, run again",
@@ -122,9 +123,9 @@ class LocalPlace:
     def _explained(self, verb: str, name: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise
         except OSError as e:
+            if isinstance(e, FileNotFoundError) and verb != "write":
+                raise
             remedy = _REMEDY.get(e.errno or 0)
             if remedy is None:
                 raise

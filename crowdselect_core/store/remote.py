@@ -12,7 +12,8 @@ from typing import Any
 
 import fsspec
 
-from crowdselect_core.errors import StorageError, TransientStorageError
+from crowdselect_core.errors import StorageError, TransientStorageError, first_line
+from crowdselect_core.store.place import shown_path
 
 # A wrong endpoint or key must be told within seconds; what may pass is retried by the tasks.
 _S3_CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
@@ -40,7 +41,11 @@ _PASSING = {
 
 
 def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, str]:
-    """Return the fsspec file system of a URL and the path in it."""
+    """Return the fsspec file system of a URL and the path in it.
+
+    Raises:
+        StorageError: no package reads such URLs, an option is wanted, the server does not answer.
+    """
     protocol = url.split("://", 1)[0]
     settings: dict[str, Any] = dict(options or {})
     if protocol in ("s3", "s3a"):
@@ -49,9 +54,16 @@ def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, s
         fs, path = fsspec.url_to_fs(url, **settings)
     except (ImportError, ValueError) as e:
         raise StorageError(
-            f"{protocol}:// cannot be opened: {e}; install the fsspec package for it, or use a "
-            "local path or s3://"
+            f"{protocol}:// cannot be opened: {first_line(e)}; install the fsspec package for it, "
+            "or use a local path or s3://"
         ) from None
+    except TypeError as e:  # an argument of the file system is missing or unknown
+        raise StorageError(
+            f"{protocol}:// cannot be opened: {first_line(e)}; set what it needs in "
+            "dataset.storage_options, or use a local path or s3://"
+        ) from None
+    except Exception as e:  # some connect at once: ftp://, sftp://
+        raise explain(e, "open", shown_path(url)) from None
     return fs, str(path)
 
 
@@ -64,30 +76,55 @@ def error_code(error: BaseException) -> str:
             code = response.get("Error", {}).get("Code")
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             return str(code or status or "")
+        if isinstance(status := getattr(seen, "status", None), int):  # of http
+            return str(status)
         seen = seen.__cause__ or seen.__context__
     return ""
+
+
+def is_denied(error: BaseException) -> bool:
+    """Tell a refusal of the server, or credentials that are missing, from other failures."""
+    refused = error_code(error) in _DENIED or isinstance(error, PermissionError)
+    return refused or "NoCredentials" in type(error).__name__
+
+
+def _is_misnamed(error: BaseException) -> bool:
+    """Tell a bucket's name that no server takes."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if type(seen).__name__ == "ParamValidationError":
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return error_code(error) == "InvalidBucketName"
 
 
 def explain(error: BaseException, verb: str, where: str) -> StorageError:
     """Turn a failed call into one line that names the place, the cause and the remedy."""
     code, kind = error_code(error), type(error).__name__
-    if code in _DENIED or isinstance(error, PermissionError) or "NoCredentials" in kind:
-        found = code or kind
+    found = code or kind
+    is_s3 = "s3://" in where or "s3a://" in where
+    if is_denied(error):
+        names = " (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE)" if is_s3 else ""
         return StorageError(
             f"cannot {verb} {where}: access denied ({found}); check the credentials in the "
-            "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE) and their rights"
+            f"environment{names} and their rights"
+        )
+    if _is_misnamed(error):
+        return StorageError(
+            f"cannot {verb} {where}: the bucket's name is not valid; expected s3://bucket/prefix "
+            "with a bucket of 3 to 63 lower-case letters, digits, dots and hyphens"
         )
     if code in ("NoSuchBucket", "404") or isinstance(error, FileNotFoundError):
-        return StorageError(
-            f"cannot {verb} {where}: the bucket does not exist; create it or name another"
-        )
+        missing = "the bucket does not exist; create it or name another"
+        missing = missing if is_s3 else "it does not exist; check the address"
+        return StorageError(f"cannot {verb} {where}: {missing}")
     if code in ("QuotaExceeded", "InsufficientStorage") or (
         isinstance(error, OSError) and error.errno == errno.ENOSPC
     ):
         return StorageError(f"cannot {verb} {where}: no space left; free some, then run again")
-    found = code or kind
+    address = "AWS_ENDPOINT_URL" if is_s3 else "the address"
     return TransientStorageError(
-        f"cannot {verb} {where}: the server failed ({found}); check AWS_ENDPOINT_URL and that the "
+        f"cannot {verb} {where}: the server failed ({found}); check {address} and that the "
         "server runs, then run again; what was committed is kept"
     )
 

@@ -21,6 +21,9 @@ from crowdselect_core.store.place import Place, open_place
 
 log = logging.getLogger("crowdselect.store")
 
+# A shard that is stored, and what it tells: its rows, counts and notes.
+Finished = tuple[Shard, Mapping[str, Any]]
+
 NEIGHBOURS_READ = 20  # manifests that are looked at to explain a miss
 
 
@@ -121,7 +124,7 @@ class Store:
     def commit(
         self,
         spec: Spec,
-        shards: Iterable[tuple[Shard, Mapping[str, int]]],
+        shards: Iterable[Finished],
         facts: Mapping[str, Any],
     ) -> Artifact:
         """Write the manifest over finished shards; the artifact exists from then on.
@@ -130,9 +133,10 @@ class Store:
         """
         finished = list(shards)
         counts: dict[str, int] = {}
-        for _, counted in finished:
-            for name, n in counted.items():
+        for _, told in finished:
+            for name, n in told["counts"].items():
                 counts[name] = counts.get(name, 0) + n
+        notes = list(dict.fromkeys(note for _, told in finished for note in told["notes"]))
         manifest = Manifest(
             stage=spec.stage,
             version=spec.version,
@@ -142,7 +146,7 @@ class Store:
             rows=sum(shard.rows for shard, _ in finished),
             counts=dict(sorted(counts.items())),
             shards=tuple(shard for shard, _ in finished),
-            facts=dict(facts),
+            facts={**facts} | ({"notes": notes} if notes else {}),
         )
         name, data = f"{spec.folder}/{FILE}", manifest.encode()
         if not self.place.create(name, data):

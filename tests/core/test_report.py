@@ -120,6 +120,7 @@ def test_long_lists_of_reasons_are_not_cut_short() -> None:
         "overlaps": [{"baseline": "random", "rows": 8, "overlap": 2, "by_chance": 2.13333}],
         "agreement": [{"of": ["a|b", "c"], "rows": 9, "rho": -0.5},
                       {"of": ["a", "d"], "rows": 1, "rho": None}],
+        "notes": ["stability is coarse"],
         "changes": {"came": 3, "went": 2, "stayed": 5},
         "shown": {"chosen": [{"instruction_id": "i\x00", "instruction": " ", "why": "chosen: x"}],
                   "not_chosen": []},
@@ -135,6 +136,7 @@ def test_long_lists_of_reasons_are_not_cut_short() -> None:
     assert "clusters   3 gave rows, 1 to 4 each\n" in text
     assert "overlap    2 of 8 with random (2.1 expected by chance)\n" in text
     assert "changes    3 came, 2 went, 5 stayed against the selection before\n" in text
+    assert "note       stability is coarse\n" in text
     assert "agreement  a|b and c: rank correlation of difficulty -0.50\n" in text
     assert "agreement  a and d: rank correlation of difficulty undefined\n" in text
     assert "  i\\x00\n    chosen: x" in text  # a blank instruction is named by its id

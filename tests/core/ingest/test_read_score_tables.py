@@ -90,14 +90,10 @@ def test_scores_alone_rank_as_the_zoo_does(
 
 
 def test_scores_alone_write_no_training_file(tmp_path: Path) -> None:
-    chosen = choose(tmp_path, dataset=write(WIDE, tmp_path / "s.csv"), **KEYS,
-                    export=["sharegpt", "alpaca"])  # fmt: skip
+    chosen = choose(tmp_path, dataset=write(WIDE, tmp_path / "s.csv"), **KEYS)
     names = sorted(p.name for p in chosen.out.iterdir())
-    assert names == [
-        "dataset_info.json", "manifest.json", "ranking.parquet", "selection.parquet",
-    ]  # fmt: skip
+    assert names == ["manifest.json", "ranking.parquet", "selection.parquet"]
     assert sorted(chosen.manifest["files"]) == [n for n in names if n != "manifest.json"]
-    assert json.loads((chosen.out / "dataset_info.json").read_text()) == {}
     assert len(chosen.ids) == 5
     assert chosen.selection["response"].null_count() == 5
     assert chosen.selection["messages"].null_count() == 5
@@ -110,9 +106,10 @@ def test_scores_alone_still_name_a_model(mode: str, tmp_path: Path) -> None:
     assert set(chosen.selection["response_model"]) <= ({mode} if mode in NAMES else set(NAMES))
 
 
-def test_scores_alone_have_no_pairs(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no preference pairs; leave --export pairs out"):
-        choose(tmp_path, dataset=write(WIDE, tmp_path / "s.csv"), **KEYS, export="pairs")
+@pytest.mark.parametrize("layout", ["pairs", "sharegpt", "alpaca"])
+def test_scores_alone_give_nothing_to_train_on(layout: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=f"nothing to write as {layout}; leave --export out"):
+        choose(tmp_path, dataset=write(WIDE, tmp_path / "s.csv"), **KEYS, export=layout)
     assert not (tmp_path / "out").exists()
 
 

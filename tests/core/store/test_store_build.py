@@ -1,5 +1,6 @@
 """A build keeps what is whole, computes what is not, says so, and ends with the same bytes."""
 
+import logging
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,12 +8,14 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Event
 
+import polars as pl
 import pytest
 from disks import Disk, disk_of
 from numbers_stage import ROWS, SPEC, WHOLE, Work
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
-from crowdselect_core.store.build import build, single
+from crowdselect_core.store.build import Part, Plan, build, noted, single
+from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.manifest import FILE
 from crowdselect_core.store.store import Store
 
@@ -322,3 +325,19 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
     with pytest.raises(StorageError):
         build(Store(str(tmp_path / "file")), SPEC, work.plan)
     assert work.made == []
+
+
+def test_notes_are_told_once_and_by_a_resumed_build_too(store: Store) -> None:
+    def part(number: int) -> Part:
+        with noted() as notes:
+            logging.getLogger("crowdselect").warning("a weak metric")
+        return Part(pl.DataFrame({"number": [number]}), notes=notes)
+
+    def parts() -> Plan:
+        return Plan([lambda: part(1), lambda: part(2)], cut={"rows": 1}, total=2)
+
+    spec = Spec("noted", 1, {})
+    told = build(store, spec, parts()).manifest
+    assert told.facts == {"notes": ["a weak metric"]}
+    store.place.remove(f"{spec.folder}/manifest.json")
+    assert build(store, spec, parts()).manifest == told
