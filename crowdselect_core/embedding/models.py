@@ -151,7 +151,7 @@ class SentenceTransformerEmbedder:
 
 def _padded(tokens: int) -> int:
     """Return the length that a text of so many tokens is padded to, at most an eighth more."""
-    step = max(PAD_TO, 2 ** (tokens.bit_length() - 4))
+    step = max(PAD_TO, (1 << tokens.bit_length()) >> 4)
     return -(-tokens // step) * step
 
 
