@@ -76,11 +76,13 @@ def _sentence(config: SelectConfig, chosen: int) -> pl.Expr:
     margin = pl.col("margin").abs().round(4)
     won = (
         pl.when(pl.col("margin").is_null()).then(pl.lit(""))
+        .when(pl.col("margin") == 0).then(pl.lit("; level with the best one left out, by its id"))
         .when(pl.col("margin") >= 0).then(pl.format("; {} above the best one left out", margin))
         .otherwise(pl.format("; {} below the best one left out", margin))
     )  # fmt: skip
     lost = (
         pl.when(pl.col("margin").is_null()).then(pl.lit(""))
+        .when(pl.col("margin") == 0).then(pl.lit("; level with the last one chosen, save its id"))
         .when(pl.col("margin") <= 0).then(pl.format("; {} below the last one chosen", margin))
         .otherwise(pl.format("; {} above the last one chosen", margin))
     )  # fmt: skip

@@ -4,7 +4,7 @@ Words are runs of letters, marks, digits and underscores, as far as a script put
 them. Where it does not (Chinese, Japanese, Thai, Lao, Khmer, Burmese), every character and every
 two neighbours are a term, which is what Lucene's CJK analysis indexes: no dictionary is needed,
 and two texts that share a word share its pairs. Character n-grams of all texts (scikit-learn's
-`char_wb`) would serve every script alike, but took eight times as long on English and grouped
+`char_wb`) would serve every script alike, but took seven times as long on English and grouped
 topics no better.
 """
 

@@ -128,8 +128,8 @@ def test_ties_are_placed_by_id_and_have_no_margin_between_them() -> None:
     assert found.select("instruction_id", "rank_in_cluster", "margin").rows() == [
         ("x", 1, 0.0), ("y", 2, 0.0), ("z", 3, 0.0),
     ]  # fmt: skip
-    assert found["reason"][0].endswith("0.0 above the best one left out")
-    assert found["reason"][1].endswith("0.0 below the last one chosen")
+    assert found["reason"][0].endswith("level with the best one left out, by its id")
+    assert found["reason"][1].endswith("level with the last one chosen, save its id")
 
 
 @pytest.mark.parametrize(
