@@ -139,9 +139,8 @@ def ranking_table(config: SelectConfig, store: Store, inputs: Inputs) -> pl.Data
 
 
 def _replace_all(place: Place, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
-    """Take the old manifest away, write the files, remove what is no longer ours."""
+    """Write the files with the manifest as their mark, remove what is no longer ours."""
     before = read_manifest(place)
-    place.remove(MANIFEST)
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
     place.replace_all({**files, MANIFEST: text.encode("utf-8", "backslashreplace") + b"\n"})
     for name in set(before["files"] if before else ()) - set(files):

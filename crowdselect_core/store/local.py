@@ -67,11 +67,12 @@ class LocalPlace:
                 if (self._root / name).is_dir():
                     raise IsADirectoryError(errno.EISDIR, "a folder", name)
         with self._explained("write", ""), ExitStack() as stack:
-            # All of them are on the disk before the first takes its name.
+            # All of them are on the disk before the old mark goes and the first takes its name.
             written = [
                 (stack.enter_context(self._temporary(self._root / name, data)), self._root / name)
                 for name, data in files.items()
             ]
+            written[-1][1].unlink(missing_ok=True)
             for temporary, target in written:
                 temporary.replace(target)
 

@@ -42,7 +42,10 @@ class Place(Protocol):
         ...
 
     def replace_all(self, files: Mapping[str, bytes]) -> None:
-        """Write several files, in the place of what may be there; locally all of them or none."""
+        """Write files in the place of what may be there; locally all of them or none.
+
+        The last one marks that the others are whole: it is taken away first and written last.
+        """
         ...
 
     def remove(self, name: str) -> None:

@@ -28,16 +28,6 @@ _DENIED = {
     "AuthorizationHeaderMalformed",
 }
 _EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
-_PASSING = {
-    "SlowDown",
-    "ServiceUnavailable",
-    "InternalError",
-    "RequestTimeout",
-    "500",
-    "502",
-    "503",
-    "504",
-}
 
 
 def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, str]:
@@ -162,6 +152,7 @@ class RemotePlace:
             raise explain(e, "write", f"{self.root}/{name}") from None
 
     def replace_all(self, files: Mapping[str, bytes]) -> None:
+        self.remove(list(files)[-1])
         for name, data in files.items():
             self.replace(name, data)
 

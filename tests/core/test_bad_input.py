@@ -292,7 +292,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     message = refusal(tmp_path, StorageError, store=there)
     assert "a part of the path is a file, expected a folder: name another place" in message
     message = refusal(tmp_path, StorageError, **{"out": there})
-    assert "a part of the path is a file, expected a folder: name another place" in message
+    assert "a file stands where a folder belongs: name another place" in message
     assert (tmp_path / "file").read_bytes() == b"x"
 
 
