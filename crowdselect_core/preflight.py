@@ -58,8 +58,7 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
     """Refuse what this data set cannot give, once its columns are known.
 
     Raises:
-        DatasetError: training layouts, pairs or tokens of a data set without texts; clusters that
-            were asked for without anything to embed.
+        DatasetError: training layouts, pairs or tokens of a data set without texts.
     """
     has_texts = instructions.facts["instructions"] and instructions.facts["answers"]
     if has_texts:

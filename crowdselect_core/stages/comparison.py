@@ -44,9 +44,13 @@ def plan(
             baselines.insert(1, ("random, clustered", "random", groups))
         # Draws of their own: the method random would else be held against itself.
         other_draws = config.model_copy(update={"seed": (config.seed + 1) % 2**32})
+        rankings = {
+            method: ranked(other_draws, store, metrics, answers, method)
+            for method in ("random", "reward")
+        }
         rows = []
         for name, method, balanced in baselines:
-            ranking = ranked(other_draws, store, metrics, answers, method)
+            ranking = rankings[method]
             eligible = int(ranking["eligible"].sum())
             if not eligible:
                 continue

@@ -58,7 +58,8 @@ def ranked(
     fit = answers.open(store).frame()
     table = table.with_columns(fit["answerable"], fit["barred"])
     table = table.with_columns(barred=_barred(config))
-    _warn_of_unknown(table["instruction_id"], config)
+    if method is None:  # the baselines beside it would only say it again
+        _warn_of_unknown(table["instruction_id"], config)
     return rank(
         table,
         method=method or config.method,

@@ -1,6 +1,5 @@
 """Stage `selection`: the chosen rows with the answer that is kept of each."""
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from crowdselect_core.tables import SELECTION, check
 from crowdselect_core.tokens import counter, counter_identity
 
 STAGE, VERSION = "selection", 1
-
-log = logging.getLogger("crowdselect")
 
 COLUMNS = ["instruction_id", "cluster_id", "score", "difficulty", "separability", "stability"]
 
