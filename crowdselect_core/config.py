@@ -7,34 +7,41 @@ crowd file that is named (`SelectConfig.resolved`).
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
-from crowdselect_core.crowd import CREDENTIALS, CrowdModel, check_crowd, read_crowd
+from crowdselect_core.crowd import CrowdModel, check_crowd, read_crowd
 from crowdselect_core.errors import ConfigError, nearest, shown
-from crowdselect_core.fields import Place, read_budget, read_layouts, read_names, read_weights
+from crowdselect_core.fields import Place, Weights, read_budget, read_layouts, read_names
+from crowdselect_core.frozen import Frozen, refuse_credentials
+from crowdselect_core.reward.config import RewardConfig
 from crowdselect_core.selection.responses import response_mode
-from crowdselect_core.store.place import is_secret
 
-Method = Literal["crowdselect", "difficulty", "separability", "stability", "reward", "random"]
+Method = Literal[
+    "crowdselect", "difficulty", "separability", "stability", "headroom", "reward", "random"
+]
 Direction = Literal["top", "bottom"]
 Quota = Literal["equal", "proportional", "reference"]
-Layout = Literal["auto", "generator-zoo", "scores-wide", "scores-long"]
+Layout = Literal[
+    "auto",
+    "messages",
+    "sharegpt",
+    "alpaca",
+    "instruction",
+    "generator-zoo",
+    "scores-wide",
+    "scores-long",
+]
 Export = Literal["sharegpt", "alpaca", "pairs"]
 
-COLUMNS = ("instruction_id", "instruction", "content")  # what dataset.columns may rename
-# Words that no storage option may hold: a config is kept by the Prefect server and shown in its UI.
-SECRET_WORDS = frozenset(
-    ["key", "secret", "token", "pass", "credential", "sas", "connection", "auth", "user", "header"]
+COLUMNS = (  # what dataset.columns may rename
+    "instruction_id",
+    "instruction",
+    "content",
+    "messages",
+    "conversations",
+    "input",
+    "system",
 )
-
-
-class Frozen(BaseModel):
-    """A model that cannot change and refuses keys it does not know."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
-    )
 
 
 class DatasetConfig(Frozen):
@@ -48,8 +55,10 @@ class DatasetConfig(Frozen):
     )
     format: Layout = Field(
         "auto",
-        description="generator-zoo: one struct column per crowd model; scores-wide: one number "
-        "column per crowd model; scores-long: columns instruction_id, model, score",
+        description="Instructions: messages (lists of role, content), sharegpt (conversations of "
+        "from, value), alpaca (instruction, input), instruction (or prompt). With scores: "
+        "generator-zoo: one struct column per crowd model; scores-wide: one number column per "
+        "crowd model; scores-long: columns instruction_id, model, score",
     )
     name: str | None = Field(None, description="Configuration of a hub data set")
     split: str = Field("train", description="Split of a hub or saved data set")
@@ -70,15 +79,12 @@ class DatasetConfig(Frozen):
 
     @model_validator(mode="after")
     def _no_credentials(self) -> Self:
-        for name, value in self.storage_options.items():
-            named = any(word in name.lower() for word in SECRET_WORDS)
-            if named or (isinstance(value, str) and is_secret(value)):
-                raise PydanticCustomError(
-                    CREDENTIALS,
-                    "storage_options.{name} looks like a credential: set it in the environment "
-                    "(AWS_ACCESS_KEY_ID, AWS_PROFILE, HF_TOKEN), a config is stored and shown",
-                    {"name": name},
-                )
+        refuse_credentials(
+            "storage_options",
+            self.storage_options,
+            "set it in the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, HF_TOKEN), a config is "
+            "stored and shown",
+        )
         if unknown := set(self.columns) - set(COLUMNS):
             name = sorted(unknown)[0]
             raise ValueError(
@@ -150,8 +156,10 @@ class SelectConfig(Frozen):
     crowd: list[CrowdModel] | str = Field(
         "paper", description="The crowd models, a crowd file, or `paper` for the paper's 19"
     )
-    reward_models: Annotated[list[str], BeforeValidator(read_names)] = Field(
-        [], description="Score columns of the data set; left empty, those of the crowd file"
+    reward_models: Annotated[list[str | RewardConfig], BeforeValidator(read_names)] = Field(
+        [],
+        description="A name is a score column of the data set, a mapping with a kind scores what "
+        "the data set has not; left empty, those of the crowd file",
     )
     embedder: EmbedderConfig = Field(EmbedderConfig(), description="How instructions are embedded")
     method: Method = Field("crowdselect", description="What rows are ranked by")
@@ -168,9 +176,10 @@ class SelectConfig(Frozen):
         "estimated as UTF-8 bytes / 4",
     )
     clusters: int = Field(10, ge=0, description="Clusters to balance over; 0 or 1 for none")
-    weights: Annotated[tuple[float, float, float], BeforeValidator(read_weights)] = Field(
-        (1.0, 1.0, 2.0),
-        description="Weights of difficulty, separability, stability; negative reverses one",
+    weights: Weights = Field(
+        (1.0, 1.0, 2.0, 0.0),
+        description="Weights of difficulty, separability, stability and, where the crowd has a "
+        "student, headroom (0 if left out); negative reverses one",
     )
     quota: Quota = Field("equal", description="How the budget is split over the clusters")
     response: str | list[str] | None = Field(
@@ -190,6 +199,13 @@ class SelectConfig(Frozen):
         [], description="Further layouts to write: sharegpt, alpaca, pairs"
     )
     pairs: PairsConfig = Field(PairsConfig(), description="Preference pairs, with export: pairs")
+    max_failure_rate: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of a model's calls that may fail for reasons that lie outside the row; "
+        "beyond it the stage stops",
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of every draw")
     store: Place = Field(
         ".crowdselect", min_length=1, description="Folder or URL of the results kept"
@@ -204,7 +220,7 @@ class SelectConfig(Frozen):
     def _sane(self) -> Self:
         if not all(math.isfinite(w) for w in self.weights) or not any(self.weights):
             raise ValueError(
-                f"weights: expected three finite numbers that are not all 0, found {self.weights}"
+                f"weights: expected finite numbers that are not all 0, found {self.weights}"
             )
         return self
 
@@ -213,8 +229,11 @@ class SelectConfig(Frozen):
         """How the kept answer is chosen; the random baseline draws it at random, as the paper's."""
         return self.response or ("random" if self.method == "random" else "best")
 
-    def resolved(self) -> "SelectConfig":
+    def resolved(self, scores: bool = True) -> "SelectConfig":
         """Return the config with its crowd read and checked and its reward models named.
+
+        Args:
+            scores: whether reward models are needed; without, those that are named are left out.
 
         Raises:
             CrowdError: the crowd file cannot be read or contradicts itself.
@@ -225,20 +244,44 @@ class SelectConfig(Frozen):
         if isinstance(crowd, str):
             file = read_crowd(crowd)
             crowd, reward_models = file.crowd, reward_models or file.reward_models
-        if not reward_models:
+        if not scores:
+            reward_models = []
+        elif not reward_models:
             raise ConfigError(
                 "no reward model is named: pass --reward-model NAME (a score column of the data "
                 "set), or list reward_models in the config or the crowd file"
             )
-        if len(set(reward_models)) < len(reward_models):
-            raise ConfigError(f"reward_models: a name stands twice in {reward_models}")
+        names = [reward_name(r) for r in reward_models]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"reward_models: a name stands twice in {names}")
         models = check_crowd(list(crowd))
-        response_mode(self.response_mode, [m.name for m in models])
-        return self.model_copy(update={"crowd": models, "reward_models": sorted(reward_models)})
+        response_mode(self.response_mode, [m.name for m in models if m.role == "crowd"])
+        rewards = sorted(reward_models, key=reward_name)
+        return self.model_copy(update={"crowd": models, "reward_models": rewards})
+
+    @property
+    def everyone(self) -> list[CrowdModel]:
+        """The crowd and the student in name order; only a resolved config has it."""
+        if isinstance(self.crowd, str):
+            raise TypeError("SelectConfig.everyone: call resolved() first")
+        return self.crowd
 
     @property
     def models(self) -> list[CrowdModel]:
-        """The crowd in name order; only a resolved config has it."""
-        if isinstance(self.crowd, str):
-            raise TypeError("SelectConfig.models: call resolved() first")
-        return self.crowd
+        """The crowd in name order, without the student."""
+        return [m for m in self.everyone if m.role == "crowd"]
+
+    @property
+    def student(self) -> CrowdModel | None:
+        """The model that is to be trained, where the crowd file names one."""
+        return next((m for m in self.everyone if m.role == "student"), None)
+
+    @property
+    def reward_names(self) -> list[str]:
+        """The names of the reward models, in name order."""
+        return [reward_name(r) for r in self.reward_models]
+
+
+def reward_name(reward: str | RewardConfig) -> str:
+    """Return the name of a reward model: its own, or the column's."""
+    return reward if isinstance(reward, str) else reward.name

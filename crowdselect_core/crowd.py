@@ -3,31 +3,33 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from crowdselect_core.errors import CrowdError, nearest, shown
+from crowdselect_core.frozen import CREDENTIALS, Frozen
+from crowdselect_core.generate.config import EngineConfig, SamplingConfig
+from crowdselect_core.reward.config import RewardConfig
 from crowdselect_core.store.place import shown_path
 
 BUILT_IN = Path(__file__).parent / "crowds"
 _WORDS = {type(None): "nothing", list: "a list", str: "text"}
-CREDENTIALS = "credentials"  # type of a complaint about a value that no message repeats
 # What pydantic puts into a location for the branch of a union, beside the keys of the user.
 _BRANCH = re.compile(
-    r"(list|dict|tuple|literal|constrained|function|lax|nullable)\b.*|str|int|float|bool"
+    r"(list|dict|tuple|literal|constrained|function|lax|nullable|tagged)\b.*|str|int|float|bool"
+    r"|openai|vllm|transformers|classifier|likelihood|judge"
 )
 
 
-class CrowdModel(BaseModel):
+class CrowdModel(Frozen):
     """One response model of the crowd.
 
     `size` is in billions of parameters, or any number that orders the family: stability asks
-    whether a larger model of the same family answers better.
+    whether a larger model of the same family answers better. A model with an `engine` answers
+    what the data set does not have of it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, description="What the data set calls it, e.g. its column")
     family: str = Field(min_length=1, description="e.g. qwen2.5; stability compares inside it")
@@ -37,15 +39,26 @@ class CrowdModel(BaseModel):
     )
     revision: str | None = Field(None, description="Commit or tag of the model")
     license: str | None = Field(None, description="Licence of the model's answers, e.g. apache-2.0")
+    role: Literal["crowd", "student"] = Field(
+        "crowd",
+        description="student: the model to be trained; it is answered for and scored, counts in no "
+        "metric but headroom, and its answers are never kept",
+    )
+    engine: EngineConfig | None = Field(None, description="What answers for it, where nothing has")
+    sampling: SamplingConfig = Field(SamplingConfig(), description="How its answers are drawn")
+    system_prompt: str | None = Field(
+        None, description="Goes before every prompt that has no system message of its own"
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {}, description="Given to the chat template", examples=[{"enable_thinking": False}]
+    )
 
 
-class CrowdFile(BaseModel):
+class CrowdFile(Frozen):
     """What a crowd file holds: the keys `crowd` and `reward_models` of a config, and no other."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     crowd: list[CrowdModel]
-    reward_models: list[str] = []
+    reward_models: list[str | RewardConfig] = Field([])
 
 
 def built_in_crowds() -> list[str]:
@@ -84,16 +97,28 @@ def read_crowd(path: str) -> CrowdFile:
 
 
 def check_crowd(crowd: list[CrowdModel]) -> list[CrowdModel]:
-    """Return the crowd in name order.
+    """Return the crowd, its student too, in name order.
 
     Raises:
-        CrowdError: no model at all, or a name that stands twice.
+        CrowdError: no model at all, a name that stands twice, several students, or nobody beside
+            the student.
     """
     names = [m.name for m in crowd]
     if not names:
         raise CrowdError("the crowd is empty: name at least one model (name, family, size)")
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise CrowdError(f"crowd: {shown(twice)} stand(s) twice: give every model one entry")
+    students = sorted(m.name for m in crowd if m.role == "student")
+    if len(students) > 1:
+        raise CrowdError(
+            f"crowd: {shown(students)} have the role student, expected one at most: headroom is "
+            "about one model, so leave out the role of the others, or the others"
+        )
+    if len(students) == len(crowd):
+        raise CrowdError(
+            f"crowd: {shown(students)} is the student and no other model is named: name at least "
+            "one model with the role crowd, the metrics are about those"
+        )
     return sorted(crowd, key=lambda m: m.name)
 
 
@@ -127,6 +152,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"key {where!r} is missing{more}"
     message = " or ".join(dict.fromkeys(c["msg"].removeprefix("Value error, ") for c in complaints))
     message = message.replace(" or Input should be ", " or ")
+    message = message.replace("valid dictionary or object to extract fields from", "mapping")
     return f"{where}: {message}{_found(first)}{more}" if where else f"{message}{more}"
 
 
@@ -149,12 +175,24 @@ def _found(complaint: Mapping[str, Any]) -> str:
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Return the field names of the (nested) model that `location` points into."""
+    kinds: list[type[BaseModel]] = []  # of a union that a tag is to choose from
     for part in location:
-        if isinstance(part, int) or part not in model.model_fields:
+        if isinstance(part, int):
             continue
-        for inner in _models_in(model.model_fields[part].annotation):
-            model = inner
+        if tagged := [k for k in kinds if _tag(k) == part]:
+            model, kinds = tagged[0], []
+        elif part in model.model_fields and (
+            found := _models_in(model.model_fields[part].annotation)
+        ):
+            model, kinds = found[-1], found
     return sorted(model.model_fields)
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    """Return the word by which a union knows one of its models."""
+    kind = model.model_fields.get("kind")
+    words: tuple[Any, ...] = getattr(kind.annotation, "__args__", ()) if kind else ()
+    return str(words[0]) if len(words) == 1 else None
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -11,8 +11,10 @@ import polars.selectors as cs
 from crowdselect_core.errors import DatasetError, nearest
 from crowdselect_core.tables import METRICS, Columns
 
+REQUIRED = tuple(name for name in METRICS if name != "headroom")  # without a student: no headroom
 
-def metric_columns(metrics: pl.DataFrame, required: Collection[str] = METRICS) -> pl.DataFrame:
+
+def metric_columns(metrics: pl.DataFrame, required: Collection[str] = REQUIRED) -> pl.DataFrame:
     """Return the columns of tables.METRICS, `answerable` and `barred`, checked and typed.
 
     A column that may be absent and is stands for: metrics undefined, every row answerable, no row

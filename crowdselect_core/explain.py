@@ -11,6 +11,7 @@ IN_WORDS = {
     "no_difficulty": "no score, so no difficulty",
     "no_separability": "fewer than 2 scores, so no separability",
     "no_stability": "no family has 2 scored models that differ, so no stability",
+    "no_headroom": "no score of the student or none of the crowd, so no headroom",
     "no_answer": "no complete answer that could be kept",
     "no_instruction": "no instruction text",
     "excluded": "its id is on the exclude list",
@@ -107,10 +108,15 @@ def _why(config: SelectConfig) -> pl.Expr:
     if config.method == "reward":
         sign = 1 if config.direction == "top" else -1  # bottom ranks by the negated score
         return pl.format("; best answer scored {}", (sign * pl.col("score")).round(4))
+    said = "; harder than {}%, models differ more than in {}%, bigger is better more than in {}%"
+    told = ["difficulty_q", "separability_q", "stability_q"]
+    if config.student is not None:
+        said += ", the student is further behind the best than on {}%"
+        told.append("headroom_q")
     return pl.format(
-        "; harder than {}%, models differ more than in {}%, bigger is better more than in {}%",
+        said,
         *(
             pl.when(pl.col(q).is_null()).then(pl.lit("?")).otherwise(percent(q).cast(pl.String))
-            for q in ("difficulty_q", "separability_q", "stability_q")
+            for q in told
         ),
     )

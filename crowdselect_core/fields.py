@@ -5,11 +5,11 @@ Each function is a pydantic validator; its ValueError becomes the one line that 
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from crowdselect_core.crowd import CREDENTIALS
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.frozen import CREDENTIALS
 from crowdselect_core.store.place import checked_url, is_url
 
 
@@ -29,11 +29,22 @@ def read_budget(value: Any) -> int | float:
 
 
 def read_weights(value: Any) -> Any:
-    """Read '1,1,2' as three numbers."""
+    """Read '1,1,2' or '1,1,2,1' as four numbers; the fourth, of headroom, is 0 unless given."""
     given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, list | tuple) or len(given) != 3:
-        raise ValueError("expected three numbers for difficulty, separability, stability (1,1,2)")
-    return given
+    if not isinstance(given, list | tuple) or len(given) not in (3, 4):
+        raise ValueError(
+            "expected three numbers for difficulty, separability, stability (1,1,2), or four, the "
+            "last one for headroom (1,1,2,1)"
+        )
+    return given if len(given) == 4 else [*given, 0.0]
+
+
+# Four numbers once read; a form may hold three, so its schema says so.
+Weights = Annotated[
+    tuple[float, float, float, float],
+    BeforeValidator(read_weights),
+    WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 4}),
+]
 
 
 def _place(value: str) -> str:

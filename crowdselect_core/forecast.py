@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from crowdselect_core import preflight
+from crowdselect_core.bill import bills
 from crowdselect_core.config import SelectConfig
+from crowdselect_core.live import Lacking, answering, given, lacking, scoring
 from crowdselect_core.stages import (
     answers,
     clusters,
@@ -23,13 +25,19 @@ from crowdselect_core.store.store import Store
 ROWS = 50_000
 
 
-def forecast(config: SelectConfig) -> list[str]:
+def forecast(config: SelectConfig, flow: str = "select") -> list[str]:
     """Say what a run of this config would compute; the data set is checked, nothing is written.
+
+    Where answers or scores are lacking, the bill of making them comes first.
 
     Raises:
         UserError: whatever the run itself would refuse before its first stage.
     """
-    preflight.check(config)
+    if flow == "select":
+        preflight.check(config)
+    lacks = {"select": lacking, "score": scoring, "generate": answering}[flow](config)
+    if lacks:
+        return _live(config, lacks)
     dataset = open_dataset(config)
     layout = dataset.layout
     rows = sum(part.rows for part in dataset.partitions(ROWS))
@@ -43,6 +51,18 @@ def forecast(config: SelectConfig) -> list[str]:
     ]
     lines += [f"stage      {name}: {state}" for name, state in _states(config)]
     return lines
+
+
+def _live(config: SelectConfig, lacks: Lacking) -> list[str]:
+    dataset = open_dataset(given(config, lacks))
+    rows = sum(part.rows for part in dataset.partitions(ROWS))
+    return [
+        f"data set   {config.dataset.path}: {rows:,} rows, {len(config.everyone)} models, "
+        f"{len(lacks.answers)} to be asked, {len(lacks.scores)} reward models to score",
+        f"store      {config.store}",
+        f"out        {config.out}",
+        *bills(config, lacks),
+    ]
 
 
 def _states(config: SelectConfig) -> Iterator[tuple[str, str]]:

@@ -1,31 +1,28 @@
-"""Integration: three metrics become quantiles, and their weighted sum the score of a row.
+"""Integration: the metrics become quantiles, and their weighted sum the score of a row.
 
 Source: METHOD, "The three foundation metrics" (who is eligible) and "Integration"; arXiv
-2503.01836, section 3.
+2503.01836, section 3. Headroom, the fourth metric, is ours and has no weight unless given one.
 
 Array names carry their shape: N rows (instructions), E of them that take part in a ranking.
 """
 
 import logging
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.crowd import CrowdModel, families
 from crowdselect_core.eligibility import metric_columns, reasons
-from crowdselect_core.errors import ConfigError, CrowdError
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.tables import RANKING
+from crowdselect_core.weighting import WEIGHTED, WEIGHTS, check_weights
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 LOG = logging.getLogger("crowdselect")
-WEIGHTED = ("difficulty", "separability", "stability")  # in the order of the weights
-WEIGHTS = (1.0, 1.0, 2.0)  # the paper's main experiments
 STABILITY_DECIMALS = 9
 SCORE_DECIMALS = 12
 COARSE_VALUES, COARSE_ROWS = 10, 100
@@ -36,42 +33,46 @@ def integrate(
 ) -> pl.DataFrame:
     """Rank the rows by the weighted sum of their metrics' quantiles.
 
-    score = w_difficulty*q_d + w_separability*q_s + w_stability*q_t, rounded to 12 decimals, each q
-    the exact empirical quantile over the eligible rows (stability rounded to 9 decimals first).
-    METHOD, "Integration"; arXiv 2503.01836.
+    score = w_difficulty*q_d + w_separability*q_s + w_stability*q_t + w_headroom*q_h, rounded to 12
+    decimals, each q the exact empirical quantile over the eligible rows (stability rounded to 9
+    decimals first). METHOD, "Integration"; arXiv 2503.01836.
 
     A row is eligible when it is not barred, has `min_scores` scores, has every metric of non-zero
     weight and has an answer to keep; the first of these that fails is its reason.
 
-    Input columns (tables.METRICS, further columns are ignored but for the last two):
+    Input columns (tables.METRICS, further columns are ignored but for the optional ones):
         instruction_id: String, unique.
         n_scores, difficulty, separability, stability: as `crowd_metrics` gives them.
+        headroom: optional, the same; without it every row's is undefined.
         answerable: optional Boolean; null or false: no answer to keep.
         barred: optional String; not null: the row may not be chosen, and this text is the reason.
 
     Output columns (tables.RANKING, in input order):
         cluster_id: null.
-        difficulty_q, separability_q, stability_q: 0..1, same direction as the metric; null for a
-            row that is not eligible, and for one that lacks a metric of weight 0 (such a metric's
-            quantiles are taken over the eligible rows that have it).
+        difficulty_q, separability_q, stability_q, headroom_q: 0..1, same direction as the metric;
+            null for a row that is not eligible, and for one that lacks a metric of weight 0 (such a
+            metric's quantiles are taken over the eligible rows that have it).
         score: between the sum of the negative and the sum of the positive weights, higher is
             chosen first; null for a row that is not eligible.
         eligible: whether the row may be chosen; reason: why not (a barred text, too_few_scores,
-            no_difficulty, no_separability, no_stability, no_answer), else null.
+            no_difficulty, no_separability, no_stability, no_headroom, no_answer), else null.
 
     Args:
         metrics: one row per instruction.
-        weights: of difficulty, separability and stability; a negative one reverses its metric.
+        weights: of difficulty, separability, stability and, if there are four, headroom (else 0);
+            a negative one reverses its metric.
         min_scores: how many scores a row needs at least.
 
     Raises:
-        ConfigError: weights that are not three finite numbers, or all zero, or out of scale.
+        ConfigError: weights that are not three or four finite numbers, or all zero, or out of
+            scale; headroom has weight and no row has any.
         DatasetError: a column that is missing or of another type, an id that is null or repeats.
     """
     used = check_weights(weights)
     if isinstance(min_scores, bool) or not isinstance(min_scores, Integral) or min_scores < 0:
         raise ConfigError(f"min_scores: found {min_scores!r}, expected a whole number, 0 or more")
     frame = metric_columns(metrics)
+    _check_headroom(frame, used[3])
     lacks = {
         f"no_{name}": pl.col(name).is_null()
         for name, weight in zip(WEIGHTED, used, strict=True)
@@ -114,56 +115,10 @@ def eligibility_counts(ranking: pl.DataFrame) -> dict[str, int]:
     return {str(reason): int(n) for reason, n in sorted(counts.iter_rows())}
 
 
-def check_families(crowd: list[CrowdModel], weights: Sequence[float]) -> None:
-    """Check that stability can be had where it has weight.
-
-    Raises:
-        CrowdError: no family has two models that differ in size, so stability is undefined for
-            every row and none would be eligible.
-        ConfigError: as `check_weights`.
-    """
-    if check_weights(weights)[2] == 0:
-        return
-    sizes = {name: {m.size for m in members} for name, members in families(crowd).items()}
-    if not any(len(s) >= 2 for s in sizes.values()):
-        raise CrowdError(
-            f"crowd: none of the {len(sizes)} families of {len(crowd)} models has two models of "
-            "different size, so stability is undefined for every row: give models of one kind "
-            "the same family and their sizes, or give stability no weight (weights 1,1,0)"
-        )
-
-
-def check_weights(weights: Sequence[float]) -> tuple[float, float, float]:
-    """Return the weights of difficulty, separability and stability as floats.
-
-    Only their ratios matter to the order, but scores are rounded to 12 decimals: the largest
-    weight must be between 1e-6 and 1e6, or rounding would erase the order.
-
-    Raises:
-        ConfigError: not three finite numbers, all zero, or out of that scale.
-    """
-    given = list(weights) if isinstance(weights, Iterable) and not isinstance(weights, str) else []
-    numbers = [float(w) for w in given if isinstance(w, Real)]
-    if len(given) != 3 or len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise ConfigError(
-            f"weights: found {weights!r}, expected three finite numbers for difficulty, "
-            "separability and stability, e.g. 1,1,2"
-        )
-    largest = max(map(abs, numbers))
-    if largest == 0:
-        raise ConfigError("weights: all three are 0, so nothing ranks the rows: give one a weight")
-    if not 1e-6 <= largest <= 1e6:
-        raise ConfigError(
-            f"weights: the largest of {numbers} is {largest:g}, expected 1e-6 to 1e6: only their "
-            "ratios matter, so scale all three"
-        )
-    return numbers[0], numbers[1], numbers[2]
-
-
 def metric_quantiles(
     frame: pl.DataFrame, reason: pl.Series, report: Collection[str] = ()
 ) -> dict[str, Floats]:
-    """Return the quantiles of the three metrics over the eligible rows; see `quantiles`.
+    """Return the quantiles of the four metrics over the eligible rows; see `quantiles`.
 
     A metric named in `report` that has few values over many rows is logged: its quantiles are
     coarse, and ids decide between most of its rows.
@@ -198,6 +153,16 @@ def ranking_table(
         reason.alias("reason"),
         pl.lit(None, dtype=pl.Int64).alias("cluster_id"),
     ).select(list(RANKING))
+
+
+def _check_headroom(frame: pl.DataFrame, weight: float) -> None:
+    """Raise a ConfigError where headroom has weight and no row has any."""
+    if weight != 0 and frame.height and frame["headroom"].null_count() == frame.height:
+        raise ConfigError(
+            f"weights: headroom has the weight {weight:g}, but none of the {frame.height} rows has "
+            "any: name the student among the crowd (role: student) and give it scores, or give "
+            "headroom no weight (1,1,2)"
+        )
 
 
 def _quantiles(values_N: Floats, eligible_N: Bools) -> tuple[Floats, int, int]:

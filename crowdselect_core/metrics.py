@@ -1,6 +1,6 @@
-"""The three foundation metrics of the crowd: difficulty, separability and stability.
+"""The three foundation metrics of the crowd, and how far a student is behind it.
 
-Source: METHOD, "The three foundation metrics"; arXiv 2503.01836, section 3.
+Source: METHOD, "The three foundation metrics"; arXiv 2503.01836, section 3. Headroom is ours.
 
 Array names carry their shape: N rows (instructions), M crowd models, B rows of one block,
 F models of one family. Within a block models come first, so that every step is one pass over
@@ -37,52 +37,55 @@ class _Family(NamedTuple):
 
 
 def crowd_metrics(scores: pl.DataFrame, crowd: list[CrowdModel]) -> pl.DataFrame:
-    """Compute the three foundation metrics of every instruction.
+    """Compute the three foundation metrics of every instruction, and the headroom of a student.
 
     difficulty = -mean(c), separability = population variance of c (ddof 0), stability = mean over
     families of Spearman's rho between size and score inside the family (average ranks; a family
     whose scores or sizes are all equal has no rho and leaves the mean). METHOD, arXiv 2503.01836.
+    headroom = max(c) - c_student; the model with the role student counts in nothing else.
 
     Input columns:
         instruction_id: String.
-        one per crowd model, named after it: any numeric type, the reward model's unit, unbounded,
+        one per model, named after it: any numeric type, the reward model's unit, unbounded,
             higher is better; null, NaN and infinite are missing. Other columns are ignored.
 
     Output columns (tables.METRICS, in input order; an undefined metric is null, never NaN):
         instruction_id: as given.
-        n_scores: models with a score, 0..M.
+        n_scores: crowd models with a score, 0..M.
         difficulty: the reward model's unit, unbounded, higher is harder; null without a score.
         separability: that unit squared, >= 0, higher: the models differ more; null below 2 scores.
         stability: -1..1, higher: the bigger model answers better, consistently; null where no
             family has two scored models that differ in score and in size.
+        headroom: the reward model's unit, unbounded, higher: more to learn (below 0: the student
+            does better than all); null without a student, its score or a score of the crowd.
 
     Args:
         scores: the wide table of scores.
-        crowd: the models, in any order.
+        crowd: the models, in any order, and at most one student.
 
     Returns:
         One row per row of `scores`.
 
     Raises:
-        CrowdError: an empty crowd, a model named twice, a model without a column, a column that
-            is not numeric.
+        CrowdError: an empty crowd, a model named twice, two students, a model without a column, a
+            column that is not numeric.
         DatasetError: `instruction_id` is missing or is no String.
     """
-    crowd = check_crowd(crowd)
+    models, student = _split(crowd)
     found = scores.schema.get("instruction_id")
     if found != pl.String:
         kind = "missing" if found is None else str(found)
         raise DatasetError(
             f"scores: column 'instruction_id' is {kind}, expected String: every row needs its id"
         )
-    names = [m.name for m in crowd]
+    names = [m.name for m in [*models, *student]]
     _check_columns(scores, names)
 
     def blocks() -> Iterator[Floats]:
         for part in scores.select(names).iter_slices(BLOCK_ROWS):
             yield np.stack([_floats(part.get_column(name)) for name in names])
 
-    columns = _metrics(blocks(), scores.height, crowd)
+    columns = _metrics(blocks(), scores.height, models)
     return columns.insert_column(0, scores.get_column("instruction_id")).select(list(METRICS))
 
 
@@ -91,11 +94,11 @@ def crowd_metrics_NM(scores_NM: Floats, crowd: list[CrowdModel]) -> pl.DataFrame
 
     Input columns: column m of `scores_NM` holds the scores of `crowd[m]`, NaN or infinite where
     missing.
-    Output columns: n_scores, difficulty, separability, stability, as in `crowd_metrics`.
+    Output columns: n_scores, difficulty, separability, stability, headroom, as `crowd_metrics`.
 
     Args:
         scores_NM: float64 scores.
-        crowd: the models in the order of the array's columns; the order changes no bit.
+        crowd: the models, a student too, in the order of the array's columns, which changes no bit.
 
     Returns:
         One row per row of the array.
@@ -103,18 +106,24 @@ def crowd_metrics_NM(scores_NM: Floats, crowd: list[CrowdModel]) -> pl.DataFrame
     Raises:
         CrowdError: as `crowd_metrics`, or an array of another shape than (rows, models).
     """
-    ordered = check_crowd(crowd)
+    models, student = _split(crowd)
     scores_NM = np.asarray(scores_NM, dtype=np.float64)
     if scores_NM.ndim != 2 or scores_NM.shape[1] != len(crowd):
         raise CrowdError(
             f"scores: an array of shape {scores_NM.shape}, expected (rows, {len(crowd)}): "
-            "one column per crowd model"
+            "one column per model"
         )
     column_of = {m.name: i for i, m in enumerate(crowd)}
-    columns = [column_of[m.name] for m in ordered]
+    columns = [column_of[m.name] for m in [*models, *student]]
     starts = range(0, len(scores_NM), BLOCK_ROWS)
     blocks = (np.ascontiguousarray(scores_NM[s : s + BLOCK_ROWS, columns].T) for s in starts)
-    return _metrics(blocks, len(scores_NM), ordered)
+    return _metrics(blocks, len(scores_NM), models)
+
+
+def _split(crowd: list[CrowdModel]) -> tuple[list[CrowdModel], list[CrowdModel]]:
+    """Return the crowd in name order, and its student where there is one."""
+    everyone = check_crowd(crowd)
+    return [m for m in everyone if m.role == "crowd"], [m for m in everyone if m.role == "student"]
 
 
 def _check_columns(scores: pl.DataFrame, names: list[str]) -> None:
@@ -142,7 +151,10 @@ def _floats(column: pl.Series) -> Floats:
 
 
 def _metrics(blocks: Iterator[Floats], rows: int, crowd: list[CrowdModel]) -> pl.DataFrame:
-    """Compute the metric columns block by block; blocks are (M, B), models in name order."""
+    """Compute the metric columns block by block.
+
+    Blocks are (M, B), models in name order, or (M + 1, B), the student's scores last.
+    """
     place = {m.name: i for i, m in enumerate(crowd)}
     comparable = [
         _Family([place[m.name] for m in members], [m.size for m in members])
@@ -150,12 +162,15 @@ def _metrics(blocks: Iterator[Floats], rows: int, crowd: list[CrowdModel]) -> pl
         if len(members) >= 2
     ]
     n_N = np.zeros(rows, dtype=np.int64)
-    difficulty_N, separability_N, stability_N = (np.full(rows, np.nan) for _ in range(3))
+    difficulty_N, separability_N, stability_N, headroom_N = np.full((4, rows), np.nan)
     start = 0
     for scores_MB in blocks:
         here = slice(start, start + scores_MB.shape[1])
         present_MB = np.isfinite(scores_MB)
         scores_MB[~present_MB] = np.nan
+        if len(scores_MB) > len(crowd):
+            headroom_N[here] = _headroom(scores_MB[:-1], scores_MB[-1])
+            scores_MB, present_MB = scores_MB[:-1], present_MB[:-1]
         n_N[here], mean_B, separability_N[here] = _moments(scores_MB, present_MB)
         difficulty_N[here] = 0.0 - mean_B  # not -mean: no -0.0
         stability_N[here] = _stability(scores_MB, present_MB, comparable)
@@ -166,6 +181,7 @@ def _metrics(blocks: Iterator[Floats], rows: int, crowd: list[CrowdModel]) -> pl
             "difficulty": pl.Series(difficulty_N, nan_to_null=True),
             "separability": pl.Series(separability_N, nan_to_null=True),
             "stability": pl.Series(stability_N, nan_to_null=True),
+            "headroom": pl.Series(headroom_N, nan_to_null=True),
         }
     )
 
@@ -192,6 +208,13 @@ def _moments(scores_MB: Floats, present_MB: Bools) -> tuple[NDArray[np.int64], F
             squares_B += deviation_B * deviation_B
         variance_B = np.where(n_B >= 2, squares_B / n_B, np.nan)
     return n_B, mean_B, variance_B
+
+
+def _headroom(scores_MB: Floats, student_B: Floats) -> Floats:
+    """Return how far the student is behind the best of the crowd; NaN if undefined."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        headroom_B: Floats = np.fmax.reduce(scores_MB) - student_B + 0.0  # no -0.0
+    return headroom_B
 
 
 def _stability(scores_MB: Floats, present_MB: Bools, comparable: list[_Family]) -> Floats:

@@ -5,12 +5,12 @@ import logging
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
 from crowdselect_core.idlist import read_ids
-from crowdselect_core.integration import check_families
 from crowdselect_core.selection.baselines import METHODS
 from crowdselect_core.stages.answers import mode_of
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.store.place import open_place
 from crowdselect_core.tokens import counter
+from crowdselect_core.weighting import check_families, check_student
 
 log = logging.getLogger("crowdselect")
 
@@ -19,8 +19,8 @@ def check(config: SelectConfig) -> None:
     """Refuse a resolved config that no data could satisfy.
 
     Raises:
-        CrowdError: stability has weight and no family has two sizes; the reference model is not of
-            the crowd.
+        CrowdError: stability has weight and no family has two sizes; headroom has weight and the
+            crowd no student; the reference model is not of the crowd.
         ConfigError: a list of ids or a tokenizer that cannot be read; pairs of a single model's
             answers.
     """
@@ -32,7 +32,9 @@ def check(config: SelectConfig) -> None:
             f"({shown(names)})"
         )
     if config.method in METHODS:
-        check_families(config.models, METHODS[config.method] or config.weights)
+        weights = METHODS[config.method] or config.weights
+        check_families(config.models, weights)
+        check_student(config.everyone, weights)
     for path in (config.include, config.exclude):
         if path is not None:
             read_ids(path)

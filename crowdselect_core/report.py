@@ -44,7 +44,7 @@ def as_text(
     """
     lines = [f"{label:<10} {value}" for label, value in _facts(summary)]
     lines += [f"{'overlap':<10} {line}" for line in _overlaps(summary)]
-    lines.append(f"{'seconds':<10} " + ", ".join(_seconds(s) for s in stages))
+    lines.append(stages_line(stages))
     lines += [f"{'files':<10} {file}" for file in files]
     for title, rows in _rows(summary):
         lines += ["", title]
@@ -108,6 +108,8 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("clusters", _clusters(summary["clusters"])),
         ("chosen", f"{summary['chosen']:,} by {summary['method']}"),
     ]
+    if summary["student"]:
+        facts.append(("student", _student(summary["student"])))
     if summary["pairs"] or summary["without_pair"]:
         facts.append(
             ("pairs", f"{summary['pairs']:,} ({summary['without_pair']:,} rows gave none)")
@@ -129,6 +131,17 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
+def _student(told: Mapping[str, Any]) -> str:
+    name = one_line(told["name"])
+    if told["mean_score"] is None:
+        return f"{name} has no score"
+    behind = "undefined" if told["mean_headroom"] is None else f"{told['mean_headroom']:.4g}"
+    return (
+        f"{name}: mean score {told['mean_score']:.4g} over {told['scores']:,} rows, "
+        f"mean headroom {behind}"
+    )
+
+
 def _clusters(given: Sequence[int]) -> str:
     if not given:
         return "none"
@@ -143,8 +156,21 @@ def _overlaps(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _seconds(stage: Mapping[str, Any]) -> str:
-    return f"{stage['stage']} {stage['seconds']:.1f}" + (" (cached)" if stage["cached"] else "")
+def stages_line(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Say how long every stage took, or that it was cached; a stage of many models once."""
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for stage in stages:
+        by_name.setdefault(stage["stage"], []).append(stage)
+    return f"{'seconds':<10} " + ", ".join(_seconds(n, s) for n, s in by_name.items())
+
+
+def _seconds(name: str, stages: Sequence[Mapping[str, Any]]) -> str:
+    longest = max(s["seconds"] for s in stages)
+    cached = sum(bool(s["cached"]) for s in stages)
+    if len(stages) == 1:
+        return f"{name} {longest:.1f}" + (" (cached)" if cached else "")
+    told = f", {cached} cached" if cached else ""
+    return f"{name} {longest:.1f} (the longest of {len(stages)}{told})"
 
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:

@@ -8,7 +8,7 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.explain import IN_WORDS
 from crowdselect_core.export.write import Inputs, read_manifest
 from crowdselect_core.stages.kept import answers_of
-from crowdselect_core.stages.metrics import difficulty_column, used_reward_models
+from crowdselect_core.stages.metrics import STUDENT, difficulty_column, used_reward_models
 from crowdselect_core.stages.selection import method_label
 from crowdselect_core.store.place import open_place
 from crowdselect_core.store.store import Store
@@ -43,6 +43,7 @@ def summarise(
         "pairs": inputs.pairs.rows if inputs.pairs else 0,
         "overlaps": inputs.comparison.open(store).frame().to_dicts(),
         "agreement": _agreement(config, store, inputs),
+        "student": _student(config, store, inputs),
         "notes": _notes(config, inputs),
         "changes": _changes(config, store, inputs),
         "shown": _shown(config, store, inputs, ranking),
@@ -57,7 +58,7 @@ def in_words(reason: str) -> str:
 def _notes(config: SelectConfig, inputs: Inputs) -> list[str]:
     """Gather what the stages warned of, whenever they were computed."""
     used = used_reward_models(config, inputs.metrics)
-    left_out = [r for r in config.reward_models if r not in used]
+    left_out = [r for r in config.reward_names if r not in used]
     notes = [f"reward model {r} is left out: its scores are all equal" for r in left_out]
     for ref in (inputs.ranking, inputs.selection):
         notes += ref.facts.get("notes", [])
@@ -66,7 +67,7 @@ def _notes(config: SelectConfig, inputs: Inputs) -> list[str]:
 
 def _agreement(config: SelectConfig, store: Store, inputs: Inputs) -> list[dict[str, Any]]:
     """Give the rank correlation of difficulty between each two reward models."""
-    names = config.reward_models
+    names = config.reward_names
     if len(names) < 2:
         return []
     table = inputs.metrics.open(store).frame([difficulty_column(r) for r in names])
@@ -79,6 +80,19 @@ def _agreement(config: SelectConfig, store: Store, inputs: Inputs) -> list[dict[
             known = rho is not None and rho == rho  # NaN where one of them is constant
             found.append({"of": [one, other], "rows": both.height, "rho": rho if known else None})
     return found
+
+
+def _student(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, Any] | None:
+    """Tell how the student does over the rows that have each number; null where none has."""
+    if config.student is None:
+        return None
+    table = inputs.metrics.open(store).frame([STUDENT, "headroom"])
+    return {
+        "name": config.student.name,
+        "scores": table[STUDENT].count(),
+        "mean_score": table[STUDENT].mean(),
+        "mean_headroom": table["headroom"].mean(),
+    }
 
 
 def _changes(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, int] | None:

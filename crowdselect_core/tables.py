@@ -15,6 +15,35 @@ INSTRUCTIONS: Columns = {
     "source": pl.String,  # the name of the file the row came from
     "source_row": pl.Int64,  # its place in the data set, counted over all files from 0
 }
+PROMPTS: Columns = {
+    "instruction_id": pl.String,
+    "source_row": pl.Int64,
+    "prompt": pl.Binary,  # 16 bytes that name the prompt's messages; null where there is none
+    "error": pl.String,  # why there is no prompt
+}
+# What became of every request to one crowd model; the texts are in its cells.
+RESPONSES: Columns = {
+    "instruction_id": pl.String,
+    "source_row": pl.Int64,
+    "sample": pl.Int64,  # 0..n-1
+    "prompt": pl.Binary,
+    "cell": pl.Binary,  # 16 bytes that name the answer; null where nothing was asked
+    "content": pl.Binary,  # 16 bytes of the sha256 of the text; null where there is none
+    "finish_reason": pl.String,  # stop, length, ...; as OpenAI's API names them
+    "characters": pl.Int64,  # of the text
+    "prompt_tokens": pl.Int64,
+    "completion_tokens": pl.Int64,
+    "error": pl.String,  # begins with a short code; null where there is a text
+}
+# What one reward model gave the answers of one crowd model.
+REWARDS: Columns = {
+    "instruction_id": pl.String,
+    "source_row": pl.Int64,
+    "sample": pl.Int64,
+    "scores": pl.List(pl.Float64),  # one per head, the main one first; null where there is none
+    "truncated": pl.Boolean,  # the pair was cut at the reward model's max_length
+    "error": pl.String,
+}
 # The wide form of the scores: beside these, one Float64 column per (reward model, crowd model),
 # named by `score_column`.
 CROWD_SCORES: Columns = {
@@ -28,6 +57,7 @@ METRICS: Columns = {
     "difficulty": pl.Float64,  # minus the mean score; higher is harder
     "separability": pl.Float64,  # population variance, >= 0; higher: the models differ more
     "stability": pl.Float64,  # mean Spearman rho, -1..1; higher: bigger is better, consistently
+    "headroom": pl.Float64,  # best score minus the student's; higher: more to learn
 }
 ANSWERABLE: Columns = {
     "instruction_id": pl.String,
@@ -46,9 +76,11 @@ RANKING: Columns = {
     "difficulty": pl.Float64,
     "separability": pl.Float64,
     "stability": pl.Float64,
+    "headroom": pl.Float64,
     "difficulty_q": pl.Float64,  # empirical quantile among the eligible rows, 0..1
     "separability_q": pl.Float64,
     "stability_q": pl.Float64,
+    "headroom_q": pl.Float64,
     "score": pl.Float64,  # what rows are ranked by, higher first; null when not eligible
     "eligible": pl.Boolean,
     "reason": pl.String,  # why a row is not eligible; null when it is
@@ -62,6 +94,7 @@ SELECTION: Columns = {
     "difficulty": pl.Float64,
     "separability": pl.Float64,
     "stability": pl.Float64,
+    "headroom": pl.Float64,
     "response_model": pl.String,
     "response": pl.String,
     "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from crowdselect_core.errors import ConfigError, first_line
@@ -54,13 +55,14 @@ def model_identity(model: str, revision: str | None = None) -> str:
     """
     folder = local_folder(model)
     if folder is None:
-        return f"commit:{hub_commit(model, revision)}"
+        return f"commit:{_commit_once(model, revision)}"
     if revision is not None:
         raise ConfigError(
             f"model {model!r} is a folder and has no revision, found {revision!r}: leave revision "
             "out; the folder's content is its identity"
         )
-    return f"sha256:{_hash_folder(folder)}"
+    files = tuple(_stamp(path) for path in sorted(_files(folder)))
+    return f"sha256:{_hashed_once(str(folder.resolve()), files)}"
 
 
 def hub_commit(model: str, revision: str | None = None) -> str:
@@ -95,6 +97,26 @@ def hub_commit(model: str, revision: str | None = None) -> str:
             "login`, or give the folder of a downloaded copy"
         )
     return commit
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    """Return what changes when a file is written: several tasks of a run ask for one folder."""
+    try:
+        told = path.stat()
+    except OSError:  # the hash itself tells it, with its remedy
+        return str(path), -1, -1
+    return str(path), told.st_size, told.st_mtime_ns
+
+
+@lru_cache(maxsize=256)
+def _commit_once(model: str, revision: str | None) -> str:
+    """Resolve a hub id once a process, so that all parts of a run mean the same commit."""
+    return hub_commit(model, revision)
+
+
+@lru_cache(maxsize=256)
+def _hashed_once(folder: str, _: tuple[tuple[str, int, int], ...]) -> str:
+    return _hash_folder(Path(folder))
 
 
 def _hash_folder(folder: Path) -> str:

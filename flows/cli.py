@@ -1,4 +1,4 @@
-"""`python -m flows.select`: the command around the flow, and what its exits mean.
+"""The command around a flow (`python -m flows.select`), and what its exits mean.
 
 0: done. 2: something the user can mend, in one line. 130: stopped by Ctrl-C, SIGTERM or a cancel
 from the UI, with what was committed kept. 1: the rest.
@@ -8,9 +8,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from types import FrameType
 from typing import Any, cast
 
+from crowdselect_core.calls import TooManyFailures
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from flows import console, options
@@ -18,18 +20,20 @@ from flows import console, options
 OK, BROKEN, MENDABLE, STOPPED = 0, 1, 2, 130
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
+    """Run the command of a flow and return its exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        args, flags = options.parse(sys.argv[1:] if argv is None else argv)
-        config = options.load(args.config, flags)
+        args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
+        config = options.load(args.config, flags, flow=flow)
         if args.dry_run:
             from crowdselect_core.forecast import forecast
 
-            print("\n".join(forecast(config)))
+            print("\n".join(forecast(config, flow)))
             return OK
-        return run(config)
+        if flow == "score" and args.check:
+            return check(config)
+        return run(config, flow)
     except UserError as e:
         print(f"error: {console.plain(str(e))}", file=sys.stderr)
         return MENDABLE
@@ -41,7 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
-def run(config: SelectConfig) -> int:
+def check(config: SelectConfig) -> int:
+    """Check the reward models for conformance, and say what was found as it is found."""
+    from crowdselect_core.reward.checks import check_all
+    from crowdselect_core.reward.scorers import Resources
+    from tasks.secrets import secret
+
+    for line in check_all(config, Resources(secret)):
+        print(console.plain(line), flush=True)
+    return OK
+
+
+def run(config: SelectConfig, flow: str) -> int:
     """Run the flow on a Prefect server (the one of PREFECT_API_URL, or a passing one)."""
     console.prepare()
     console.reachable()
@@ -49,10 +64,9 @@ def run(config: SelectConfig) -> int:
     from prefect.client.schemas.objects import State
     from prefect.exceptions import TerminationSignal
 
-    from flows.select import select
-
+    call = getattr(import_module(f"flows.{flow}"), flow)
     try:
-        state = cast(State[Any], select(config, return_state=True))
+        state = cast(State[Any], call(config, return_state=True))
     except httpx.HTTPError as e:
         print(f"error: the Prefect server was lost ({type(e).__name__}); what was committed is "
               "kept: start the server, then run again", file=sys.stderr)  # fmt: skip
@@ -65,7 +79,8 @@ def run(config: SelectConfig) -> int:
     if isinstance(result, KeyboardInterrupt | TerminationSignal):
         raise KeyboardInterrupt
     if isinstance(result, BaseException):
-        print(f"error: {type(result).__name__}: {console.plain(str(result))}", file=sys.stderr)
+        kind = "" if isinstance(result, TooManyFailures) else f"{type(result).__name__}: "
+        print(f"error: {kind}{console.plain(str(result))}", file=sys.stderr)
         return BROKEN
     console.close(result, config)
     return OK

@@ -8,6 +8,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from crowdselect_core.calls import TooManyFailures
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import Stopped, StorageError, UserError
 
@@ -64,8 +65,13 @@ def reachable() -> None:
 
 def close(result: dict[str, Any], config: SelectConfig) -> None:
     """Print the closing summary."""
-    from crowdselect_core.report import as_text
+    from crowdselect_core.report import as_text, stages_line
 
+    if "lines" in result:
+        print(stages_line(result["stages"]))
+        print("\n".join(plain(line) for line in result["lines"]))
+        print("\n".join(f"{config.out.rstrip('/')}/{name}" for name in result["files"]))
+        return
     root = config.out.rstrip("/")
     files = [f"{root}/{name}" for name in sorted({*result["files"], "manifest.json"})]
     print(as_text(result["summary"], result["stages"], files))
@@ -87,7 +93,7 @@ def _worth_showing(record: logging.LogRecord) -> bool:
     if not record.name.startswith("prefect"):
         return True
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, UserError | Stopped | KeyboardInterrupt):
+    if isinstance(error, UserError | Stopped | KeyboardInterrupt | TooManyFailures):
         return False
     text = record.getMessage()
     return not ("Finished in state" in text or "Crash detected" in text or "Retry" in text)

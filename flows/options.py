@@ -24,18 +24,26 @@ SAMPLE = Path(__file__).parent.parent / "crowdselect_core" / "sample"
 # flag, what stands for its value, help; the key is the flag's name unless it is given
 FLAGS: list[tuple[str, str | None, str]] = [
     ("--dataset", "PATH_OR_URL", "file, folder, glob, saved datasets folder or hub id"),
-    ("--format", "NAME", "auto, generator-zoo, scores-wide or scores-long"),
+    (
+        "--format",
+        "NAME",
+        "auto, messages, sharegpt, alpaca, instruction, generator-zoo, scores-...",
+    ),
     ("--crowd", "FILE.yaml", "the crowd's models, or 'paper' for the paper's 19"),
     ("--reward-model", "NAME", "a score column; may be given several times"),
     ("--store", "PATH_OR_URL", "where results are kept between runs (.crowdselect)"),
     ("--out", "PATH_OR_URL", "where the selection is written (out)"),
-    ("--method", "NAME", "crowdselect, difficulty, separability, stability, reward or random"),
+    (
+        "--method",
+        "NAME",
+        "crowdselect, a metric (difficulty, headroom, ...), reward or random",
+    ),
     ("--direction", "top|bottom", "the best rows, or the worst as a baseline"),
     ("--budget", "N|FRACTION", "rows to choose, or a fraction of the eligible rows (1000)"),
     ("--budget-tokens", "N", "tokens to choose, in place of rows"),
     ("--tokenizer", "NAME", "counts --budget-tokens; estimated as UTF-8 bytes / 4 without one"),
     ("--clusters", "K", "clusters to balance over, 0 for none (10)"),
-    ("--weights", "D,S,T", "weights of difficulty, separability, stability (1,1,2)"),
+    ("--weights", "D,S,T[,H]", "of difficulty, separability, stability, headroom (1,1,2,0)"),
     ("--quota", "MODE", "equal, proportional or reference"),
     ("--response", "MODE", "best, random, random-of-top-5, a model, or models joined by commas"),
     ("--embedder", "NAME", "lexical, column:NAME, or a sentence-transformers folder or hub id"),
@@ -61,14 +69,17 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; see --help")
 
 
-def parser() -> Parser:
-    """Return the parser of `python -m flows.select`."""
-    made = Parser(
-        prog="python -m flows.select",
-        description="Choose the best instruction-response pairs by the wisdom of a crowd of LLMs. "
-        "Without --dataset and --config, chooses from the embedded sample.",
-        allow_abbrev=False,
-    )
+WHAT = {
+    "select": "Choose the best instruction-response pairs by the wisdom of a crowd of LLMs. "
+    "Without --dataset and --config, chooses from the embedded sample.",
+    "generate": "Have every model of the crowd answer the instructions; nothing is asked twice.",
+    "score": "Have the reward models score the crowd's answers; what lacks is answered first.",
+}
+
+
+def parser(flow: str = "select") -> Parser:
+    """Return the parser of `python -m flows.FLOW`; all flows take the same config."""
+    made = Parser(prog=f"python -m flows.{flow}", description=WHAT[flow], allow_abbrev=False)
     made.add_argument("--config", metavar="FILE.yaml", help="config file; flags go before it")
     for flag, metavar, text in FLAGS:
         if metavar is None:
@@ -77,18 +88,22 @@ def parser() -> Parser:
             action = "append" if flag in REPEATED else "store"
             made.add_argument(flag, metavar=metavar, action=action, help=text)
     made.add_argument("--dry-run", action="store_true", help="say what would be computed, and end")
+    if flow == "score":
+        made.add_argument(
+            "--check", action="store_true", help="check the reward models for conformance, and end"
+        )
     return made
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+def parse(argv: Sequence[str], flow: str = "select") -> tuple[argparse.Namespace, dict[str, Any]]:
     """Parse the flags; return them and the config keys that they set.
 
     Raises:
         ConfigError: an unknown flag (the nearest is named) or a flag without its value.
     """
-    args, unknown = parser().parse_known_args(_joined(argv))
+    args, unknown = parser(flow).parse_known_args(_joined(argv))
     if unknown:
-        flags = [f for f, _, _ in FLAGS] + ["--config", "--dry-run", "--help"]
+        flags = [f for f, _, _ in FLAGS] + ["--config", "--dry-run", "--help", "--check"]
         close = get_close_matches(unknown[0].split("=")[0], flags, n=1, cutoff=0.5)
         hint = f", did you mean {close[0]}?" if close else ""
         raise ConfigError(f"unknown flag {unknown[0]!r}{hint}; see --help")
@@ -155,7 +170,10 @@ def from_file(path: str) -> dict[str, Any]:
 
 
 def load(
-    file: str | None, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    file: str | None,
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    flow: str = "select",
 ) -> SelectConfig:
     """Merge flags over environment over file over defaults, and check the result.
 
@@ -175,7 +193,7 @@ def load(
         values["response"] = [name.strip() for name in response.split(",") if name.strip()]
     _crowd_first(values)
     try:
-        return SelectConfig.model_validate(values).resolved()
+        return SelectConfig.model_validate(values).resolved(scores=flow != "generate")
     except ValidationError as e:
         raise ConfigError(explain(e, SelectConfig)) from None
 

@@ -14,7 +14,6 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
 
     sys.exit(main())
 
-import logging
 from typing import Any
 
 from prefect import flow
@@ -22,21 +21,20 @@ from prefect.states import Cancelled
 
 from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
-from crowdselect_core.errors import DamagedArtifact, Stopped
+from crowdselect_core.errors import Stopped
 from crowdselect_core.export.write import Inputs
-from crowdselect_core.stages.common import Ref
+from crowdselect_core.live import lacking
+from flows import live
 from tasks import select as tasks
 from tasks import stopping
 from tasks.logs import connected
-
-log = logging.getLogger("crowdselect")
-
-REPAIRS = 20  # damaged artifacts that one run mends before it gives up
 
 
 @flow(name="select", persist_result=False)
 def select(config: SelectConfig) -> Any:
     """Choose the best rows of a data set that a crowd has answered and reward models have scored.
+
+    Answers that the data set lacks are generated first, and scores made.
 
     Args:
         config: what to choose from, by what, and where the results go.
@@ -46,23 +44,15 @@ def select(config: SelectConfig) -> Any:
     preflight.check_out(config)
     try:
         with connected(), stopping.watched():
-            return repaired(config)
+            return live.repaired(config, story)
     except Stopped as stop:
         return Cancelled(message=str(stop))
 
 
-def repaired(config: SelectConfig) -> dict[str, Any]:
-    """Run the story; what it finds damaged is computed anew, and it alone."""
-    for _ in range(REPAIRS):
-        try:
-            return story(config)
-        except DamagedArtifact as damage:
-            log.warning("%s; computing it anew", damage)
-    raise DamagedArtifact(f"{config.store}: damaged faster than it is mended; check the disk")
-
-
 def story(config: SelectConfig) -> dict[str, Any]:
     """Run the stages in order; each is found in the store or computed."""
+    lacks = lacking(config)
+    config, made = live.zoo(config, lacks) if lacks else (config, [])
     instructions = tasks.instructions(config)
     preflight.check_data(config, instructions)
     scores = tasks.scores(config, instructions)
@@ -80,11 +70,6 @@ def story(config: SelectConfig) -> dict[str, Any]:
     inputs = Inputs(instructions, scores, metrics, ranking, selection, comparison, clusters, pairs)
     written = tasks.export(config, inputs)
     computed = [instructions, scores, metrics, answers, embeddings, clusters, ranking, selection]
-    stages = [ref for ref in (*computed, pairs, comparison) if ref]
+    stages = [ref for ref in (*made, *computed, pairs, comparison) if ref]
     tasks.publish(config, selection, written["summary"], stages)
-    return {"summary": written["summary"], "files": written["files"], "stages": told(stages)}
-
-
-def told(stages: list[Ref]) -> list[dict[str, Any]]:
-    """Return what the closing summary shows of the stages."""
-    return [ref.model_dump(include={"stage", "rows", "cached", "seconds"}) for ref in stages]
+    return {"summary": written["summary"], "files": written["files"], "stages": live.told(stages)}

@@ -29,6 +29,16 @@ def check() -> None:
         raise Stopped("the run was cancelled; what was committed is kept, run again to go on")
 
 
+def ask() -> None:
+    """Ask the run's threads to stop at their next call or shard."""
+    _asked.set()
+
+
+def asked() -> bool:
+    """Tell whether the run was asked to stop."""
+    return _asked.is_set()
+
+
 @contextmanager
 def watched() -> Iterator[None]:
     """Watch the current flow run for a cancel while the block runs."""

@@ -7,12 +7,14 @@ so one that was planted in a bucket could run code. Tasks return small JSON refe
 import logging
 import time
 from collections.abc import Callable
+from copy import copy
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
 from prefect.states import Completed
 
 from crowdselect_core.config import SelectConfig
@@ -46,22 +48,34 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def state_task(
-    name: str,
-) -> Callable[[Callable[P, State[R]]], Callable[P, R]]:
-    """Make a task of a function that returns a state; the caller gets the state's result."""
+class StateTask(Generic[P, R]):
+    """A task of a function that returns a state; whoever calls it gets the state's result."""
 
-    def wrap(function: Callable[P, State[R]]) -> Callable[P, R]:
+    def __init__(self, name: str, function: Callable[P, State[R]]) -> None:
         made = task(name=name, description=function.__doc__, **OPTIONS)(function)
+        self._task: Any = made
+        wraps(function)(self)
 
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            # Called directly, a task that returns a state hands the state on as it is.
-            return made(*args, **kwargs).result()
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        # Called directly, a task that returns a state hands the state on as it is.
+        result: R = self._task(*args, **kwargs).result()
+        return result
 
-        return call
+    def tagged(self, *tags: str) -> "StateTask[P, R]":
+        """Return the task with tags, by which a Prefect server can limit how many run at once."""
+        made = copy(self)
+        made._task = self._task.with_options(tags=list(tags))
+        return made
 
-    return wrap
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> PrefectFuture[R]:
+        """Run the task beside others; the future's result is the state's."""
+        future: PrefectFuture[R] = self._task.submit(*args, **kwargs)
+        return future
+
+
+def state_task(name: str) -> Callable[[Callable[P, State[R]]], StateTask[P, R]]:
+    """Make a task of a function that returns a state."""
+    return lambda function: StateTask(name, function)
 
 
 def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
@@ -76,7 +90,7 @@ def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
         store = Store(config.store)
         artifact = store.find(spec)
         if artifact is not None:
-            ref = _ref(artifact, time.monotonic() - started, cached=True)
+            ref = ref_of(artifact, started, cached=True)
             log.info("%-13s Cached, %s rows", spec.stage, f"{ref.rows:,}")
             return Completed(name="Cached", message=f"in the store: {spec.folder}", data=ref)
         if missed := store.nearest_miss(spec):
@@ -84,21 +98,22 @@ def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
         artifact = build(
             store, spec, plan(store), workers=config.workers, progress=_Progress(started)
         )
-        ref = _ref(artifact, time.monotonic() - started, cached=False)
+        ref = ref_of(artifact, started, cached=False)
         log.info("%-13s %s rows, %.1f s", spec.stage, f"{ref.rows:,}", ref.seconds)
         return Completed(message=f"computed: {spec.folder}", data=ref)
 
     return cast(Callable[Concatenate[SelectConfig, P], Ref], run)
 
 
-def _ref(artifact: Artifact, seconds: float, *, cached: bool) -> Ref:
+def ref_of(artifact: Artifact, started: float, *, cached: bool) -> Ref:
+    """Return the reference to an artifact; `started` is the monotonic time its task began."""
     manifest = artifact.manifest
     return Ref(
         stage=manifest.stage,
         key=manifest.key,
         rows=manifest.rows,
         cached=cached,
-        seconds=round(seconds, 3),
+        seconds=round(time.monotonic() - started, 3),
         counts=manifest.counts,
         facts=manifest.facts,
     )

@@ -54,10 +54,15 @@ def _is_progress(line: str) -> bool:
 
 @dataclass(frozen=True)
 class Command:
-    """`python -m flows.select` in an environment of its own."""
+    """`python -m flows.FLOW` in an environment of its own."""
 
     environment: Mapping[str, str]
     cwd: Path
+    flow: str = "select"
+
+    def of(self, flow: str) -> "Command":
+        """Return the command of another flow."""
+        return replace(self, flow=flow)
 
     def within(self, cwd: Path) -> "Command":
         """Return the command in another folder, which is made."""
@@ -77,12 +82,12 @@ class Command:
         """Start the command in a process group of its own, which ends with the block.
 
         Args:
-            flags: of `python -m flows.select`.
+            flags: of the command.
             env: variables on top of the usual ones; '' unsets one.
             how: what tests/tampered.py does to the disk (slow="0.05", kill="metrics:3").
         """
         tampered = [str(TAMPERED), *(f"{n}={v}" for n, v in how.items()), "--"] if how else []
-        argv = [sys.executable, *(tampered or ["-m", "flows.select"]), *map(str, flags)]
+        argv = [sys.executable, *(tampered or ["-m", f"flows.{self.flow}"]), *map(str, flags)]
         merged = {**self.environment, **(env or {})}
         process = subprocess.Popen(
             argv, cwd=self.cwd, env={n: v for n, v in merged.items() if v},

@@ -3,7 +3,7 @@
 Every layout is JSON Lines or JSON in UTF-8; texts pass through unchanged.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,24 +21,38 @@ def chat(selection: pl.DataFrame) -> bytes:
 
 
 def sharegpt(selection: pl.DataFrame) -> bytes:
-    """Encode the selection as ShareGPT conversations (from/value, human/gpt)."""
+    """Encode the selection as ShareGPT conversations (from/value; system, human, gpt)."""
+    speakers = {"system": "system", "user": "human", "assistant": "gpt"}
     return json_lines(
         {
             "conversations": [
-                {"from": "human", "value": user["content"]},
-                {"from": "gpt", "value": assistant["content"]},
+                {"from": speakers[turn["role"]], "value": turn["content"]} for turn in turns
             ]
         }
-        for user, assistant in selection["messages"].to_list()
+        for turns in selection["messages"].to_list()
     )
 
 
 def alpaca(selection: pl.DataFrame) -> bytes:
-    """Encode the selection as Alpaca rows (instruction, input, output)."""
-    return json_lines(
-        {"instruction": user["content"], "input": "", "output": assistant["content"]}
-        for user, assistant in selection["messages"].to_list()
-    )
+    """Encode the selection as Alpaca rows (instruction, input, output).
+
+    Where a row has a system message or earlier turns, every row has `system` and `history` (pairs
+    of a question and its answer), the columns in which LLaMA-Factory reads these.
+    """
+    rows = selection["messages"].to_list()
+    whole = any(len(turns) > 2 for turns in rows)
+    return json_lines(_alpaca_row(turns, whole) for turns in rows)
+
+
+def _alpaca_row(turns: Sequence[Mapping[str, str]], whole: bool) -> dict[str, Any]:
+    texts = [turn["content"] for turn in turns]
+    row: dict[str, Any] = {"instruction": texts[-2], "input": "", "output": texts[-1]}
+    if whole:
+        own = turns[0]["role"] == "system"
+        earlier = texts[int(own) : -2]
+        row["system"] = texts[0] if own else ""
+        row["history"] = [earlier[at : at + 2] for at in range(0, len(earlier), 2)]
+    return row
 
 
 def preference_pairs(pairs: pl.DataFrame) -> bytes:
@@ -46,7 +60,7 @@ def preference_pairs(pairs: pl.DataFrame) -> bytes:
     return json_lines(pairs.drop("instruction_id").iter_rows(named=True))
 
 
-def dataset_info(files: Iterable[str]) -> bytes:
+def dataset_info(files: Mapping[str, bytes]) -> bytes:
     """Return the dataset_info.json with which LLaMA-Factory reads the files that were written."""
     known: dict[str, dict[str, Any]] = {
         "train.jsonl": {
@@ -82,5 +96,13 @@ def dataset_info(files: Iterable[str]) -> bytes:
         "alpaca.jsonl": "crowdselect_alpaca",
         "pairs.jsonl": "crowdselect_pairs",
     }
+    if "history" in _first(files.get("alpaca.jsonl", b"")):
+        known["alpaca.jsonl"]["columns"] |= {"system": "system", "history": "history"}
     info = {names[f]: known[f] for f in files if f in known}
     return orjson.dumps(info, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _first(lines: bytes) -> dict[str, Any]:
+    """Return the first row of a JSON Lines file; all of ours have the same keys."""
+    first = lines.split(b"\n", 1)[0]
+    return dict(orjson.loads(first)) if first else {}

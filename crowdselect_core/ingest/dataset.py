@@ -18,13 +18,16 @@ from crowdselect_core.config import DatasetConfig
 from crowdselect_core.crowd import CrowdModel
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest import values
+from crowdselect_core.ingest.artifact import artifact_files, is_artifact
 from crowdselect_core.ingest.files import list_files
 from crowdselect_core.ingest.hub import hub_files, is_hub_id
 from crowdselect_core.ingest.jsonl import JsonLinesReader
-from crowdselect_core.ingest.layout import ID_NAMES, Layout, find_layout, is_long
+from crowdselect_core.ingest.layout import ID_NAMES, Layout, find_layout, has_answers, is_long
 from crowdselect_core.ingest.long import pivot
 from crowdselect_core.ingest.memory import read_csv
 from crowdselect_core.ingest.parquet import ParquetReader
+from crowdselect_core.ingest.prompt_columns import PromptColumns, find_prompt
+from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition, Reader, limited
 from crowdselect_core.ingest.saved import is_saved_folder, open_saved
 from crowdselect_core.store.identity import canonical
@@ -38,6 +41,8 @@ def open_reader(config: DatasetConfig) -> Reader:
         DatasetError: nothing is there, or its format is none that is read.
     """
     path, options = config.path, config.storage_options
+    if is_artifact(path):
+        return ParquetReader(artifact_files(path))
     if not is_url(path) and not Path(path).exists() and is_hub_id(path):
         files = hub_files(path, config.name, config.split, config.revision)
     elif is_saved_folder(path, options):
@@ -75,7 +80,7 @@ class Rows:
 
 @dataclass
 class Dataset:
-    """A data set with its crowd and reward models.
+    """A data set with its crowd, the student beside it, and reward models.
 
     Args:
         reader: the container; a long table of scores is pivoted when it is first needed.
@@ -83,6 +88,7 @@ class Dataset:
         crowd: in name order.
         reward_models: names, in order.
         limit: only the first rows.
+        student: the model that is to be trained, where there is one.
     """
 
     reader: Reader
@@ -90,7 +96,14 @@ class Dataset:
     crowd: Sequence[CrowdModel]
     reward_models: Sequence[str]
     limit: int | None = None
+    student: CrowdModel | None = None
     _widths: dict[str, int] = field(default_factory=dict)  # of vector columns, first seen
+
+    @property
+    def everyone(self) -> list[CrowdModel]:
+        """The crowd and the student in name order."""
+        more = [self.student] if self.student else []
+        return sorted([*self.crowd, *more], key=lambda m: m.name)
 
     def fingerprint(self) -> str:
         """Hash of the content; no path and no format that is found by itself counts."""
@@ -105,9 +118,32 @@ class Dataset:
                 f"{self.config.path}: a long table needs the columns model and score"
                 f"{nearest('model', schema.names)}; found {shown(schema.names)}"
             )
-        if wanted == "scores-long" or (wanted == "auto" and is_long(schema)):
+        if wanted == "scores-long" or (wanted == "auto" and self._is_long(schema)):
             return pivot(self.reader, self.config, self.reward_models)
         return self.reader
+
+    def _is_long(self, schema: pa.Schema) -> bool:
+        """Tell a long table from instructions that happen to have the columns model and score."""
+        if self.everyone or not is_long(schema):
+            return is_long(schema)
+        return find_prompt(schema, self.config) is None
+
+    def columns(self) -> list[str]:
+        """The names of the columns; of a long table of scores, the id and its models."""
+        return list(self.table.schema().names)
+
+    def has_answers(self, model: str) -> bool:
+        """Tell whether a model has a column of answers here."""
+        content = self.config.columns.get("content", "content")
+        return has_answers(self.table.schema(), model, content)
+
+    def prompt_identity(self) -> dict[str, str]:
+        """The columns of the prompts by their part; empty for one column of texts, or none."""
+        schema = self.reader.schema()
+        if self.config.format == "scores-long" or self._is_long(schema):
+            return {}
+        found = find_prompt(schema, self.config)
+        return found.identity if found and not found.is_plain else {}
 
     @cached_property
     def layout(self) -> Layout:
@@ -117,7 +153,7 @@ class Dataset:
             config = config.model_copy(update={"format": "auto"})
         if self.table is not self.reader:  # the pivot has given the id our own name
             config = config.model_copy(update={"columns": {}})
-        return find_layout(self.table.schema(), config, self.crowd, self.reward_models)
+        return find_layout(self.table.schema(), config, self.everyone, self.reward_models)
 
     def partitions(self, rows: int) -> list[Partition]:
         """Cut the rows within the limit into partitions of about `rows` rows."""
@@ -127,11 +163,10 @@ class Dataset:
         return parts
 
     def rows(self, partition: Partition) -> Iterator[Rows]:
-        """Yield the ids of a partition: the given ones, or hashes of the instructions."""
+        """Yield the ids of a partition: the given ones, or hashes of the prompts."""
         layout = self.layout
-        leaves = [leaf for leaf in (layout.instruction_id,) if leaf] or values.some(
-            layout.instruction
-        )
+        prompt = layout.prompt or PromptColumns()
+        leaves = values.some(layout.instruction_id) or prompt.leaves
         source = self.table.source(partition.file)
         name = source.rsplit("/", 1)[-1]  # no path: the same data elsewhere is the same artifact
         for batch in self.table.read(partition, leaves):
@@ -139,19 +174,19 @@ class Dataset:
                 array = batch.arrays[layout.instruction_id]
                 ids = values.given_ids(array, batch.first_row, source)
             else:
-                ids = values.content_ids(batch.arrays[leaves[0]])
+                ids = prompt.ids(batch.arrays)
             yield Rows(batch.first_row, name, ids.alias("instruction_id"))
 
     def scores(
         self, partition: Partition
     ) -> Iterator[tuple[Batch, dict[str, NDArray[np.float64]]]]:
-        """Yield, per reward model, scores_NM with the crowd in name order; NaN where missing."""
-        layout = self.layout
+        """Yield, per reward model, scores_NM with everyone in name order; NaN where missing."""
+        layout, everyone = self.layout, self.everyone
         for batch in self.table.read(partition, list(layout.scores.values())):
             found = {}
             for reward_model in self.reward_models:
-                scores_NM = np.full((batch.rows, len(self.crowd)), np.nan)
-                for m, model in enumerate(self.crowd):
+                scores_NM = np.full((batch.rows, len(everyone)), np.nan)
+                for m, model in enumerate(everyone):
                     leaf = layout.scores.get((reward_model, model.name))
                     if leaf is not None:
                         scores_NM[:, m] = values.numbers(batch.arrays[leaf])
@@ -159,19 +194,49 @@ class Dataset:
             yield batch, found
 
     def instructions(self, partition: Partition) -> Iterator[tuple[int, list[str]]]:
-        """Yield (first row, instruction texts); a null text is ''.
+        """Yield (first row, instruction texts), of conversations their user turns.
+
+        A null text is '', and so is the text of a row whose turns are no usable prompt.
 
         Raises:
             DatasetError: the data set has no instructions.
         """
-        leaf = self.layout.instruction
-        if leaf is None:
+        prompt = self._prompt()
+        for batch in self.table.read(partition, prompt.text_leaves):
+            yield batch.first_row, [t or "" for t in prompt.texts(batch.arrays)]
+
+    def prompts(self, partition: Partition) -> Iterator[tuple[int, list[Prompt]]]:
+        """Yield (first row, prompts); a row without a usable one says why.
+
+        Raises:
+            DatasetError: the data set has no instructions.
+        """
+        prompt = self._prompt()
+        for batch in self.table.read(partition, prompt.leaves):
+            yield batch.first_row, prompt.prompts(batch.arrays)
+
+    def prompts_at(
+        self, partition: Partition, rows: NDArray[np.int64]
+    ) -> dict[int, tuple[str | None, Prompt]]:
+        """Return the instruction text and the prompt of some rows of a partition, by row."""
+        prompt = self._prompt()
+        found: dict[int, tuple[str | None, Prompt]] = {}
+        for batch in self.table.read(partition, prompt.text_leaves):
+            here = rows[(rows >= batch.first_row) & (rows < batch.first_row + batch.rows)]
+            places = pa.array(here - batch.first_row)
+            arrays = {leaf: array.take(places) for leaf, array in batch.arrays.items()}
+            pairs = zip(prompt.texts(arrays), prompt.prompts(arrays), strict=True)
+            found.update(zip(here.tolist(), pairs, strict=True))
+        return found
+
+    def _prompt(self) -> PromptColumns:
+        prompt = self.layout.prompt
+        if prompt is None:
             raise DatasetError(
                 f"{self.config.path}: has no instruction texts to embed; pass --clusters 0, or "
                 "--embedder column:NAME for vectors that it has"
             )
-        for batch in self.table.read(partition, [leaf]):
-            yield batch.first_row, [t or "" for t in batch.arrays[leaf].to_pylist()]
+        return prompt
 
     def vectors(
         self, partition: Partition, column: str

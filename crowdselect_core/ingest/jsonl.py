@@ -202,7 +202,8 @@ def _leaf(name: str, kinds: Kinds) -> pa.Field:
         if set(found) <= fitting:
             return pa.field(name, arrow)
     told = ", ".join(f"{_WORDS[kind]} in line {line}" for kind, line in found.items())
-    return pa.field(name, MIXED, metadata={"found": told})
+    lists = {"lists": "all"} if set(found) <= {list, tuple} else {}
+    return pa.field(name, MIXED, metadata={"found": told} | lists)
 
 
 def _array(

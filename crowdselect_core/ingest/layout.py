@@ -1,6 +1,6 @@
 """What the columns of a data set mean: the id, the instruction, the answers and their scores."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -8,10 +8,11 @@ import pyarrow as pa
 from crowdselect_core.config import DatasetConfig
 from crowdselect_core.crowd import CrowdModel
 from crowdselect_core.errors import CrowdError, DatasetError, nearest, shown
+from crowdselect_core.ingest.columns import expect, is_number, is_text, named, told
+from crowdselect_core.ingest.prompt_columns import INSTRUCTION_NAMES, PromptColumns, find_prompt
 from crowdselect_core.ingest.reader import Leaf
 
 ID_NAMES = ("instruction_id", "uuid", "id")
-INSTRUCTION_NAMES = ("instruction", "prompt")
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,15 @@ class Layout:
     """Where in the data set things are. An empty `answers` means scores alone."""
 
     instruction_id: Leaf | None
-    instruction: Leaf | None
+    prompt: PromptColumns | None
     scores: Mapping[tuple[str, str], Leaf]  # (reward model, crowd model) -> numbers
     answers: Mapping[str, Leaf]  # crowd model -> text
     finish_reasons: Mapping[str, Leaf]  # crowd model -> why generation ended, where it is known
+
+    @property
+    def instruction(self) -> Leaf | None:
+        """The column that the instructions' texts are found in, None where there are none."""
+        return (self.prompt.text or self.prompt.turns) if self.prompt else None
 
 
 def is_long(schema: pa.Schema) -> bool:
@@ -43,24 +49,26 @@ def find_layout(
             a reward model that no crowd model has.
         CrowdError: a crowd model without a column.
     """
-    id_leaf = _named(schema, config, "instruction_id", ID_NAMES)
-    text_leaf = _named(schema, config, "instruction", INSTRUCTION_NAMES)
+    id_leaf = named(schema, config, "instruction_id", ID_NAMES)
+    prompt = find_prompt(schema, config)
     where = config.path
-    if id_leaf is None and text_leaf is None:
+    if id_leaf is None and prompt is None:
         raise DatasetError(
             f"{where}: has neither an id column ({shown(ID_NAMES)}) nor an instruction column "
             f"({shown(INSTRUCTION_NAMES)}); found {shown(schema.names)}; name yours under "
             "dataset.columns, e.g. {instruction_id: my_id}"
         )
-    _expect(schema, id_leaf, where, "text or whole numbers", pa.types.is_integer, _is_text)
-    _expect(schema, text_leaf, where, "text", _is_text)
-    taken = {leaf.column for leaf in (id_leaf, text_leaf) if leaf}
+    expect(schema, id_leaf, where, "text or whole numbers", pa.types.is_integer, is_text)
+    taken = {id_leaf.column} if id_leaf else set()
+    taken.update(prompt.identity.values() if prompt else ())
     columns = [n for n in schema.names if n not in taken]
     _check_models(schema, columns, crowd, where, config.format)
+    if not crowd:  # everything is yet to be answered
+        return Layout(id_leaf, prompt, {}, {}, {})
     first = schema.field(crowd[0].name).type
     if pa.types.is_struct(first):
-        return _zoo(schema, config, crowd, reward_models, id_leaf, text_leaf)
-    return _wide(schema, config, crowd, reward_models, id_leaf, text_leaf)
+        return _zoo(schema, config, crowd, reward_models, id_leaf, prompt)
+    return _wide(schema, config, crowd, reward_models, id_leaf, prompt)
 
 
 def _zoo(
@@ -69,7 +77,7 @@ def _zoo(
     crowd: Sequence[CrowdModel],
     reward_models: Sequence[str],
     id_leaf: Leaf | None,
-    text_leaf: Leaf | None,
+    prompt: PromptColumns | None,
 ) -> Layout:
     content = config.columns.get("content", "content")
     fields = {m.name: _fields(schema, m.name) for m in crowd}
@@ -84,7 +92,7 @@ def _zoo(
             )
         for model in having:
             leaf = Leaf(model, reward_model)
-            _expect(schema, leaf, config.path, "numbers", _is_number)
+            expect(schema, leaf, config.path, "numbers", is_number)
             scores[reward_model, model] = leaf
     answers = {m: Leaf(m, content) for m, names in fields.items() if content in names}
     if "content" in config.columns and not answers:
@@ -95,8 +103,8 @@ def _zoo(
         )
     ends = {m: Leaf(m, "finish_reason") for m, names in fields.items() if "finish_reason" in names}
     for leaf in (*answers.values(), *ends.values()):
-        _expect(schema, leaf, config.path, "text", _is_text)
-    return Layout(id_leaf, text_leaf, scores, answers, ends)
+        expect(schema, leaf, config.path, "text", is_text)
+    return Layout(id_leaf, prompt, scores, answers, ends)
 
 
 def _wide(
@@ -105,7 +113,7 @@ def _wide(
     crowd: Sequence[CrowdModel],
     reward_models: Sequence[str],
     id_leaf: Leaf | None,
-    text_leaf: Leaf | None,
+    prompt: PromptColumns | None,
 ) -> Layout:
     if len(reward_models) > 1:
         raise DatasetError(
@@ -113,24 +121,10 @@ def _wide(
             f"model, but {len(reward_models)} are named ({shown(reward_models)}); name one, or use "
             "the long form (instruction_id, model, reward_model, score)"
         )
-    scores = {(reward_models[0], m.name): Leaf(m.name) for m in crowd}
+    scores = {(r, m.name): Leaf(m.name) for r in reward_models for m in crowd}
     for leaf in scores.values():
-        _expect(schema, leaf, config.path, "numbers", _is_number)
-    return Layout(id_leaf, text_leaf, scores, {}, {})
-
-
-def _named(
-    schema: pa.Schema, config: DatasetConfig, ours: str, usual: Iterable[str]
-) -> Leaf | None:
-    if ours in config.columns:
-        theirs = config.columns[ours]
-        if theirs not in schema.names:
-            raise DatasetError(
-                f"{config.path}: dataset.columns.{ours} names {theirs!r}, which is not there"
-                f"{nearest(theirs, schema.names)} (found: {shown(schema.names)})"
-            )
-        return Leaf(theirs)
-    return next((Leaf(name) for name in usual if name in schema.names), None)
+        expect(schema, leaf, config.path, "numbers", is_number)
+    return Layout(id_leaf, prompt, scores, {}, {})
 
 
 def _check_models(
@@ -152,7 +146,7 @@ def _check_models(
     if structs and len(structs) < len(crowd):
         other = next(m.name for m in crowd if m.name not in structs)
         raise DatasetError(
-            f"{where}: column {other!r} {_told(schema.field(other))}, expected a struct with "
+            f"{where}: column {other!r} {told(schema.field(other))}, expected a struct with "
             "'content' and scores, as the other crowd models have"
         )
     if wanted == "generator-zoo" and not structs:
@@ -166,40 +160,14 @@ def _check_models(
         )
 
 
+def has_answers(schema: pa.Schema, model: str, content: str = "content") -> bool:
+    """Tell whether a model has a column of answers: a struct with texts in the field `content`."""
+    if model not in schema.names or not pa.types.is_struct(schema.field(model).type):
+        return False
+    kind = schema.field(model).type
+    return content in _fields(schema, model) and is_text(kind.field(content).type)
+
+
 def _fields(schema: pa.Schema, column: str) -> list[str]:
     kind = schema.field(column).type
     return [kind.field(i).name for i in range(kind.num_fields)]
-
-
-def _expect(schema: pa.Schema, leaf: Leaf | None, where: str, what: str, *checks: object) -> None:
-    if leaf is None:
-        return
-    field = schema.field(leaf.column)
-    if leaf.field is not None:
-        field = field.type.field(leaf.field)
-    kind = field.type
-    if pa.types.is_null(kind) or any(check(kind) for check in checks if callable(check)):
-        return
-    raise DatasetError(
-        f"{where}: column {str(leaf)!r} {_told(field)}, expected {what}; mend it, or name another "
-        "column"
-    )
-
-
-def _told(field: pa.Field) -> str:
-    """Say what a column holds; a reader that saw mixed types has noted where."""
-    seen = (field.metadata or {}).get(b"found")
-    return f"holds {seen.decode()}" if seen else f"is {field.type}"
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
-    )
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind))

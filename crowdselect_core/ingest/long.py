@@ -40,7 +40,8 @@ def pivot(reader: Reader, config: DatasetConfig, reward_models: Sequence[str]) -
                 f"{config.path}: has no column 'reward_model', so it holds one reward model, but "
                 f"{len(reward_models)} are named ({shown(reward_models)}); name one"
             )
-        frame = frame.with_columns(reward_model=pl.lit(reward_models[0]))
+        name = reward_models[0] if reward_models else "score"
+        frame = frame.with_columns(reward_model=pl.lit(name))
     if "sample" not in names:
         frame = frame.with_columns(sample=pl.lit(0))
     wide = _widen(_checked(frame, config.path))

@@ -105,6 +105,8 @@ class ParquetReader:
 
 def _alike(one: pa.Field, other: pa.Field) -> bool:
     """Tell whether two files give a column the same meaning; one without any value fits all."""
+    if _is_list(one.type) and _is_list(other.type):
+        return _alike(one.type.value_field, other.type.value_field)
     if not (pa.types.is_struct(one.type) and pa.types.is_struct(other.type)):
         return len({_kind(one.type), _kind(other.type)} - {"null"}) <= 1
     fields, others = ({f.name: f for f in kind} for kind in (one.type, other.type))
@@ -115,10 +117,17 @@ def _joined(one: pa.Field, other: pa.Field) -> pa.Field:
     """Return the column with the type of the file that has values; the two are alike."""
     if pa.types.is_null(one.type):
         return other
+    if _is_list(one.type) and _is_list(other.type):
+        item = _joined(one.type.value_field, other.type.value_field)
+        return one.with_type(pa.list_(item))
     if not pa.types.is_struct(one.type) or not pa.types.is_struct(other.type):
         return one
     inner = [_joined(field, other.type.field(field.name)) for field in one.type]
     return one.with_type(pa.struct(inner))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _kind(kind: pa.DataType) -> str:

@@ -15,23 +15,19 @@ from numpy.typing import NDArray
 from crowdselect_core.draws import uniform
 from crowdselect_core.eligibility import metric_columns, reasons
 from crowdselect_core.errors import ConfigError, nearest, shown
-from crowdselect_core.integration import (
-    WEIGHTS,
-    check_weights,
-    integrate,
-    metric_quantiles,
-    ranking_table,
-)
+from crowdselect_core.integration import integrate, metric_quantiles, ranking_table
+from crowdselect_core.weighting import WEIGHTS, check_weights
 
 Floats = NDArray[np.float64]
-Weights = tuple[float, float, float]
+Weights = tuple[float, float, float, float]
 
-# method -> its weights of difficulty, separability, stability; None: those the user gives
+# method -> its weights of difficulty, separability, stability, headroom; None: those the user gives
 METHODS: Mapping[str, Weights | None] = {
     "crowdselect": None,
-    "difficulty": (1.0, 0.0, 0.0),
-    "separability": (0.0, 1.0, 0.0),
-    "stability": (0.0, 0.0, 1.0),
+    "difficulty": (1.0, 0.0, 0.0, 0.0),
+    "separability": (0.0, 1.0, 0.0, 0.0),
+    "stability": (0.0, 0.0, 1.0, 0.0),
+    "headroom": (0.0, 0.0, 0.0, 1.0),
 }
 UNWEIGHTED = ("random", "reward")
 
@@ -55,9 +51,9 @@ def rank(
 
     Args:
         metrics: one row per instruction.
-        method: crowdselect, difficulty, separability, stability, random or reward.
+        method: crowdselect, difficulty, separability, stability, headroom, random or reward.
         direction: "top" or "bottom".
-        weights: of difficulty, separability, stability, for crowdselect.
+        weights: of difficulty, separability, stability and, if given, headroom, for crowdselect.
         min_scores: how many scores a row needs, where the method reads the metrics.
         seed: of random.
         best_scores: the best response's score of each row of `metrics`, for reward.

@@ -61,8 +61,9 @@ def open_dataset(config: SelectConfig) -> Dataset:
         reader=open_reader(config.dataset),
         config=config.dataset,
         crowd=config.models,
-        reward_models=config.reward_models,
+        reward_models=config.reward_names,
         limit=config.limit,
+        student=config.student,
     )
 
 

@@ -1,9 +1,12 @@
 """Stage `instructions`: the ids of the data set's rows, each once, and where they stand.
 
-The texts stay where they are; `source_row` finds them again.
+The texts stay where they are; `source_row` finds them again. Ids are read twice: first 8 bytes of
+each are held and compared, and then every shard reads its own.
 """
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,6 +14,7 @@ import polars as pl
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import DatasetError, shown
 from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.common import open_dataset
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
@@ -26,16 +30,15 @@ def spec(config: SelectConfig) -> Spec:
         DatasetError: the data set is not there or cannot be read.
     """
     dataset = open_dataset(config)
-    return Spec(
-        STAGE,
-        VERSION,
-        {
-            "dataset": dataset.fingerprint(),
-            "format": config.dataset.format,
-            "columns": config.dataset.columns,
-            "limit": config.limit,
-        },
-    )
+    identity: dict[str, Any] = {
+        "dataset": dataset.fingerprint(),
+        "format": config.dataset.format,
+        "columns": config.dataset.columns,
+        "limit": config.limit,
+    }
+    if prompt := dataset.prompt_identity():  # found by itself, and the ids follow from it
+        identity["prompt"] = prompt
+    return Spec(STAGE, VERSION, identity)
 
 
 def plan(config: SelectConfig) -> Plan:
@@ -51,22 +54,11 @@ def plan(config: SelectConfig) -> Plan:
     dataset = open_dataset(config)
     _ = dataset.layout  # refused before anything is written
     partitions = dataset.partitions(config.shard_rows)
-    frames = [
-        pl.concat(
-            pl.DataFrame(
-                {
-                    "instruction_id": rows.ids,
-                    "source": pl.repeat(rows.source, len(rows.ids), eager=True),
-                    "source_row": np.arange(rows.first_row, rows.first_row + len(rows.ids)),
-                }
-            )
-            for rows in dataset.rows(part)
-        )
-        for part in partitions
-    ]
-    dropped = _repeats(dataset, pl.concat(frames), config.shard_rows)
+    again = _maybe_repeated(dataset, partitions)
+    dropped = _repeats(dataset, again, config.shard_rows)
 
-    def shard(frame: pl.DataFrame) -> Part:
+    def shard(part: Partition) -> Part:
+        frame = _ids(dataset, part)
         kept = (
             frame.filter(~pl.col("source_row").is_in(dropped.implode())) if len(dropped) else frame
         )
@@ -74,14 +66,49 @@ def plan(config: SelectConfig) -> Plan:
         return Part(kept, {"rows_in": frame.height, "duplicate_rows": frame.height - kept.height})
 
     return Plan(
-        [partial(shard, frame) for frame in frames],
+        [partial(shard, part) for part in partitions],
         cut={"rows": config.shard_rows},
-        total=len(frames),
+        total=len(partitions),
         facts=lambda: {
             "instructions": dataset.layout.instruction is not None,
             "answers": bool(dataset.layout.answers),
         },
     )
+
+
+def _ids(dataset: Dataset, part: Partition) -> pl.DataFrame:
+    """Read the ids of a partition, and where they stand."""
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "instruction_id": rows.ids,
+                "source": pl.repeat(rows.source, len(rows.ids), eager=True),
+                "source_row": np.arange(rows.first_row, rows.first_row + len(rows.ids)),
+            }
+        )
+        for rows in dataset.rows(part)
+    )
+
+
+def _maybe_repeated(dataset: Dataset, partitions: Sequence[Partition]) -> pl.DataFrame:
+    """Return the rows whose id's 64-bit hash stands more than once; others repeat no id.
+
+    Holds 16 bytes a row while the hashes are compared, whatever the ids and texts.
+    """
+    hashes = [
+        np.concatenate([rows.ids.hash(seed=0).to_numpy() for rows in dataset.rows(part)])
+        for part in partitions
+    ]
+    sorted_N = np.concatenate(hashes)
+    sorted_N.sort()
+    twice = np.unique(sorted_N[1:][sorted_N[1:] == sorted_N[:-1]])
+    del sorted_N
+    frames = []
+    for part, hashes_P in zip(partitions, hashes, strict=True):
+        repeated_P = np.isin(hashes_P, twice)
+        if repeated_P.any():
+            frames.append(_ids(dataset, part).filter(pl.Series(repeated_P)))
+    return pl.concat(frames) if frames else _ids(dataset, partitions[0]).clear()
 
 
 def _repeats(dataset: Dataset, rows: pl.DataFrame, shard_rows: int) -> pl.Series:

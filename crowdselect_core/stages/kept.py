@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from crowdselect_core.config import SelectConfig
+from crowdselect_core.generate.base import Message
 from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.ingest.reader import Leaf, Partition
 from crowdselect_core.selection.responses import Ints
 from crowdselect_core.stages.common import Ref, open_dataset
@@ -71,12 +74,22 @@ class Answers:
 
     def instructions(self) -> list[str | None]:
         """Return the rows' instruction texts, null where the data set has none."""
-        leaf = self.dataset.layout.instruction
-        places = np.arange(self.rows.height)
-        if leaf is None:
-            return [None] * len(places)
-        found = self._read({leaf: places})
-        return [found.get((place, leaf)) for place in places.tolist()]
+        return [found[0] if found else None for found in self._prompts]
+
+    def prompts(self) -> list[Prompt | None]:
+        """Return the rows' prompts, null where the data set has none."""
+        return [found[1] if found else None for found in self._prompts]
+
+    @cached_property
+    def _prompts(self) -> list[tuple[str | None, Prompt] | None]:
+        """The rows' texts and prompts."""
+        rows_N = self.rows["source_row"].to_numpy()
+        found: dict[int, tuple[str | None, Prompt]] = {}
+        for part in self.partitions if self.dataset.layout.prompt else ():
+            here = rows_N[(rows_N >= part.first_row) & (rows_N < part.first_row + part.rows)]
+            if len(here):
+                found.update(self.dataset.prompts_at(part, here))
+        return [found.get(row) for row in rows_N.tolist()]
 
     def _read(self, leaves: Mapping[Leaf, Ints]) -> dict[tuple[int, Leaf], str | None]:
         """Read texts by (place, leaf); of every partition only the columns needed there."""
@@ -128,9 +141,8 @@ def answers_by_shard(
         yield Answers(dataset, near, rows, combined(rows, config, fitted))
 
 
-def messages(instruction: str, response: str) -> list[dict[str, str]]:
-    """Return the chat of one training row."""
-    return [
-        {"role": "user", "content": instruction},
-        {"role": "assistant", "content": response},
-    ]
+def messages(prompt: Prompt | None, response: str | None) -> list[Message] | None:
+    """Return the chat of one training row: the whole prompt and the kept answer."""
+    if prompt is None or prompt.error is not None or response is None:
+        return None
+    return [*prompt.messages, {"role": "assistant", "content": response}]

@@ -1,7 +1,8 @@
-"""Stage `metrics`: difficulty, separability and stability of every instruction.
+"""Stage `metrics`: difficulty, separability, stability and headroom of every instruction.
 
 Beside them: the best response's score (for the method `reward`), the difficulty under each
-reward model alone (where there are several), and the difficulty for one model of the crowd.
+reward model alone (where there are several), the difficulty for one model of the crowd, and the
+student's own score.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,18 +23,20 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Artifact, Store
 from crowdselect_core.tables import METRICS, check, score_column
 
-STAGE, VERSION = "metrics", 1
+STAGE, VERSION = "metrics", 2
 BEST = "best_score"
 RELATIVE = "relative_difficulty"
+STUDENT = "student_score"
 
 Floats = NDArray[np.float64]
 
 
 def spec(config: SelectConfig, scores: Ref) -> Spec:
-    """Name the artifact: the scores, and the crowd's families and sizes."""
+    """Name the artifact: the scores, the crowd's families and sizes, the student."""
     identity = {
         "crowd": [[m.name, m.family, m.size] for m in config.models],
         "reference_model": config.reference_model,
+        "student": config.student.name if config.student else None,
     }
     return Spec(STAGE, VERSION, identity, {"scores": scores.key})
 
@@ -43,8 +46,10 @@ def plan(config: SelectConfig, store: Store, scores: Ref) -> Plan:
 
     Output columns: METRICS, best_score (that of the best answer, null without scores), with
     several reward models `difficulty_column` of each, with a reference model relative_difficulty
-    (its score minus the crowd's mean; higher: it does better than the crowd on this row).
-    Facts: the mean and standard deviation that each reward model's scores were z-scored with.
+    (its score minus the crowd's mean; higher: it does better than the crowd on this row), with a
+    student student_score (combined as the crowd's are, by the crowd's moments).
+    Facts: the mean and standard deviation that each reward model's scores of the crowd were
+    z-scored with.
     """
     artifact = scores.open(store)
     fitted = Once(lambda: _moments(config, artifact))
@@ -78,7 +83,7 @@ def score_arrays(
 
 def combined(frame: pl.DataFrame, config: SelectConfig, fitted: Mapping[str, Moments]) -> Floats:
     """Return c_NM of a shard of scores: one reward model's own, or the mean of z-scores."""
-    arrays = score_arrays(frame, config.models, config.reward_models)
+    arrays = score_arrays(frame, config.models, config.reward_names)
     return combine(arrays, fitted, warn=False)
 
 
@@ -90,7 +95,7 @@ def stored_moments(metrics: Artifact) -> dict[str, Moments]:
 def used_reward_models(config: SelectConfig, metrics: Ref) -> list[str]:
     """Return the reward models that told answers apart; the others were left out."""
     fitted = {name: Moments(**m) for name, m in metrics.facts["moments"].items()}
-    return usable(fitted, warn=False) if fitted else list(config.reward_models)
+    return usable(fitted, warn=False) if fitted else list(config.reward_names)
 
 
 def _moments(config: SelectConfig, scores: Artifact) -> dict[str, Moments]:
@@ -103,9 +108,9 @@ def _moments(config: SelectConfig, scores: Artifact) -> dict[str, Moments]:
 
         return read
 
-    if len(config.reward_models) == 1:
+    if len(config.reward_names) == 1:
         return {}  # its scores are used as they are
-    fitted = {r: moments(blocks(r)) for r in config.reward_models}
+    fitted = {r: moments(blocks(r)) for r in config.reward_names}
     usable(fitted)  # warns once of those that are left out
     return fitted
 
@@ -113,19 +118,24 @@ def _moments(config: SelectConfig, scores: Artifact) -> dict[str, Moments]:
 def _metrics(
     config: SelectConfig, scores: pl.DataFrame, fitted: Mapping[str, Moments]
 ) -> pl.DataFrame:
-    arrays = score_arrays(scores, config.models, config.reward_models)
-    c_NM = combine(arrays, fitted, warn=False)
-    table = crowd_metrics_NM(c_NM, config.models)
+    everyone = config.everyone
+    arrays = score_arrays(scores, everyone, config.reward_names)
+    all_NM = combine(arrays, fitted, warn=False)
+    table = crowd_metrics_NM(all_NM, everyone)
+    c_NM = all_NM[:, [m.role == "crowd" for m in everyone]]
     extra = [pl.Series(BEST, best_score(c_NM), nan_to_null=True)]
     if len(arrays) > 1:
         extra += [
-            crowd_metrics_NM(own_NM, config.models)["difficulty"].alias(difficulty_column(name))
+            crowd_metrics_NM(own_NM, everyone)["difficulty"].alias(difficulty_column(name))
             for name, own_NM in arrays.items()
         ]
     if config.reference_model is not None:
         place = [m.name for m in config.models].index(config.reference_model)
         mean = -table["difficulty"].fill_null(float("nan")).to_numpy()
         extra.append(pl.Series(RELATIVE, c_NM[:, place] - mean, nan_to_null=True))
+    if config.student is not None:
+        student_N = all_NM[:, everyone.index(config.student)]
+        extra.append(pl.Series(STUDENT, student_N, nan_to_null=True))
     frame = pl.concat(
         [scores.select("instruction_id"), table, pl.DataFrame(extra)], how="horizontal"
     )

@@ -1,5 +1,8 @@
 """Stage `pairs`: preference pairs of the chosen rows, for DPO, SimPO and ORPO.
 
+A prompt of several turns, or with a system message, is told whole in `messages`: where a file has
+one, every pair has that column, and `prompt` is the user turns joined by blank lines.
+
 Chosen is a row's best complete answer by score among those that may be kept, rejected its worst
 one (or that of a named rank). A row whose margin is not above 0, or below the least one, gives
 no pair; how many is counted.
@@ -37,6 +40,8 @@ SCHEMA = {
     "margin": pl.Float64,  # difference of the two scores, > 0
 }
 
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+
 
 def spec(config: SelectConfig, selection: Ref) -> Spec:
     """Name the artifact: the selection, and which answer is rejected."""
@@ -51,7 +56,8 @@ def spec(config: SelectConfig, selection: Ref) -> Spec:
 def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, selection: Ref) -> Plan:
     """Read the two answers of every chosen row.
 
-    Output columns: SCHEMA, in rank order. Counts: without_pair.
+    Output columns: SCHEMA, in rank order; messages where a prompt is more than one turn.
+    Counts: without_pair.
     """
     return single(lambda: _pairs(config, store, scores, metrics, selection))
 
@@ -79,17 +85,21 @@ def _pairs(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, select
         rejected_N = first_complete(_worst_first(order_NM), read, 1)[:, 0]
     else:
         rejected_N = first_complete(order_NM, read, rank)[:, -1]
-    rows = []
-    for place, prompt in enumerate(answers.instructions()):
+    rows, prompts = [], []
+    for place, prompt in enumerate(answers.prompts()):
         best, worst = int(best_N[place]), int(rejected_N[place])
-        if best < 0 or worst < 0 or best == worst or prompt is None:
+        if best < 0 or worst < 0 or best == worst or prompt is None or prompt.error:
             continue
         margin = float(answers.c_NM[place, best] - answers.c_NM[place, worst])
         chosen, rejected = texts[place, best], texts[place, worst]
         if margin > 0 and margin >= config.pairs.min_margin and chosen != rejected:
             names = (answers.models[best], answers.models[worst])
-            rows.append((ids[place], prompt, chosen, rejected, *names, margin))
+            prompts.append(prompt)
+            rows.append((ids[place], prompt.text, chosen, rejected, *names, margin))
     frame = pl.DataFrame(rows, SCHEMA, orient="row")
+    if not all(p.is_plain for p in prompts):
+        told = pl.Series("messages", [list(p.messages) for p in prompts], dtype=MESSAGES)
+        frame = frame.with_columns(told)
     return Part(frame, {"without_pair": len(ids) - frame.height})
 
 

@@ -17,7 +17,7 @@ from crowdselect_core.store.build import Plan
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.store import Store
 
-STAGE, VERSION = "ranking", 1
+STAGE, VERSION = "ranking", 2
 
 log = logging.getLogger("crowdselect")
 

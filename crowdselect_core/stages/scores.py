@@ -1,7 +1,7 @@
 """Stage `scores`: what every reward model gave every answer, one row per instruction.
 
-The wide form of the scores: one column per (reward model, crowd model). The answers' texts are
-not read.
+The wide form of the scores: one column per (reward model, crowd model), the student's among them.
+The answers' texts are not read.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ STAGE, VERSION = "scores", 1
 
 
 def spec(config: SelectConfig, instructions: Ref) -> Spec:
-    """Name the artifact: the rows, the crowd's columns and the reward models."""
+    """Name the artifact: the rows, everyone's columns whatever their role, the reward models."""
     identity = {
-        "crowd": [m.name for m in config.models],
-        "reward_models": config.reward_models,
+        "crowd": [m.name for m in config.everyone],
+        "reward_models": config.reward_names,
     }
     return Spec(STAGE, VERSION, identity, {"instructions": instructions.key})
 
@@ -34,7 +34,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     """Read the scores partition by partition; null, NaN and infinite scores become null.
 
     Output columns: instruction_id, source, source_row, and `score_column` of every pair.
-    Counts: missing_scores, over all reward models and crowd models.
+    Counts: missing_scores, over all reward models, crowd models and the student.
     """
     dataset = open_dataset(config)
     rows = Once(lambda: instructions.open(store).frame())
@@ -58,7 +58,7 @@ def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> Par
         missing += int(np.isnan(scores_NM).sum())
         columns += [
             pl.Series(score_column(reward_model, m.name), scores_NM[:, i], nan_to_null=True)
-            for i, m in enumerate(dataset.crowd)
+            for i, m in enumerate(dataset.everyone)
         ]
     frame = check(kept.with_columns(columns), CROWD_SCORES, "scores")
     return Part(frame, {"missing_scores": missing})

@@ -17,10 +17,11 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
 from crowdselect_core.tables import SELECTION, check
 from crowdselect_core.tokens import counter, counter_identity
+from crowdselect_core.weighting import WEIGHTED
 
-STAGE, VERSION = "selection", 1
+STAGE, VERSION = "selection", 2
 
-COLUMNS = ["instruction_id", "cluster_id", "score", "difficulty", "separability", "stability"]
+COLUMNS = ["instruction_id", "cluster_id", "score", *WEIGHTED]
 
 
 def spec(config: SelectConfig, ranking: Ref, clusters: Ref | None) -> Spec:
@@ -82,7 +83,6 @@ def _with_answers(
 ) -> pl.DataFrame:
     answers = answers_of(config, store, scores, metrics, chosen["instruction_id"])
     kept_N, texts = _kept(config, answers)
-    instructions = answers.instructions()
     models = answers.models
     frame = chosen.select(COLUMNS).with_columns(
         pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("rank"),
@@ -91,10 +91,7 @@ def _with_answers(
         pl.Series("response", texts, dtype=pl.String),
         pl.Series(
             "messages",
-            [
-                messages(i, t) if i is not None and t is not None else None
-                for i, t in zip(instructions, texts, strict=True)
-            ],
+            [messages(p, t) for p, t in zip(answers.prompts(), texts, strict=True)],
             dtype=SELECTION["messages"],
         ),
     )

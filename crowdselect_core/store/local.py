@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -60,6 +61,19 @@ class LocalPlace:
         target = self._root / name
         with self._explained("write", name), self._temporary(target, data) as temporary:
             temporary.replace(target)
+
+    def upload(self, name: str, file: Path) -> None:
+        target = self._root / name
+        temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+        with self._explained("write", name):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(file, temporary)
+                with temporary.open("rb") as copied:
+                    os.fsync(copied.fileno())
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def replace_all(self, files: Mapping[str, bytes]) -> None:
         for name in files:

@@ -6,6 +6,7 @@ came with the data, so no name can lead out of the root.
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from crowdselect_core.errors import ConfigError
@@ -39,6 +40,10 @@ class Place(Protocol):
 
     def replace(self, name: str, data: bytes) -> None:
         """Write `name` whole, in the place of what may be there."""
+        ...
+
+    def upload(self, name: str, file: Path) -> None:
+        """Write a local file as `name`, piece by piece, in the place of what may be there."""
         ...
 
     def replace_all(self, files: Mapping[str, bytes]) -> None:

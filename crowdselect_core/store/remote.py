@@ -8,6 +8,7 @@ import errno
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -148,6 +149,12 @@ class RemotePlace:
     def replace(self, name: str, data: bytes) -> None:
         try:
             self._fs.pipe_file(self._at(name), data)
+        except Exception as e:
+            raise explain(e, "write", f"{self.root}/{name}") from None
+
+    def upload(self, name: str, file: Path) -> None:
+        try:
+            self._fs.put_file(str(file), self._at(name))
         except Exception as e:
             raise explain(e, "write", f"{self.root}/{name}") from None
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
 from crowdselect_core.store.identity import Spec, differences
-from crowdselect_core.store.manifest import FILE, Manifest, Shard
+from crowdselect_core.store.manifest import FILE, SHARD_NAME, Manifest, Shard
 from crowdselect_core.store.place import Place, open_place
 
 log = logging.getLogger("crowdselect.store")
@@ -56,15 +56,15 @@ class Artifact:
 
     def shard(self, index: int, columns: list[str] | None = None) -> pl.DataFrame:
         """Return one shard, checked; see `frames`."""
-        return pl.read_parquet(
-            io.BytesIO(self._bytes(self.manifest.shards[index])), columns=columns
-        )
+        return pl.read_parquet(io.BytesIO(self.bytes(index)), columns=columns)
 
     def frame(self, columns: list[str] | None = None) -> pl.DataFrame:
         """Return all shards as one frame."""
         return pl.concat(list(self.frames(columns)), rechunk=True)
 
-    def _bytes(self, shard: Shard) -> bytes:
+    def bytes(self, index: int) -> bytes:
+        """Return the bytes of one shard, checked; see `frames`."""
+        shard = self.manifest.shards[index]
         name = f"{self.manifest.folder}/{shard.name}"
         try:
             data = self.place.read(name)
@@ -120,6 +120,14 @@ class Store:
         if (manifest.stage, manifest.key) != (stage, key):
             raise DamagedArtifact(f"{self.place.root}/{folder} holds another artifact's manifest")
         return Artifact(self.place, manifest)
+
+    def forget(self, stage: str, key: str) -> None:
+        """Remove an artifact, its manifest first, so that it is computed anew."""
+        folder = f"{stage}/{key}"
+        self.place.remove(f"{folder}/{FILE}")
+        for name in self.place.sizes(folder):
+            if SHARD_NAME.fullmatch(name):
+                self.place.remove(f"{folder}/{name}")
 
     def commit(
         self,

@@ -156,6 +156,24 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
          "weights": "1,1,0"},
         ["none of the 4 families"],
     ),
+    "headroom without a student": (
+        CrowdError, {"weights": "1,1,2,1"},
+        ["headroom has the weight 1, but none of the 4 models is the student", "'role: student'"],
+    ),
+    "headroom alone without a student": (CrowdError, {"method": "headroom"}, ["the student"]),
+    "two students": (
+        CrowdError, {"crowd": [{**m, "role": "student"} for m in CROWD[:2]] + CROWD[2:]},
+        ["ant-1b, ant-7b have the role student, expected one at most"],
+    ),
+    "a student alone": (
+        CrowdError, {"crowd": [{**CROWD[0], "role": "student"}]},
+        ["ant-1b is the student and no other model is named"],
+    ),
+    "a student without a column": (
+        CrowdError,
+        {"crowd": [*CROWD, {"name": "bee-2b", "family": "b", "size": 1, "role": "student"}]},
+        ["1 of 5 crowd models have no column: bee-2b"],
+    ),
     "budget above the eligible": (
         SelectionError, {"budget": 29},
         ["the budget is 29 rows, but only 28 of 30 rows are eligible (not eligible: no_stability "
@@ -171,11 +189,11 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
         SelectionError, {"min_scores": 5}, ["nothing to select: 0 of 30 rows are eligible (not "
                                             "eligible: too_few_scores 30)"],
     ),
-    "weights of zero": (ConfigError, {"weights": "0,0,0"}, ["weights: expected three finite"]),
+    "weights of zero": (ConfigError, {"weights": "0,0,0"}, ["weights: expected finite"]),
     "weights that are no numbers": (ConfigError, {"weights": "nan,1,1"}, ["weights.0: Input"]),
     "two weights": (ConfigError, {"weights": "1,2"}, ["weights: expected three numbers", "'1,2'"]),
     "weights out of scale": (
-        ConfigError, {"weights": "1e9,1,1"}, ["expected 1e-6 to 1e6", "scale all three"],
+        ConfigError, {"weights": "1e9,1,1"}, ["expected 1e-6 to 1e6", "scale all of them"],
     ),
     "unknown response": (
         ConfigError, {"response": "bee-25b"}, ["neither a mode", "did you mean 'bee-2.5b'?"],

@@ -33,7 +33,7 @@ def test_defaults() -> None:
     assert config.method == "crowdselect"
     assert config.budget == 1000
     assert config.clusters == 10
-    assert config.weights == (1, 1, 2)
+    assert config.weights == (1, 1, 2, 0)
     assert config.embedder.kind == "lexical"
     assert (config.store, config.out) == (".crowdselect", "out")
     assert config.quota == "equal"
@@ -82,10 +82,11 @@ def test_what_is_no_budget(given: Any) -> None:
 
 @pytest.mark.parametrize(
     ("given", "read"),
-    [("1,1,2", (1, 1, 2)), (" 1, -1 ,0.5", (1, -1, 0.5)), ([0, 0, 1], (0, 0, 1)),
-     (["1", "2", "3"], (1, 2, 3)), ((1e-3, 0, 0), (1e-3, 0, 0))],
+    [("1,1,2", (1, 1, 2, 0)), (" 1, -1 ,0.5", (1, -1, 0.5, 0)), ([0, 0, 1], (0, 0, 1, 0)),
+     (["1", "2", "3"], (1, 2, 3, 0)), ((1e-3, 0, 0), (1e-3, 0, 0, 0)),
+     ("1,1,2,-0.5", (1, 1, 2, -0.5)), ([0, 0, 0, 1], (0, 0, 0, 1))],
 )  # fmt: skip
-def test_weights(given: Any, read: tuple[float, float, float]) -> None:
+def test_weights(given: Any, read: tuple[float, float, float, float]) -> None:
     assert made(weights=given).weights == read
 
 
@@ -93,14 +94,16 @@ def test_weights(given: Any, read: tuple[float, float, float]) -> None:
     ("given", "told"),
     [
         ("1,1", "weights: expected three numbers for difficulty, separability, stability (1,1,2), "
-                "found '1,1'"),
-        ([1, 2, 3, 4], "weights: expected three numbers"),
+                "or four, the last one for headroom (1,1,2,1), found '1,1'"),
+        ([1, 2, 3, 4, 5], "weights: expected three numbers"),
         (3, "weights: expected three numbers"),
         (None, "weights: expected three numbers"),
         ("1,x,2", "weights.1: Input should be a valid number"),
         ("nan,1,1", "weights.0: Input should be a finite number, found 'nan'"),
         ([1, float("inf"), 1], "weights.1: Input should be a finite number, found inf"),
-        ("0,0,0", "weights: expected three finite numbers that are not all 0"),
+        ("0,0,0", "weights: expected finite numbers that are not all 0"),
+        ("0,0,0,0", "weights: expected finite numbers that are not all 0"),
+        ("1,1,2,nan", "weights.3: Input should be a finite number, found 'nan'"),
     ],
 )  # fmt: skip
 def test_what_are_no_weights(given: Any, told: str) -> None:
@@ -131,7 +134,7 @@ def test_what_are_no_weights(given: Any, told: str) -> None:
         ({"bugdet": 5}, "unknown key 'bugdet', did you mean 'budget'? (known: allow_short, "),
         ({"reward_models": []}, "no reward model is named: pass --reward-model NAME"),
         ({"reward_models": ["a", "a"]}, "reward_models: a name stands twice in ['a', 'a']"),
-        ({"reward_models": [5]}, "reward_models.0: Input should be a valid string, found 5"),
+        ({"reward_models": [5]}, "reward_models.0: Input should be a valid string or a mapping"),
         ({"crowd": []}, "the crowd is empty"),
         ({"crowd": [CROWD[0], CROWD[0]]}, "crowd: ant-1b stand(s) twice"),
         ({"crowd": [{**CROWD[0], "size": "1B"}]}, "crowd.0.size: Input should be a valid number"),
@@ -257,6 +260,19 @@ def test_the_form_of_the_config() -> None:
     for name, field in schema["properties"].items():
         assert "description" in field or name == "embedder", name
     assert schema["required"] == ["dataset"]
+    weights = schema["properties"]["weights"]  # a form that holds three stays good
+    assert (weights["minItems"], weights["maxItems"]) == (3, 4)
+
+
+def test_the_student_is_apart_from_the_crowd() -> None:
+    student = {"name": "bat-1b", "family": "bat", "size": 1, "role": "student"}
+    config = made(crowd=[student, *CROWD])
+    assert [m.name for m in config.models] == NAMES
+    assert [m.name for m in config.everyone] == [*NAMES[:2], "bat-1b", *NAMES[2:]]
+    assert config.student is not None
+    assert config.student.name == "bat-1b"
+    assert made().student is None
+    assert "bat-1b is not of the crowd" in refusal(crowd=[student, *CROWD], response=["bat-1b"])
 
 
 def test_an_error_of_the_config_is_a_user_error() -> None:

@@ -46,7 +46,7 @@ def test_a_crowd_file(tmp_path: Path) -> None:
     path = tmp_path / "crowd.yaml"
     path.write_text(yaml.safe_dump({"crowd": CROWD[::-1], "reward_models": ["b", "a"]}))
     read = read_crowd(str(path))
-    assert [m.model_dump(exclude_none=True) for m in read.crowd] == CROWD[::-1]
+    assert [m.model_dump(exclude_unset=True) for m in read.crowd] == CROWD[::-1]
     assert read.reward_models == ["b", "a"]
     assert [m.name for m in check_crowd(read.crowd)] == [m["name"] for m in CROWD]
 

@@ -159,11 +159,24 @@ def test_a_metric_without_weight_may_be_unknown() -> None:
     assert "bigger is better more than in ?%" in found["reason"][0]
 
 
+def test_headroom_is_told_where_there_is_a_student() -> None:
+    student = {"name": "bat", "family": "bat", "size": 1, "role": "student"}
+    table = ranking_of([("a", 0, 1.0, None), ("b", 0, 0.5, None)]).with_columns(
+        headroom_q=pl.Series([0.804, None])
+    )
+    with_student = SelectConfig(dataset="x", crowd=[*CROWD, student], reward_models=["r"])  # type: ignore[arg-type, list-item]
+    told = explained(table, None, selection_of(["a"]), with_student)["reason"]
+    assert f"{WHY}, the student is further behind the best than on 80%; 0.5 above" in told[0]
+    assert f"{WHY}, the student is further behind the best than on ?%; 0.5 below" in told[1]
+    without = explained(table, None, selection_of(["a"]), config())["reason"]
+    assert not without.str.contains("student").any()
+
+
 def test_every_reason_has_words() -> None:
     """The codes that the method, the lists of ids and the answers stage can give."""
     codes = {
         "too_few_scores", "no_score", "no_difficulty", "no_separability", "no_stability",
-        "no_answer", answers.NO_INSTRUCTION, ranking.EXCLUDED, ranking.NOT_INCLUDED,
+        "no_headroom", "no_answer", answers.NO_INSTRUCTION, ranking.EXCLUDED, ranking.NOT_INCLUDED,
     }  # fmt: skip
     assert set(IN_WORDS) == codes
     rows = [(code, 0, None, code) for code in sorted(codes)]

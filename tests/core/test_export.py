@@ -293,7 +293,7 @@ def test_the_selection_table(tmp_path: Path) -> None:
     table = chosen.selection
     assert table.columns == [
         "rank", "instruction_id", "method", "cluster_id", "score", "difficulty", "separability",
-        "stability", "response_model", "response", "messages",
+        "stability", "headroom", "response_model", "response", "messages",
     ]  # fmt: skip
     assert table["rank"].to_list() == [1, 2, 3, 4, 5]
     assert set(table["method"]) == {"crowdselect-bottom"}

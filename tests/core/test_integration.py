@@ -10,9 +10,11 @@ import pytest
 from scipy.stats import rankdata
 
 from crowdselect_core.crowd import CrowdModel, read_crowd
+from crowdselect_core.eligibility import REQUIRED
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError
-from crowdselect_core.integration import check_families, eligibility_counts, integrate, quantiles
+from crowdselect_core.integration import eligibility_counts, integrate, quantiles
 from crowdselect_core.tables import METRICS, RANKING, check
+from crowdselect_core.weighting import check_families
 
 NAN = math.nan
 
@@ -189,7 +191,7 @@ def test_coarse_metrics_of_weight_are_reported(caplog: pytest.LogCaptureFixture)
 
 def test_frames_that_cannot_be() -> None:
     metrics = metrics_of([1.0, 2.0])
-    for column in METRICS:
+    for column in REQUIRED:
         with pytest.raises(DatasetError, match=f"column '{column}' is missing"):
             integrate(metrics.drop(column))
     with pytest.raises(DatasetError, match="did you mean 'stabilty'"):

@@ -42,6 +42,7 @@ def test_one_row_by_hand() -> None:
         "difficulty": -3.0,
         "separability": 3.5,
         "stability": 1.0,
+        "headroom": None,
     }
 
 
@@ -105,14 +106,14 @@ def test_equal_scores_have_no_stability_and_exactly_no_variance() -> None:
 def test_null_nan_and_infinite_are_missing(gap: float | None) -> None:
     # 2 and 4 are left: mean 3, variance 1; family b is left without a pair
     got = one_row(crowd_of(a=[1, 2], b=[1, 2]), 2.0, 4.0, gap, gap)
-    assert list(got.values()) == ["x", 2, -3.0, 1.0, 1.0]
+    assert list(got.values()) == ["x", 2, -3.0, 1.0, 1.0, None]
 
 
 @pytest.mark.parametrize("gap", [None, NAN, INF])
 def test_one_score_and_no_score(gap: float | None) -> None:
     crowd = crowd_of(a=[1, 2], b=[1, 2])
-    assert list(one_row(crowd, gap, 5.0, gap, gap).values()) == ["x", 1, -5.0, None, None]
-    assert list(one_row(crowd, gap, gap, gap, gap).values()) == ["x", 0, None, None, None]
+    assert list(one_row(crowd, gap, 5.0, gap, gap).values()) == ["x", 1, -5.0, None, None, None]
+    assert list(one_row(crowd, gap, gap, gap, gap).values()) == ["x", 0, None, None, None, None]
 
 
 def test_zero_mean_gives_zero_and_not_minus_zero() -> None:
@@ -133,7 +134,7 @@ def test_columns_of_other_types_are_cast_and_others_ignored() -> None:
     got = crowd_metrics(frame, crowd_of(a=[1, 2, 3]))
     check(got, METRICS, "metrics")
     # x: .5 and 2: mean 1.25, deviations .75 each; y: 4 alone
-    assert got.rows() == [("x", 2, -1.25, 0.5625, 1.0), ("y", 1, -4.0, None, None)]
+    assert got.rows() == [("x", 2, -1.25, 0.5625, 1.0, None), ("y", 1, -4.0, None, None, None)]
 
 
 def test_no_rows() -> None:

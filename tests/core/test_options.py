@@ -71,7 +71,7 @@ def test_every_flag_sets_its_key() -> None:
     assert (config.dataset.path, config.dataset.format) == ("d", "scores-wide")
     assert config.reward_models == ["r"]
     assert (config.store, config.out, config.include, config.exclude) == ("s", "o", "i", "e")
-    assert (config.clusters, config.weights, config.quota) == (3, (1, 2, 3), "proportional")
+    assert (config.clusters, config.weights, config.quota) == (3, (1, 2, 3, 0), "proportional")
     assert (config.response, config.min_scores) == ("gemma-2-2b-it", 4)
     assert (config.embedder.kind, config.embedder.column) == ("column", "v")
     assert config.reference_model == "gemma-2-9b-it"
@@ -111,7 +111,7 @@ def test_exports_repeat_or_stand_in_a_list() -> None:
     assert resolved(base, {"CROWDSELECT_EXPORT": "pairs"}).export == ["pairs"]
 
 
-@pytest.mark.parametrize("weights", ["-1,1,2", "-0.5,1,1", "-.5,1,1", "1,-1,2"])
+@pytest.mark.parametrize("weights", ["-1,1,2,0", "-0.5,1,1,1", "-.5,1,1,0", "1,-1,2,-3"])
 def test_weights_may_begin_with_a_minus(weights: str) -> None:
     wanted = tuple(map(float, weights.split(",")))
     base = ["--dataset", "d", "--reward-model", "r"]

@@ -116,7 +116,7 @@ def test_long_lists_of_reasons_are_not_cut_short() -> None:
         "eligible": 30,
         "ineligible": {"excluded": 1, "no_answer": 2, "no_instruction": 3, "no_stability": 4,
                        "too_few_scores": 1194},
-        "clusters": [3, 4, 1], "chosen": 8, "without_pair": 0, "pairs": 0,
+        "clusters": [3, 4, 1], "chosen": 8, "without_pair": 0, "pairs": 0, "student": None,
         "overlaps": [{"baseline": "random", "rows": 8, "overlap": 2, "by_chance": 2.13333}],
         "agreement": [{"of": ["a|b", "c"], "rows": 9, "rho": -0.5},
                       {"of": ["a", "d"], "rows": 1, "rho": None}],

@@ -1,0 +1,168 @@
+"""The bill beforehand: requests, tokens, hours and money of the answers and scores to be made.
+
+Prompt tokens are counted with the model's own tokenizer where it lies here, else estimated as
+UTF-8 bytes / 4. Completion tokens and hours are those that an earlier run measured (`--limit N`
+makes one), else the most that can come (max_tokens), which is said.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.errors import UserError
+from crowdselect_core.generate.config import OpenAIEngineConfig, PriceConfig
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.prompts import Prompt, prompt_key
+from crowdselect_core.live import Lacking, given
+from crowdselect_core.stages.common import open_dataset
+from crowdselect_core.stages.pace import Pace, read_pace
+from crowdselect_core.stages.prompts import READ_ROWS
+from crowdselect_core.stages.responses import messages_of, open_cells, sample_key
+from crowdselect_core.store.cells import as_keys
+from crowdselect_core.store.store import Store
+from crowdselect_core.tokens import Counter, counter, estimate
+
+COUNTED = 2_000  # prompts whose tokens are counted; the rest is scaled up from them
+PART = 10_000  # prompts that are looked up at once
+
+
+@dataclass
+class Bill:
+    """What one model has to do, as far as it can be known before."""
+
+    name: str
+    requests: int = 0
+    cached: int = 0
+    prompt_tokens: float = 0.0
+    counted_by: str = ""
+    completion_tokens: float = 0.0
+    completion_by: str = ""
+    rate: float | None = None
+    price: PriceConfig = field(default_factory=PriceConfig)
+
+    @property
+    def hours(self) -> float | None:
+        """Hours at the rate that is given or was measured."""
+        return self.completion_tokens / self.rate / 3600 if self.rate else None
+
+    @property
+    def money(self) -> float:
+        """At the prices of the config; 0 where it names none."""
+        tokens = self.prompt_tokens * self.price.input + self.completion_tokens * self.price.output
+        return tokens / 1e6 + (self.hours or 0.0) * self.price.hour
+
+    @property
+    def line(self) -> str:
+        """What the user sees."""
+        whole = self.requests + self.cached
+        share = f"{self.cached / whole:.0%} cached" if whole else "no prompts"
+        words = [f"{self.requests:,} requests ({share})"]
+        if self.requests:
+            words.append(f"{self.prompt_tokens:,.0f} prompt tokens ({self.counted_by})")
+            words.append(f"{self.completion_tokens:,.0f} completion tokens ({self.completion_by})")
+            hours = self.hours
+            words.append(
+                f"{hours:,.2f} hours at {self.rate:,.0f} tokens/s"
+                if hours is not None
+                else "hours unknown: give engine.rate, or make a pilot with --limit"
+            )
+            if self.price != PriceConfig():
+                words.append(f"{self.money:,.2f} at the prices given")
+        return f"{self.name}: {', '.join(words)}"
+
+
+def bills(config: SelectConfig, lacks: Lacking) -> Iterator[str]:
+    """Yield a line per model and reward model, and a total; nothing is asked or written."""
+    store = Store(config.store)
+    total = [0, 0.0, 0.0, 0.0]
+    rows = 0
+    for model in lacks.answers:
+        bill, rows = answer_bill(config, lacks, store, model)
+        total = [
+            total[0] + bill.requests,
+            total[1] + bill.prompt_tokens,
+            total[2] + bill.completion_tokens,
+            total[3] + bill.money,
+        ]
+        yield f"answers    {bill.line}"
+    if len(lacks.answers) > 1:
+        yield (
+            f"in all     {total[0]:,.0f} requests, {total[1]:,.0f} prompt tokens, "
+            f"{total[2]:,.0f} completion tokens"
+            + (f", {total[3]:,.2f} at the prices given" if total[3] else "")
+        )
+    if lacks.scores and not rows:
+        rows = sum(part.rows for part in open_dataset(given(config, lacks)).partitions(READ_ROWS))
+    samples = sum(m.sampling.n if m in lacks.answers else 1 for m in config.everyone)
+    for reward in lacks.scores:
+        yield f"scores     {reward.name} ({reward.kind}): at most {rows * samples:,} answers"
+
+
+def answer_bill(
+    config: SelectConfig, lacks: Lacking, store: Store, model: CrowdModel
+) -> tuple[Bill, int]:
+    """Forecast one model's answers; return the bill and how many prompts there are."""
+    dataset = open_dataset(given(config, lacks))
+    cells = open_cells(store, model)
+    cells.refresh()
+    count, counted_by = _counter(model)
+    bill = Bill(model.name, counted_by=counted_by)
+    rows = counted = 0
+    tokens = 0.0
+    for prompts in _parts(dataset):
+        rows += len(prompts)
+        keys = [prompt_key(p.messages) for p in prompts]
+        for sample in range(model.sampling.n):
+            missing = cells.missing(as_keys(sample_key(k, sample) for k in keys))
+            bill.requests += int(missing.sum())
+            bill.cached += int((~missing).sum())
+        if counted < COUNTED:
+            some = prompts[: COUNTED - counted]
+            tokens += sum(count([_text(p, model) for p in some]))
+            counted += len(some)
+    bill.prompt_tokens = tokens / counted * bill.requests if counted else 0.0
+    if rows > counted:
+        bill.counted_by += f", of {counted:,} prompts, scaled up"
+    _completions(bill, model, read_pace(store, model))
+    return bill, rows
+
+
+def _completions(bill: Bill, model: CrowdModel, pace: Pace | None) -> None:
+    engine = model.engine
+    if pace is not None and pace.calls and pace.completion_tokens:
+        bill.completion_tokens = pace.completion_tokens / pace.calls * bill.requests
+        bill.completion_by = f"as measured over {pace.calls:,} answers"
+        bill.rate = pace.rate
+    else:
+        bill.completion_tokens = float(model.sampling.max_tokens * bill.requests)
+        bill.completion_by = "at most: max_tokens each; a pilot with --limit measures it"
+    if engine is not None:
+        bill.rate = engine.rate or bill.rate
+        bill.price = engine.price
+
+
+def _parts(dataset: Dataset) -> Iterator[list[Prompt]]:
+    """Yield the usable prompts in parts of bounded size."""
+    for part in dataset.partitions(PART):
+        for _, prompts in dataset.prompts(part):
+            usable = [p for p in prompts if p.error is None]
+            if usable:
+                yield usable
+
+
+def _text(prompt: Prompt, model: CrowdModel) -> str:
+    return "\n".join(m["content"] for m in messages_of(prompt, model))
+
+
+def _counter(model: CrowdModel) -> tuple[Counter, str]:
+    """Return what counts a model's prompt tokens, and how it counts."""
+    engine = model.engine
+    name = (engine.model if engine is not None else None) or model.name
+    alias = isinstance(engine, OpenAIEngineConfig) and model.revision is None
+    if not alias:
+        try:
+            return counter(name), "its tokenizer, without template"
+        except UserError as e:
+            return estimate, f"UTF-8 bytes / 4: {e}"
+    return estimate, "UTF-8 bytes / 4"

@@ -1,0 +1,103 @@
+"""Counting the calls of one model: how far it is, and when too many have failed."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from crowdselect_core.generate.base import Failure
+
+EARLY = 20  # failures before a run is stopped ahead of its end
+IN_A_ROW = 50  # failures without one success between them: it is down
+
+
+class TooManyFailures(RuntimeError):
+    """More of a model's calls failed than `max_failure_rate` allows; the rest is kept."""
+
+
+@dataclass
+class Calls:
+    """The calls of one model in one run.
+
+    Args:
+        name: the model's, for messages.
+        planned: calls that this run has to make.
+        cached: cells that were there already.
+        limit: share of the model's cells, those that were there included, whose calls may fail for
+            reasons outside the row.
+        report: called after every call; says how far it is, and may raise to stop the run.
+    """
+
+    name: str
+    planned: int
+    cached: int
+    limit: float
+    report: Callable[["Calls"], None]
+    answered: int = 0
+    failed: dict[bytes, str] = field(default_factory=dict)  # cell -> error, outside the row
+    codes: Counter[str] = field(default_factory=Counter)  # every error by its short code
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    started: float = field(default_factory=time.monotonic)
+    _in_a_row: int = 0
+
+    @property
+    def done(self) -> int:
+        """Calls that have come to an end."""
+        return self.answered + len(self.failed)
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def rate(self) -> float:
+        """Completion tokens a second."""
+        return self.completion_tokens / self.seconds
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that the rest will take at this pace; None before the first call."""
+        return self.seconds / self.done * (self.planned - self.done) if self.done else None
+
+    def success(
+        self, prompt_tokens: int | None = None, completion_tokens: int | None = None
+    ) -> None:
+        """Count a call that gave something to keep."""
+        self.answered += 1
+        self._in_a_row = 0
+        self.prompt_tokens += prompt_tokens or 0
+        self.completion_tokens += completion_tokens or 0
+        self.report(self)
+
+    def failure(self, key: bytes, error: str, whose: Failure | None) -> None:
+        """Count a call that failed.
+
+        Raises:
+            TooManyFailures: far more than may fail, or nothing succeeds any more.
+        """
+        self.codes[error.partition(":")[0]] += 1
+        if whose is Failure.ROW:
+            self.answered += 1  # an answer about the row: it is kept
+            self._in_a_row = 0
+        else:
+            self.failed[key] = error
+            self._in_a_row += 1
+            if self._in_a_row >= IN_A_ROW or (len(self.failed) >= EARLY and self.breached):
+                raise TooManyFailures(self.complaint())
+        self.report(self)
+
+    @property
+    def breached(self) -> bool:
+        """Whether more cells of the model failed than may, however the rest goes."""
+        return len(self.failed) > self.limit * (self.planned + self.cached)
+
+    def complaint(self) -> str:
+        """Say how many failed, of what, and what to do."""
+        last = next(reversed(self.failed.values()), "")
+        return (
+            f"{self.name}: {len(self.failed):,} of {self.planned:,} calls failed "
+            f"(max_failure_rate {self.limit:g}; the last: {last}); what was answered is kept: mend "
+            "the cause and run again, only these are asked again"
+        )

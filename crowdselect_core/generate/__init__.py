@@ -1,0 +1,1 @@
+"""Generation: one file per engine behind one Protocol (`base.Engine`)."""

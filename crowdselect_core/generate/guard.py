@@ -1,0 +1,100 @@
+"""The process that ends a server when the run ends, however the run ends.
+
+It starts a command in a session of its own and holds the read end of a pipe whose write end only
+the run holds. When that end closes (kill -9 of the run included), when the run is gone, or on
+SIGTERM, the command's whole process group gets SIGTERM, and SIGKILL after GRACE seconds. Where the
+command ends by itself, what is left of its group is ended in the same way. The exit code is the
+command's, 128 + n where signal n ended it, 127 where it could not be started.
+
+A script of its own that imports nothing of the project, so that it is up at once:
+
+    python -I -S guard.py RUN_PID -- COMMAND...
+
+stdin is the pipe, stdout is told the process id of the command and closed, stderr becomes the
+command's stdout and stderr.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from types import FrameType
+
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+LAST = 5.0  # seconds for a killed group to vanish: a process in the kernel may take its time
+TICK = 0.1  # seconds between two looks
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+class Guard:
+    """One command and its process group."""
+
+    def __init__(self, run: int) -> None:
+        self._run = run
+        self._told_to_end = False
+        self._group = 0
+        self._status: int | None = None  # of the command, as waitpid gives it
+
+    def main(self, command: list[str]) -> int:
+        """Run the command until it ends or has to; return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._end_soon)  # not ignored: the command would inherit that
+        if sys.platform == "linux":  # orphans of the group come to us, so that we see them end
+            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+        try:
+            self._group = subprocess.Popen(  # noqa: S603 - the run's own command
+                command, stdin=subprocess.DEVNULL, stdout=2, stderr=2, start_new_session=True
+            ).pid
+        except OSError as e:
+            print(f"OSError: {e.strerror}: {command[0]!r}", file=sys.stderr)
+            return 127
+        with suppress(OSError):  # the run may be gone already
+            os.write(1, b"%d\n" % self._group)
+        os.close(1)
+        while self._status is None and not self._told_to_end and not self._run_is_gone():
+            self._reap()
+        self._end()
+        code = os.waitstatus_to_exitcode(self._status) if self._status is not None else -9
+        return 128 - code if code < 0 else code
+
+    def _end_soon(self, number: int, frame: FrameType | None) -> None:
+        self._told_to_end = True
+
+    def _run_is_gone(self) -> bool:
+        """Wait a moment for the pipe to close; a fork of the run may hold it, so look there too."""
+        readable, _, _ = select.select([0], [], [], TICK)
+        return (bool(readable) and not os.read(0, 1)) or os.getppid() != self._run
+
+    def _end(self) -> None:
+        for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, LAST)):
+            deadline = time.monotonic() + seconds
+            present = self._signal(number)
+            while present and time.monotonic() < deadline:
+                time.sleep(TICK / 2)
+                self._reap()
+                present = self._signal(0)
+            if not present:
+                return
+
+    def _signal(self, number: int) -> bool:
+        """Signal the whole group; False when nobody is left in it."""
+        try:
+            os.killpg(self._group, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def _reap(self) -> None:
+        """Collect every child that has ended; a zombie would count as one of its group."""
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                if ended[0] == self._group:
+                    self._status = ended[1]
+
+
+if __name__ == "__main__":
+    sys.exit(Guard(int(sys.argv[1])).main(sys.argv[3:]))

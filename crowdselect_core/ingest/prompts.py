@@ -1,0 +1,166 @@
+"""Prompts: what a row asks the crowd, read from a text or from the turns of a conversation.
+
+A conversation that ends with an assistant turn holds the data set's own answer there; the prompt
+is what comes before it. A row without a usable prompt keeps the reason in the prompt's place.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from crowdselect_core.errors import shown
+from crowdselect_core.generate.base import Message
+from crowdselect_core.ingest.values import SPACE
+from crowdselect_core.store.identity import canonical
+
+NO_INSTRUCTION = "no_instruction"
+BAD_MESSAGES = "bad_messages"
+
+# By the names of a turn's two fields: what the words for the speaker stand for.
+ROLES: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("role", "content"): {r: r for r in ("system", "user", "assistant")},
+    ("from", "value"): {
+        "system": "system",
+        **dict.fromkeys(("human", "user"), "user"),
+        **dict.fromkeys(("gpt", "assistant", "chatgpt"), "assistant"),
+    },
+}
+# What polars strips (str.strip takes four control characters more), so that a row is refused
+# here exactly when the stage `answers` bars it.
+_BLANK = "".join(c for c in SPACE if c not in "\x1c\x1d\x1e\x1f")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The turns that the crowd answers, or why there are none.
+
+    `error` begins with a short code: 'no_instruction: ...' or 'bad_messages: ...'. With an error
+    there are no messages.
+    """
+
+    messages: tuple[Message, ...]
+    error: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The user turns, joined by blank lines."""
+        return "\n\n".join(m["content"] for m in self.messages if m["role"] == "user")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one user turn and nothing else."""
+        return len(self.messages) == 1
+
+
+class _Unusable(Exception):
+    """A row has no usable prompt: the code and the words of its error."""
+
+
+def prompt_key(messages: Sequence[Message]) -> bytes:
+    """Return the first 16 bytes of the sha256 of the canonical JSON of a prompt's messages."""
+    turns = [{"content": m["content"], "role": m["role"]} for m in messages]
+    return sha256(canonical(turns)).digest()[:16]
+
+
+def content_id(prompt: Prompt, values: Sequence[object]) -> str:
+    """Return the id of a row without one: 32 hex digits of `prompt_key`.
+
+    Args:
+        prompt: of the row.
+        values: what the row's columns hold; a row without a usable prompt is told by them.
+    """
+    if prompt.error is None:
+        return prompt_key(prompt.messages).hex()
+    return sha256(canonical(["refused", repr(list(values))])).hexdigest()[:32]
+
+
+def is_blank(text: object) -> bool:
+    """Tell what is no text, or white space alone."""
+    return not isinstance(text, str) or not text.strip(_BLANK)
+
+
+def read_text(text: str | None, more: str | None = None, system: str | None = None) -> Prompt:
+    """Return the prompt of an instruction, its input (after a blank line) and a system text."""
+    if text is None or is_blank(text):
+        return Prompt((), f"{NO_INSTRUCTION}: the row has no instruction text")
+    whole = text if more is None or is_blank(more) else f"{text}\n\n{more}"
+    return Prompt((*_system(system), {"role": "user", "content": whole}))
+
+
+def read_turns(turns: object, system: str | None = None) -> Prompt:
+    """Return the prompt of a conversation.
+
+    Args:
+        turns: a list of {role, content} or {from, value}.
+        system: the text of a system message that stands outside the turns; turns that begin with
+            one of their own keep that.
+    """
+    try:
+        messages = _checked(turns)
+    except _Unusable as e:
+        return Prompt((), ": ".join(e.args)[:500])
+    own = messages[0]["role"] == "system"
+    return Prompt(tuple(messages if own else [*_system(system), *messages]))
+
+
+def _system(text: str | None) -> list[Message]:
+    return [] if text is None or is_blank(text) else [{"role": "system", "content": text}]
+
+
+def _checked(turns: object) -> list[Message]:
+    """Return the messages of a prompt; a blank system turn says nothing and is left out."""
+    if turns is None or turns == []:
+        raise _Unusable(NO_INSTRUCTION, "the row has no turns")
+    if not isinstance(turns, list):
+        raise _Unusable(BAD_MESSAGES, "the row holds no list of turns")
+    messages = [_turn(turn, place) for place, turn in enumerate(turns, 1)]
+    if messages[0]["role"] == "system" and is_blank(messages[0]["content"]):
+        del messages[0]
+    if messages and messages[-1]["role"] == "assistant":
+        del messages[-1]  # the data set's own answer
+    if not any(m["role"] == "user" for m in messages):
+        raise _Unusable(NO_INSTRUCTION, "the row has no user turn")
+    if messages[-1]["role"] != "user":
+        raise _Unusable(BAD_MESSAGES, "the last turn of the prompt is not the user's")
+    if is_blank(messages[-1]["content"]):
+        raise _Unusable(NO_INSTRUCTION, "the last user turn is empty")
+    _check_order(messages)
+    return messages
+
+
+def _check_order(messages: Sequence[Message]) -> None:
+    """Refuse what chat templates refuse: users and assistants that do not take turns."""
+    spoken = messages[1:] if messages[0]["role"] == "system" else messages
+    for place, message in enumerate(spoken):
+        wanted = "assistant" if place % 2 else "user"
+        if message["role"] != wanted:
+            raise _Unusable(
+                BAD_MESSAGES,
+                f"a turn of the {message['role']} stands where the {wanted}'s was expected; user "
+                "and assistant take turns after at most one system turn",
+            )
+        if is_blank(message["content"]):
+            raise _Unusable(BAD_MESSAGES, f"a turn of the {wanted} is empty")
+
+
+def _turn(turn: Any, place: int) -> Message:
+    """Return one turn as a message."""
+    keys = next((k for k in ROLES if isinstance(turn, dict) and k[0] in turn), None)
+    if keys is None:
+        raise _Unusable(BAD_MESSAGES, f"turn {place} has no role")
+    said, content = turn[keys[0]], turn.get(keys[1])
+    role = ROLES[keys].get(said) if isinstance(said, str) else None
+    if role is None:
+        raise _Unusable(
+            BAD_MESSAGES,
+            f"turn {place} has the unknown role {shown([said])[:80]}; known: "
+            f"{shown(list(ROLES[keys]))}",
+        )
+    if not isinstance(content, str):
+        raise _Unusable(BAD_MESSAGES, f"turn {place} has content that is no text")
+    try:
+        content.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _Unusable(BAD_MESSAGES, f"turn {place} is no valid UTF-8") from None
+    return {"role": role, "content": content}

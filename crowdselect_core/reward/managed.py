@@ -1,0 +1,178 @@
+"""A classifier on a vLLM server that the run starts, restarts where it dies, and ends."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from crowdselect_core.causal import positions
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.generate.base import EngineDown, never
+from crowdselect_core.generate.config import VllmEngineConfig
+from crowdselect_core.generate.restarts import Work
+from crowdselect_core.generate.server import VllmServer, new_log
+from crowdselect_core.generate.vllm_command import find_model, interpreter, option_words
+from crowdselect_core.reward import adapters
+from crowdselect_core.reward.base import Item, Score
+from crowdselect_core.reward.config import ClassifierReward
+from crowdselect_core.reward.served import ServedScorer
+from crowdselect_core.weights import local_folder
+
+NO_SERVER = "http://127.0.0.1:9"  # while none is started: nothing is asked of it
+
+log = logging.getLogger("crowdselect")
+
+
+class ManagedClassifier:
+    """A reward model whose vLLM server is started by the first `run` and ended by `close`."""
+
+    def __init__(
+        self,
+        config: ClassifierReward,
+        *,
+        gpus: Sequence[str] = (),
+        log_folder: Path | None = None,
+    ) -> None:
+        """Read the model's config and tokenizer; no server is started.
+
+        Args:
+            config: of the reward model; its engine is a VllmEngineConfig.
+            gpus: the GPUs that the server may see; all of the run's where empty.
+            log_folder: where its log goes; among the temporary files where empty.
+
+        Raises:
+            ConfigError: the model is none that is served so, or its engine contradicts it.
+        """
+        self._config, self._gpus, self._log_folder = config, tuple(gpus), log_folder
+        self._subject = f"reward model {config.name!r}"
+        self._engine = _engine_of(config)
+        self.heads = ServedScorer(config, NO_SERVER).heads
+        self._server: VllmServer | None = None
+        self._scorer: ServedScorer | None = None
+        self._starts = 0
+        self.stopped: Callable[[], bool] = never
+
+    def check(self) -> None:
+        """Check that vLLM and the model are there; no server is started.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        interpreter(self._subject, self._engine)
+        find_model(self._subject, self._config.model, self._config.revision)
+
+    def run(self, items: Iterator[Item], done: Callable[[Score], None]) -> None:
+        """Score every item; what a dying server takes with it is asked again of the next one.
+
+        Raises:
+            ConfigError: the server cannot be started, or gives no raw scores.
+            EngineDown: it died more often than it is started again.
+            Stopped: `stopped` said so while the server was starting.
+        """
+        work: Work[Item, Score] = Work(items, done)
+        while not work.complete:
+            server, scorer = self._started()
+            work.ask(scorer.run, server.down)
+            if work.complete:
+                return
+            self.close()
+            if self._starts > self._engine.restarts:
+                raise EngineDown(
+                    f"{server.subject} died {self._starts} times (restarts: "
+                    f"{self._engine.restarts}), at last with exit code {server.exit_code}: "
+                    f"{server.last_words()}"
+                )
+            log.warning(
+                "%s died (exit code %s); %d pairs are asked again", server.subject,
+                server.exit_code, work.lost,
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """End the server; a later `run` starts it again."""
+        if self._server is not None:
+            self._server.end()
+        self._server = self._scorer = None
+
+    def _started(self) -> tuple[VllmServer, ServedScorer]:
+        """Return the server and its client; start it where it is not there, or died since."""
+        if self._server is not None and self._server.down():
+            self.close()
+        if self._server is None or self._scorer is None:
+            place = new_log(self._config.name, self._log_folder)
+            log.info("%s: starting vLLM; its log is %s", self._subject, place)
+            self._server = VllmServer(
+                self._config.name,
+                self._engine,
+                model=self._config.model,
+                revision=self._config.revision,
+                gpus=self._gpus,
+                log=place,
+                extra=["--runner", "pooling", *self._length()],
+            )
+            self._starts += 1
+            try:
+                self._server.start()
+                self._server.ready(again=self._starts > 1, stopped=self.stopped)
+                self._scorer = _WithKey(self._config, self._server)
+                self._scorer.check()
+            except BaseException:
+                self.close()
+                raise
+        return self._server, self._scorer
+
+    def _length(self) -> list[str]:
+        """Return the option that keeps the server's memory to pairs of max_length tokens."""
+        folder = local_folder(self._config.model)
+        own = positions(
+            adapters.load_config(
+                str(folder or self._config.model),
+                {
+                    "revision": None if folder else self._config.revision,
+                    "trust_remote_code": self._config.trust_remote_code,
+                    "local_files_only": folder is not None,
+                },
+            )
+        )
+        wanted = self._config.max_length
+        return ["--max-model-len", str(wanted)] if own is not None and own > wanted else []
+
+
+class _WithKey(ServedScorer):
+    """The client of a server that asks for a key."""
+
+    def __init__(self, config: ClassifierReward, server: VllmServer) -> None:
+        super().__init__(config, server.base_url)
+        self._key = server.api_key
+
+    def _session(self, seconds: float) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=seconds),
+            headers={"Authorization": f"Bearer {self._key}"},
+        )
+
+
+def _engine_of(config: ClassifierReward) -> VllmEngineConfig:
+    """Return the engine with what the reward model says of its weights.
+
+    Raises:
+        ConfigError: the engine says something else, or an option in `args` cannot be.
+    """
+    where, engine = f"reward model {config.name!r}", config.engine
+    if not isinstance(engine, VllmEngineConfig):
+        raise ConfigError(f"{where}: engine kind is {engine.kind}, expected vllm")
+    option_words(engine.args)
+    if engine.model not in (None, config.model):
+        raise ConfigError(f"{where}: engine.model contradicts model: leave engine.model out")
+    if engine.dtype not in ("auto", config.dtype):
+        raise ConfigError(
+            f"{where}: engine.dtype {engine.dtype} contradicts dtype {config.dtype}: set dtype of "
+            "the reward model, and leave engine.dtype out"
+        )
+    if engine.quantization is not None:
+        raise ConfigError(
+            f"{where}: engine.quantization changes scores and is no part of a reward model's "
+            "identity: leave it out, or name a model that is stored quantized"
+        )
+    trusted = config.trust_remote_code or engine.trust_remote_code
+    return engine.model_copy(update={"dtype": config.dtype, "trust_remote_code": trusted})

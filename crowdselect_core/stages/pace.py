@@ -1,0 +1,44 @@
+"""How fast a model last answered: a note beside its cells, for the next forecast.
+
+It is no part of any key: the same answers at another pace are the same answers.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from crowdselect_core.calls import Calls
+from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.generate.identity import cells_spec
+from crowdselect_core.store.store import Store
+
+FILE = "pace.json"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What one run measured of a model."""
+
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Completion tokens a second."""
+        return self.completion_tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+def write_pace(store: Store, model: CrowdModel, calls: Calls) -> None:
+    """Note what a run measured; the last one counts."""
+    pace = Pace(calls.answered, calls.prompt_tokens, calls.completion_tokens, calls.seconds)
+    store.place.replace(f"{cells_spec(model).folder}/{FILE}", json.dumps(asdict(pace)).encode())
+
+
+def read_pace(store: Store, model: CrowdModel) -> Pace | None:
+    """Return what the last run measured, None where there is none."""
+    try:
+        told = json.loads(store.place.read(f"{cells_spec(model).folder}/{FILE}"))
+        return Pace(**{name: told[name] for name in Pace.__dataclass_fields__})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # a note that is torn tells nothing

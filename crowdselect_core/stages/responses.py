@@ -1,0 +1,375 @@
+"""Stage `responses`: what became of every request to one crowd model.
+
+The texts are cells of the model's identity (`generate.identity`), found again whatever the data
+set: a row that was answered is never asked again. The artifact is the table of one data set over
+them, without texts. Where calls failed for reasons that may pass, their cells are part of the
+artifact's identity, so that a later run with fewer failures is another artifact.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from crowdselect_core.calls import Calls, TooManyFailures
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.generate.base import Answer, Engine, Failure, Message, Request, checked
+from crowdselect_core.generate.identity import cells_spec
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.prompts import Prompt
+from crowdselect_core.stages.common import Ref, open_dataset
+from crowdselect_core.stages.given import given_answers
+from crowdselect_core.stages.pace import write_pace
+from crowdselect_core.stages.prompts import prompt_batches
+from crowdselect_core.store.build import Part, Plan
+from crowdselect_core.store.cells import Cells, as_keys, cell_key
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.store import Store
+from crowdselect_core.store.writer import CellWriter
+from crowdselect_core.tables import RESPONSES, check
+
+STAGE, VERSION = "responses", 1
+
+REFRESH_SECONDS = 2.0  # between looks at what another process has committed
+
+CELL = {
+    "text": pl.String,
+    "reasoning": pl.String,
+    "finish_reason": pl.String,
+    "prompt_tokens": pl.Int64,
+    "completion_tokens": pl.Int64,
+    "error": pl.String,
+}
+
+
+def spec(prompts: Ref, model: CrowdModel, failed: Sequence[bytes] = ()) -> Spec:
+    """Name the artifact: the prompts, the model, how many samples, and what is left out."""
+    identity: dict[str, Any] = {"cells": cells_spec(model).key, "n": model.sampling.n}
+    if failed:
+        identity["failed"] = sha256(b"".join(sorted(failed))).hexdigest()
+    return Spec(STAGE, VERSION, identity, {"prompts": prompts.key})
+
+
+def open_cells(store: Store, model: CrowdModel) -> Cells:
+    """Open the cells of a model's answers."""
+    return Cells(store, cells_spec(model), CELL)
+
+
+def sample_key(prompt: bytes, sample: int) -> bytes:
+    """Name one sample of a model's answer to a prompt."""
+    return cell_key(prompt, sample.to_bytes(4, "big"))
+
+
+def generate(
+    config: SelectConfig,
+    store: Store,
+    prompts: Ref,
+    model: CrowdModel,
+    engine: Engine,
+    report: Callable[[Calls], None],
+) -> Calls:
+    """Ask for every answer that the store lacks; answers are committed as they come.
+
+    Args:
+        config: of the given data set.
+        store: where cells and prompts are.
+        prompts: the prompts.
+        model: who answers.
+        engine: through what.
+        report: called after every call.
+
+    Raises:
+        TooManyFailures: more calls failed than may.
+    """
+    dataset, artifact = open_dataset(config), prompts.open(store)
+    cells = open_cells(store, model)
+    cells.refresh()
+    wanted = present = 0
+    for frame in artifact.frames(["prompt"]):
+        for keys in _sample_keys(frame["prompt"], model.sampling.n):
+            distinct = np.unique(keys)
+            missing = int(cells.missing(distinct).sum())
+            wanted, present = wanted + missing, present + len(distinct) - missing
+    calls = Calls(model.name, wanted, present, config.max_failure_rate, report)
+    if not wanted:
+        return calls
+    in_flight: set[bytes] = set()
+
+    def requests() -> Iterator[Request]:
+        # Every process goes through the shards in an order of its own, so that two that answer
+        # for one store seldom ask for the same rows; what the other has committed is seen.
+        order = list(range(len(artifact.manifest.shards)))
+        random.shuffle(order)
+        for index in order:
+            rows = artifact.shard(index).filter(pl.col("prompt").is_not_null())
+            yield from _requests(dataset, rows, model, cells, in_flight)
+
+    def committed(rows: list[tuple[Any, ...]]) -> None:
+        in_flight.difference_update(row[0] for row in rows)
+
+    with CellWriter(cells, committed) as writer:
+        engine.run(requests(), partial(_take, calls, writer, in_flight))
+    cells.merge(all_small=True)
+    if calls.answered:
+        write_pace(store, model, calls)
+    if calls.breached:
+        raise TooManyFailures(calls.complaint())
+    return calls
+
+
+def _take(calls: Calls, writer: CellWriter, in_flight: set[bytes], given: Answer) -> None:
+    answer = checked(given)
+    if answer.error is None or answer.failure is Failure.ROW:
+        writer.add(
+            (
+                answer.key, answer.text, answer.reasoning, answer.finish_reason,
+                answer.prompt_tokens, answer.completion_tokens, answer.error,
+            )
+        )  # fmt: skip
+    if answer.error is None:
+        calls.success(answer.prompt_tokens, answer.completion_tokens)
+    else:
+        if answer.failure is not Failure.ROW:
+            in_flight.discard(answer.key)
+        calls.failure(answer.key, answer.error, answer.failure)
+
+
+def _requests(
+    dataset: Dataset, rows: pl.DataFrame, model: CrowdModel, cells: Cells, in_flight: set[bytes]
+) -> Iterator[Request]:
+    """Yield the requests of some rows that no cell answers; nothing is read where none is left.
+
+    A key that is asked for stays in `in_flight` until its answer is committed, so that a prompt
+    that stands on several rows is asked once.
+    """
+    cells.refresh()
+    looked = time.monotonic()
+    open_rows = np.zeros(rows.height, dtype=bool)
+    for keys in _sample_keys(rows["prompt"], model.sampling.n):
+        open_rows |= cells.missing(keys)
+    left = rows.filter(open_rows)
+    keys_N = left["prompt"].to_list()
+    for places, prompts in prompt_batches(dataset, left, shuffled=True):
+        batch = list(zip(places, prompts, strict=True))
+        start = random.randrange(len(batch)) if batch else 0  # noqa: S311 - no secret
+        for sample in range(model.sampling.n):
+            keys = [sample_key(keys_N[place], sample) for place, _ in batch]
+            missing = cells.missing(as_keys(keys))
+            for i in [*range(start, len(batch)), *range(start)]:
+                if not missing[i] or keys[i] in in_flight:
+                    continue
+                if time.monotonic() - looked > REFRESH_SECONDS:
+                    cells.refresh()
+                    looked = time.monotonic()
+                if cells.missing(as_keys([keys[i]]))[0]:
+                    in_flight.add(keys[i])
+                    yield Request(keys[i], messages_of(batch[i][1], model), seed_of(model, sample))
+
+
+def messages_of(prompt: Prompt, model: CrowdModel) -> tuple[Message, ...]:
+    """Return what a model is asked: the prompt, behind the model's system prompt if it has none."""
+    if model.system_prompt is None or prompt.messages[0]["role"] == "system":
+        return prompt.messages
+    return ({"role": "system", "content": model.system_prompt}, *prompt.messages)
+
+
+def seed_of(model: CrowdModel, sample: int) -> int | None:
+    """Return the seed of one sample."""
+    seed = model.sampling.seed
+    return None if seed is None else (seed + sample) % 2**32
+
+
+def _sample_keys(prompts: pl.Series, n: int) -> Iterator[Any]:
+    present = prompts.drop_nulls().to_list() if prompts.null_count() else prompts.to_list()
+    for sample in range(n):
+        yield as_keys(sample_key(p, sample) for p in present)
+
+
+def plan(store: Store, prompts: Ref, model: CrowdModel, failed: dict[bytes, str]) -> Plan:
+    """Lay out what became of every request, shard by shard of the prompts.
+
+    Output columns: RESPONSES, n rows per instruction. Counts: answers, truncated (cut at
+    max_tokens), empty, declined (content_filter), and every error by its code.
+    """
+    artifact = prompts.open(store)
+    cells = open_cells(store, model)
+    cells.refresh()
+
+    def shard(index: int) -> Callable[[], Part]:
+        return lambda: _table(artifact.shard(index), cells, model.sampling.n, failed)
+
+    shards = [shard(index) for index in range(len(artifact.manifest.shards))]
+    cut = {"rows": [s.rows for s in artifact.manifest.shards]}
+    return Plan(shards, cut=cut, total=len(shards), facts=lambda: {"generated": True})
+
+
+def _table(rows: pl.DataFrame, cells: Cells, n: int, failed: dict[bytes, str]) -> Part:
+    samples = rows.select("instruction_id", "source_row", "prompt", pl.col("error").alias("none"))
+    table = samples.join(pl.DataFrame({"sample": range(n)}), how="cross", maintain_order="left")
+    keys = [
+        sample_key(prompt, sample) if prompt is not None else None
+        for prompt, sample in zip(table["prompt"].to_list(), table["sample"].to_list(), strict=True)
+    ]
+    found = cells.read(as_keys(k for k in keys if k is not None))
+    digests = [digest_of(t) for t in found["text"].to_list()]
+    told = found.select(
+        pl.col("key").alias("cell"),
+        pl.Series("content", digests, dtype=pl.Binary),
+        "finish_reason",
+        pl.col("text").str.len_chars().cast(pl.Int64).alias("characters"),
+        "prompt_tokens",
+        "completion_tokens",
+        "error",
+    )
+    table = table.with_columns(pl.Series("cell", keys, dtype=pl.Binary))
+    table = table.join(told, on="cell", how="left", maintain_order="left")
+    lost = [failed.get(k) if k is not None else None for k in keys]
+    errors = pl.coalesce("error", "none", pl.Series("lost", lost, dtype=pl.String))
+    table = table.with_columns(error=errors).select(list(RESPONSES))
+    if gone := table.filter(pl.col("content").is_null() & pl.col("error").is_null()).height:
+        raise DamagedArtifact(f"{cells.spec.folder}: {gone} answers vanished while they were read")
+    return Part(check(table, RESPONSES, "responses"), counted(table))
+
+
+def counted(table: pl.DataFrame) -> dict[str, int]:
+    """Count what the closing summary tells of a model's answers."""
+    answered = table.filter(pl.col("error").is_null())
+    reason, tokens = pl.col("finish_reason"), pl.col("completion_tokens")
+    row = answered.select(
+        answers=pl.len(),
+        truncated=(reason == "length").sum(),
+        empty=(pl.col("characters") == 0).sum(),
+        characters=pl.col("characters").sum(),
+        prompt_tokens=pl.col("prompt_tokens").sum(),
+        completion_tokens=tokens.sum(),
+    ).row(0, named=True)
+    codes = table["error"].drop_nulls().str.split(":").list.first().value_counts().sort("error")
+    errors = {f"error/{code}": int(count) for code, count in codes.iter_rows()}
+    kept = table.select("prompt", "sample", "content", "finish_reason")
+    return {k: int(v or 0) for k, v in row.items()} | errors | {"fingerprint": fingerprint(kept)}
+
+
+def fingerprint(rows: pl.DataFrame) -> int:
+    """Return a number that stands for the content of rows, whatever their order and shards.
+
+    The sum of 64 bits of each row's sha256, so that the parts of shards add up.
+    """
+    hashes = (sha256(repr(row).encode()).digest()[:8] for row in rows.iter_rows())
+    return sum(int.from_bytes(h, "big") for h in hashes)
+
+
+def given_plan(config: SelectConfig, store: Store, prompts: Ref, model: str) -> Plan:
+    """Lay out the answers that the data set itself has of a model, as `plan` does."""
+    dataset, artifact = open_dataset(config), prompts.open(store)
+
+    def shard(index: int) -> Callable[[], Part]:
+        def make() -> Part:
+            rows = artifact.shard(index)
+            table = _given(rows, dataset, model)
+            return Part(check(table, RESPONSES, "responses"), counted(table))
+
+        return make
+
+    shards = [shard(index) for index in range(len(artifact.manifest.shards))]
+    cut = {"rows": [s.rows for s in artifact.manifest.shards]}
+    return Plan(shards, cut=cut, total=len(shards), facts=lambda: {"generated": False})
+
+
+def given_spec(prompts: Ref, model: str) -> Spec:
+    """Name the table of the answers that the data set itself has."""
+    return Spec(STAGE, VERSION, {"column": model}, {"prompts": prompts.key})
+
+
+def _given(rows: pl.DataFrame, dataset: Dataset, model: str) -> pl.DataFrame:
+    texts: list[str | None] = [None] * rows.height
+    ends: list[str | None] = [None] * rows.height
+    for place, text, end in given_answers(dataset, rows, model):
+        texts[place], ends[place] = text, end
+    digests = [digest_of(t) for t in texts]
+    absent = [None if t is not None else "no_answer: the data set has none" for t in texts]
+    return rows.with_columns(
+        pl.lit(0, pl.Int64).alias("sample"),
+        pl.lit(None, pl.Binary).alias("cell"),
+        pl.Series("content", digests, dtype=pl.Binary),
+        pl.Series("finish_reason", ends, dtype=pl.String),
+        pl.Series("characters", [len(t) if t is not None else None for t in texts], pl.Int64),
+        pl.lit(None, pl.Int64).alias("prompt_tokens"),
+        pl.lit(None, pl.Int64).alias("completion_tokens"),
+        pl.coalesce("error", pl.Series("absent", absent, dtype=pl.String)).alias("error"),
+    ).select(list(RESPONSES))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers of one crowd model: the table, and where the texts are."""
+
+    model: CrowdModel
+    responses: Ref
+
+    @property
+    def generated(self) -> bool:
+        """Whether its texts are cells; else the data set has them."""
+        return bool(self.responses.facts["generated"])
+
+
+class Texts:
+    """The texts of one model's answers, from its cells or from the data set."""
+
+    def __init__(self, store: Store, dataset: Dataset, answered: Answered) -> None:
+        self._store, self._dataset, self._answered = store, dataset, answered
+        self._cells = open_cells(store, answered.model) if answered.generated else None
+        if self._cells is not None:
+            self._cells.refresh()
+
+    def of(self, table: pl.DataFrame) -> list[str | None]:
+        """Return the text of every row of a part of the responses table.
+
+        Raises:
+            DamagedArtifact: a text is gone, or is another one than the table tells of. The table
+                is removed with it, so that the next look at the store makes both anew.
+        """
+        if self._cells is None:
+            return given_texts(self._dataset, table, self._answered.model.name)
+        keys = table["cell"].to_list()
+        rows = self._cells.read(as_keys(k for k in keys if k is not None))
+        by_key = dict(zip(rows["key"].to_list(), rows["text"].to_list(), strict=True))
+        texts = [by_key.get(k) if k is not None else None for k in keys]
+        wrong = sum(
+            digest_of(text) != content
+            for text, content in zip(texts, table["content"].to_list(), strict=True)
+        )
+        if wrong:
+            self._store.forget(self._answered.responses.stage, self._answered.responses.key)
+            raise DamagedArtifact(
+                f"{self._cells.spec.folder}: {wrong} answers of {self._answered.model.name} are "
+                "gone or changed"
+            )
+        return texts
+
+    def reasoning(self, table: pl.DataFrame) -> list[str | None]:
+        """Return the thinking before every answer, null where there is none."""
+        if self._cells is None:
+            return [None] * table.height
+        keys = table["cell"].to_list()
+        rows = self._cells.read(as_keys(k for k in keys if k is not None))
+        by_key = dict(zip(rows["key"].to_list(), rows["reasoning"].to_list(), strict=True))
+        return [by_key.get(k) if k is not None else None for k in keys]
+
+
+def given_texts(dataset: Dataset, table: pl.DataFrame, model: str) -> list[str | None]:
+    """Return the texts that the data set itself has."""
+    found = {place: text for place, text, _ in given_answers(dataset, table, model)}
+    return [found.get(place) for place in range(table.height)]
+
+
+def digest_of(text: str | None) -> bytes | None:
+    """Return the first 16 bytes of the sha256 of a text."""
+    return None if text is None else sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]

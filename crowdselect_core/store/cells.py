@@ -1,0 +1,268 @@
+"""Cells: rows that are found by a 16-byte key and committed in small pieces while they are made.
+
+An answer or a score is a cell. Its folder ROOT/<stage>/<key>/ holds segments: parquet files that
+are named by their own sha256 and never changed. A killed run loses the rows since its last flush
+and nothing else. Small segments are merged into larger ones; the merged one is written before the
+small ones go, so at every moment each row stands somewhere. Where a key stands twice (two
+processes asked at once, or a merge was killed half-way), the row with the smaller hash counts, for
+every reader alike.
+
+Memory is 20 bytes a row for the index, and a few segments.
+"""
+
+import io
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from threading import RLock
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.store import Store
+
+log = logging.getLogger("crowdselect.store")
+
+Keys = NDArray[np.bytes_]  # dtype S16
+
+KEY = "key"
+WIDTH = 16
+SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
+IDENTITY = "identity.json"  # for people: what the folder's name was made of
+LARGE = 16 << 20  # bytes of a segment that is merged no further
+MERGED = 16  # segments of about one size are merged when there are this many
+LOOKS = 100  # tries at a folder that another process is merging
+KEPT = 2  # decoded segments that are kept for the next read
+
+
+def cell_key(*parts: bytes) -> bytes:
+    """Return the 16 bytes that name a cell: of the sha256 of its parts, each with its length."""
+    hashed = sha256()
+    for part in parts:
+        hashed.update(len(part).to_bytes(8, "big") + part)
+    return hashed.digest()[:WIDTH]
+
+
+def as_keys(keys: Iterable[bytes]) -> Keys:
+    """Return keys as one array (numpy's S16: compared as bytes, trailing NULs included)."""
+    return np.frombuffer(b"".join(keys), dtype=f"S{WIDTH}")
+
+
+def as_bytes(keys: Keys) -> list[bytes]:
+    """Return the keys of an array; numpy itself would drop trailing NULs."""
+    data = keys.tobytes()
+    return [data[at : at + WIDTH] for at in range(0, len(data), WIDTH)]
+
+
+class Cells:
+    """The cells of one identity in a store.
+
+    Args:
+        store: where they are.
+        spec: what changes a cell's content; its key is the folder.
+        schema: the columns of a row beside its key.
+    """
+
+    def __init__(
+        self, store: Store, spec: Spec, schema: Mapping[str, type[pl.DataType] | pl.DataType]
+    ) -> None:
+        self._place, self.spec = store.place, spec
+        self.schema = {KEY: pl.Binary, **schema}
+        self._lock = RLock()
+        self._names: list[str] = []  # of segments, by number; '' for one that is gone
+        self._levels: list[tuple[Keys, NDArray[np.int32]]] = []  # sorted keys, segment numbers
+        self._sizes: dict[str, int] = {}
+        self._frames: dict[str, pl.DataFrame] = {}
+
+    def refresh(self) -> None:
+        """Take in what others have committed since the last look."""
+        with self._lock:
+            for _ in range(LOOKS):
+                there = self._listed()
+                try:
+                    for name in sorted(there.keys() - set(self._names)):
+                        frame = self._read(name, [KEY])
+                        if frame is not None:
+                            self._enter(name, there[name], as_keys(frame[KEY].to_list()))
+                except FileNotFoundError:
+                    continue  # merged by somebody else between the listing and the read
+                return
+        raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
+
+    def missing(self, keys: Keys) -> NDArray[np.bool_]:
+        """Tell which keys have no cell, as far as the last `refresh` and own commits know."""
+        absent: NDArray[np.bool_] = np.ones(len(keys), dtype=bool)
+        with self._lock:
+            for level, _ in self._levels:
+                at = np.searchsorted(level, keys)
+                at[at == len(level)] = 0
+                absent &= level[at] != keys
+        return absent
+
+    def read(self, keys: Keys) -> pl.DataFrame:
+        """Return the rows of those keys that have one, each once, in no order.
+
+        Segments are checked against their sha256; a damaged one is removed and said, and its rows
+        are missing from then on.
+        """
+        with self._lock:
+            for _ in range(LOOKS):
+                try:
+                    return self._found(keys)
+                except FileNotFoundError:  # merged by somebody else meanwhile
+                    self._forget()
+                    self.refresh()
+        raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
+
+    def commit(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write rows (the key first) as one segment."""
+        frame = pl.DataFrame(rows, self.schema, orient="row")
+        with self._lock:
+            if not self._sizes:
+                self._place.create(f"{self.spec.folder}/{IDENTITY}", self._identity())
+            self._add(frame)
+
+    def merge(self, *, all_small: bool = False) -> None:
+        """Merge segments of about one size once there are MERGED of them, or all small ones."""
+        with self._lock:
+            tiers: dict[int, list[str]] = {}
+            for name, size in self._sizes.items():
+                if size < LARGE:
+                    tiers.setdefault(0 if all_small else size.bit_length() // 4, []).append(name)
+            for names in tiers.values():
+                if len(names) >= (2 if all_small else MERGED):
+                    self._merge(names)
+
+    def _merge(self, names: list[str]) -> None:
+        """Write the rows of small segments anew, up to LARGE bytes a segment, then remove them."""
+        batch: list[str] = []
+        for name in [*names, ""]:
+            weight = sum(self._sizes[n] for n in batch) + self._sizes.get(name, 0)
+            if batch and (not name or weight > LARGE):
+                if len(batch) > 1:
+                    self._rewrite(batch)
+                batch = []
+            batch.append(name)
+
+    def _rewrite(self, names: list[str]) -> None:
+        """Write the rows of segments as one; none is removed before its rows stand elsewhere."""
+        frames: dict[str, pl.DataFrame] = {}
+        for name in names:
+            try:
+                frame = self._read(name)
+            except FileNotFoundError:
+                self._drop(name)  # merged by somebody else, who has its rows
+                continue
+            if frame is not None:
+                frames[name] = frame
+        if len(frames) < 2:
+            return
+        made = self._add(pl.concat(list(frames.values())))
+        for name in frames.keys() - {made}:
+            self._drop(name)
+            self._place.remove(f"{self.spec.folder}/{name}")
+
+    def _add(self, frame: pl.DataFrame) -> str:
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer, compression="zstd")
+        data = buffer.getvalue()
+        name = f"cells-{sha256(data).hexdigest()}.parquet"
+        self._place.create(f"{self.spec.folder}/{name}", data)
+        if name not in self._sizes:
+            self._enter(name, len(data), as_keys(frame[KEY].to_list()))
+        return name
+
+    def _enter(self, name: str, size: int, keys: Keys) -> None:
+        """Enter a segment into the index; levels of about one length are joined."""
+        self._sizes[name] = size
+        self._names.append(name)
+        order = np.argsort(keys, kind="stable")
+        level = keys[order], np.full(len(keys), len(self._names) - 1, dtype=np.int32)
+        while self._levels and len(self._levels[-1][0]) < 2 * len(level[0]):
+            other = self._levels.pop()
+            both = np.concatenate([other[0], level[0]])
+            order = np.argsort(both, kind="stable")
+            level = both[order], np.concatenate([other[1], level[1]])[order]
+        self._levels.append(level)
+
+    def _drop(self, name: str) -> None:
+        """Take a segment out of the index; its numbers stay until the levels are joined."""
+        if name in self._sizes:
+            number = self._names.index(name)
+            self._names[number] = ""
+            del self._sizes[name]
+            self._frames.pop(name, None)
+            levels = []
+            for keys, numbers in self._levels:
+                kept = numbers != number
+                levels.append((keys, numbers) if kept.all() else (keys[kept], numbers[kept]))
+            self._levels = [level for level in levels if len(level[0])]
+
+    def _forget(self) -> None:
+        self._names, self._levels, self._sizes, self._frames = [], [], {}, {}
+
+    def _found(self, keys: Keys) -> pl.DataFrame:
+        wanted: set[int] = set()
+        for level, numbers in self._levels:
+            first = np.searchsorted(level, keys, side="left")
+            last = np.searchsorted(level, keys, side="right")
+            while (more := first < last).any():
+                wanted.update(np.unique(numbers[first[more]]).tolist())
+                first = first + 1
+        asked = pl.Series(KEY, as_bytes(keys), dtype=pl.Binary).unique().implode()
+        parts = []
+        for number in sorted(wanted):
+            frame = self._frame(self._names[number])
+            if frame is not None:
+                parts.append(frame.filter(pl.col(KEY).is_in(asked)))
+        if not parts:
+            return pl.DataFrame(schema=self.schema)
+        rows = pl.concat(parts)
+        twice = rows[KEY].is_duplicated()
+        if not twice.any():
+            return rows
+        chosen: dict[bytes, tuple[bytes, tuple[Any, ...]]] = {}
+        for row in rows.filter(twice).iter_rows():
+            ranked = sha256(repr(row).encode("utf-8", "backslashreplace")).digest(), row
+            chosen[row[0]] = min(chosen.get(row[0], ranked), ranked, key=lambda pair: pair[0])
+        single = [row for _, row in chosen.values()]
+        return pl.concat([rows.filter(~twice), pl.DataFrame(single, self.schema, orient="row")])
+
+    def _frame(self, name: str) -> pl.DataFrame | None:
+        """Return a segment, from memory when it was read lately."""
+        frame = self._frames.pop(name, None)
+        if frame is None:
+            frame = self._read(name)
+            if frame is None:
+                return None
+        self._frames[name] = frame
+        while len(self._frames) > KEPT:
+            self._frames.pop(next(iter(self._frames)))
+        return frame
+
+    def _read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame | None:
+        """Read and check a segment; None for a damaged one, which is removed."""
+        data = self._place.read(f"{self.spec.folder}/{name}")
+        match = SEGMENT.fullmatch(name)
+        if match is None or sha256(data).hexdigest() != match["sha256"]:
+            log.warning(
+                "%s/%s is damaged (sha256 differs); its rows alone are made anew",
+                self.spec.folder, name,
+            )  # fmt: skip
+            self._drop(name)
+            self._place.remove(f"{self.spec.folder}/{name}")
+            return None
+        return pl.read_parquet(io.BytesIO(data), columns=columns)
+
+    def _listed(self) -> dict[str, int]:
+        sizes = self._place.sizes(self.spec.folder)
+        return {name: size for name, size in sizes.items() if SEGMENT.fullmatch(name)}
+
+    def _identity(self) -> bytes:
+        spec = self.spec
+        told = {"stage": spec.stage, "version": spec.version, "identity": dict(spec.identity)}
+        return canonical(told) + b"\n"

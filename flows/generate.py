@@ -1,0 +1,56 @@
+"""The generation flow: many LLMs answer every instruction, and nothing is asked twice.
+
+Answers are cells of the store, named by the prompt and by all that changes an answer: a run that
+is killed goes on where it was, a model added later costs only that model. Keys of endpoints come
+from the environment or from Prefect Secret blocks.
+
+Run it as `python -m flows.generate`, deploy it as `flows.generate.generate`.
+"""
+
+if __name__ == "__main__":  # before prefect is imported: --help is quick, the console is set up
+    import sys
+
+    from flows.cli import main
+
+    sys.exit(main(flow="generate"))
+
+from typing import Any
+
+from prefect import flow
+from prefect.states import Cancelled
+
+from crowdselect_core import preflight
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import Stopped
+from crowdselect_core.live import Lacking, answering
+from flows import live
+from tasks import live as tasks
+from tasks import stopping
+from tasks.logs import connected
+
+
+@flow(name="generate", persist_result=False)
+def generate(config: SelectConfig) -> Any:
+    """Have every model of the crowd answer the instructions of a data set.
+
+    Args:
+        config: the instructions, the crowd with its engines, and where the results go.
+    """
+    config = config.resolved(scores=False)
+    lacks = answering(config)
+    preflight.check_out(config)
+    try:
+        with connected(), stopping.watched():
+            return live.repaired(config, lambda config: story(config, lacks))
+    except Stopped as stop:
+        return Cancelled(message=str(stop))
+
+
+def story(config: SelectConfig, lacks: Lacking) -> dict[str, Any]:
+    """Check the endpoints, ask every model, write OUT/responses.parquet."""
+    tasks.check_engines(config, lacks)
+    instructions, prompts = live.prompted(config, lacks)
+    crowd = live.answered(config, lacks, prompts)
+    written = tasks.export_responses(config, lacks, crowd)
+    tasks.publish("generation-summary", written["lines"])
+    return written | {"stages": live.told([instructions, prompts, *(a.responses for a in crowd)])}

@@ -1,0 +1,58 @@
+"""The scoring flow: reward models score every answer of the crowd.
+
+Answers that the data set lacks are generated first. A score is a cell of the store, named by the
+prompt, the answer's text and all that changes a score: another reward model costs only its own.
+
+Run it as `python -m flows.score`, deploy it as `flows.score.score`.
+"""
+
+if __name__ == "__main__":  # before prefect is imported: --help is quick, the console is set up
+    import sys
+
+    from flows.cli import main
+
+    sys.exit(main(flow="score"))
+
+from typing import Any
+
+from prefect import flow
+from prefect.states import Cancelled
+
+from crowdselect_core import preflight
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import Stopped
+from crowdselect_core.live import Lacking, scoring
+from flows import live
+from tasks import live as tasks
+from tasks import stopping
+from tasks.logs import connected
+
+
+@flow(name="score", persist_result=False)
+def score(config: SelectConfig) -> Any:
+    """Have every reward model score the answers of the crowd.
+
+    Args:
+        config: the data set, the crowd, the reward models, and where the results go.
+    """
+    config = config.resolved()
+    lacks = scoring(config)
+    preflight.check_out(config)
+    try:
+        with connected(), stopping.watched():
+            return live.repaired(config, lambda config: story(config, lacks))
+    except Stopped as stop:
+        return Cancelled(message=str(stop))
+
+
+def story(config: SelectConfig, lacks: Lacking) -> dict[str, Any]:
+    """Check the reward models, have the answers made and scored, write OUT/scores.parquet."""
+    tasks.check_engines(config, lacks)
+    tasks.check_scorers(lacks.scores)
+    instructions, prompts = live.prompted(config, lacks)
+    crowd = live.answered(config, lacks, prompts)
+    members = live.scored(config, lacks, crowd)
+    written = tasks.export_scores(config, members)
+    tasks.publish("scoring-summary", written["lines"])
+    refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
+    return written | {"stages": live.told([instructions, prompts, *refs])}

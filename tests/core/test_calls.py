@@ -1,0 +1,51 @@
+"""Counting calls: when too many have failed, and what lies in a row does not stop a run."""
+
+import pytest
+
+from crowdselect_core.calls import EARLY, IN_A_ROW, Calls, TooManyFailures
+from crowdselect_core.generate.base import Failure
+
+
+def calls(planned: int, limit: float = 0.01) -> Calls:
+    return Calls("m", planned, 0, limit, lambda _: None)
+
+
+def fail(counted: Calls, times: int, whose: Failure = Failure.INFRASTRUCTURE) -> None:
+    for _ in range(times):
+        counted.failure(str(len(counted.failed)).encode(), "timeout: 5 s", whose)
+
+
+def test_failures_within_the_rate_are_allowed() -> None:
+    counted = calls(200)
+    fail(counted, 2)
+    assert not counted.breached
+    fail(counted, 1)
+    assert counted.breached
+
+
+def test_a_run_is_stopped_early_only_when_its_end_could_not_help() -> None:
+    counted = calls(1000)
+    for _ in range(EARLY - 1):
+        fail(counted, 1)
+        counted.success()
+    with pytest.raises(TooManyFailures, match=r"m: 20 of 1,000 calls failed .*the last: timeout"):
+        fail(counted, 1)
+
+
+def test_an_engine_that_answers_nothing_any_more_is_down() -> None:
+    counted = calls(1_000_000)
+    counted.success()
+    fail(counted, IN_A_ROW - 1)
+    counted.success()
+    fail(counted, IN_A_ROW - 1)
+    with pytest.raises(TooManyFailures):
+        fail(counted, 1)
+
+
+def test_what_lies_in_the_row_is_counted_apart() -> None:
+    counted = calls(100)
+    fail(counted, 100, Failure.ROW)
+    assert not counted.breached
+    assert not counted.failed
+    assert counted.done == 100
+    assert counted.codes == {"timeout": 100}

@@ -1,0 +1,88 @@
+"""From an instruction file to a training set with real models only, killed twice on the way."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from command import ROOT, Command, until
+
+from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer, write_variants
+
+ROWS = 6
+BITS = (8, 3)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2, and its roundings to 8 and 3 bits."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("models")
+    gguf = find_gguf()
+    write_variants(load_model(gguf, torch.bfloat16), load_tokenizer(gguf), folder, [None, *BITS])
+    return folder
+
+
+def example(models: Path) -> dict[str, object]:
+    """Return the example for two cores, with two of its crowd, short answers and in float32."""
+    config = yaml.safe_load((ROOT / "examples/cpu.yaml").read_text())
+    kept = [m for m in config["crowd"] if m["size"] in BITS and "greedy" in m["name"]]
+    for model in kept:
+        model["engine"]["model"] = str(models / Path(model["engine"]["model"]).name)
+        model["engine"]["dtype"] = "float32"
+        model["sampling"] |= {"max_tokens": 32}
+    config["reward_models"][0]["model"] = str(models / "smollm2")
+    path = str(ROOT / config["dataset"]["path"])
+    return config | {
+        "crowd": kept, "dataset": config["dataset"] | {"path": path}, "limit": ROWS, "budget": 2,
+        "clusters": 2, "response": "random", "store": "store", "out": "out",
+    }  # fmt: skip
+
+
+def answers(store: Path) -> dict[tuple[str, bytes], str]:
+    """Return every committed answer by its model's folder and its key."""
+    found: dict[tuple[str, bytes], str] = {}
+    for path in store.glob("generated/*/cells-*.parquet"):
+        try:
+            rows = pl.read_parquet(path, columns=["key", "text"])
+        except FileNotFoundError:
+            continue  # merged meanwhile
+        found |= {(path.parent.name, key): text for key, text in rows.iter_rows()}
+    return found
+
+
+def scores(store: Path) -> int:
+    """Count the committed scores."""
+    return sum(pl.read_parquet(p).height for p in store.glob("scored/*/cells-*.parquet"))
+
+
+def test_an_instruction_file_becomes_a_training_set(
+    command: Command, models: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(example(models)))
+    run, store = command.within(tmp_path), tmp_path / "store"
+    kept: dict[tuple[str, bytes], str] = {}
+    for seen in (lambda: len(answers(store)) >= ROWS, lambda: scores(store) >= ROWS):
+        with run.start("--config", config, "--allow-short") as process:
+            until(seen, process, seconds=140)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        there = answers(store)
+        assert {key: there[key] for key in kept} == kept
+        kept = there
+    assert len(kept) == ROWS * len(BITS)  # all were made before the second kill
+    result = run.run("--config", config, "--allow-short").ended(0)
+    assert answers(store) == kept
+    assert result.stages("asked") == ["rewards"] * len(result.stages("asked"))
+    ranking = pl.read_parquet(tmp_path / "out/ranking.parquet")
+    assert ranking.height == ROWS
+    assert ranking["difficulty"].null_count() == 0
+    train = (tmp_path / "out/train.jsonl").read_text().splitlines()
+    said = set(kept.values())
+    assert train
+    assert all(json.loads(line)["messages"][1]["content"] in said for line in train)
