@@ -37,6 +37,7 @@ class Worker:
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
+        self._killed = False
         self._stderr = b""
 
     def start(self) -> None:
@@ -46,7 +47,9 @@ class Worker:
             ConfigError: it cannot.
         """
         if self._process is not None:
-            return
+            if not self._killed and self._process.poll() is None:
+                return
+            self.end()  # it ended between two rows, which is no row's fault
         command = [sys.executable, "-m", "crowdselect_core.reward.function_worker"]
         pipe = subprocess.PIPE
         with self._lock:
@@ -54,6 +57,7 @@ class Worker:
                 [*command, str(os.getpid())],
                 stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True,
             )  # fmt: skip
+            self._killed = False
         self._stderr = b""
         for stream in self._streams():
             os.set_blocking(stream.fileno(), False)
@@ -113,6 +117,7 @@ class Worker:
         with self._lock:
             # until it is waited for, its number cannot belong to another group
             if self._process is not None and self._process.returncode is None:
+                self._killed = True
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -206,6 +206,21 @@ def test_items_are_taken_as_they_are_needed() -> None:
         scorer.close()
 
 
+def test_a_worker_that_was_killed_between_two_rows_is_started_again() -> None:
+    scorer = FunctionScorer(config("odd", workers=1))
+    try:
+        first: list[Score] = []
+        scorer.run(iter([item(1, "a")]), first.append)
+        (worker,) = scorer._workers
+        worker.kill()
+        after: list[Score] = []
+        scorer.run(iter([item(1, "a")]), after.append)
+        assert after == first
+        assert after[0].scores == (1.0,)
+    finally:
+        scorer.close()
+
+
 PARENT = """
 import sys
 from crowdselect_core.reward.base import Item
