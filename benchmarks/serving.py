@@ -1,0 +1,277 @@
+"""What a real vLLM server gives: through the flow, to a bare client, and beside transformers.
+
+    make vllm-env                                    # once
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.serving [--dtype float32]
+
+SmolLM2-135M-Instruct answers instructions of the sample, at temperature 0, on this machine.
+
+1. `python -m flows.generate` beside a bare loop of the openai client over the same server, prompts
+   and number of requests in flight, in turn. Tokens/s of the flow are from its first request to
+   its last committed answer; the whole command, with imports, Prefect and OUT, is told apart.
+2. The managed engine (`kind: vllm`) beside transformers' `generate` in batches of 16 that arrive
+   in order, and beside our engine of kind transformers, which sorts by length. Starting a server
+   and loading a model are told apart and not counted.
+
+Every way computes in the same dtype with the same number of threads.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from openai import AsyncOpenAI
+
+from benchmarks.measure import machine, spread
+from crowdselect_core.generate.base import Answer, Request
+from crowdselect_core.generate.config import (
+    SamplingConfig,
+    TransformersEngineConfig,
+    VllmEngineConfig,
+)
+from crowdselect_core.generate.server import VllmServer
+from crowdselect_core.generate.transformers import TransformersEngine
+from crowdselect_core.generate.vllm import VllmEngine
+from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer, write_variants
+from crowdselect_core.store.cells import cell_key
+
+INSTRUCTIONS = Path("crowdselect_core/sample/instructions.jsonl")
+PYTHON = Path(".venv-vllm/bin/python")
+IN_FLIGHT, ARRIVAL, CONTEXT = 32, 16, 1024
+KEY = "BENCHMARK_VLLM_KEY"
+
+
+def texts_of(count: int) -> list[str]:
+    """Return instructions spread over the sample, again with a number once they are used up."""
+    lines = INSTRUCTIONS.read_text("utf-8").splitlines()
+    rows = [json.loads(line)["instruction"] for line in lines]
+    spread_out = [rows[i * 7 % len(rows)] for i in range(min(count, len(rows)))]
+    return spread_out + [f"{i}. {rows[i % len(rows)]}" for i in range(len(spread_out), count)]
+
+
+def engine_config(model: Path, dtype: str) -> VllmEngineConfig:
+    """Return how the server is run; prompts that were asked before are computed again."""
+    args = {"enforce_eager": True, "max_model_len": CONTEXT, "enable_prefix_caching": False}
+    return VllmEngineConfig.model_validate(
+        {
+            "kind": "vllm", "model": str(model), "python": str(PYTHON), "dtype": dtype,
+            "args": args, "concurrency": IN_FLIGHT, "environment": {"VLLM_CPU_KVCACHE_SPACE": "2"},
+        }
+    )  # fmt: skip
+
+
+async def ask(server: VllmServer, texts: Sequence[str], tokens: int) -> int:
+    """Ask with the client alone, so many requests in flight; return the completion tokens."""
+    async with AsyncOpenAI(
+        base_url=f"{server.base_url}/v1", api_key=server.api_key, timeout=1800
+    ) as client:
+        gate = asyncio.Semaphore(IN_FLIGHT)
+
+        async def one(text: str) -> int:
+            async with gate:
+                reply = await client.chat.completions.create(
+                    model=server.model,
+                    messages=[{"role": "user", "content": text}],
+                    temperature=0,
+                    max_tokens=tokens,
+                )
+                return reply.usage.completion_tokens if reply.usage else 0
+
+        return sum(await asyncio.gather(*map(one, texts)))
+
+
+def bare(server: VllmServer, texts: Sequence[str], tokens: int) -> float:
+    """Return the tokens/s of the bare loop."""
+    started = time.perf_counter()
+    made = asyncio.run(ask(server, texts, tokens))
+    return made / (time.perf_counter() - started)
+
+
+def flow(server: VllmServer, texts: Sequence[str], tokens: int) -> tuple[float, float]:
+    """Return the tokens/s of the flow while it asks, and those of the whole command."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = (json.dumps({"instruction": text}) for text in texts)
+        (folder / "data.jsonl").write_text("\n".join(rows), "utf-8")
+        engine = {
+            "kind": "openai", "base_url": f"{server.base_url}/v1", "model": server.model,
+            "api_key_env": KEY, "concurrency": IN_FLIGHT,
+        }  # fmt: skip
+        sampling = {"temperature": 0, "max_tokens": tokens}
+        config = {
+            "dataset": str(folder / "data.jsonl"),
+            "crowd": [
+                {"name": "m", "family": "f", "size": 1, "engine": engine, "sampling": sampling}
+            ],
+            "reward_models": [{"name": "unused", "kind": "function", "path": "none:none"}],
+            "store": str(folder / "store"),
+            "out": str(folder / "out"),
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        command = [sys.executable, "-m", "flows.generate", "--config", str(folder / "config.yaml")]
+        started = time.perf_counter()
+        subprocess.run(
+            command, check=True, env={**os.environ, KEY: server.api_key},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        whole = time.perf_counter() - started
+        (note,) = (folder / "store").glob("generated/*/pace.json")
+        pace = json.loads(note.read_text())
+    if pace["calls"] != len(texts):
+        raise SystemExit(f"the flow answered {pace['calls']} of {len(texts)} prompts")
+    return pace["completion_tokens"] / pace["seconds"], pace["completion_tokens"] / whole
+
+
+class Timed:
+    """Requests and answers of an engine, timed from when the second request is asked for.
+
+    An engine takes the first request to see whether there is work, and the second when its model
+    is ready.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self.tokens, self.started, self.ready = 0, time.perf_counter(), 0.0
+
+    def requests(self) -> Iterator[Request]:
+        for place, text in enumerate(self._texts):
+            if place == 1:
+                self.ready = time.perf_counter()
+            yield Request(cell_key(text.encode()), ({"role": "user", "content": text},), 0)
+
+    def done(self, answer: Answer) -> None:
+        if answer.error is not None:
+            raise SystemExit(f"an answer failed: {answer.error}")
+        self.tokens += answer.completion_tokens or 0
+
+
+def managed(model: Path, dtype: str, texts: Sequence[str], tokens: int) -> tuple[float, float]:
+    """Return the tokens/s of the managed engine, and the seconds that its server took to start."""
+    sampling = SamplingConfig(temperature=0, max_tokens=tokens)
+    engine, timed = VllmEngine("managed", engine_config(model, dtype), sampling), Timed(texts)
+    engine.run(timed.requests(), timed.done)
+    # the end of the server counts to neither: it is under a second
+    seconds = time.perf_counter() - timed.ready
+    return timed.tokens / seconds, timed.ready - timed.started
+
+
+def ours(model: Path, dtype: str, texts: Sequence[str], tokens: int) -> float:
+    """Return the tokens/s of the engine of kind transformers, its model loaded."""
+    config = TransformersEngineConfig.model_validate(
+        {"kind": "transformers", "model": str(model), "dtype": dtype}
+    )
+    engine = TransformersEngine("local", config, SamplingConfig(temperature=0, max_tokens=tokens))
+    engine.run(Timed(texts[:1]).requests(), lambda answer: None)  # loads the model
+    timed = Timed(texts)
+    engine.run(timed.requests(), timed.done)
+    return timed.tokens / (time.perf_counter() - timed.started)
+
+
+@torch.inference_mode()
+def arrival(model: Any, tokenizer: Any, texts: Sequence[str], tokens: int) -> float:
+    """Return the tokens/s of transformers' generate in batches as they arrive."""
+    made, started = 0, time.perf_counter()
+    for start in range(0, len(texts), ARRIVAL):
+        chats = [[{"role": "user", "content": t}] for t in texts[start : start + ARRIVAL]]
+        batch = tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, return_tensors="pt", return_dict=True,
+            padding=True,
+        )  # fmt: skip
+        out = model.generate(**batch, max_new_tokens=tokens, do_sample=False)
+        for row in out[:, batch["input_ids"].shape[1] :].tolist():
+            ended = tokenizer.eos_token_id in row
+            made += row.index(tokenizer.eos_token_id) + 1 if ended else len(row)
+    return made / (time.perf_counter() - started)
+
+
+def through_the_flow(model: Path, dtype: str, texts: Sequence[str], args: Any) -> None:
+    """Print the flow beside the bare loop."""
+    bares, flows, wholes = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "vllm.log"
+        server = VllmServer(
+            "bench", engine_config(model, dtype), model=str(model), revision=None, gpus=(), log=log
+        )
+        with server:
+            server.ready()
+            bare(server, texts[:IN_FLIGHT], 16)  # warms it up, not counted
+            for _ in range(args.rounds):
+                bares.append(bare(server, texts, args.tokens))
+                asking, whole = flow(server, texts, args.tokens)
+                flows.append(asking)
+                wholes.append(whole)
+    ratio = statistics.median(f / b for f, b in zip(flows, bares, strict=True))
+    print(f"one vLLM server, {len(texts)} prompts, {IN_FLIGHT} in flight, {args.rounds} rounds")
+    print(f"  bare client loop: {spread(bares)} tokens/s")
+    print(f"  through the flow: {spread(flows)} tokens/s ({spread(wholes)} by the whole command)")
+    print(f"  flow / bare: {ratio:.3f} (target 0.95)", flush=True)
+
+
+def beside_transformers(model: Path, dtype: str, texts: Sequence[str], args: Any) -> None:
+    """Print the managed engine beside transformers."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(model), padding_side="left")
+    plain: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=getattr(torch, dtype))
+    starts: list[float] = []
+
+    def vllm() -> float:
+        rate, start = managed(model, dtype, texts, args.tokens)
+        starts.append(start)
+        return rate
+
+    ways: dict[str, Callable[[], float]] = {
+        "managed vLLM": vllm,
+        f"transformers, batches of {ARRIVAL} as they arrive": lambda: arrival(
+            plain.eval(), tokenizer, texts, args.tokens
+        ),
+        "our engine of kind transformers": lambda: ours(model, dtype, texts, args.tokens),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(args.rounds):
+        for name, way in ways.items():
+            rates[name].append(way())
+    print(f"{len(texts)} prompts, at most {args.tokens} tokens each, {args.rounds} rounds")
+    first = list(rates.values())[0]
+    for name, rate in rates.items():
+        ratio = statistics.median(f / r for f, r in zip(first, rate, strict=True))
+        print(f"  {name}: {spread(rate)} tokens/s; managed vLLM / this {ratio:.2f}")
+    print(f"  the server took {spread(starts)} s to start", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=128)
+    parser.add_argument("--tokens", type=int, default=128, help="of an answer, at most")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--part", choices=["flow", "transformers"], help="only this one")
+    args = parser.parse_args()
+    if not PYTHON.exists():
+        parser.error(f"{PYTHON} is not there: make vllm-env")
+    threads = f"{torch.get_num_threads()} threads, {args.dtype}"
+    print(machine("openai", "torch", "transformers"), threads, flush=True)
+    texts = texts_of(args.prompts)
+    with tempfile.TemporaryDirectory() as name:
+        gguf = find_gguf()
+        (model,) = write_variants(
+            load_model(gguf, torch.bfloat16), load_tokenizer(gguf), Path(name), [None]
+        )
+        if args.part != "transformers":
+            through_the_flow(model, args.dtype, texts, args)
+        if args.part != "flow":
+            beside_transformers(model, args.dtype, texts, args)
+
+
+if __name__ == "__main__":
+    main()
