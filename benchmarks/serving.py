@@ -242,7 +242,7 @@ def beside_transformers(model: Path, dtype: str, texts: Sequence[str], args: Any
         for name, way in ways.items():
             rates[name].append(way())
     print(f"{len(texts)} prompts, at most {args.tokens} tokens each, {args.rounds} rounds")
-    first = list(rates.values())[0]
+    first = next(iter(rates.values()))
     for name, rate in rates.items():
         ratio = statistics.median(f / r for f, r in zip(first, rate, strict=True))
         print(f"  {name}: {spread(rate)} tokens/s; managed vLLM / this {ratio:.2f}")

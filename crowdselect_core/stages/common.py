@@ -51,6 +51,41 @@ class Once(Generic[T]):
         return self._value  # type: ignore[return-value]  # it is made: T, which may itself be None
 
 
+class Aligned:
+    """The rows of an artifact that belong to rows of another, both in the order of the data set.
+
+    Where the two are cut alike, as they are unless `shard_rows` was changed between two runs, one
+    shard is read for one shard. Memory: two numbers per shard.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact, self._ends = artifact, Once(self._read_ends)
+
+    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return its rows with these instructions, in its order.
+
+        Args:
+            rows: with the columns instruction_id and source_row, in ascending source_row.
+        """
+        if rows.is_empty():
+            return self._artifact.shard(0).clear()
+        first, last = rows["source_row"][0], rows["source_row"][-1]
+        ids = rows.select("instruction_id")
+        near = [i for i, (low, high) in enumerate(self._ends()) if low <= last and high >= first]
+        frames = [self._artifact.shard(index) for index in near or [0]]
+        return pl.concat(
+            [f.join(ids, on="instruction_id", how="semi", maintain_order="left") for f in frames]
+        )
+
+    def _read_ends(self) -> list[tuple[int, int]]:
+        """Read the first and last row of the data set in every shard; an empty one has none."""
+        ends = []
+        for frame in self._artifact.frames(["source_row"]):
+            source = frame["source_row"]
+            ends.append((source[0], source[-1]) if frame.height else (1, 0))
+        return ends
+
+
 def open_dataset(config: SelectConfig) -> Dataset:
     """Open the data set of a resolved config; nothing is read yet.
 

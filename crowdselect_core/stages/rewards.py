@@ -20,7 +20,7 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.reward.base import Item, Score, Scorer
 from crowdselect_core.reward.config import FunctionReward, JudgeReward, RewardConfig
 from crowdselect_core.reward.identity import cells_spec
-from crowdselect_core.stages.common import open_dataset
+from crowdselect_core.stages.common import Aligned, open_dataset
 from crowdselect_core.stages.given import given_columns
 from crowdselect_core.stages.prompts import prompts_of
 from crowdselect_core.stages.responses import Answered, Texts, fingerprint
@@ -39,7 +39,7 @@ CELL: Columns = {
     "raw": pl.String,
     "error": pl.String,
 }
-READ_ROWS = 2048  # answers that are read and handed to a scorer at once
+READ_ROWS = 16_384  # answers that are read and handed to a scorer at once
 
 
 def spec(
@@ -129,9 +129,9 @@ class _Work:
         self.dataset: Dataset = open_dataset(config)
         self.reward, self.answered, self.reference = reward, answered, reference
         self.cells = Cells(store, cells_spec(reward), CELL)
-        self._store = store
         self._texts = Texts(store, self.dataset, answered)
         self._other = Texts(store, self.dataset, reference) if reference else None
+        self._aligned = Aligned(reference.responses.open(store)) if reference else None
         self._responses: Artifact = answered.responses.open(store)
 
     def tables(self) -> Iterator[tuple[int, pl.DataFrame]]:
@@ -198,15 +198,11 @@ class _Work:
 
     def _held_against(self, table: pl.DataFrame) -> list[str | None]:
         """Return the reference model's first answer to every row."""
-        if self.reference is None or self._other is None:
+        if self._aligned is None or self._other is None:
             return [None] * table.height
-        responses = self.reference.responses.open(self._store)
-        ids = table.select("instruction_id", pl.int_range(pl.len()).alias("place"))
-        parts = [
-            frame.filter(pl.col("sample") == 0).join(ids, on="instruction_id")
-            for frame in responses.frames()
-        ]
-        rows = pl.concat(parts).sort("source_row", "place")
+        places = table.select("instruction_id", pl.int_range(pl.len()).alias("place"))
+        firsts = self._aligned.of(table).filter(pl.col("sample") == 0)
+        rows = firsts.join(places, on="instruction_id").sort("source_row", "place")
         texts = self._other.of(rows)
         found: list[str | None] = [None] * table.height
         for place, text in zip(rows["place"].to_list(), texts, strict=True):

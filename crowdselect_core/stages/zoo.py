@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from crowdselect_core.config import DatasetConfig, SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.rewards import Moments, moments
-from crowdselect_core.stages.common import Once, Ref, open_dataset
+from crowdselect_core.stages.common import Aligned, Once, Ref, open_dataset
 from crowdselect_core.stages.prompts import prompts_of
 from crowdselect_core.stages.responses import Answered, Texts
 from crowdselect_core.store.build import Part, Plan
@@ -102,6 +102,9 @@ class _Maker:
         self._config, self._store, self._members = config, store, members
         self._texts = {m.name: Texts(store, self._dataset, m.answered) for m in members}
         self._moments = Once(self._all_moments)
+        refs = [m.answered.responses for m in members]
+        refs += [s.rewards for m in members for s in m.scored]
+        self._aligned = {(r.stage, r.key): Aligned(r.open(store)) for r in refs}
 
     def zoo(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the zoo's rows of one shard of prompts."""
@@ -123,12 +126,15 @@ class _Maker:
             *columns,
         )
 
+    def _rows_of(self, ref: Ref) -> Aligned:
+        return self._aligned[ref.stage, ref.key]
+
     def _column(self, member: Member, rows: pl.DataFrame) -> pl.Series:
         """Return a member's struct: of every row the sample that is shown."""
-        table = _rows_of(member.answered.responses, self._store, rows)
+        table = self._rows_of(member.answered.responses).of(rows)
         fields: list[pl.Expr] = []
         for scored in member.scored:
-            grades = _rows_of(scored.rewards, self._store, rows)
+            grades = self._rows_of(scored.rewards).of(rows)
             lists = grades["scores"]
             for place, head in enumerate(scored.heads):
                 column = scored.column(head)
@@ -210,18 +216,3 @@ def _complete(table: pl.DataFrame) -> NDArray[np.bool_]:
     whole = (pl.col("characters") > 0) & (pl.col("finish_reason") != "length").fill_null(True)
     flags: NDArray[np.bool_] = table.select(whole.fill_null(False)).to_series().to_numpy()
     return flags
-
-
-def _rows_of(ref: Ref, store: Store, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of an artifact that belong to a shard of prompts, in its order."""
-    artifact = ref.open(store)
-    if rows.is_empty():
-        return artifact.shard(0).clear()
-    ids = rows.select("instruction_id")
-    first, last = rows["source_row"][0], rows["source_row"][-1]
-    parts = []
-    for index in range(len(artifact.manifest.shards)):
-        frame = artifact.shard(index)
-        if frame.height and frame["source_row"][0] <= last and frame["source_row"][-1] >= first:
-            parts.append(frame.join(ids, on="instruction_id", how="semi", maintain_order="left"))
-    return pl.concat(parts)

@@ -33,7 +33,8 @@ KEY = "key"
 WIDTH = 16
 SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
 IDENTITY = "identity.json"  # for people: what the folder's name was made of
-LARGE = 16 << 20  # bytes of a segment that is merged no further
+LARGE = 16 << 20  # weight of a segment that is merged no further
+LEAST = 512  # bytes that a row weighs at least: some texts compress to next to nothing
 MERGED = 16  # segments of about one size are merged when there are this many
 LOOKS = 100  # tries at a folder that another process is merging
 KEPT = 2  # decoded segments that are kept for the next read
@@ -75,7 +76,7 @@ class Cells:
         self._lock = RLock()
         self._names: list[str] = []  # of segments, by number; '' for one that is gone
         self._levels: list[tuple[Keys, NDArray[np.int32]]] = []  # sorted keys, segment numbers
-        self._sizes: dict[str, int] = {}
+        self._weights: dict[str, int] = {}  # of segments: bytes, or rows where they are small
         self._frames: dict[str, pl.DataFrame] = {}
 
     def refresh(self) -> None:
@@ -122,7 +123,7 @@ class Cells:
         """Write rows (the key first) as one segment."""
         frame = pl.DataFrame(rows, self.schema, orient="row")
         with self._lock:
-            if not self._sizes:
+            if not self._weights:
                 self._place.create(f"{self.spec.folder}/{IDENTITY}", self._identity())
             self._add(frame)
 
@@ -130,18 +131,18 @@ class Cells:
         """Merge segments of about one size once there are MERGED of them, or all small ones."""
         with self._lock:
             tiers: dict[int, list[str]] = {}
-            for name, size in self._sizes.items():
-                if size < LARGE:
-                    tiers.setdefault(0 if all_small else size.bit_length() // 4, []).append(name)
+            for name, weight in self._weights.items():
+                if weight < LARGE:
+                    tiers.setdefault(0 if all_small else weight.bit_length() // 4, []).append(name)
             for names in tiers.values():
                 if len(names) >= (2 if all_small else MERGED):
                     self._merge(names)
 
     def _merge(self, names: list[str]) -> None:
-        """Write the rows of small segments anew, up to LARGE bytes a segment, then remove them."""
+        """Write the rows of small segments anew, in segments up to LARGE, then remove them."""
         batch: list[str] = []
         for name in [*names, ""]:
-            weight = sum(self._sizes[n] for n in batch) + self._sizes.get(name, 0)
+            weight = sum(self._weights[n] for n in batch) + self._weights.get(name, 0)
             if batch and (not name or weight > LARGE):
                 if len(batch) > 1:
                     self._rewrite(batch)
@@ -172,13 +173,13 @@ class Cells:
         data = buffer.getvalue()
         name = f"cells-{sha256(data).hexdigest()}.parquet"
         self._place.create(f"{self.spec.folder}/{name}", data)
-        if name not in self._sizes:
+        if name not in self._weights:
             self._enter(name, len(data), as_keys(frame[KEY].to_list()))
         return name
 
     def _enter(self, name: str, size: int, keys: Keys) -> None:
         """Enter a segment into the index; levels of about one length are joined."""
-        self._sizes[name] = size
+        self._weights[name] = max(size, len(keys) * LEAST)
         self._names.append(name)
         order = np.argsort(keys, kind="stable")
         level = keys[order], np.full(len(keys), len(self._names) - 1, dtype=np.int32)
@@ -191,10 +192,10 @@ class Cells:
 
     def _drop(self, name: str) -> None:
         """Take a segment out of the index; its numbers stay until the levels are joined."""
-        if name in self._sizes:
+        if name in self._weights:
             number = self._names.index(name)
             self._names[number] = ""
-            del self._sizes[name]
+            del self._weights[name]
             self._frames.pop(name, None)
             levels = []
             for keys, numbers in self._levels:
@@ -203,7 +204,7 @@ class Cells:
             self._levels = [level for level in levels if len(level[0])]
 
     def _forget(self) -> None:
-        self._names, self._levels, self._sizes, self._frames = [], [], {}, {}
+        self._names, self._levels, self._weights, self._frames = [], [], {}, {}
 
     def _found(self, keys: Keys) -> pl.DataFrame:
         wanted: set[int] = set()

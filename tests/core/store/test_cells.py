@@ -175,6 +175,18 @@ def test_large_segments_are_merged_no_further(
     assert sorted(opened(tmp_path).read(keys(range(20)))["n"].to_list()) == list(range(20))
 
 
+def test_rows_that_compress_to_nothing_are_not_merged_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells_module, "LEAST", 10_000)  # far more than their bytes
+    monkeypatch.setattr(cells_module, "LARGE", 100_000)
+    mine = opened(tmp_path)
+    for i in range(20):
+        mine.commit([(key(i), "a" * 1000, i)])
+        mine.merge(all_small=True)
+    assert sorted(pl.read_parquet(p).height for p in segments(tmp_path)) == [10, 10]
+
+
 def test_a_writer_commits_all_rows_when_its_block_ends(tmp_path: Path) -> None:
     with CellWriter(opened(tmp_path)) as writer:
         for row in rows(range(1000)):

@@ -1,0 +1,219 @@
+"""The stages of a live crowd on their own: what is asked and scored once, and what a zoo holds."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from crowdselect_core.calls import Calls
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.generate.base import Answer, Request, never
+from crowdselect_core.live import given, lacking
+from crowdselect_core.reward.base import Item, Score
+from crowdselect_core.stages import instructions, prompts, responses, rewards, zoo
+from crowdselect_core.stages.common import Ref
+from crowdselect_core.stages.responses import Answered
+from crowdselect_core.stages.zoo import Member, Scored
+from crowdselect_core.store.build import Plan, build
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.store import Store
+
+JUDGE = {
+    "kind": "judge", "name": "judge", "mode": "pairwise", "reference_model": "b",
+    "engine": {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "judge"},
+}  # fmt: skip
+
+
+class Echo:
+    """An engine that answers with its name and the prompt's text, in upper case where loud."""
+
+    limits: tuple[str, ...] = ()
+    stopped = staticmethod(never)
+
+    def __init__(self, name: str) -> None:
+        self.name, self.asked = name, 0
+
+    def check(self) -> None:
+        """Answer always."""
+
+    def run(self, requests: Iterator[Request], done: Callable[[Answer], None]) -> None:
+        for request in requests:
+            self.asked += 1
+            text = f"{self.name}{request.seed}: {request.messages[-1]['content']}"
+            done(Answer(request.key, text=text, finish_reason="stop"))
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+class Longer:
+    """A scorer that gives the answer's length less that of what it is held against."""
+
+    heads: tuple[str, ...] = ("",)
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+
+    def check(self) -> None:
+        """Score always."""
+
+    def run(self, items: Iterator[Item], done: Callable[[Score], None]) -> None:
+        for item in items:
+            self.items.append(item)
+            done(Score(item.key, (float(len(item.text) - len(item.reference or "")),)))
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+def config_of(folder: Path, texts: Sequence[str], **keys: Any) -> SelectConfig:
+    """Return a config of two models that are asked, on a file of instructions."""
+    rows = {"id": [str(i) for i in range(len(texts))], "instruction": list(texts)}
+    pl.DataFrame(rows).write_parquet(folder / "data.parquet", row_group_size=1)
+    crowd = [
+        {"name": n, "family": n, "size": 1, "engine": {"kind": "openai", "model": n},
+         "sampling": {"seed": 1} | keys.pop(f"sampling_{n}", {})}
+        for n in ("a", "b")
+    ]  # fmt: skip
+    return SelectConfig.model_validate(
+        {
+            "dataset": str(folder / "data.parquet"), "crowd": crowd, "reward_models": [JUDGE],
+            "store": str(folder / "store"), **keys,
+        }
+    ).resolved()  # fmt: skip
+
+
+class World:
+    """A config with its store, walked through stage by stage as the tasks do."""
+
+    def __init__(self, config: SelectConfig) -> None:
+        self.store, self.config = Store(config.store), given(config, lacking(config))
+        self.models, (self.reward,) = config.everyone, lacking(config).scores
+        i = self.stage(instructions.spec(self.config), lambda: instructions.plan(self.config))
+        self.prompts = self.stage(prompts.spec(i), lambda: prompts.plan(self.config, self.store, i))
+
+    def stage(self, spec: Spec, plan: Callable[[], Plan]) -> Ref:
+        m = (self.store.find(spec) or build(self.store, spec, plan())).manifest
+        return Ref(stage=m.stage, key=m.key, rows=m.rows, counts=m.counts, facts=m.facts)
+
+    def answered(self, engines: dict[str, Echo] | None = None) -> list[Answered]:
+        found = []
+        for model in self.models:
+            engine = (engines or {}).get(model.name, Echo(model.name))
+            responses.generate(self.config, self.store, self.prompts, model, engine, ignore)
+            ref = self.stage(
+                responses.spec(self.prompts, model),
+                lambda model=model: responses.plan(self.store, self.prompts, model, {}),
+            )
+            found.append(Answered(model, ref))
+        return found
+
+    def scored(self, crowd: list[Answered], scorer: Longer) -> list[Member]:
+        reference = next(a for a in crowd if a.model.name == "b")
+        members = []
+        for answered in crowd:
+            own = (self.config, self.store, self.reward, answered, reference)
+            rewards.score(*own, scorer, ignore)
+            ref = self.stage(
+                rewards.spec(self.reward, answered, reference),
+                lambda own=own: rewards.plan(*own, {}, ("",)),
+            )
+            members.append(Member(answered, (Scored("judge", ("",), ref),)))
+        return members
+
+    def zoo(self, members: list[Member]) -> pl.DataFrame:
+        ref = self.stage(
+            zoo.spec(self.prompts, members, []),
+            lambda: zoo.plan(self.config, self.store, self.prompts, members),
+        )
+        return pl.concat(ref.open(self.store).frames())
+
+
+def ignore(calls: Calls) -> None:
+    """Tell nobody."""
+
+
+TEXTS = [f"Say the number {i} in words." + "!" * i for i in range(9)]
+
+
+def test_a_zoo_holds_every_answer_with_its_score(tmp_path: Path) -> None:
+    world = World(config_of(tmp_path, TEXTS, shard_rows=4))
+    members = world.scored(world.answered({"a": Echo("long-a")}), Longer())
+    table = world.zoo(members)
+    assert table["instruction"].to_list() == TEXTS
+    assert table["a"].struct.field("content").to_list() == [f"long-a1: {t}" for t in TEXTS]
+    assert table["a"].struct.field("judge").to_list() == [float(len("long-"))] * len(TEXTS)
+    assert table["b"].struct.field("judge").to_list() == [0.0] * len(TEXTS)
+
+
+def test_artifacts_that_are_cut_differently_fit_together(tmp_path: Path) -> None:
+    world = World(config_of(tmp_path, TEXTS, shard_rows=4))
+    crowd = world.answered()
+    world.store.forget(world.prompts.stage, world.prompts.key)
+    i = instructions.spec(world.config)
+    world.store.forget(i.stage, i.key)
+    again = World(config_of(tmp_path, TEXTS, shard_rows=3))
+    assert again.prompts.key == world.prompts.key
+    shards = again.prompts.open(again.store).manifest.shards
+    assert [s.rows for s in shards] == [3, 3, 3]
+    assert [s.rows for s in crowd[0].responses.open(world.store).manifest.shards] == [4, 4, 1]
+    table = again.zoo(again.scored(crowd, Longer()))
+    assert table["a"].struct.field("content").to_list() == [f"a1: {t}" for t in TEXTS]
+    assert table["a"].struct.field("judge").to_list() == [0.0] * len(TEXTS)
+
+
+def test_a_prompt_on_several_rows_is_asked_once(tmp_path: Path) -> None:
+    engine = Echo("a")
+    world = World(config_of(tmp_path, ["One.", "Two.", "One.", "One."]))
+    scorer = Longer()
+    table = world.zoo(world.scored(world.answered({"a": engine}), scorer))
+    assert engine.asked == 2
+    assert len(scorer.items) == 4  # two answers of a, two of b
+    assert table["a"].struct.field("content").to_list() == [
+        f"a1: {t}" for t in ("One.", "Two.", "One.", "One.")
+    ]
+
+
+def test_another_reference_answer_is_another_score(tmp_path: Path) -> None:
+    world = World(config_of(tmp_path, TEXTS))
+    before = world.scored(world.answered(), Longer())
+    other = World(config_of(tmp_path, TEXTS, sampling_b={"seed": 2}))
+    scorer = Longer()
+    after = other.scored(other.answered({"b": Echo("longer-b")}), scorer)
+    assert len(scorer.items) == 2 * len(TEXTS)
+    assert after[0].answered.responses.key == before[0].answered.responses.key
+    assert after[0].scored[0].rewards.key != before[0].scored[0].rewards.key
+    scores = other.zoo(after)["a"].struct.field("judge").to_list()
+    assert scores == [float(-len("longer-"))] * len(TEXTS)
+
+
+def test_answers_that_are_gone_are_told_and_made_anew(tmp_path: Path) -> None:
+    world = World(config_of(tmp_path, TEXTS))
+    crowd = world.answered()
+    model = world.models[0]
+    folder = tmp_path / "store" / responses.cells_spec(model).folder
+    for path in folder.glob("cells-*.parquet"):
+        path.unlink()
+    with pytest.raises(DamagedArtifact, match="9 answers of a are gone or changed"):
+        world.scored(crowd, Longer())
+    assert world.store.find(responses.spec(world.prompts, model)) is None
+    engine = Echo("a")
+    members = world.scored(world.answered({"a": engine}), Longer())
+    assert engine.asked == len(TEXTS)
+    assert world.zoo(members)["a"].struct.field("content").to_list() == [f"a1: {t}" for t in TEXTS]
+
+
+def test_of_several_samples_the_best_is_shown_and_the_mean_counts(tmp_path: Path) -> None:
+    class Growing(Echo):
+        def run(self, requests: Iterator[Request], done: Callable[[Answer], None]) -> None:
+            for request in requests:
+                done(Answer(request.key, text="x" * ((request.seed or 0) ** 2)))
+
+    world = World(config_of(tmp_path, TEXTS, sampling_a={"seed": 1, "n": 3}))
+    engines = {"a": Growing("a"), "b": Growing("b")}
+    table = world.zoo(world.scored(world.answered(engines), Longer()))
+    assert table["a"].struct.field("content").to_list() == ["x" * 9] * len(TEXTS)
+    assert table["a"].struct.field("judge").to_list() == [pytest.approx((0 + 3 + 8) / 3)] * 9
