@@ -15,9 +15,9 @@ from crowdselect_core.generate.config import OpenAIEngineConfig, PriceConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt, prompt_key
 from crowdselect_core.live import Lacking, given
+from crowdselect_core.score_bill import score_bill
 from crowdselect_core.stages.common import open_dataset
 from crowdselect_core.stages.pace import Pace, read_pace
-from crowdselect_core.stages.prompts import READ_ROWS
 from crowdselect_core.stages.responses import messages_of, open_cells, sample_key
 from crowdselect_core.store.cells import as_keys
 from crowdselect_core.store.store import Store
@@ -73,36 +73,26 @@ class Bill:
 
 
 def bills(config: SelectConfig, lacks: Lacking) -> Iterator[str]:
-    """Yield a line per model and reward model, and a total; nothing is asked or written."""
+    """Yield a line per model and reward model, and the totals; nothing is asked or written."""
     store = Store(config.store)
-    total = [0, 0.0, 0.0, 0.0]
-    rows = 0
-    for model in lacks.answers:
-        bill, rows = answer_bill(config, lacks, store, model)
-        total = [
-            total[0] + bill.requests,
-            total[1] + bill.prompt_tokens,
-            total[2] + bill.completion_tokens,
-            total[3] + bill.money,
-        ]
+    made = [answer_bill(config, lacks, store, model) for model in lacks.answers]
+    for bill in made:
         yield f"answers    {bill.line}"
-    if len(lacks.answers) > 1:
+    scores = [score_bill(config, lacks, store, r) for r in lacks.scores]
+    for score in scores:
+        yield f"scores     {score.line}"
+    money = sum(b.money for b in made) + sum(b.money for b in scores)
+    if len(made) + len(scores) > 1:
         yield (
-            f"in all     {total[0]:,.0f} requests, {total[1]:,.0f} prompt tokens, "
-            f"{total[2]:,.0f} completion tokens"
-            + (f", {total[3]:,.2f} at the prices given" if total[3] else "")
+            f"in all     {sum(b.requests for b in made):,} requests for answers, "
+            f"{sum(b.prompt_tokens for b in made):,.0f} prompt tokens, "
+            f"{sum(b.completion_tokens for b in made):,.0f} completion tokens"
+            + (f"; with the scores {money:,.2f} at the prices given" if money else "")
         )
-    if lacks.scores and not rows:
-        rows = sum(part.rows for part in open_dataset(given(config, lacks)).partitions(READ_ROWS))
-    samples = sum(m.sampling.n if m in lacks.answers else 1 for m in config.everyone)
-    for reward in lacks.scores:
-        yield f"scores     {reward.name} ({reward.kind}): at most {rows * samples:,} answers"
 
 
-def answer_bill(
-    config: SelectConfig, lacks: Lacking, store: Store, model: CrowdModel
-) -> tuple[Bill, int]:
-    """Forecast one model's answers; return the bill and how many prompts there are."""
+def answer_bill(config: SelectConfig, lacks: Lacking, store: Store, model: CrowdModel) -> Bill:
+    """Forecast one model's answers."""
     dataset = open_dataset(given(config, lacks))
     cells = open_cells(store, model)
     cells.refresh()
@@ -124,8 +114,8 @@ def answer_bill(
     bill.prompt_tokens = tokens / counted * bill.requests if counted else 0.0
     if rows > counted:
         bill.counted_by += f", of {counted:,} prompts, scaled up"
-    _completions(bill, model, read_pace(store, model))
-    return bill, rows
+    _completions(bill, model, read_pace(store, cells.spec))
+    return bill
 
 
 def _completions(bill: Bill, model: CrowdModel, pace: Pace | None) -> None:

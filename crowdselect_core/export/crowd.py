@@ -19,7 +19,7 @@ def answer_summary(store: Store, crowd: Sequence[Answered]) -> dict[str, dict[st
 def _answers(store: Store, answered: Answered) -> dict[str, Any]:
     counts = answered.responses.counts
     answers = counts.get("answers", 0)
-    pace = read_pace(store, answered.model) if answered.generated else None
+    pace = read_pace(store, cells_spec(answered.model)) if answered.generated else None
     return {
         "requests": answered.responses.rows,
         "answers": answers,

@@ -1,14 +1,13 @@
-"""How fast a model last answered: a note beside its cells, for the next forecast.
+"""How fast a model last answered or scored: a note beside its cells, for the next forecast.
 
-It is no part of any key: the same answers at another pace are the same answers.
+It is no part of any key: the same cells at another pace are the same cells.
 """
 
 import json
 from dataclasses import asdict, dataclass
 
 from crowdselect_core.calls import Calls
-from crowdselect_core.crowd import CrowdModel
-from crowdselect_core.generate.identity import cells_spec
+from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
 
 FILE = "pace.json"
@@ -28,17 +27,22 @@ class Pace:
         """Completion tokens a second."""
         return self.completion_tokens / self.seconds if self.seconds > 0 else 0.0
 
+    @property
+    def calls_a_second(self) -> float:
+        """Answers or scores a second."""
+        return self.calls / self.seconds if self.seconds > 0 else 0.0
 
-def write_pace(store: Store, model: CrowdModel, calls: Calls) -> None:
+
+def write_pace(store: Store, cells: Spec, calls: Calls) -> None:
     """Note what a run measured; the last one counts."""
     pace = Pace(calls.answered, calls.prompt_tokens, calls.completion_tokens, calls.seconds)
-    store.place.replace(f"{cells_spec(model).folder}/{FILE}", json.dumps(asdict(pace)).encode())
+    store.place.replace(f"{cells.folder}/{FILE}", json.dumps(asdict(pace)).encode())
 
 
-def read_pace(store: Store, model: CrowdModel) -> Pace | None:
+def read_pace(store: Store, cells: Spec) -> Pace | None:
     """Return what the last run measured, None where there is none."""
     try:
-        told = json.loads(store.place.read(f"{cells_spec(model).folder}/{FILE}"))
+        told = json.loads(store.place.read(f"{cells.folder}/{FILE}"))
         return Pace(**{name: told[name] for name in Pace.__dataclass_fields__})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # a note that is torn tells nothing

@@ -119,7 +119,7 @@ def generate(
         engine.run(requests(), partial(_take, calls, writer, in_flight))
     cells.merge(all_small=True)
     if calls.answered:
-        write_pace(store, model, calls)
+        write_pace(store, cells.spec, calls)
     if calls.breached:
         raise TooManyFailures(calls.complaint())
     return calls

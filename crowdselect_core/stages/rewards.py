@@ -22,6 +22,7 @@ from crowdselect_core.reward.config import FunctionReward, JudgeReward, RewardCo
 from crowdselect_core.reward.identity import cells_spec
 from crowdselect_core.stages.common import Aligned, open_dataset
 from crowdselect_core.stages.given import given_columns
+from crowdselect_core.stages.pace import write_pace
 from crowdselect_core.stages.prompts import prompts_of
 from crowdselect_core.stages.responses import Answered, Texts, fingerprint
 from crowdselect_core.store.build import Part, Plan
@@ -84,11 +85,7 @@ def score(
         TooManyFailures: more calls failed than may.
     """
     work = _Work(config, store, reward, answered, reference)
-    work.cells.refresh()
-    wanted = present = 0
-    for _, frame in work.tables():
-        missing = int(work.cells.missing(as_keys(set(frame["score"].to_list()))).sum())
-        wanted, present = wanted + missing, present + frame["score"].n_unique() - missing
+    wanted, present = work.count()
     name = f"{reward.name} of {answered.model.name}"
     calls = Calls(name, wanted, present, config.max_failure_rate, report)
     if not wanted:
@@ -96,9 +93,22 @@ def score(
     with CellWriter(work.cells) as writer:
         scorer.run(work.items(), partial(_take, calls, writer))
     work.cells.merge(all_small=True)
+    if calls.answered:
+        write_pace(store, work.cells.spec, calls)
     if calls.breached:
         raise TooManyFailures(calls.complaint())
     return calls
+
+
+def count(
+    config: SelectConfig,
+    store: Store,
+    reward: RewardConfig,
+    answered: Answered,
+    reference: Answered | None,
+) -> tuple[int, int]:
+    """Count the answers that `score` would score, and those that have a score."""
+    return _Work(config, store, reward, answered, reference).count()
 
 
 def _take(calls: Calls, writer: CellWriter, given: Score) -> None:
@@ -133,6 +143,15 @@ class _Work:
         self._other = Texts(store, self.dataset, reference) if reference else None
         self._aligned = Aligned(reference.responses.open(store)) if reference else None
         self._responses: Artifact = answered.responses.open(store)
+
+    def count(self) -> tuple[int, int]:
+        """Count the answers that lack a score, and those that have one."""
+        self.cells.refresh()
+        wanted = present = 0
+        for _, frame in self.tables():
+            missing = int(self.cells.missing(as_keys(set(frame["score"].to_list()))).sum())
+            wanted, present = wanted + missing, present + frame["score"].n_unique() - missing
+        return wanted, present
 
     def tables(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield (shard, its rows that have an answer to score), with the key of the score."""

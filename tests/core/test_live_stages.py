@@ -13,6 +13,8 @@ from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.generate.base import Answer, Request, never
 from crowdselect_core.live import given, lacking
 from crowdselect_core.reward.base import Item, Score
+from crowdselect_core.reward.config import JudgeSampling
+from crowdselect_core.score_bill import ScoreBill, score_bill
 from crowdselect_core.stages import instructions, prompts, responses, rewards, zoo
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.stages.responses import Answered
@@ -73,6 +75,7 @@ def config_of(folder: Path, texts: Sequence[str], **keys: Any) -> SelectConfig:
     """Return a config of two models that are asked, on a file of instructions."""
     rows = {"id": [str(i) for i in range(len(texts))], "instruction": list(texts)}
     pl.DataFrame(rows).write_parquet(folder / "data.parquet", row_group_size=1)
+    judge = JUDGE | {"price": keys.pop("price", {})}
     crowd = [
         {"name": n, "family": n, "size": 1, "engine": {"kind": "openai", "model": n},
          "sampling": {"seed": 1} | keys.pop(f"sampling_{n}", {})}
@@ -80,7 +83,7 @@ def config_of(folder: Path, texts: Sequence[str], **keys: Any) -> SelectConfig:
     ]  # fmt: skip
     return SelectConfig.model_validate(
         {
-            "dataset": str(folder / "data.parquet"), "crowd": crowd, "reward_models": [JUDGE],
+            "dataset": str(folder / "data.parquet"), "crowd": crowd, "reward_models": [judge],
             "store": str(folder / "store"), **keys,
         }
     ).resolved()  # fmt: skip
@@ -217,3 +220,33 @@ def test_of_several_samples_the_best_is_shown_and_the_mean_counts(tmp_path: Path
     table = world.zoo(world.scored(world.answered(engines), Longer()))
     assert table["a"].struct.field("content").to_list() == ["x" * 9] * len(TEXTS)
     assert table["a"].struct.field("judge").to_list() == [pytest.approx((0 + 3 + 8) / 3)] * 9
+
+
+def test_the_bill_tells_what_a_judge_will_cost_and_what_is_scored(tmp_path: Path) -> None:
+    config = config_of(tmp_path, TEXTS, price={"input": 2.0, "output": 8.0})
+    lacks = lacking(config)
+
+    def bill() -> ScoreBill:
+        return score_bill(config, lacks, Store(config.store), lacks.scores[0])
+
+    first = bill()
+    assert (first.answers, first.cached, first.certain) == (18, 0, False)
+    assert "at most 18 answers" in first.line
+    assert "36 requests" in first.line  # either side first
+    assert first.completion_tokens == 36 * JudgeSampling().max_tokens
+    assert first.hours is None
+    assert first.money == pytest.approx(
+        (2 * first.prompt_tokens + 8 * first.completion_tokens) / 1e6
+    )
+    world = World(config)
+    crowd = world.answered()
+    known = bill()
+    assert (known.answers, known.cached, known.certain) == (18, 0, True)
+    world.scored(crowd, Longer())
+    last = bill()
+    assert (last.answers, last.cached, last.money) == (0, 18, 0.0)
+    assert last.line == "judge (judge): 0 answers (18 have their score)"
+    longer = config_of(tmp_path, [*TEXTS, "One more."])
+    more = score_bill(longer, lacking(longer), Store(config.store), lacks.scores[0])
+    assert more.rate is not None
+    assert "hours at" in more.line

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from vllm_models import CONTEXT, make_chat, make_classifier
+from vllm_models import CONTEXT, make_chat, make_classifier, make_smollm2
 
 from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.generate.base import Answer, Failure, Message, Request
@@ -91,7 +91,7 @@ class Chat:
 
 
 def text_of(number: int) -> str:
-    return f"Tell me of number {number % 4}."
+    return f"Tell me of the number {number % 4} and of Paris."
 
 
 def seed_of(number: int) -> int:
@@ -109,7 +109,9 @@ def chats() -> Iterator[Request]:
 @pytest.fixture(scope="session")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
     folder = tmp_path_factory.mktemp("vllm")
-    config = vllm(model=str(make_chat(folder / "model")), concurrency=WIDTH, restarts=1)
+    model = str(make_smollm2(folder / "models"))
+    args = {"max_model_len": CONTEXT}
+    config = vllm(model=model, concurrency=WIDTH, restarts=1, args=args)
     sampling = SamplingConfig(temperature=1.0, max_tokens=32)
     engine = VllmEngine("../tiny chat", config, sampling, log_folder=folder / "logs")
     engine.check()
@@ -145,6 +147,7 @@ def test_a_killed_server_is_replaced_and_every_request_answered_once(chat: Chat)
     good = [answer for answer in chat.answers if answer.key != b"long"]
     assert [answer.error for answer in good] == [None] * CHATS
     assert all(answer.text and answer.finish_reason in ("stop", "length") for answer in good)
+    assert any("Paris" in str(answer.text) for answer in good)  # the model's own weights answered
 
 
 @needs_vllm

@@ -1,4 +1,4 @@
-"""Tiny models with random weights that the real vLLM serves: a chat model and a classifier."""
+"""What the real vLLM serves: SmolLM2, and tiny models with random weights."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,22 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from crowdselect_core.sample.smollm import find_gguf, load_tokenizer
+from crowdselect_core.sample.variants import (
+    find_gguf,
+    load_model,
+    load_tokenizer,
+    write_variants,
+)
 
 CONTEXT = 512
+
+
+def make_smollm2(folder: Path) -> Path:
+    """Write SmolLM2-135M-Instruct."""
+    gguf = find_gguf()
+    model, tokenizer = load_model(gguf, torch.bfloat16), load_tokenizer(gguf)
+    (place,) = write_variants(model, tokenizer, folder, [None])
+    return place
 
 
 def make_chat(folder: Path) -> Path:
