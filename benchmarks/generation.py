@@ -65,10 +65,9 @@ def config_of(folder: Path, url: str) -> SelectConfig:
         {
             "dataset": str(folder / "data.jsonl"),
             "crowd": [{"name": "model", "family": "f", "size": 1, "engine": engine}],
-            "reward_models": [{"name": "unused", "kind": "function", "path": "none:none"}],
             "store": str(folder / "store"),
         }
-    ).resolved()
+    ).resolved(scores=False)
 
 
 def no_secret(block: str) -> str:

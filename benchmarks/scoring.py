@@ -5,9 +5,10 @@
 Real answers (three models spread over a zoo, to instructions spread over it), scored in float32 by
 a Llama classifier: the first layers of SmolLM2-135M, all of them with --layers 30, and a random
 head. Beside each other, in turn, the same pairs in the same run: `ClassifierScorer`'s batches,
-sorted by length under a budget of padded tokens (the config's default), and batches in order of
-arrival with as many rows as the budget allows for the longest pair, which is what a fixed batch
-size must allow for. Then, without a model, how much each way pads on every answer of those models.
+sorted by length under a budget of padded tokens, and batches in order of arrival with as many rows
+as the budget allows for the longest pair, which is what a fixed batch size must allow for. So both
+take the same memory. Then, without a model, how much each way pads on every answer of those models,
+at several budgets: the smaller the budget, the fewer rows stand beside each other and pad.
 """
 
 import argparse
@@ -30,9 +31,9 @@ from crowdselect_core.reward.config import ClassifierReward
 from crowdselect_core.reward.pairs import Pair
 from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer
 
-MODELS, ROWS, ROUNDS = 3, 25, 3  # ROWS instructions of each model
-LAYERS = 6  # of 30
-BATCH_TOKENS, MAX_LENGTH = 8192, 2048
+MODELS, ROWS, ROUNDS = 3, 80, 3  # ROWS instructions of each model
+LAYERS = 2  # of 30
+BATCH_TOKENS, MAX_LENGTH = 32_768, 2048
 BUDGETS = (8192, 16384, 32768)
 ZOO = Path("../shared/data/alpaca_zoo/zoo.parquet")
 
@@ -113,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--zoo", type=Path, default=ZOO, help="parquet file in the zoo format")
     parser.add_argument("--layers", type=int, default=LAYERS, help="of SmolLM2's 30")
+    parser.add_argument("--batch-tokens", type=int, default=BATCH_TOKENS, help="padded, a batch")
     args = parser.parse_args()
     print(machine("torch", "transformers"), f"{torch.get_num_threads()} threads", flush=True)
     items = pairs(args.zoo, ROWS)
@@ -121,17 +123,17 @@ def main() -> None:
         scorer = ClassifierScorer(
             ClassifierReward(
                 kind="classifier", name="scoring", model=folder, max_length=MAX_LENGTH,
-                dtype="float32", batch_tokens=BATCH_TOKENS,
+                dtype="float32", batch_tokens=args.batch_tokens,
             )
         )  # fmt: skip
-        compare(scorer, items)
+        compare(scorer, items, args.batch_tokens)
         padding(scorer, pairs(args.zoo, None))
 
 
-def compare(scorer: ClassifierScorer, items: list[Item]) -> None:
+def compare(scorer: ClassifierScorer, items: list[Item], budget: int) -> None:
     """Print rows a second of both ways, and the padding of each."""
     lengths = lengths_of(scorer, items)
-    rows = max(1, BATCH_TOKENS // max(lengths))
+    rows = max(1, budget // max(lengths))
     kept: list[Score] = []
     ways: dict[str, Callable[[], None]] = {
         "sorted by length": lambda: scorer.run(iter(items), kept.append),
@@ -146,9 +148,9 @@ def compare(scorer: ClassifierScorer, items: list[Item]) -> None:
             rates[name].append(len(items) / (time.perf_counter() - started))
     print(
         f"{len(items)} pairs of {min(lengths)} to {max(lengths)} tokens (median "
-        f"{statistics.median(lengths):.0f}), {BATCH_TOKENS} padded tokens a batch, {ROUNDS} rounds"
+        f"{statistics.median(lengths):.0f}), {budget} padded tokens a batch, {ROUNDS} rounds"
     )
-    for (name, rate), share in zip(rates.items(), padded(lengths, BATCH_TOKENS), strict=True):
+    for (name, rate), share in zip(rates.items(), padded(lengths, budget), strict=True):
         print(f"  {name}: {spread(rate)} pairs/s, {share:.2f} tokens for each real one")
     ours, theirs = (statistics.median(rate) for rate in rates.values())
     print(f"  ratio {ours / theirs:.2f}; peak {peak_gib():.2f} GiB")

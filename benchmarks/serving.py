@@ -113,7 +113,6 @@ def flow(server: VllmServer, texts: Sequence[str], tokens: int) -> tuple[float, 
             "crowd": [
                 {"name": "m", "family": "f", "size": 1, "engine": engine, "sampling": sampling}
             ],
-            "reward_models": [{"name": "unused", "kind": "function", "path": "none:none"}],
             "store": str(folder / "store"),
             "out": str(folder / "out"),
         }
