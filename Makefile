@@ -1,6 +1,8 @@
 # `make select` and `make test` do all of their own set-up, in .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# One thread for one model: on two shared cores, more of them wait for each other.
+SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 
 .PHONY: select test test-vllm check format sample deploy vllm-env clean
 
@@ -8,7 +10,7 @@ select: .venv/light  ## choose from the embedded sample
 	.venv/bin/python -m flows.select
 
 test: .venv/test  ## all tests, with real servers and real small models
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 .venv/bin/python -m pytest
+	$(SMALL) .venv/bin/python -m pytest
 
 check: .venv/test  ## format, lint, types, and who may import whom
 	.venv/bin/ruff format --check .
@@ -20,15 +22,17 @@ format: .venv/test
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-sample: .venv/test  ## make the embedded sample anew (about half an hour on two cores)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 \
-		.venv/bin/python -m crowdselect_core.sample.build
+sample: .venv/test  ## make the embedded sample anew by examples/cpu.yaml (under an hour on two cores)
+	$(SMALL) .venv/bin/python -m crowdselect_core.sample.variants --out models
+	$(SMALL) .venv/bin/python -m flows.generate --config examples/cpu.yaml
+	$(SMALL) .venv/bin/python -m flows.score --config examples/cpu.yaml
+	.venv/bin/python -m crowdselect_core.sample.pack --answers out
 
 deploy: .venv/light  ## register the deployments with the Prefect server of PREFECT_API_URL
 	.venv/bin/prefect --no-prompt deploy --all --prefect-file deployments/prefect.yaml
 
 test-vllm: .venv/test .venv-vllm/ready  ## the tests that need the real vLLM
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -m vllm
+	$(SMALL) .venv/bin/python -m pytest -m vllm
 
 vllm-env: .venv-vllm/ready  ## the real vLLM for CPU, in an environment of its own (some minutes)
 

@@ -28,10 +28,11 @@ def pack(answers: Path) -> pl.DataFrame:
     rows = pl.read_ndjson(INSTRUCTIONS).select(COLUMNS)
     responses = pl.read_parquet(answers / "responses.parquet").filter(pl.col("sample") == 0)
     scores = pl.read_parquet(answers / "scores.parquet").filter(pl.col("reward_model") == REWARD)
+    pair = ["instruction_id", "model"]
     scored = responses.join(
-        scores.select("instruction_id", "model", "score"), on=["instruction_id", "model"], how="left"
+        scores.select(*pair, pl.col("score").alias(REWARD)), on=pair, how="left"
     )
-    told = pl.struct(content="text", finish_reason="finish_reason", **{REWARD: "score"})
+    told = pl.struct(pl.col("text").alias("content"), "finish_reason", REWARD)
     zoo = rows
     for model in responses["model"].unique(maintain_order=True):
         own = scored.filter(pl.col("model") == model)
