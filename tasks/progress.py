@@ -1,8 +1,9 @@
 """How far a model is: a line on the console, and a progress artifact in the Prefect UI.
 
-A thread of its own looks at the counts once a second, so that the calls never wait for a server.
+A thread of its own looks at the counts, so that the calls never wait for a server.
 """
 
+import html
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +15,14 @@ from uuid import UUID
 
 import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import PrefectException
 
 from crowdselect_core.calls import Calls
 from tasks import stopping
 
 log = logging.getLogger("crowdselect")
 
-LINE_SECONDS = 5.0
-ARTIFACT_SECONDS = 5.0
+LINE_SECONDS = 5.0  # between two looks at the counts
 
 
 class CallsShown:
@@ -65,15 +65,14 @@ class CallsShown:
 
     def _show(self, calls: Calls) -> None:
         percent = 100.0 * calls.done / max(calls.planned, 1)
+        words = html.escape(line(calls))
         try:
             if self._artifact is None:
-                made = create_progress_artifact(
-                    progress=percent, key=self._key, description=line(calls)
-                )
+                made = create_progress_artifact(progress=percent, key=self._key, description=words)
                 self._artifact = made if isinstance(made, UUID) else None
             else:
-                update_progress_artifact(self._artifact, progress=percent, description=line(calls))
-        except (httpx.HTTPError, PrefectHTTPStatusError) as e:
+                update_progress_artifact(self._artifact, progress=percent, description=words)
+        except (httpx.HTTPError, PrefectException) as e:
             log.debug("the server took no progress (%s); the work goes on", e)
 
 
