@@ -53,7 +53,7 @@ def answered(config: SelectConfig, lacks: Lacking, prompts: Ref) -> list[Answere
         if m.name not in absent
     }
     futures = {
-        m.name: tasks.responses.tagged(*tasks.tags(m)).submit(config, lacks, prompts, m)
+        m.name: tasks.responses.of(m.name, tasks.tags(m)).submit(config, lacks, prompts, m)
         for m in lacks.answers
     }
     refs |= finished(futures)
@@ -67,7 +67,7 @@ def scored(config: SelectConfig, lacks: Lacking, crowd: list[Answered]) -> list[
         TooManyFailures: of some reward models too many calls failed; the others are finished.
     """
     futures = {
-        r.name: tasks.rewards.tagged(*tasks.tags(r)).submit(config, lacks, r, crowd)
+        r.name: tasks.rewards.of(r.name, tasks.tags(r)).submit(config, lacks, r, crowd)
         for r in lacks.scores
     }
     refs = finished(futures)

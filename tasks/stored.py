@@ -61,10 +61,17 @@ class StateTask(Generic[P, R]):
         result: R = self._task(*args, **kwargs).result()
         return result
 
-    def tagged(self, *tags: str) -> "StateTask[P, R]":
-        """Return the task with tags, by which a Prefect server can limit how many run at once."""
+    def of(self, model: str, tags: list[str]) -> "StateTask[P, R]":
+        """Return the task of one model.
+
+        Args:
+            model: its name, which the UI shows behind the task's.
+            tags: by these a Prefect server can limit how many run at once.
+        """
         made = copy(self)
-        made._task = self._task.with_options(tags=list(tags))
+        # as a callable: a text would be a template, and its braces would be filled in
+        named = f"{self._task.name} {model}"
+        made._task = self._task.with_options(tags=tags, task_run_name=lambda: named)
         return made
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> PrefectFuture[R]:
