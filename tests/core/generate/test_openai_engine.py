@@ -477,3 +477,28 @@ def test_the_endpoint_as_a_process_logs_dies_and_is_told(tmp_path: Path) -> None
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["seed"] for line in lines] == [0, 1, 2]
     assert len({line["prompt"] for line in lines}) == 1
+
+
+def test_no_proxy_stands_before_an_endpoint_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with served() as server:
+        (answer,) = answers(engine(server.url), "hello")
+    assert answer.error is None
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"default_headers": {"X-Api-Key": KEY}},
+        {"default_headers": {"Authorization": "Bearer x"}},
+        {"extra_body": {"provider": {"api_key": KEY}}},
+        {"extra_body": {"tools": [{"auth": {"token": KEY}}]}},
+    ],
+)
+def test_credentials_in_an_engine_are_refused_however_deep(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="looks like a credential") as caught:
+        OpenAIEngineConfig(kind="openai", **keys)
+    assert KEY not in str(caught.value)
