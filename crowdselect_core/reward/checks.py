@@ -24,7 +24,8 @@ def conform(reward: RewardConfig, scorer: Scorer) -> Report | None:
     """
     if not isinstance(reward, ClassifierReward | LikelihoodReward):
         return None
-    precise = reward.dtype == "float32"
+    # with dtype auto a scorer in this process knows what its weights are
+    precise = True if reward.dtype == "float32" else None
     report = check_conformance(reward.name, scorer, precise=precise, refuse=reward.conformance)
     if not report.passed:
         log.warning("reward model %s is used all the same: %s", reward.name, report.reasons())

@@ -1,22 +1,25 @@
 """The conformance check passes a small trained reward model, and finds what is broken in others."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch")
-
+import torch
 from small_classifier import write_trained
+from transformers import AutoModelForSequenceClassification
 
+from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.reward.base import Item, Score, unscored
+from crowdselect_core.reward.checks import check_all
 from crowdselect_core.reward.classifier import ClassifierScorer
 from crowdselect_core.reward.config import ClassifierReward
 from crowdselect_core.reward.conformance import Report, check_conformance
 from crowdselect_core.reward.pairs import Pair
+from crowdselect_core.reward.scorers import Resources
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +174,45 @@ def test_length_alone_does_not_rank_the_probes() -> None:
 def test_a_scorer_without_scores_fails_with_its_own_words() -> None:
     with pytest.raises(ConfigError, match="server: gone"):
         check_conformance("gone", Plain(lambda text: None))
+
+
+def config_with(folder: Path, model: Path, **keys: Any) -> SelectConfig:
+    """Return a config whose answers the model is to score."""
+    (folder / "data.jsonl").write_text('{"instruction": "Say hello."}')
+    engine = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1"}
+    reward = {"kind": "classifier", "name": "small", "model": str(model), "max_length": 1024}
+    return SelectConfig.model_validate(
+        {
+            "dataset": str(folder / "data.jsonl"),
+            "crowd": [{"name": "a", "family": "f", "size": 1, "engine": engine}],
+            "reward_models": [reward | {"device": "cpu"} | keys],
+        }
+    ).resolved()
+
+
+def no_secret(block: str) -> str:
+    raise KeyError(block)
+
+
+def test_every_reward_model_of_a_config_is_checked(trained: Path, tmp_path: Path) -> None:
+    lines = list(check_all(config_with(tmp_path, trained), Resources(no_secret)))
+    assert len(lines) == 6
+    assert all(line.startswith("small: ") and " passed: " in line for line in lines)
+
+
+def test_a_config_with_a_broken_model_is_refused_unless_overridden(
+    trained: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(trained, broken)
+    model = AutoModelForSequenceClassification.from_pretrained(trained)
+    with torch.no_grad():
+        model.score.weight.neg_()
+    model.save_pretrained(broken)
+    with pytest.raises(ConfigError, match=r"'small' fails the conformance check: ranking: found"):
+        list(check_all(config_with(tmp_path, broken), Resources(no_secret)))
+    config = config_with(tmp_path, broken, conformance=False)
+    lines = list(check_all(config, Resources(no_secret)))
+    assert [line for line in lines if "FAILED" in line] == [
+        line for line in lines if line.startswith("small: ranking")
+    ]
