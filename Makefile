@@ -36,8 +36,8 @@ test-vllm: .venv/test .venv-vllm/ready  ## the tests that need the real vLLM
 
 vllm-env: .venv-vllm/ready  ## the real vLLM for CPU, in an environment of its own (some minutes)
 
-clean:
-	rm -rf .venv .venv-vllm .crowdselect out
+clean:  ## the environments; the store stays, its answers were paid for
+	rm -rf .venv .venv-vllm
 
 .venv/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'

@@ -16,10 +16,11 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt, prompt_key
 from crowdselect_core.live import Lacking, given
 from crowdselect_core.score_bill import score_bill
+from crowdselect_core.stages import responses
 from crowdselect_core.stages.common import open_dataset
 from crowdselect_core.stages.pace import Pace, read_pace
-from crowdselect_core.stages.responses import messages_of, open_cells, sample_key
-from crowdselect_core.store.cells import as_keys
+from crowdselect_core.stages.responses import messages_of, open_cells
+from crowdselect_core.store.cells import Keys, as_keys
 from crowdselect_core.store.store import Store
 from crowdselect_core.tokens import Counter, counter, estimate
 
@@ -100,17 +101,15 @@ def answer_bill(config: SelectConfig, lacks: Lacking, store: Store, model: Crowd
     bill = Bill(model.name, counted_by=counted_by)
     rows = counted = 0
     tokens = 0.0
+    keys: list[Keys] = []
     for prompts in _parts(dataset):
         rows += len(prompts)
-        keys = [prompt_key(p.messages) for p in prompts]
-        for sample in range(model.sampling.n):
-            missing = cells.missing(as_keys(sample_key(k, sample) for k in keys))
-            bill.requests += int(missing.sum())
-            bill.cached += int((~missing).sum())
+        keys.append(as_keys(prompt_key(p.messages) for p in prompts))
         if counted < COUNTED:
             some = prompts[: COUNTED - counted]
             tokens += sum(count([_text(p, model) for p in some]))
             counted += len(some)
+    bill.requests, bill.cached = responses.count(cells, keys, model.sampling.n)
     bill.prompt_tokens = tokens / counted * bill.requests if counted else 0.0
     if rows > counted:
         bill.counted_by += f", of {counted:,} prompts, scaled up"

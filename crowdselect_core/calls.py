@@ -2,10 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from crowdselect_core.generate.base import Failure
+
+T = TypeVar("T")
 
 EARLY = 20  # failures before a run is stopped ahead of its end
 IN_A_ROW = 50  # failures without one success between them: it is down
@@ -60,6 +63,16 @@ class Calls:
     def left(self) -> float | None:
         """Seconds that the rest will take at this pace; None before the first call."""
         return self.seconds / self.done * (self.planned - self.done) if self.done else None
+
+    def clocked(self, work: Iterable[T]) -> Iterator[T]:
+        """Hand over the work; the clock starts with the second piece.
+
+        An engine takes the first one to see that there is work, and more once its model is ready.
+        """
+        for place, piece in enumerate(work):
+            if place == 1:
+                self.started = time.monotonic()
+            yield piece
 
     def success(
         self, prompt_tokens: int | None = None, completion_tokens: int | None = None

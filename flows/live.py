@@ -81,7 +81,7 @@ def scored(config: SelectConfig, lacks: Lacking, crowd: list[Answered]) -> list[
 def zoo(config: SelectConfig, lacks: Lacking) -> tuple[SelectConfig, list[Ref]]:
     """Make the answers and scores that the data set lacks, and return the config of the whole."""
     tasks.check_engines(config, lacks)
-    tasks.check_scorers(lacks.scores)
+    tasks.check_scorers(config, lacks)
     instructions, prompts = prompted(config, lacks)
     crowd = answered(config, lacks, prompts)
     members = scored(config, lacks, crowd)

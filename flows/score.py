@@ -48,7 +48,7 @@ def score(config: SelectConfig) -> Any:
 def story(config: SelectConfig, lacks: Lacking) -> dict[str, Any]:
     """Check the reward models, have the answers made and scored, write OUT/scores.parquet."""
     tasks.check_engines(config, lacks)
-    tasks.check_scorers(lacks.scores)
+    tasks.check_scorers(config, lacks)
     instructions, prompts = live.prompted(config, lacks)
     crowd = live.answered(config, lacks, prompts)
     members = live.scored(config, lacks, crowd)

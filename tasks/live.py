@@ -30,7 +30,6 @@ from crowdselect_core.live import Lacking, given
 from crowdselect_core.reward.checks import conform
 from crowdselect_core.reward.config import RewardConfig
 from crowdselect_core.reward.scorers import Resources, scorer_of
-from crowdselect_core.stages import instructions as instructions_stage
 from crowdselect_core.stages import prompts as prompts_stage
 from crowdselect_core.stages import responses as responses_stage
 from crowdselect_core.stages import rewards as rewards_stage
@@ -41,6 +40,7 @@ from crowdselect_core.stages.zoo import Member
 from crowdselect_core.store.build import Plan, build
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
+from crowdselect_core.there import There
 from tasks import stopping
 from tasks.progress import shown
 from tasks.secrets import secret
@@ -65,11 +65,8 @@ def prompts(config: SelectConfig, instructions: Ref) -> Work:
 @state_task("check-engines")
 def check_engines(config: SelectConfig, lacks: Lacking) -> State[None]:
     """Find out within seconds whether every model that is to be asked could answer."""
-    store = Store(config.store)
-    instructions = instructions_stage.spec(given(config, lacks))
-    prompts = prompts_stage.spec(Ref(stage=instructions.stage, key=instructions.key, rows=0))
-    named = Ref(stage=prompts.stage, key=prompts.key, rows=0)
-    models = [m for m in lacks.answers if store.find(responses_stage.spec(named, m)) is None]
+    there = There(config, lacks, Store(config.store))
+    models = [m for m in lacks.answers if there.answers(m) is None]
     check_all({m.name: engine_of(m, secret) for m in models})
     return Completed(message=f"{len(models)} models could answer", data=None)
 
@@ -116,8 +113,10 @@ def given_answers(
 
 
 @state_task("check-scorers")
-def check_scorers(rewards: tuple[RewardConfig, ...]) -> State[None]:
-    """Find out within seconds whether every reward model could score, before any answer is made."""
+def check_scorers(config: SelectConfig, lacks: Lacking) -> State[None]:
+    """Find out within seconds whether what is to score could, before any answer is made."""
+    there = There(config, lacks, Store(config.store))
+    rewards = [r for r in lacks.scores if not there.is_scored(r)]
     for reward in rewards:
         scorer = scorer_of(reward, Resources(secret))
         try:

@@ -11,6 +11,7 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
 
 FILE = "pace.json"
+FAR_FEWER = 10  # times fewer calls measure nothing beside those before
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class Pace:
 
 
 def write_pace(store: Store, cells: Spec, calls: Calls) -> None:
-    """Note what a run measured; the last one counts."""
+    """Note what a run measured; the last one counts, unless it made far fewer calls."""
+    before = read_pace(store, cells)
+    if before is not None and calls.answered < before.calls / FAR_FEWER:
+        return
     pace = Pace(calls.answered, calls.prompt_tokens, calls.completion_tokens, calls.seconds)
     store.place.replace(f"{cells.folder}/{FILE}", json.dumps(asdict(pace)).encode())
 

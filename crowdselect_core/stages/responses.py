@@ -30,7 +30,7 @@ from crowdselect_core.stages.given import given_answers
 from crowdselect_core.stages.pace import write_pace
 from crowdselect_core.stages.prompts import prompt_batches
 from crowdselect_core.store.build import Part, Plan
-from crowdselect_core.store.cells import Cells, as_keys, cell_key
+from crowdselect_core.store.cells import Cells, Keys, as_bytes, as_keys, cell_key
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
 from crowdselect_core.store.writer import CellWriter
@@ -38,6 +38,7 @@ from crowdselect_core.tables import RESPONSES, check
 
 STAGE, VERSION = "responses", 1
 
+COUNT_ROWS = 100_000  # prompts whose cells are looked up at once
 REFRESH_SECONDS = 2.0  # between looks at what another process has committed
 
 CELL = {
@@ -92,12 +93,8 @@ def generate(
     dataset, artifact = open_dataset(config), prompts.open(store)
     cells = open_cells(store, model)
     cells.refresh()
-    wanted = present = 0
-    for frame in artifact.frames(["prompt"]):
-        for keys in _sample_keys(frame["prompt"], model.sampling.n):
-            distinct = np.unique(keys)
-            missing = int(cells.missing(distinct).sum())
-            wanted, present = wanted + missing, present + len(distinct) - missing
+    named = (frame["prompt"].drop_nulls().to_list() for frame in artifact.frames(["prompt"]))
+    wanted, present = count(cells, [as_keys(keys) for keys in named], model.sampling.n)
     calls = Calls(model.name, wanted, present, config.max_failure_rate, report)
     if not wanted:
         return calls
@@ -116,7 +113,7 @@ def generate(
         in_flight.difference_update(row[0] for row in rows)
 
     with CellWriter(cells, committed) as writer:
-        engine.run(requests(), partial(_take, calls, writer, in_flight))
+        engine.run(calls.clocked(requests()), partial(_take, calls, writer, in_flight))
     cells.merge(all_small=True)
     if calls.answered:
         write_pace(store, cells.spec, calls)
@@ -125,8 +122,26 @@ def generate(
     return calls
 
 
+def count(cells: Cells, prompts: Sequence[Keys], n: int) -> tuple[int, int]:
+    """Count the answers that lack a cell and those that have one, of n samples of each prompt.
+
+    Args:
+        cells: refreshed.
+        prompts: the prompts' keys, repeats among them; 16 bytes each are held.
+        n: samples.
+    """
+    distinct = np.unique(np.concatenate([as_keys([]), *prompts]))
+    missing = 0
+    for start in range(0, len(distinct), COUNT_ROWS):
+        some = as_bytes(distinct[start : start + COUNT_ROWS])
+        for sample in range(n):
+            missing += int(cells.missing(as_keys(sample_key(p, sample) for p in some)).sum())
+    return missing, n * len(distinct) - missing
+
+
 def _take(calls: Calls, writer: CellWriter, in_flight: set[bytes], given: Answer) -> None:
     answer = checked(given)
+    calls.failed.pop(answer.key, None)  # the same prompt on another row may have failed before
     if answer.error is None or answer.failure is Failure.ROW:
         writer.add(
             (
@@ -232,8 +247,8 @@ def _table(rows: pl.DataFrame, cells: Cells, n: int, failed: dict[bytes, str]) -
     table = table.with_columns(pl.Series("cell", keys, dtype=pl.Binary))
     table = table.join(told, on="cell", how="left", maintain_order="left")
     lost = [failed.get(k) if k is not None else None for k in keys]
-    errors = pl.coalesce("error", "none", pl.Series("lost", lost, dtype=pl.String))
-    table = table.with_columns(error=errors).select(list(RESPONSES))
+    failures = pl.when(pl.col("content").is_null()).then(pl.Series("lost", lost, dtype=pl.String))
+    table = table.with_columns(error=pl.coalesce("error", "none", failures)).select(list(RESPONSES))
     if gone := table.filter(pl.col("content").is_null() & pl.col("error").is_null()).height:
         raise DamagedArtifact(f"{cells.spec.folder}: {gone} answers vanished while they were read")
     return Part(check(table, RESPONSES, "responses"), counted(table))

@@ -11,10 +11,12 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from crowdselect_core.calls import Calls, TooManyFailures
 from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.reward.base import Item, Score, Scorer
@@ -91,9 +93,10 @@ def score(
     if not wanted:
         return calls
     with CellWriter(work.cells) as writer:
-        scorer.run(work.items(), partial(_take, calls, writer))
+        scorer.run(calls.clocked(work.items()), partial(_take, calls, writer))
     work.cells.merge(all_small=True)
-    if calls.answered:
+    own = reference is not None and reference.model.name == answered.model.name
+    if calls.answered and not own:  # held against itself an answer costs no call
         write_pace(store, work.cells.spec, calls)
     if calls.breached:
         raise TooManyFailures(calls.complaint())
@@ -112,6 +115,7 @@ def count(
 
 
 def _take(calls: Calls, writer: CellWriter, given: Score) -> None:
+    calls.failed.pop(given.key, None)
     usable = given.error is None and all(math.isfinite(s) for s in given.scores)
     if usable:
         writer.add((given.key, list(given.scores), given.truncated, given.raw, None))
@@ -147,11 +151,10 @@ class _Work:
     def count(self) -> tuple[int, int]:
         """Count the answers that lack a score, and those that have one."""
         self.cells.refresh()
-        wanted = present = 0
-        for _, frame in self.tables():
-            missing = int(self.cells.missing(as_keys(set(frame["score"].to_list()))).sum())
-            wanted, present = wanted + missing, present + frame["score"].n_unique() - missing
-        return wanted, present
+        keys = [as_keys(frame["score"].to_list()) for _, frame in self.tables()]
+        distinct = np.unique(np.concatenate([as_keys([]), *keys]))
+        wanted = int(self.cells.missing(distinct).sum())
+        return wanted, len(distinct) - wanted
 
     def tables(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield (shard, its rows that have an answer to score), with the key of the score."""
@@ -211,22 +214,31 @@ class _Work:
         return [(canonical([repr(v) for v in row]),) for row in rows]
 
     def _references(self, table: pl.DataFrame) -> list[tuple[bytes, ...]]:
-        if self.reference is None:
+        if self._aligned is None:
             return [()] * table.height
-        return [((t or "").encode("utf-8", "surrogatepass"),) for t in self._held_against(table)]
+        found: list[tuple[bytes, ...]] = [(b"",)] * table.height
+        rows = _reference_rows(self._aligned, table)
+        for place, content in rows.select("place", "content").iter_rows():
+            found[place] = (content or b"",)
+        return found
 
     def _held_against(self, table: pl.DataFrame) -> list[str | None]:
         """Return the reference model's first answer to every row."""
         if self._aligned is None or self._other is None:
             return [None] * table.height
-        places = table.select("instruction_id", pl.int_range(pl.len()).alias("place"))
-        firsts = self._aligned.of(table).filter(pl.col("sample") == 0)
-        rows = firsts.join(places, on="instruction_id").sort("source_row", "place")
+        rows = _reference_rows(self._aligned, table)
         texts = self._other.of(rows)
         found: list[str | None] = [None] * table.height
         for place, text in zip(rows["place"].to_list(), texts, strict=True):
             found[place] = text
         return found
+
+
+def _reference_rows(reference: Aligned, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the reference model's first answer to every row, with the row's place."""
+    places = table.select("instruction_id", pl.int_range(pl.len()).alias("place"))
+    firsts = reference.of(table).filter(pl.col("sample") == 0)
+    return firsts.join(places, on="instruction_id").sort("source_row", "place")
 
 
 def plan(
@@ -262,6 +274,9 @@ def _table(rows: pl.DataFrame, cells: Cells, failed: Mapping[bytes, str]) -> Par
     )
     table = rows.join(found, on="score", how="left", maintain_order="left")
     lost = pl.Series("lost", [failed.get(k) if k else None for k in rows["score"]], dtype=pl.String)
+    nothing = pl.col("scores").is_null() & pl.col("unscored").is_null() & lost.is_null()
+    if gone := table.filter(pl.col("score").is_not_null() & nothing).height:
+        raise DamagedArtifact(f"{cells.spec.folder}: {gone} scores vanished while they were read")
     unasked = pl.when(pl.col("scores").is_null()).then(pl.lit("no_answer: nothing to score"))
     table = table.select(
         "instruction_id", "source_row", "sample", "scores",

@@ -152,14 +152,18 @@ class Cells:
     def _rewrite(self, names: list[str]) -> None:
         """Write the rows of segments as one; none is removed before its rows stand elsewhere."""
         frames: dict[str, pl.DataFrame] = {}
+        elsewhere = False
         for name in names:
             try:
                 frame = self._read(name)
             except FileNotFoundError:
                 self._drop(name)  # merged by somebody else, who has its rows
+                elsewhere = True
                 continue
             if frame is not None:
                 frames[name] = frame
+        if elsewhere:
+            self.refresh()
         if len(frames) < 2:
             return
         made = self._add(pl.concat(list(frames.values())))

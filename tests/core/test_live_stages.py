@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from crowdselect_core.bill import bills
 from crowdselect_core.calls import Calls
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.generate.base import Answer, Request, never
+from crowdselect_core.generate.base import Answer, Failure, Request, never
 from crowdselect_core.live import given, lacking
 from crowdselect_core.reward.base import Item, Score
 from crowdselect_core.reward.config import JudgeSampling
@@ -22,6 +23,7 @@ from crowdselect_core.stages.zoo import Member, Scored
 from crowdselect_core.store.build import Plan, build
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
+from crowdselect_core.there import There
 
 JUDGE = {
     "kind": "judge", "name": "judge", "mode": "pairwise", "reference_model": "b",
@@ -232,8 +234,8 @@ def test_the_bill_tells_what_a_judge_will_cost_and_what_is_scored(tmp_path: Path
     first = bill()
     assert (first.answers, first.cached, first.certain) == (18, 0, False)
     assert "at most 18 answers" in first.line
-    assert "36 requests" in first.line  # either side first
-    assert first.completion_tokens == 36 * JudgeSampling().max_tokens
+    assert "18 requests" in first.line  # a alone, either side first
+    assert first.completion_tokens == 18 * JudgeSampling().max_tokens
     assert first.hours is None
     assert first.money == pytest.approx(
         (2 * first.prompt_tokens + 8 * first.completion_tokens) / 1e6
@@ -250,3 +252,83 @@ def test_the_bill_tells_what_a_judge_will_cost_and_what_is_scored(tmp_path: Path
     more = score_bill(longer, lacking(longer), Store(config.store), lacks.scores[0])
     assert more.rate is not None
     assert "hours at" in more.line
+
+
+def test_scores_that_are_gone_are_told_and_never_taken_for_none(tmp_path: Path) -> None:
+    world = World(config_of(tmp_path, TEXTS))
+    crowd = world.answered()
+    own = (world.config, world.store, world.reward, crowd[0], crowd[1])
+    rewards.score(*own, Longer(), ignore)
+    for path in (tmp_path / "store" / rewards.cells_spec(world.reward).folder).glob("cells-*"):
+        path.write_bytes(b"damaged")
+    with pytest.raises(DamagedArtifact, match="9 scores vanished"):
+        build(
+            world.store,
+            rewards.spec(world.reward, crowd[0], crowd[1]),
+            rewards.plan(*own, {}, ("",)),
+        )
+    scorer = Longer()
+    world.scored(crowd, scorer)
+    assert len(scorer.items) == 2 * len(TEXTS)
+
+
+def test_a_prompt_that_failed_on_one_row_and_not_on_another_is_answered(tmp_path: Path) -> None:
+    class Moody(Echo):
+        def run(self, requests: Iterator[Request], done: Callable[[Answer], None]) -> None:
+            first = next(requests)
+            done(Answer(first.key, error="timeout: 1 s", failure=Failure.INFRASTRUCTURE))
+            super().run(requests, done)
+
+    world = World(config_of(tmp_path, ["One."] * 4))
+    model = world.models[0]
+    calls = responses.generate(world.config, world.store, world.prompts, model, Moody("a"), ignore)
+    assert (calls.planned, calls.answered, calls.failed) == (1, 1, {})
+    plan = responses.plan(world.store, world.prompts, model, {responses.sample_key(b"", 0): "x"})
+    table = build(world.store, responses.spec(world.prompts, model), plan).frame()
+    assert table["error"].null_count() == 4
+
+
+def test_the_bill_counts_a_repeated_prompt_once(tmp_path: Path) -> None:
+    config = config_of(tmp_path, ["One."] * 5 + ["Two."])
+    answers, *_ = bills(config, lacking(config))
+    assert "a: 2 requests (0% cached)" in answers
+
+
+def test_the_bill_asks_nothing_of_a_model_that_has_answered(tmp_path: Path) -> None:
+    config = config_of(tmp_path, TEXTS)
+    rows = pl.read_parquet(tmp_path / "data.parquet").with_columns(
+        a=pl.struct(content=pl.lit("An answer."))
+    )
+    rows.write_parquet(tmp_path / "data.parquet")
+    gone = {"kind": "transformers", "model": str(tmp_path / "gone")}
+    entry = config.everyone[0].model_dump(mode="json") | {"engine": gone}
+    other = config.everyone[1].model_dump(mode="json")
+    changed = SelectConfig.model_validate(
+        config.model_dump(mode="json") | {"crowd": [entry, other]}
+    ).resolved()
+    lacks = lacking(changed)
+    assert [m.name for m in lacks.answers] == ["b"]
+    assert score_bill(changed, lacks, Store(changed.store), lacks.scores[0]).answers == 18
+
+
+def test_what_is_scored_needs_no_scorer(tmp_path: Path) -> None:
+    config = config_of(tmp_path, TEXTS)
+    lacks = lacking(config)
+    there = There(config, lacks, Store(config.store))
+    assert there.answers(config.everyone[0]) is None
+    assert not there.is_scored(lacks.scores[0])
+    world = World(config)
+    crowd = world.answered()
+    assert all(there.answers(m) is not None for m in config.everyone)
+    assert not there.is_scored(lacks.scores[0])
+    world.scored(crowd, Longer())
+    assert there.is_scored(lacks.scores[0])
+
+
+def test_the_clock_starts_when_the_model_is_ready() -> None:
+    calls = Calls("a", 3, 0, 0.01, ignore, started=0.0)
+    work = calls.clocked([1, 2, 3])
+    assert next(work) == 1
+    assert calls.started == 0.0
+    assert list(work) == [2, 3]
+    assert calls.seconds < 60

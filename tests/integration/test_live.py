@@ -60,6 +60,8 @@ def test_instructions_become_a_training_set_and_nothing_is_asked_twice(
     last = run.run("--config", config).ended(0)
     assert sum(own.asked.values()) == 2 * ROWS
     assert "responses" in last.stages("Cached")
+    own.kill()
+    run.run("--config", config, "--budget", "7").ended(0)  # what is finished needs no endpoint
     train = (tmp_path / "work/out/train.jsonl").read_text().splitlines()
     chosen = pl.read_parquet(tmp_path / "work/out/selection.parquet")
     assert [json.loads(t)["messages"] for t in train] == chosen["messages"].to_list()
