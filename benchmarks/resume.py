@@ -27,6 +27,7 @@ from benchmarks.measure import machine, peak_gib
 from crowdselect_core.generate.engines import engine_of
 from crowdselect_core.live import answering, given
 from crowdselect_core.stages import instructions, prompts, responses
+from crowdselect_core.stages.texts import open_cells
 from crowdselect_core.store.build import build
 from crowdselect_core.store.store import Store
 
@@ -47,7 +48,7 @@ def make(folder: Path, rows: int) -> dict[str, Any]:
     count = round(LENGTH / statistics.mean(len(word) + 1 for word in words))
     i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own))
     p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
-    cells, written, characters = responses.open_cells(store, model), 0, 0
+    cells, written, characters = open_cells(store, model), 0, 0
     for frame in p.open(store).frames(["prompt"]):
         for part in frame.iter_slices(SEGMENT):
             texts = [" ".join(noise.choices(words, k=count)) for _ in range(part.height)]

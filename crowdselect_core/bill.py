@@ -19,13 +19,14 @@ from crowdselect_core.score_bill import score_bill
 from crowdselect_core.stages import responses
 from crowdselect_core.stages.common import open_dataset
 from crowdselect_core.stages.pace import Pace, read_pace
-from crowdselect_core.stages.responses import messages_of, open_cells
+from crowdselect_core.stages.responses import messages_of
+from crowdselect_core.stages.texts import open_cells
 from crowdselect_core.store.cells import Keys, as_keys
 from crowdselect_core.store.store import Store
 from crowdselect_core.tokens import Counter, counter, estimate
 
 COUNTED = 2_000  # prompts whose tokens are counted; the rest is scaled up from them
-PART = 10_000  # prompts that are looked up at once
+PART = 10_000  # prompts that are read at once
 
 
 @dataclass
@@ -50,8 +51,7 @@ class Bill:
     @property
     def money(self) -> float:
         """At the prices of the config; 0 where it names none."""
-        tokens = self.prompt_tokens * self.price.input + self.completion_tokens * self.price.output
-        return tokens / 1e6 + (self.hours or 0.0) * self.price.hour
+        return self.price.cost(self.prompt_tokens, self.completion_tokens, self.hours)
 
     @property
     def line(self) -> str:

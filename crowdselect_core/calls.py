@@ -51,7 +51,7 @@ class Calls:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Since the clock started: with the run, then with its second call."""
         return max(time.monotonic() - self.started, 1e-9)
 
     @property

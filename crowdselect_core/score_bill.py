@@ -50,8 +50,7 @@ class ScoreBill:
     @property
     def money(self) -> float:
         """At the prices of the config; 0 where it names none."""
-        tokens = self.prompt_tokens * self.price.input + self.completion_tokens * self.price.output
-        return tokens / 1e6 + (self.hours or 0.0) * self.price.hour
+        return self.price.cost(self.prompt_tokens, self.completion_tokens, self.hours)
 
     @property
     def line(self) -> str:

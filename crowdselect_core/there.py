@@ -6,7 +6,7 @@ from crowdselect_core.live import Lacking, given
 from crowdselect_core.reward.config import RewardConfig
 from crowdselect_core.stages import instructions, prompts, responses, rewards
 from crowdselect_core.stages.common import Ref
-from crowdselect_core.stages.responses import Answered
+from crowdselect_core.stages.texts import Answered
 from crowdselect_core.store.store import Store
 
 

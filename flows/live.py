@@ -10,7 +10,7 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.live import Lacking, given
 from crowdselect_core.stages.common import Ref
-from crowdselect_core.stages.responses import Answered
+from crowdselect_core.stages.texts import Answered
 from crowdselect_core.stages.zoo import Member, Scored, dataset_of
 from tasks import live as tasks
 from tasks import select as select_tasks

@@ -35,7 +35,7 @@ from crowdselect_core.stages import responses as responses_stage
 from crowdselect_core.stages import rewards as rewards_stage
 from crowdselect_core.stages import zoo as zoo_stage
 from crowdselect_core.stages.common import Once, Ref
-from crowdselect_core.stages.responses import Answered
+from crowdselect_core.stages.texts import Answered
 from crowdselect_core.stages.zoo import Member
 from crowdselect_core.store.build import Plan, build
 from crowdselect_core.store.identity import Spec

@@ -6,7 +6,7 @@ from typing import Any
 from crowdselect_core.crowd import CrowdModel
 from crowdselect_core.generate.identity import cells_spec, is_unpinned
 from crowdselect_core.stages.pace import read_pace
-from crowdselect_core.stages.responses import Answered
+from crowdselect_core.stages.texts import Answered
 from crowdselect_core.stages.zoo import Member
 from crowdselect_core.store.store import Store
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.stages.common import Ref, open_dataset
-from crowdselect_core.stages.responses import Answered, Texts
+from crowdselect_core.stages.texts import Answered, Texts
 from crowdselect_core.stages.zoo import Member, Scored
 from crowdselect_core.store.identity import canonical
 from crowdselect_core.store.place import open_place

@@ -46,6 +46,11 @@ class PriceConfig(Frozen):
     output: float = Field(0.0, ge=0, description="Per million completion tokens")
     hour: float = Field(0.0, ge=0, description="Per hour that the model runs, e.g. of its GPUs")
 
+    def cost(self, prompt_tokens: float, completion_tokens: float, hours: float | None) -> float:
+        """Return what so much costs; unknown hours cost nothing."""
+        tokens = prompt_tokens * self.input + completion_tokens * self.output
+        return tokens / 1e6 + (hours or 0.0) * self.hour
+
 
 class EngineBase(Frozen):
     """What all engines have."""

@@ -9,7 +9,6 @@ artifact's identity, so that a later run with fewer failures is another artifact
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -29,6 +28,7 @@ from crowdselect_core.stages.common import Ref, open_dataset
 from crowdselect_core.stages.given import given_answers
 from crowdselect_core.stages.pace import write_pace
 from crowdselect_core.stages.prompts import prompt_batches
+from crowdselect_core.stages.texts import digest_of, open_cells
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.cells import Cells, Keys, as_bytes, as_keys, cell_key
 from crowdselect_core.store.identity import Spec
@@ -41,15 +41,6 @@ STAGE, VERSION = "responses", 1
 COUNT_ROWS = 100_000  # prompts whose cells are looked up at once
 REFRESH_SECONDS = 2.0  # between looks at what another process has committed
 
-CELL = {
-    "text": pl.String,
-    "reasoning": pl.String,
-    "finish_reason": pl.String,
-    "prompt_tokens": pl.Int64,
-    "completion_tokens": pl.Int64,
-    "error": pl.String,
-}
-
 
 def spec(prompts: Ref, model: CrowdModel, failed: Sequence[bytes] = ()) -> Spec:
     """Name the artifact: the prompts, the model, how many samples, and what is left out."""
@@ -57,11 +48,6 @@ def spec(prompts: Ref, model: CrowdModel, failed: Sequence[bytes] = ()) -> Spec:
     if failed:
         identity["failed"] = sha256(b"".join(sorted(failed))).hexdigest()
     return Spec(STAGE, VERSION, identity, {"prompts": prompts.key})
-
-
-def open_cells(store: Store, model: CrowdModel) -> Cells:
-    """Open the cells of a model's answers."""
-    return Cells(store, cells_spec(model), CELL)
 
 
 def sample_key(prompt: bytes, sample: int) -> bytes:
@@ -320,71 +306,3 @@ def _given(rows: pl.DataFrame, dataset: Dataset, model: str) -> pl.DataFrame:
         pl.lit(None, pl.Int64).alias("completion_tokens"),
         pl.coalesce("error", pl.Series("absent", absent, dtype=pl.String)).alias("error"),
     ).select(list(RESPONSES))
-
-
-@dataclass(frozen=True)
-class Answered:
-    """The answers of one crowd model: the table, and where the texts are."""
-
-    model: CrowdModel
-    responses: Ref
-
-    @property
-    def generated(self) -> bool:
-        """Whether its texts are cells; else the data set has them."""
-        return bool(self.responses.facts["generated"])
-
-
-class Texts:
-    """The texts of one model's answers, from its cells or from the data set."""
-
-    def __init__(self, store: Store, dataset: Dataset, answered: Answered) -> None:
-        self._store, self._dataset, self._answered = store, dataset, answered
-        self._cells = open_cells(store, answered.model) if answered.generated else None
-        if self._cells is not None:
-            self._cells.refresh()
-
-    def of(self, table: pl.DataFrame) -> list[str | None]:
-        """Return the text of every row of a part of the responses table.
-
-        Raises:
-            DamagedArtifact: a text is gone, or is another one than the table tells of. The table
-                is removed with it, so that the next look at the store makes both anew.
-        """
-        if self._cells is None:
-            return given_texts(self._dataset, table, self._answered.model.name)
-        keys = table["cell"].to_list()
-        rows = self._cells.read(as_keys(k for k in keys if k is not None))
-        by_key = dict(zip(rows["key"].to_list(), rows["text"].to_list(), strict=True))
-        texts = [by_key.get(k) if k is not None else None for k in keys]
-        wrong = sum(
-            digest_of(text) != content
-            for text, content in zip(texts, table["content"].to_list(), strict=True)
-        )
-        if wrong:
-            self._store.forget(self._answered.responses.stage, self._answered.responses.key)
-            raise DamagedArtifact(
-                f"{self._cells.spec.folder}: {wrong} answers of {self._answered.model.name} are "
-                "gone or changed"
-            )
-        return texts
-
-    def reasoning(self, table: pl.DataFrame) -> list[str | None]:
-        """Return the thinking before every answer, null where there is none."""
-        if self._cells is None:
-            return [None] * table.height
-        keys = table["cell"].to_list()
-        rows = self._cells.read(as_keys(k for k in keys if k is not None))
-        by_key = dict(zip(rows["key"].to_list(), rows["reasoning"].to_list(), strict=True))
-        return [by_key.get(k) if k is not None else None for k in keys]
-
-
-def given_texts(dataset: Dataset, table: pl.DataFrame, model: str) -> list[str | None]:
-    """Return the texts that the data set itself has."""
-    found = {place: text for place, text, _ in given_answers(dataset, table, model)}
-    return [found.get(place) for place in range(table.height)]
-
-
-def digest_of(text: str | None) -> bytes | None:
-    """Return the first 16 bytes of the sha256 of a text."""
-    return None if text is None else sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]

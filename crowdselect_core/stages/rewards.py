@@ -26,7 +26,8 @@ from crowdselect_core.stages.common import Aligned, open_dataset
 from crowdselect_core.stages.given import given_columns
 from crowdselect_core.stages.pace import write_pace
 from crowdselect_core.stages.prompts import prompts_of
-from crowdselect_core.stages.responses import Answered, Texts, fingerprint
+from crowdselect_core.stages.responses import fingerprint
+from crowdselect_core.stages.texts import Answered, Texts
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.cells import Cells, as_keys, cell_key
 from crowdselect_core.store.identity import Spec, canonical

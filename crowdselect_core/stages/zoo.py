@@ -18,7 +18,7 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.rewards import Moments, moments
 from crowdselect_core.stages.common import Aligned, Once, Ref, open_dataset
 from crowdselect_core.stages.prompts import prompts_of
-from crowdselect_core.stages.responses import Answered, Texts
+from crowdselect_core.stages.texts import Answered, Texts
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store

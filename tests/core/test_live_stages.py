@@ -18,7 +18,7 @@ from crowdselect_core.reward.config import JudgeSampling
 from crowdselect_core.score_bill import ScoreBill, score_bill
 from crowdselect_core.stages import instructions, prompts, responses, rewards, zoo
 from crowdselect_core.stages.common import Ref
-from crowdselect_core.stages.responses import Answered
+from crowdselect_core.stages.texts import Answered
 from crowdselect_core.stages.zoo import Member, Scored
 from crowdselect_core.store.build import Plan, build
 from crowdselect_core.store.identity import Spec
