@@ -44,7 +44,7 @@ def as_text(
     """
     lines = [f"{label:<10} {value}" for label, value in _facts(summary)]
     lines += [f"{'overlap':<10} {line}" for line in _overlaps(summary)]
-    lines.append(stages_line(stages))
+    lines += [stages_line(stages)] if stages else []
     lines += [f"{'files':<10} {file}" for file in files]
     for title, rows in _rows(summary):
         lines += ["", title]

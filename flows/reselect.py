@@ -79,7 +79,7 @@ def selected(config: ReselectConfig) -> dict[str, Any]:
     if base is None:
         return recorded(config, None, chosen(config), {})
     raw = select_tasks.instructions(given(config, lacking(config)), base.raw)
-    arrived = tasks.arrivals(config, raw, base.dataset)
+    arrived = tasks.arrivals(config, raw, base.parts["scores"])
     changes = tasks.changes(config, base, raw, arrived)
     if not any(changes.values()) and is_settled(config, base):
         return tasks.nothing_new(config, base)
@@ -108,9 +108,9 @@ class New:
     zoo: Ref | None
 
     @property
-    def stages(self) -> list[Ref]:
-        """Its artifacts, in order."""
-        return [ref for ref in vars(self).values() if isinstance(ref, Ref)]
+    def tables(self) -> dict[str, Ref]:
+        """Its artifacts by role, in order."""
+        return {role: ref for role, ref in vars(self).items() if isinstance(ref, Ref)}
 
 
 def is_settled(config: ReselectConfig, base: Known) -> bool:
@@ -144,20 +144,20 @@ def measured(config: ReselectConfig, base: Known, arrived: Ref) -> New:
 def joined(config: ReselectConfig, base: Known, raw: Ref, new: New | None) -> Chosen:
     """Put the new rows beside the known ones and fill the quotas among all of them."""
     now: SelectConfig = config
-    dataset, rows, made, then = raw, raw, list[Ref](), base.inputs
+    dataset, rows, made = raw, raw, list[Ref]()
     zoos = [*base.zoos, *([new.zoo] if new and new.zoo else [])]
     if zoos:
         whole = tasks.zoos(config, zoos)
         now = dataset_of(config, whole)
         dataset = select_tasks.instructions(now, base.dataset)
         rows, made = tasks.active(now, dataset, raw), [raw, whole, dataset]
-    scores = tasks.joined(now, rows, then.scores, new.scores if new else None)
-    metrics = tasks.joined(now, rows, then.metrics, new.metrics if new else None)
-    answers = tasks.joined(now, rows, then.answers, new.answers if new else None)
-    ranking = tasks.joined(now, rows, then.ranking, new.ranking if new else None)
-    clusters = None
-    if then.clusters:
-        clusters = tasks.joined(now, rows, then.clusters, new.clusters if new else None)
+    fresh = new.tables if new else {}
+    parts = {r: [*known, *([fresh[r]] if r in fresh else [])] for r, known in base.parts.items()}
+    scores = tasks.joined(now, rows, parts["scores"])
+    metrics = tasks.joined(now, rows, parts["metrics"])
+    answers = tasks.joined(now, rows, parts["answers"])
+    ranking = tasks.joined(now, rows, parts["ranking"])
+    clusters = tasks.joined(now, rows, parts["clusters"]) if "clusters" in parts else None
     selection = select_tasks.selection(now, scores, metrics, ranking, clusters)
     wants_pairs = "pairs" in now.export
     pairs = select_tasks.pairs(now, scores, metrics, selection) if wants_pairs else None
@@ -172,7 +172,7 @@ def joined(config: ReselectConfig, base: Known, raw: Ref, new: New | None) -> Ch
         raw=raw,
         dataset=dataset,
         zoos=zoos,
-        stages=[*made, *(new.stages if new else []), *inputs.refs().values()],
+        stages=[*made, *(new.tables.values() if new else []), *inputs.refs().values()],
     )
 
 
@@ -193,7 +193,7 @@ def recorded(
     """Write the selection to OUT, add it to the series, and move `latest` to it."""
     told = written(now)
     rows = row_counts(now.inputs, changes)
-    record = made_record(config, base, now, rows, new.embeddings if new else None)
+    record = made_record(config, base, now, rows, new.tables if new else {})
     number = tasks.record(config, record)
     return told | {"number": number, "lines": tasks.tell(config, number, record, now.inputs)}
 

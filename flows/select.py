@@ -61,7 +61,7 @@ def chosen(config: SelectConfig, known: Known | None = None) -> Chosen:
             were embedded are not embedded again. It changes no result.
     """
     lacks, made = lacking(config), list[Ref]()
-    vectors = known.embeddings if known else ()
+    vectors = known.parts.get("embeddings", ()) if known else ()
     if lacks:
         config, made = live.zoo(config, lacks, known.raw if known else None)
     earlier = None if lacks or not known else known.raw

@@ -43,7 +43,7 @@ def base(config: ReselectConfig) -> State[Known | None]:
 
 
 @stage_task
-def arrivals(config: SelectConfig, instructions: Ref, known: Ref) -> Work:
+def arrivals(config: SelectConfig, instructions: Ref, known: Sequence[Ref]) -> Work:
     """Find the rows that are not known."""
     return (
         arrivals_stage.spec("arrivals", instructions, known),
@@ -55,8 +55,8 @@ def arrivals(config: SelectConfig, instructions: Ref, known: Ref) -> Work:
 def active(config: SelectConfig, instructions: Ref, raw: Ref) -> Work:
     """Leave out the rows that are gone from the data set."""
     return (
-        arrivals_stage.spec("active", instructions, raw),
-        lambda store: arrivals_stage.plan("active", store, instructions, raw),
+        arrivals_stage.spec("active", instructions, [raw]),
+        lambda store: arrivals_stage.plan("active", store, instructions, [raw]),
     )
 
 
@@ -67,11 +67,11 @@ def zoos(config: SelectConfig, parts: Sequence[Ref]) -> Work:
 
 
 @stage_task
-def joined(config: SelectConfig, instructions: Ref, known: Ref, new: Ref | None) -> Work:
+def joined(config: SelectConfig, instructions: Ref, parts: Sequence[Ref]) -> Work:
     """Put the known and the new rows of a table together."""
     return (
-        joined_stage.spec(instructions, known, new),
-        lambda store: joined_stage.plan(store, instructions, known, new),
+        joined_stage.spec(instructions, parts),
+        lambda store: joined_stage.plan(store, instructions, parts),
     )
 
 

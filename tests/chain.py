@@ -80,23 +80,22 @@ def choose_with(config: SelectConfig) -> Chosen:
     store = Store(config.store)
 
     def made(spec: Spec, plan: Plan) -> Ref:
-        artifact = store.find(spec) or build(store, spec, plan, workers=config.workers)
-        told = artifact.manifest
-        return Ref(
-            stage=told.stage, key=told.key, rows=told.rows, counts=told.counts, facts=told.facts
-        )
+        return Ref.of(store.find(spec) or build(store, spec, plan, workers=config.workers))
 
-    i = made(instructions.spec(config), instructions.plan(config))
+    i = made(instructions.spec(config), instructions.plan(config, store))
     preflight.check_data(config, i)
     s = made(scores.spec(config, i), scores.plan(config, store, i))
     m = made(metrics.spec(config, s), metrics.plan(config, store, s))
     a = made(answers.spec(config, s, m), answers.plan(config, store, s, m))
-    c = None
+    f = e = k = c = None
     if config.clusters > 1:
-        from crowdselect_core.stages import clusters, embeddings  # they load scikit-learn
+        from crowdselect_core.stages import centers, clusters, embedder, embeddings
 
-        e = made(embeddings.spec(config, i), embeddings.plan(config, store, i))
-        c = made(clusters.spec(config, e), clusters.plan(config, store, e))
+        if embedder.is_fitted(config):
+            f = made(embedder.spec(config, i), embedder.plan(config, store, i))
+        e = made(embeddings.spec(config, i, f), embeddings.plan(config, store, i, f))
+        k = made(centers.spec(config, e), centers.plan(config, store, e))
+        c = made(clusters.spec(e, k), clusters.plan(store, e, k))
     r = made(ranking.spec(config, m, a), ranking.plan(config, store, m, a))
     chosen = made(selection.spec(config, r, c), selection.plan(config, store, s, m, r, c))
     p = None
@@ -105,7 +104,10 @@ def choose_with(config: SelectConfig) -> Chosen:
     compared = made(
         comparison.spec(config, chosen, c), comparison.plan(config, store, m, a, chosen, c)
     )
-    inputs = exports.Inputs(i, s, m, r, chosen, compared, c, p)
+    inputs = exports.Inputs(
+        instructions=i, scores=s, metrics=m, answers=a, embedder=f, embeddings=e, centers=k,
+        clusters=c, ranking=r, selection=chosen, pairs=p, comparison=compared,
+    )  # fmt: skip
     table = exports.ranking_table(config, store, inputs)
     summary = summarise(config, store, inputs, table)
     wanted = exports.spec(config, inputs)

@@ -1,6 +1,7 @@
 """The selection that a reselection goes on from, and what has changed since."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from crowdselect_core.config import SelectConfig
@@ -15,6 +16,8 @@ from crowdselect_core.store.store import Store
 
 # What new rows are measured by.
 REFERENCES = ("ranking", "metrics", "embedder", "centers", "clusters")
+# The tables of rows that a frozen selection adds to.
+PARTS = ("scores", "metrics", "answers", "ranking", "clusters", "embeddings")
 
 
 def read(config: ReselectConfig, store: Store) -> Known | None:
@@ -103,7 +106,7 @@ def made_record(
     known: Known | None,
     now: Chosen,
     rows: dict[str, int],
-    new_embeddings: Ref | None = None,
+    new: Mapping[str, Ref],
 ) -> Record:
     """Return the record of a selection.
 
@@ -112,16 +115,18 @@ def made_record(
         known: the base, None for a first selection.
         now: what was chosen.
         rows: the counts that the record tells.
-        new_embeddings: frozen: the vectors of the rows that arrived.
+        new: frozen: the tables of the rows that arrived, by role.
     """
     artifacts = {role: name_of(ref) for role, ref in now.inputs.refs().items()}
     artifacts |= {"raw": name_of(now.raw), "dataset": name_of(now.dataset)}
     if known is None or config.mode == "refit":
         mode, references = "refit", {role: n for role, n in artifacts.items() if role in REFERENCES}
-        vectors = [now.inputs.embeddings]
+        parts = {role: [name] for role, name in artifacts.items() if role in PARTS}
     else:
         mode, references = "frozen", dict(known.record.references)
-        vectors = [*known.embeddings, new_embeddings]
+        parts = {role: list(names) for role, names in known.record.parts.items()}
+        for role, names in parts.items():
+            names += [name_of(new[role])] if role in new else []
     return Record(
         mode=mode,
         base=known.number if known else None,
@@ -130,7 +135,7 @@ def made_record(
         rows=rows,
         artifacts=artifacts,
         references=references,
-        embeddings=[name_of(ref) for ref in vectors if ref],
+        parts=parts,
         zoos=[name_of(ref) for ref in now.zoos],
     )
 

@@ -35,7 +35,9 @@ class Record:
         artifacts: the artifacts of the selection by role, as STAGE/KEY; `raw` are the instructions
             of the data set, `dataset` those of all that was ever answered and scored.
         references: artifacts that new rows are measured by: ranking, metrics, embedder, centers.
-        embeddings: the artifacts that hold the rows' vectors.
+        parts: of every table of rows the artifacts that hold them, in the order they were made:
+            those of the fit, then those of each frozen selection's new rows. Rows that are gone
+            from the data set stay there, and are known when they return.
         zoos: the zoos in the store that the rows come from; empty where the data set has scores.
     """
 
@@ -46,7 +48,7 @@ class Record:
     rows: Mapping[str, int]
     artifacts: Mapping[str, str]
     references: Mapping[str, str]
-    embeddings: Sequence[str]
+    parts: Mapping[str, Sequence[str]]
     zoos: Sequence[str]
 
     def encode(self) -> bytes:
@@ -63,7 +65,7 @@ class Record:
         try:
             record = cls(**unsealed(data))
             named = [*record.artifacts.values(), *record.references.values()]
-            named += [*record.embeddings, *record.zoos]
+            named += [*(name for names in record.parts.values() for name in names), *record.zoos]
             whole = all(_NAMED.fullmatch(name) for name in named)
         except (TypeError, AttributeError) as e:
             raise DamagedArtifact(f"is no record ({type(e).__name__})") from None
@@ -103,8 +105,8 @@ class Known:
     raw: Ref
     dataset: Ref
     references: Mapping[str, Ref]
-    embeddings: tuple[Ref, ...]
-    zoos: tuple[Ref, ...]
+    parts: Mapping[str, Sequence[Ref]]
+    zoos: Sequence[Ref]
 
 
 def known(store: Store, number: int, record: Record) -> Known:
@@ -122,8 +124,8 @@ def known(store: Store, number: int, record: Record) -> Known:
         raw=raw,
         dataset=dataset,
         references={role: named(store, name) for role, name in record.references.items()},
-        embeddings=tuple(named(store, name) for name in record.embeddings),
-        zoos=tuple(named(store, name) for name in record.zoos),
+        parts={role: [named(store, n) for n in names] for role, names in record.parts.items()},
+        zoos=[named(store, name) for name in record.zoos],
     )
 
 

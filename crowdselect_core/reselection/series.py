@@ -74,11 +74,11 @@ class Series:
         Raises:
             Overtaken: the next number was taken by another selection meanwhile.
         """
-        numbers = self.numbers()
-        latest = self.latest()
-        if latest is not None and self.record(latest) == record:
-            return latest
-        number = max([*numbers, latest or 0], default=0) + 1
+        last, latest = max(self.numbers(), default=0), self.latest() or 0
+        for there in {last, latest} - {0}:
+            if self.record(there) == record:  # a run that was killed before it moved the pointer
+                return there
+        number = max(last, latest) + 1
         name, data = f"{self._folder}/{_file(number)}", record.encode()
         if not self._place.create(name, data) and self._place.read(name) != data:
             raise Overtaken(f"selection {number} of series {self.name!r} was made meanwhile")

@@ -16,7 +16,7 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.selection.responses import ResponseMode, response_mode
-from crowdselect_core.stages.common import Once, Ref, kept_rows, open_dataset
+from crowdselect_core.stages.common import Once, Ref, holding, kept_rows, open_dataset
 from crowdselect_core.stages.metrics import combined, stored_moments, used_reward_models
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
@@ -49,14 +49,14 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     (no_instruction where there are answers but no instruction text, null elsewhere).
     """
     dataset = open_dataset(config)
-    table = Once(lambda: scores.open(store).frame())
+    table = scores.open(store).frame()
     fitted = Once(lambda: stored_moments(metrics.open(store)))
     mode = mode_of(config)
-    partitions = dataset.partitions(config.shard_rows)
+    partitions = holding(dataset.partitions(config.shard_rows), table)
 
     def shard(part: Partition) -> Callable[[], Part]:
         def make() -> Part:
-            rows, places = kept_rows(table(), part)
+            rows, places = kept_rows(table, part)
             c_NM = combined(rows, config, fitted())
             answerable = _answerable(dataset, part, places, mode, c_NM)
             frame = rows.select("instruction_id").with_columns(

@@ -1,6 +1,6 @@
 """Stages `arrivals` and `active`: instructions that others know, and that others do not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import polars as pl
@@ -16,18 +16,19 @@ VERSION = 1
 Kind = Literal["arrivals", "active"]  # rows that the others lack, rows that they have too
 
 
-def spec(kind: Kind, instructions: Ref, others: Ref) -> Spec:
+def spec(kind: Kind, instructions: Ref, others: Sequence[Ref]) -> Spec:
     """Name the artifact: the instructions, and those that they are held against."""
-    return Spec(kind, VERSION, {}, {"instructions": instructions.key, "others": others.key})
+    inputs = {f"others/{i:06d}": ref.key for i, ref in enumerate(others)}
+    return Spec(kind, VERSION, {}, {"instructions": instructions.key, **inputs})
 
 
-def plan(kind: Kind, store: Store, instructions: Ref, others: Ref) -> Plan:
+def plan(kind: Kind, store: Store, instructions: Ref, others: Sequence[Ref]) -> Plan:
     """Keep the rows whose id the others lack (`arrivals`), or have too (`active`).
 
     Output columns: INSTRUCTIONS, in the order of the data set. Facts: those of the instructions.
     """
     artifact = instructions.open(store)
-    ids = Once(lambda: others.open(store).frame(["instruction_id"]))
+    ids = Once(lambda: pl.concat(r.open(store).frame(["instruction_id"]) for r in others))
 
     def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], Part]:
         def make() -> Part:

@@ -4,7 +4,7 @@ A joined table is of the same kind as its parts and is read like them. Its rows 
 computed: what is known keeps its numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -20,26 +20,27 @@ VERSION = 1
 PLACE = ("source", "source_row")  # where a row stands today, whatever the part says
 
 
-def spec(instructions: Ref, known: Ref, new: Ref | None) -> Spec:
+def spec(instructions: Ref, parts: Sequence[Ref]) -> Spec:
     """Name the artifact: the rows of today, and the tables that their numbers come from."""
-    inputs = {"instructions": instructions.key, "known": known.key}
-    inputs |= {"new": new.key} if new else {}
-    return Spec(known.stage, VERSION, {"joined": True}, inputs)
+    inputs = {f"parts/{i:06d}": ref.key for i, ref in enumerate(parts)}
+    return Spec(
+        parts[0].stage, VERSION, {"joined": True}, {"instructions": instructions.key, **inputs}
+    )
 
 
-def plan(store: Store, instructions: Ref, known: Ref, new: Ref | None) -> Plan:
-    """Lay out, for every row of today, its row of the new or of the known table.
+def plan(store: Store, instructions: Ref, parts: Sequence[Ref]) -> Plan:
+    """Lay out, for every row of today, its row of the one part that has it.
 
     Output columns: those of the parts, in the order of today's instructions. Facts: those of the
-    known table.
+    first part.
 
     Raises:
-        DamagedArtifact: a row stands in neither part.
+        DamagedArtifact: a row stands in no part.
     """
     today = instructions.open(store)
-    parts = [ref.open(store) for ref in (new, known) if ref is not None]
-    rows = Once(lambda: ById(parts))
-    columns = parts[-1].shard(0).columns
+    opened = [ref.open(store) for ref in parts]
+    rows = Once(lambda: ById(opened))
+    columns = opened[0].shard(0).columns
 
     def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], Part]:
         def make() -> Part:
@@ -48,7 +49,7 @@ def plan(store: Store, instructions: Ref, known: Ref, new: Ref | None) -> Plan:
             if (found.height if found is not None else 0) < wanted.height:
                 raise DamagedArtifact(f"{today.manifest.folder}: rows of it are in no table")
             if found is None:
-                return Part(parts[-1].shard(0).clear())
+                return Part(opened[0].shard(0).clear())
             places = [c for c in PLACE if c in columns]
             left = wanted.select("instruction_id", *places)
             table = left.join(
@@ -59,4 +60,4 @@ def plan(store: Store, instructions: Ref, known: Ref, new: Ref | None) -> Plan:
         return make
 
     shards = [shard(read) for read in per_shard(today)]
-    return Plan(shards, cut=table_cut(today), total=len(shards), facts=lambda: dict(known.facts))
+    return Plan(shards, cut=table_cut(today), total=len(shards), facts=lambda: dict(parts[0].facts))

@@ -12,7 +12,7 @@ import polars as pl
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
-from crowdselect_core.stages.common import Once, Ref, kept_rows, open_dataset
+from crowdselect_core.stages.common import Ref, holding, kept_rows, open_dataset
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
@@ -37,11 +37,11 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     Counts: missing_scores, over all reward models, crowd models and the student.
     """
     dataset = open_dataset(config)
-    rows = Once(lambda: instructions.open(store).frame())
-    partitions = dataset.partitions(config.shard_rows)
+    rows = instructions.open(store).frame()
+    partitions = holding(dataset.partitions(config.shard_rows), rows)
 
     def shard(part: Partition) -> Callable[[], Part]:
-        return lambda: _shard(dataset, part, rows())
+        return lambda: _shard(dataset, part, rows)
 
     return Plan(
         [shard(p) for p in partitions], cut={"rows": config.shard_rows}, total=len(partitions)

@@ -7,6 +7,7 @@ are missing. Two builds that race write the same names; the first manifest wins 
 
 import io
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,6 +25,7 @@ log = logging.getLogger("crowdselect.store")
 # A shard that is stored, and what it tells: its rows, counts and notes.
 Finished = tuple[Shard, Mapping[str, Any]]
 
+_FOLDER = re.compile(r"[a-z]+(-[a-z]+)*/[0-9a-f]{64}")
 NEIGHBOURS_READ = 20  # manifests that are looked at to explain a miss
 
 
@@ -113,6 +115,8 @@ class Store:
             DamagedArtifact: there is none, or its manifest is damaged.
         """
         folder = f"{stage}/{key}"
+        if not _FOLDER.fullmatch(folder):  # keys come out of manifests and records too
+            raise DamagedArtifact(f"{folder[:80]!r} is no artifact's folder")
         try:
             manifest = Manifest.decode(self.place.read(f"{folder}/{FILE}"))
         except FileNotFoundError:

@@ -97,7 +97,9 @@ class World:
     def __init__(self, config: SelectConfig) -> None:
         self.store, self.config = Store(config.store), given(config, lacking(config))
         self.models, (self.reward,) = config.everyone, lacking(config).scores
-        i = self.stage(instructions.spec(self.config), lambda: instructions.plan(self.config))
+        i = self.stage(
+            instructions.spec(self.config), lambda: instructions.plan(self.config, self.store)
+        )
         self.prompts = self.stage(prompts.spec(i), lambda: prompts.plan(self.config, self.store, i))
 
     def stage(self, spec: Spec, plan: Callable[[], Plan]) -> Ref:

@@ -1,0 +1,94 @@
+"""A series: numbers, the pointer, races, and damage that is never believed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError
+from crowdselect_core.reselection.record import Record
+from crowdselect_core.reselection.series import Overtaken, Series
+from crowdselect_core.store.store import Store
+
+KEY = "0123456789abcdef" * 4
+RECORD = Record(
+    mode="refit", base=None, measures={"seed": 0}, choice={"budget": 5}, rows={"all": 9},
+    artifacts={"selection": f"selection/{KEY}", "raw": f"instructions/{KEY}"},
+    references={"ranking": f"ranking/{KEY}"}, parts={"scores": [f"scores/{KEY}"]}, zoos=[],
+)  # fmt: skip
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Series:
+    return Series(Store(str(tmp_path)), "nightly")
+
+
+def test_a_series_counts_up_and_points_where_it_is_told(series: Series) -> None:
+    assert series.latest() is None
+    assert series.numbers() == []
+    assert series.add(RECORD) == 1
+    assert series.latest() is None  # it moves when everything else is done
+    series.point(1)
+    second = replace(RECORD, base=1, mode="frozen")
+    assert series.add(second) == 2
+    series.point(2)
+    assert (series.latest(), series.record(2)) == (2, second)
+    series.point(1)
+    third = replace(RECORD, base=1, rows={"all": 10})
+    assert series.add(third) == 3  # earlier numbers stay whose they are
+    assert series.numbers() == [1, 2, 3]
+
+
+def test_the_same_selection_is_recorded_once(series: Series) -> None:
+    assert series.add(RECORD) == 1
+    assert series.add(RECORD) == 1  # killed before the pointer moved, and run again
+    series.point(1)
+    assert series.add(RECORD) == 1
+
+
+def test_of_two_that_add_at_once_one_is_overtaken(
+    series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(RECORD, rows={"all": 10})
+    numbers = series.numbers()
+    series.add(other)
+    monkeypatch.setattr(series, "numbers", lambda: numbers)  # what it saw before the other came
+    with pytest.raises(Overtaken):
+        series.add(RECORD)
+    assert series.add(other) == 1  # the same selection by two runs is one
+
+
+def test_an_unknown_number_names_the_known_ones(series: Series) -> None:
+    series.add(RECORD)
+    with pytest.raises(SelectionError, match=r"no selection 7 \(found: 1\)"):
+        series.record(7)
+
+
+def test_each_flipped_byte_of_a_record_and_of_the_pointer_is_noticed(
+    series: Series, tmp_path: Path
+) -> None:
+    series.add(RECORD)
+    series.point(1)
+    folder = tmp_path / "selections" / "nightly"
+    for name, look in (
+        ("000001.json", lambda: series.record(1)),
+        ("latest.json", series.latest),
+    ):
+        whole = (folder / name).read_bytes()
+        for at in range(len(whole)):
+            for flip in (0x01, 0x20, 0x80):
+                data = bytearray(whole)
+                data[at] ^= flip
+                (folder / name).write_bytes(bytes(data))
+                with pytest.raises(StorageError):
+                    look()
+        (folder / name).write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "selection/../../x", f"selection/{KEY}/..", f"sel\x00/{KEY}", KEY]
+)
+def test_a_record_that_names_no_artifact_of_the_store_is_refused(name: str) -> None:
+    hostile = replace(RECORD, artifacts={**RECORD.artifacts, "ranking": name})
+    with pytest.raises(DamagedArtifact, match="none of this store"):
+        Record.decode(hostile.encode())

@@ -1,0 +1,230 @@
+"""Selections that repeat themselves, as a user sees them: what is new, what is paid, what stays."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from command import Command, Result, contents, stamps
+from endpoints import Endpoint, model, serving, write_rows, write_work
+from runs import Server
+from zoos import write_zoo
+
+pytestmark = pytest.mark.server
+
+FLAGS = ["--crowd", "crowd.yaml", "--budget", "24", "--clusters", "3", "--shard-rows", "20"]
+
+
+class Growing:
+    """A data set that files are added to, with 100 rows in `a` and 30 in `b`."""
+
+    def __init__(self, folder: Path, command: Command) -> None:
+        zoo = write_zoo(folder / "whole", 130, row_group=10, hostile_every=13)
+        self.folder, self._command = folder, command.within(folder)
+        self.rows = pl.read_parquet(zoo.path)
+        (folder / "crowd.yaml").write_bytes(zoo.crowd.read_bytes())
+        (folder / "data").mkdir()
+        self.add("a", self.rows[:100])
+
+    def add(self, name: str, rows: pl.DataFrame) -> None:
+        rows.write_parquet(self.folder / "data" / f"{name}.parquet", row_group_size=10)
+
+    def run(self, *flags: str, flow: str = "reselect", status: int = 0, **how: str) -> Result:
+        own = ["--dataset", "data", *FLAGS, *flags]
+        return self._command.of(flow).run(*own, **how).ended(status)
+
+    def table(self, name: str, out: str = "out") -> pl.DataFrame:
+        return pl.read_parquet(self.folder / out / f"{name}.parquet")
+
+
+@pytest.fixture
+def growing(tmp_path: Path, command: Command) -> Growing:
+    return Growing(tmp_path, command)
+
+
+def numbers(table: pl.DataFrame) -> pl.DataFrame:
+    """What a frozen row keeps: its metrics, quantiles, score and cluster."""
+    wanted = ["instruction_id", "difficulty", "separability", "stability", "score", "cluster_id"]
+    return table.select(*wanted, "difficulty_q", "separability_q", "stability_q").sort(wanted[0])
+
+
+def test_new_rows_compete_by_the_measures_of_the_base(growing: Growing) -> None:
+    first = growing.run()
+    assert "selection  1 of series default (refit): 24 of 100 rows" in first.stdout
+    before = growing.table("ranking")
+    train = (growing.folder / "out/train.jsonl").read_bytes()
+
+    was = stamps(growing.folder / "out") | stamps(growing.folder / ".crowdselect/selections")
+    calm = growing.run()
+    assert "nothing new since selection 1 of series default" in calm.stdout
+    now = stamps(growing.folder / "out") | stamps(growing.folder / ".crowdselect/selections")
+    assert now == was  # a run that says so and changes nothing
+
+    growing.add("b", growing.rows[100:])
+    second = growing.run()
+    assert "rows       30 new, 0 back, 0 gone" in second.stdout
+    for stage in ("scores", "metrics", "answers", "ranking", "clusters", "embeddings"):
+        lines = [li for li in second.stderr.splitlines() if f" {stage} " in li and " rows, " in li]
+        assert " 30 rows, " in lines[0], second.stderr  # the new rows alone are computed
+    after = growing.table("ranking")
+    known = after.filter(pl.col("instruction_id").is_in(before["instruction_id"].implode()))
+    assert numbers(known).equals(numbers(before))
+    new = after.filter(~pl.col("instruction_id").is_in(before["instruction_id"].implode()))
+    assert new.height == 30
+    check_quantiles(before, new)
+    chosen = growing.table("selection")
+    assert chosen.height == 24
+    members = growing.table("membership")
+    earlier = {json.loads(line)["messages"][0]["content"] for line in train.splitlines()}
+    stayed = members.filter(pl.col("change") == "stayed").height
+    texts = {m[0]["content"] for m in chosen["messages"].to_list()}
+    assert len(texts & earlier) == stayed
+    assert stayed + members.filter(pl.col("change") == "in").height == 24
+    assert set(members.filter(pl.col("change") == "in")["new"]) == {True}
+    assert members["why"].null_count() == 0
+    drift = json.loads((growing.folder / "out/drift.json").read_text())
+    assert {d["what"] for d in drift} == {"difficulty", "separability", "stability", "clusters"}
+    assert {(d["n_reference"] > 80, d["n"] > 20) for d in drift} == {(True, True)}
+
+
+def check_quantiles(base: pl.DataFrame, new: pl.DataFrame) -> None:
+    """Hold the new rows' quantiles against a slow count over the base's eligible rows."""
+    eligible = base.filter("eligible")
+    for row in new.filter("eligible").iter_rows(named=True):
+        total = 0.0
+        for name, weight in (("difficulty", 1), ("separability", 1), ("stability", 2)):
+            values = np.round(eligible[name].to_numpy(), 9 if name == "stability" else 15)
+            value = round(row[name], 9 if name == "stability" else 15)
+            below, equal = int((values < value).sum()), int((values == value).sum())
+            q = min(max((below + (equal - 1) / 2) / (len(values) - 1), 0), 1)
+            assert row[f"{name}_q"] == pytest.approx(q, abs=1e-12)
+            total += weight * q
+        assert row["score"] == pytest.approx(total, abs=1e-9)
+
+
+def test_refit_is_what_a_selection_of_today_would_be(growing: Growing) -> None:
+    growing.run()
+    growing.add("b", growing.rows[100:])
+    growing.run()  # frozen, between
+    growing.run("--mode", "refit")
+    growing.run("--store", "other", "--out", "plain", flow="select")
+    for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
+        ours, plain = (growing.folder / out / name for out in ("out", "plain"))
+        assert ours.read_bytes() == plain.read_bytes(), name
+    assert growing.run("--mode", "refit").stdout.startswith("nothing new since selection 3")
+
+
+def test_rows_that_are_gone_leave_and_rows_that_return_are_known_again(growing: Growing) -> None:
+    growing.add("b", growing.rows[100:])
+    growing.run()
+    chosen = set(growing.table("selection")["instruction_id"])
+    lost = set(growing.rows["uuid"][:50]) & chosen
+    assert lost
+    growing.add("a", growing.rows[50:100])  # the same file with fewer rows
+    told = growing.run()
+    assert "0 new, 0 back, 50 gone" in told.stdout
+    members = growing.table("membership").filter(pl.col("change") == "out")
+    assert (
+        set(members.filter(pl.col("why").str.contains("gone from the data set"))["instruction_id"])
+        == lost
+    )
+    assert not set(growing.table("selection")["instruction_id"]) & lost
+    kept = growing.table("selection")["messages"].list.first().struct.field("content").to_list()
+    texts = dict(growing.rows.select("uuid", "instruction").iter_rows())
+    assert kept == [texts[i] for i in growing.table("selection")["instruction_id"]]
+    growing.add("a", growing.rows[:100])
+    assert "0 new, 50 back, 0 gone" in growing.run().stdout
+    assert set(growing.table("selection")["instruction_id"]) == chosen
+
+
+def test_earlier_selections_can_be_named_and_rolled_back_to(growing: Growing) -> None:
+    growing.run()
+    first = contents(growing.folder / "out")
+    growing.add("b", growing.rows[100:])
+    growing.run("--budget", "30")
+    listed = growing.run("--list").stdout.splitlines()
+    assert [line[:14].strip() for line in listed] == ["selection  1", "* selection  2"]
+    growing.run("--rollback-to", "1")
+    back = contents(growing.folder / "out")
+    for name in ("train.jsonl", "selection.parquet", "ranking.parquet"):
+        assert back[name] == first[name]
+    assert growing.run("--list").stdout.startswith("* selection  1")
+    refused = growing.run("--rollback-to", "7", status=2)
+    assert "has no selection 7 (found: 1, 2)" in refused.error
+    named = growing.run("--base", "2", "--budget", "21")
+    assert "selection  3 of series default (frozen, from selection 2)" in named.stdout
+
+
+def test_what_does_not_fit_the_base_is_refused(growing: Growing) -> None:
+    growing.run()
+    other = growing.run("--weights", "1,1,1", status=2)
+    assert "ranking.weights" in other.error
+    assert "--mode refit" in other.error
+    assert "limit" in growing.run("--limit", "5", status=2).error
+    assert "series" in growing.run("--series", "../x", status=2).error
+
+
+def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(growing: Growing) -> None:
+    growing.run()
+    growing.add("b", growing.rows[100:])
+    pointer = growing.folder / ".crowdselect/selections/default/latest.json"
+    before = pointer.read_bytes()
+    for stage, number in (("metrics", 3), ("selection", 2), ("out", 2)):
+        growing.run(status=-signal.SIGKILL, kill=f"{stage}:{number}")
+        assert pointer.read_bytes() == before
+    growing.run()
+    assert pointer.read_bytes() != before
+    again = contents(growing.folder / "out")
+    calm = Growing(growing.folder / "calm", growing._command)
+    calm.run()
+    calm.add("b", calm.rows[100:])
+    calm.run()
+    whole = contents(calm.folder / "out")
+    for name in ("train.jsonl", "selection.parquet", "ranking.parquet", "membership.parquet"):
+        assert again[name] == whole[name], name
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Endpoint]:
+    with serving(tmp_path / "endpoint") as running:
+        yield running
+
+
+def test_a_live_crowd_is_asked_for_the_new_rows_only(
+    command: Command, tmp_path: Path, own: Endpoint
+) -> None:
+    work = tmp_path / "work"
+    crowd = [model("a", 1, own.url), model("b", 2, own.url)]
+    config = write_work(work, 40, crowd)
+    run = command.within(work).of("reselect")
+    run.run("--config", config).ended(0)
+    assert sum(own.asked.values()) == 80
+    assert "nothing new" in run.run("--config", config).ended(0).stdout
+    write_rows(work, range(3, 46))  # the file grew by six rows, and lost three
+    second = run.run("--config", config).ended(0)
+    assert "6 new, 0 back, 3 gone" in second.stdout
+    assert sum(own.asked.values()) == 80 + 12
+    write_rows(work, range(47))
+    third = run.run("--config", config).ended(0)
+    assert "1 new, 3 back, 0 gone" in third.stdout  # what came back is neither asked nor scored
+    assert sum(own.asked.values()) == 80 + 14
+    run.run("--config", config, "--mode", "refit").ended(0)
+    assert sum(own.asked.values()) == 80 + 14
+    plain = command.within(work).run("--config", config, "--out", "plain").ended(0)
+    assert plain
+    for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
+        assert (work / "out" / name).read_bytes() == (work / "plain" / name).read_bytes()
+
+
+def test_the_ui_shows_what_changed(growing: Growing, server: Server) -> None:
+    growing.run()
+    growing.add("b", growing.rows[100:])
+    growing.run()
+    shown = server.artifacts(server.latest())
+    assert "30 new" in shown["reselection"]["data"]
+    rows = json.loads(shown["reselection-members"]["data"])
+    assert {row["change"] for row in rows} <= {"in", "out"}
+    assert rows
