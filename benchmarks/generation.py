@@ -76,9 +76,10 @@ def no_secret(block: str) -> str:
 
 
 @contextmanager
-def endpoint() -> Iterator[str]:
+def endpoint(*flags: str) -> Iterator[str]:
     """Run the test endpoint in a process of its own; yield its URL."""
     command = [sys.executable, "-m", "crowdselect_core.generate.faulty_endpoint", "--port", "0"]
+    command += flags
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -125,7 +126,7 @@ def ours(folder: Path, url: str, rows: int) -> dict[str, Any]:
         parts[part] = time.perf_counter() - started
 
     with timed("instructions"):
-        i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own))
+        i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own, store))
     with timed("prompts"):
         p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
     with timed("answers"):

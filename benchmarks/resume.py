@@ -46,7 +46,7 @@ def make(folder: Path, rows: int) -> dict[str, Any]:
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(noise.choices(letters, k=noise.randint(2, 9))) for _ in range(WORDS)]
     count = round(LENGTH / statistics.mean(len(word) + 1 for word in words))
-    i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own))
+    i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own, store))
     p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
     cells, written, characters = open_cells(store, model), 0, 0
     for frame in p.open(store).frames(["prompt"]):
@@ -74,7 +74,7 @@ def decide(folder: Path, *, finished: bool) -> dict[str, Any]:
     config = config_of(folder, NOWHERE)
     own, (model,) = given(config, answering(config)), config.everyone
     store = Store(config.store)
-    i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own))
+    i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own, store))
     p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
     named = time.perf_counter()
     spec = responses.spec(p, model)

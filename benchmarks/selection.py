@@ -24,6 +24,7 @@ from crowdselect_core.crowd import read_crowd
 from crowdselect_core.export import write as exports
 from crowdselect_core.stages import (
     answers,
+    centers,
     clusters,
     comparison,
     embeddings,
@@ -87,10 +88,9 @@ def run(folder: Path, rows: int) -> None:
         started = time.process_time()
         artifact = store.find(spec) or build(store, spec, plan(), workers=config.workers)
         costs[spec.stage] = time.process_time() - started
-        m = artifact.manifest
-        return Ref(stage=m.stage, key=m.key, rows=m.rows, counts=m.counts, facts=m.facts)
+        return Ref.of(artifact)
 
-    i = stage(instructions.spec(config), lambda: instructions.plan(config))
+    i = stage(instructions.spec(config), lambda: instructions.plan(config, store))
     s = stage(scores.spec(config, i), lambda: scores.plan(config, store, i))
     e = stage(embeddings.spec(config, i), lambda: embeddings.plan(config, store, i))
     costs.clear()
@@ -100,7 +100,8 @@ def run(folder: Path, rows: int) -> None:
     imports = time.process_time() - started
     m = stage(metrics.spec(config, s), lambda: metrics.plan(config, store, s))
     a = stage(answers.spec(config, s, m), lambda: answers.plan(config, store, s, m))
-    c = stage(clusters.spec(config, e), lambda: clusters.plan(config, store, e))
+    k = stage(centers.spec(config, e), lambda: centers.plan(config, store, e))
+    c = stage(clusters.spec(e, k), lambda: clusters.plan(store, e, k))
     r = stage(ranking.spec(config, m, a), lambda: ranking.plan(config, store, m, a))
     chosen = stage(selection.spec(config, r, c), lambda: selection.plan(config, store, s, m, r, c))
     other = stage(
@@ -108,7 +109,10 @@ def run(folder: Path, rows: int) -> None:
         lambda: comparison.plan(config, store, m, a, chosen, c),
     )
     started = time.process_time()
-    inputs = exports.Inputs(i, s, m, r, chosen, other, c)
+    inputs = exports.Inputs(
+        instructions=i, scores=s, metrics=m, answers=a, embeddings=e, centers=k, clusters=c,
+        ranking=r, selection=chosen, comparison=other,
+    )  # fmt: skip
     table = exports.ranking_table(config, store, inputs)
     summary = summarise(config, store, inputs, table)
     exports.write(config, store, inputs, exports.spec(config, inputs), table, summary)

@@ -33,7 +33,7 @@ def compute(folder: Path, shard_rows: int) -> str:
         }
     ).resolved()
     store = Store(config.store)
-    first = build(store, instructions.spec(config), instructions.plan(config))
+    first = build(store, instructions.spec(config), instructions.plan(config, store))
     ref = Ref(stage=instructions.STAGE, key=first.key, rows=first.rows)
     started = time.perf_counter()
     built = build(

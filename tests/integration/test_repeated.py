@@ -12,7 +12,8 @@ from runs import Run, Server
 pytestmark = pytest.mark.server
 
 STAGES = [
-    "instructions", "scores", "metrics", "answers", "embeddings", "clusters", "ranking",
+    "instructions", "scores", "metrics", "answers", "embedder", "embeddings", "centers", "clusters",
+    "ranking",
     "selection", "comparison",
 ]  # fmt: skip
 
