@@ -56,7 +56,8 @@ def rank(
         weights: of difficulty, separability, stability and, if given, headroom, for crowdselect.
         min_scores: how many scores a row needs, where the method reads the metrics.
         seed: of random.
-        best_scores: the best response's score of each row of `metrics`, for reward.
+        best_scores: the best response's score of each row of `metrics`, for reward; of several
+            samples that of the best single one.
 
     Raises:
         ConfigError: an unknown method or direction, wrong weights, reward without `best_scores`.
