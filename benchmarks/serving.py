@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,9 @@ def managed(model: Path, dtype: str, texts: Sequence[str], tokens: int) -> tuple
     """Return the tokens/s of the managed engine, and the seconds that its server took to start."""
     sampling = SamplingConfig(temperature=0, max_tokens=tokens)
     engine, timed = VllmEngine("managed", engine_config(model, dtype), sampling), Timed(texts)
-    engine.run(timed.requests(), timed.done)
-    # the end of the server counts to neither: it is under a second
-    seconds = time.perf_counter() - timed.ready
+    with closing(engine):
+        engine.run(timed.requests(), timed.done)
+        seconds = time.perf_counter() - timed.ready
     return timed.tokens / seconds, timed.ready - timed.started
 
 
