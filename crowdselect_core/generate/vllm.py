@@ -13,7 +13,12 @@ from crowdselect_core.generate.config import (
 from crowdselect_core.generate.kept_server import Client, KeptServer
 from crowdselect_core.generate.openai import OpenAIEngine
 from crowdselect_core.generate.server import VllmServer
-from crowdselect_core.generate.vllm_command import find_model, interpreter, option_words
+from crowdselect_core.generate.vllm_command import (
+    find_model,
+    find_template,
+    interpreter,
+    option_words,
+)
 
 RETRIES = 1  # of one request by its client: a server that died is started again instead
 
@@ -66,13 +71,14 @@ class VllmEngine:
         )
 
     def check(self) -> None:
-        """Check that vLLM and the model are there; no server is started.
+        """Check that vLLM, the model and its chat template are there; no server is started.
 
         Raises:
             ConfigError: they are not.
         """
         interpreter(self._subject, self._config)
         find_model(self._subject, self._model, self._revision)
+        find_template(self._subject, self._model, self._config)
 
     def run(self, requests: Iterator[Request], done: Callable[[Answer], None]) -> None:
         """Answer every request; the server stays for the next run, and is gone when this raises.

@@ -1,6 +1,7 @@
 """A managed server that stays between runs; the faulty endpoint stands in for vLLM."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Answer, EngineDown, Failure, Message, Request
 from crowdselect_core.generate.config import SamplingConfig, VllmEngineConfig
 from crowdselect_core.generate.vllm import VllmEngine
@@ -65,7 +67,8 @@ class StandIn:
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path) -> StandIn:
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where logs go
     return StandIn(tmp_path)
 
 
@@ -153,3 +156,26 @@ def test_what_a_dying_server_takes_along_is_asked_again(stand_in: StandIn, tmp_p
     assert [answer.error for answer in got] == [None] * 12
     assert 3 <= len(stand_in.starts) <= 4
     assert stand_in.alive == []
+
+
+def test_a_model_without_a_chat_template_is_refused_before_a_server_starts(
+    stand_in: StandIn, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text('{"chat_template": null}')
+
+    def check(**args: str) -> None:
+        config = stand_in.config(args=args).model_copy(update={"model": str(folder)})
+        VllmEngine("m", config, SamplingConfig()).check()
+
+    with pytest.raises(ConfigError, match="no chat template"):
+        check()
+    check(chat_template="mine.jinja")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    check()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    check()
+    assert stand_in.starts == []
