@@ -8,11 +8,13 @@ SmolLM2-135M-Instruct answers instructions of the sample, at temperature 0, on t
 1. `python -m flows.generate` beside a bare loop of the openai client over the same server, prompts
    and number of requests in flight, in turn. Tokens/s of the flow are from its first request to
    its last committed answer; the whole command, with imports, Prefect and OUT, is told apart.
-2. The managed engine (`kind: vllm`) beside transformers' `generate` in batches of 16 that arrive
-   in order, and beside our engine of kind transformers, which sorts by length. Starting a server
-   and loading a model are told apart and not counted.
+2. The managed engine (`kind: vllm`) beside transformers' `generate` in batches that arrive in
+   order, on one thread and on two and in small and large batches, and beside our engine of kind
+   transformers, which sorts by length. Starting a server and loading a model are told apart and
+   not counted. The engine has a replica on each of two cores: by itself vLLM for CPU computes on
+   the first and keeps the last for its other processes, which hardly use it.
 
-Every way computes in the same dtype with the same number of threads.
+Every way computes in the same dtype on the same two cores and may give as many tokens.
 """
 
 import argparse
@@ -25,6 +27,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +51,8 @@ from crowdselect_core.store.cells import cell_key
 
 INSTRUCTIONS = Path("crowdselect_core/sample/instructions.jsonl")
 PYTHON = Path(".venv-vllm/bin/python")
-IN_FLIGHT, ARRIVAL, CONTEXT = 32, 16, 1024
+IN_FLIGHT, CONTEXT, CORES = 32, 1024, 2
+ARRIVAL = ((16, 1), (16, CORES), (64, CORES))  # answers a batch and threads, of transformers
 KEY = "BENCHMARK_VLLM_KEY"
 
 
@@ -66,6 +71,20 @@ def engine_config(model: Path, dtype: str) -> VllmEngineConfig:
         {
             "kind": "vllm", "model": str(model), "python": str(PYTHON), "dtype": dtype,
             "args": args, "concurrency": IN_FLIGHT, "environment": {"VLLM_CPU_KVCACHE_SPACE": "2"},
+        }
+    )  # fmt: skip
+
+
+def replicated(model: Path, dtype: str) -> VllmEngineConfig:
+    """Return how the managed engine is run: a replica a core, the default number in flight."""
+    return VllmEngineConfig.model_validate(
+        {
+            "kind": "vllm", "model": str(model), "python": str(PYTHON), "dtype": dtype,
+            "data_parallel_size": CORES, "args": {"enforce_eager": True, "max_model_len": CONTEXT},
+            "environment": {
+                "VLLM_CPU_KVCACHE_SPACE": "2",
+                "VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, range(CORES))),
+            },
         }
     )  # fmt: skip
 
@@ -157,10 +176,10 @@ class Timed:
 def managed(model: Path, dtype: str, texts: Sequence[str], tokens: int) -> tuple[float, float]:
     """Return the tokens/s of the managed engine, and the seconds that its server took to start."""
     sampling = SamplingConfig(temperature=0, max_tokens=tokens)
-    engine, timed = VllmEngine("managed", engine_config(model, dtype), sampling), Timed(texts)
-    engine.run(timed.requests(), timed.done)
-    # the end of the server counts to neither: it is under a second
-    seconds = time.perf_counter() - timed.ready
+    engine, timed = VllmEngine("managed", replicated(model, dtype), sampling), Timed(texts)
+    with closing(engine):
+        engine.run(timed.requests(), timed.done)
+        seconds = time.perf_counter() - timed.ready
     return timed.tokens / seconds, timed.ready - timed.started
 
 
@@ -170,6 +189,7 @@ def ours(model: Path, dtype: str, texts: Sequence[str], tokens: int) -> float:
         {"kind": "transformers", "model": str(model), "dtype": dtype}
     )
     engine = TransformersEngine("local", config, SamplingConfig(temperature=0, max_tokens=tokens))
+    torch.set_num_threads(CORES)
     engine.run(Timed(texts[:1]).requests(), lambda answer: None)  # loads the model
     timed = Timed(texts)
     engine.run(timed.requests(), timed.done)
@@ -177,11 +197,14 @@ def ours(model: Path, dtype: str, texts: Sequence[str], tokens: int) -> float:
 
 
 @torch.inference_mode()
-def arrival(model: Any, tokenizer: Any, texts: Sequence[str], tokens: int) -> float:
+def arrival(
+    model: Any, tokenizer: Any, texts: Sequence[str], tokens: int, size: int, threads: int
+) -> float:
     """Return the tokens/s of transformers' generate in batches as they arrive."""
+    torch.set_num_threads(threads)
     made, started = 0, time.perf_counter()
-    for start in range(0, len(texts), ARRIVAL):
-        chats = [[{"role": "user", "content": t}] for t in texts[start : start + ARRIVAL]]
+    for start in range(0, len(texts), size):
+        chats = [[{"role": "user", "content": t}] for t in texts[start : start + size]]
         batch = tokenizer.apply_chat_template(
             chats, add_generation_prompt=True, return_tensors="pt", return_dict=True,
             padding=True,
@@ -225,22 +248,23 @@ def beside_transformers(model: Path, dtype: str, texts: Sequence[str], args: Any
     starts: list[float] = []
 
     def vllm() -> float:
-        rate, start = managed(model, dtype, texts, args.tokens)
+        rate, start = managed(model, dtype, texts, args.long)
         starts.append(start)
         return rate
 
-    ways: dict[str, Callable[[], float]] = {
-        "managed vLLM": vllm,
-        f"transformers, batches of {ARRIVAL} as they arrive": lambda: arrival(
-            plain.eval(), tokenizer, texts, args.tokens
-        ),
-        "our engine of kind transformers": lambda: ours(model, dtype, texts, args.tokens),
-    }
+    ways: dict[str, Callable[[], float]] = {f"managed vLLM, {CORES} replicas": vllm}
+    for size, threads in ARRIVAL:
+        name = f"transformers, batches of {size} as they arrive, threads {threads}"
+        ways[name] = partial(arrival, plain.eval(), tokenizer, texts, args.long, size, threads)
+    ways[f"our engine of kind transformers, threads {CORES}"] = partial(
+        ours, model, dtype, texts, args.long
+    )
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(args.rounds):
         for name, way in ways.items():
             rates[name].append(way())
-    print(f"{len(texts)} prompts, at most {args.tokens} tokens each, {args.rounds} rounds")
+            print(f"  ({name}: {rates[name][-1]:.0f})", flush=True)
+    print(f"{len(texts)} prompts, at most {args.long} tokens each, {args.rounds} rounds")
     first = next(iter(rates.values()))
     for name, rate in rates.items():
         ratio = statistics.median(f / r for f, r in zip(first, rate, strict=True))
@@ -251,7 +275,8 @@ def beside_transformers(model: Path, dtype: str, texts: Sequence[str], args: Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=64)
-    parser.add_argument("--tokens", type=int, default=64, help="of an answer, at most")
+    parser.add_argument("--tokens", type=int, default=64, help="of an answer of part 1, at most")
+    parser.add_argument("--long", type=int, default=256, help="of an answer of part 2, at most")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--part", choices=["flow", "transformers"], help="only this one")

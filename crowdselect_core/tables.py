@@ -45,7 +45,7 @@ REWARDS: Columns = {
     "error": pl.String,
 }
 # The wide form of the scores: beside these, one Float64 column per (reward model, crowd model),
-# named by `score_column`.
+# named by `score_column`, and of a model with several samples another one, `shown_column`.
 CROWD_SCORES: Columns = {
     "instruction_id": pl.String,
     "source": pl.String,
@@ -120,6 +120,19 @@ def score_column(reward_model: str, model: str) -> str:
     The lengths make the name unambiguous whatever the two names hold (dots, slashes, brackets).
     """
     return f"{len(reward_model)}:{reward_model}/{model}"
+
+
+def shown_column(reward_model: str, model: str) -> str:
+    """Name the column of CROWD_SCORES with the score of the one sample whose text is shown.
+
+    It is there for models with several samples; `score_column` is the mean of theirs.
+    """
+    return f"shown {score_column(reward_model, model)}"
+
+
+def shown_field(reward_model: str) -> str:
+    """Name the same number in a zoo: a field of the model's struct."""
+    return f"{reward_model}/shown sample"
 
 
 def embeddings_schema(width: int) -> Columns:

@@ -21,7 +21,7 @@ from crowdselect_core.store.place import shown_path
 log = logging.getLogger("crowdselect")
 
 OPENAI = "https://api.openai.com/v1"
-FIRST_TRY = 10.0  # seconds for the first of two tries to list the models
+FIRST_TRY = 6.0  # seconds for the first of two tries to list the models
 BETWEEN = 0.5  # seconds between them
 
 

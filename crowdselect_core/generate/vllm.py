@@ -1,29 +1,30 @@
-"""A crowd model on a vLLM server that the run starts, restarts where it dies, and ends."""
+"""A model on a vLLM server that the run starts, restarts where it dies, and ends."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from crowdselect_core.generate.base import Answer, EngineDown, Request, never
+from crowdselect_core.generate.base import Answer, Request, never
 from crowdselect_core.generate.config import (
     OpenAIEngineConfig,
     SamplingConfig,
     VllmEngineConfig,
 )
+from crowdselect_core.generate.kept_server import Client, KeptServer
 from crowdselect_core.generate.openai import OpenAIEngine
-from crowdselect_core.generate.restarts import Work
-from crowdselect_core.generate.server import VllmServer, new_log
-from crowdselect_core.generate.vllm_command import find_model, interpreter, option_words
+from crowdselect_core.generate.server import VllmServer
+from crowdselect_core.generate.vllm_command import (
+    find_model,
+    find_template,
+    interpreter,
+    option_words,
+)
 
 RETRIES = 1  # of one request by its client: a server that died is started again instead
 
-log = logging.getLogger("crowdselect")
-
 
 class VllmEngine:
-    """A crowd model that a vLLM server of this machine answers for, while a run lasts.
+    """A model whose vLLM server is started by the first `run` and ended by `close`.
 
     Requests that a dying server takes with it are asked again of the next one, so that every
     request is answered once. In bfloat16 and float16 the requests that are computed together move
@@ -41,7 +42,7 @@ class VllmEngine:
         gpus: Sequence[str] = (),
         log_folder: Path | None = None,
     ) -> None:
-        """Keep the config; every `run` starts a server.
+        """Keep the config; no server is started.
 
         Args:
             name: of the model, for messages; its folder or hub id where the config names none.
@@ -58,56 +59,40 @@ class VllmEngine:
         self._name, self._config = name, config
         self._sampling, self._kwargs = sampling, dict(chat_template_kwargs or {})
         self._model, self._revision = config.model or name, revision
-        self._gpus, self._log_folder = tuple(gpus), log_folder
+        self._gpus = tuple(gpus)
         self._subject = f"model {name!r}"
         option_words(config.args)
         exact = config.dtype == "float32"
         noise = f"{self._subject}: in dtype {config.dtype} requests in one batch can move near ties"
         self.limits: tuple[str, ...] = () if exact else (noise,)
         self.stopped: Callable[[], bool] = never
+        self._kept: KeptServer[Request, Answer] = KeptServer(
+            name, self._server, self._client, restarts=config.restarts, log_folder=log_folder
+        )
 
     def check(self) -> None:
-        """Check that vLLM and the model are there; no server is started.
+        """Check that vLLM, the model and its chat template are there; no server is started.
 
         Raises:
             ConfigError: they are not.
         """
         interpreter(self._subject, self._config)
         find_model(self._subject, self._model, self._revision)
+        find_template(self._subject, self._model, self._config)
 
     def run(self, requests: Iterator[Request], done: Callable[[Answer], None]) -> None:
-        """Answer every request; the server is gone when this returns or raises.
+        """Answer every request; the server stays for the next run, and is gone when this raises.
 
         Raises:
             ConfigError: the server cannot be started.
             EngineDown: it died more often than it is started again.
             Stopped: `stopped` said so.
         """
-        first = next(requests, None)
-        if first is None:
-            return
-        place = new_log(self._name, self._log_folder)
-        log.info("%s: starting vLLM; its log is %s", self._subject, place)
-        work: Work[Request, Answer] = Work(chain([first], requests), done)
-        for start in range(self._config.restarts + 1):
-            server = self._server(place)
-            with server:
-                server.ready(again=start > 0, stopped=self.stopped)
-                self._ask(server, work)
-            if work.complete:
-                return
-            log.warning(
-                "%s died (exit code %s) with %d requests on their way; log: %s",
-                server.subject, server.exit_code, work.lost, place,
-            )  # fmt: skip
-        raise EngineDown(
-            f"{server.subject} died {self._config.restarts + 1} times (restarts: "
-            f"{self._config.restarts}), at last with exit code {server.exit_code}: "
-            f"{server.last_words()}"
-        )
+        self._kept.run(requests, done, self.stopped)
 
     def close(self) -> None:
-        """Hold nothing: the server ends with each run."""
+        """End the server; a later `run` starts it again."""
+        self._kept.close()
 
     def _server(self, place: Path) -> VllmServer:
         return VllmServer(
@@ -119,8 +104,8 @@ class VllmEngine:
             log=place,
         )
 
-    def _ask(self, server: VllmServer, work: Work[Request, Answer]) -> None:
-        """Ask the server what is left, until all is answered or it is dead."""
+    def _client(self, server: VllmServer) -> Client[Request, Answer]:
+        """Return what asks a server that is ready."""
         client = OpenAIEngine(
             self._name,
             OpenAIEngineConfig(
@@ -135,5 +120,5 @@ class VllmEngine:
             self._kwargs,
             api_key=server.api_key,
         )
-        client.stopped = self.stopped
-        work.ask(client.run, server.down)
+        client.stopped = lambda: self.stopped()
+        return client.run

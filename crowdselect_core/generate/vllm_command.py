@@ -18,6 +18,7 @@ SERVED_NAME = "crowdselect"  # the model's name in requests, whatever folder or 
 MODULE = "vllm.entrypoints.openai.api_server"
 PROBE = "import importlib.util as u; print('yes' if u.find_spec('vllm') else 'no')"
 PROBE_SECONDS = 15.0
+TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 
 # Options of the server that the run itself decides, or that have a key of their own.
@@ -80,6 +81,30 @@ def find_model(subject: str, model: str, revision: str | None) -> None:
     if not any((folder / name).is_file() for name in ("config.json", "params.json")):
         raise ConfigError(
             f"{subject}: model folder {model!r} has no config.json, expected a model's files"
+        )
+
+
+def find_template(subject: str, model: str, config: VllmEngineConfig) -> None:
+    """Check that a folder's model has a chat template, or is given one: vLLM refuses chats else.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    folder = local_folder(model)
+    given = {name.replace("-", "_") for name in config.args}
+    if folder is None or given & {"chat_template", "tokenizer"}:
+        return
+    if any((folder / name).exists() for name in TEMPLATES):
+        return
+    try:
+        told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return  # what is wrong with its files, vLLM says itself
+    if isinstance(told, dict) and not told.get("chat_template"):
+        raise ConfigError(
+            f"{subject}: model folder {model!r} has no chat template, which vLLM's chats need: "
+            "name a file with one in engine.args (chat_template: FILE), or set engine kind "
+            "transformers, which has a plain format"
         )
 
 

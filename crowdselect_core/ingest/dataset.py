@@ -193,6 +193,17 @@ class Dataset:
                 found[reward_model] = scores_NM
             yield batch, found
 
+    def shown_scores(self, partition: Partition) -> dict[tuple[str, str], NDArray[np.float64]]:
+        """Return, per (reward model, model) with several samples, the scores of those shown."""
+        single = self.layout.shown
+        if not single:
+            return {}
+        batches = list(self.table.read(partition, list(single.values())))
+        return {
+            pair: np.concatenate([values.numbers(batch.arrays[leaf]) for batch in batches])
+            for pair, leaf in single.items()
+        }
+
     def instructions(self, partition: Partition) -> Iterator[tuple[int, list[str]]]:
         """Yield (first row, instruction texts), of conversations their user turns.
 

@@ -11,6 +11,7 @@ from crowdselect_core.errors import CrowdError, DatasetError, nearest, shown
 from crowdselect_core.ingest.columns import expect, is_number, is_text, named, told
 from crowdselect_core.ingest.prompt_columns import INSTRUCTION_NAMES, PromptColumns, find_prompt
 from crowdselect_core.ingest.reader import Leaf
+from crowdselect_core.tables import shown_field
 
 ID_NAMES = ("instruction_id", "uuid", "id")
 
@@ -24,6 +25,7 @@ class Layout:
     scores: Mapping[tuple[str, str], Leaf]  # (reward model, crowd model) -> numbers
     answers: Mapping[str, Leaf]  # crowd model -> text
     finish_reasons: Mapping[str, Leaf]  # crowd model -> why generation ended, where it is known
+    shown: Mapping[tuple[str, str], Leaf]  # as scores, of the one sample whose answer is there
 
     @property
     def instruction(self) -> Leaf | None:
@@ -64,7 +66,7 @@ def find_layout(
     columns = [n for n in schema.names if n not in taken]
     _check_models(schema, columns, crowd, where, config.format)
     if not crowd:  # everything is yet to be answered
-        return Layout(id_leaf, prompt, {}, {}, {})
+        return Layout(id_leaf, prompt, {}, {}, {}, {})
     first = schema.field(crowd[0].name).type
     if pa.types.is_struct(first):
         return _zoo(schema, config, crowd, reward_models, id_leaf, prompt)
@@ -91,9 +93,10 @@ def _zoo(
                 f"{nearest(reward_model, known)} (found: {shown(known)})"
             )
         for model in having:
-            leaf = Leaf(model, reward_model)
-            expect(schema, leaf, config.path, "numbers", is_number)
-            scores[reward_model, model] = leaf
+            scores[reward_model, model] = Leaf(model, reward_model)
+    single = {(r, m): Leaf(m, shown_field(r)) for r, m in scores if shown_field(r) in fields[m]}
+    for leaf in (*scores.values(), *single.values()):
+        expect(schema, leaf, config.path, "numbers", is_number)
     answers = {m: Leaf(m, content) for m, names in fields.items() if content in names}
     if "content" in config.columns and not answers:
         known = sorted({f for names in fields.values() for f in names})
@@ -104,7 +107,7 @@ def _zoo(
     ends = {m: Leaf(m, "finish_reason") for m, names in fields.items() if "finish_reason" in names}
     for leaf in (*answers.values(), *ends.values()):
         expect(schema, leaf, config.path, "text", is_text)
-    return Layout(id_leaf, prompt, scores, answers, ends)
+    return Layout(id_leaf, prompt, scores, answers, ends, single)
 
 
 def _wide(
@@ -124,7 +127,7 @@ def _wide(
     scores = {(r, m.name): Leaf(m.name) for r in reward_models for m in crowd}
     for leaf in scores.values():
         expect(schema, leaf, config.path, "numbers", is_number)
-    return Layout(id_leaf, prompt, scores, {}, {})
+    return Layout(id_leaf, prompt, scores, {}, {}, {})
 
 
 def _check_models(

@@ -1,6 +1,5 @@
 """A classifier on a vLLM server that the run starts, restarts where it dies, and ends."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,10 +7,10 @@ import aiohttp
 
 from crowdselect_core.causal import positions
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.generate.base import EngineDown, never
+from crowdselect_core.generate.base import never
 from crowdselect_core.generate.config import VllmEngineConfig
-from crowdselect_core.generate.restarts import Work
-from crowdselect_core.generate.server import VllmServer, new_log
+from crowdselect_core.generate.kept_server import Client, KeptServer
+from crowdselect_core.generate.server import VllmServer
 from crowdselect_core.generate.vllm_command import find_model, interpreter, option_words
 from crowdselect_core.reward import adapters
 from crowdselect_core.reward.base import Item, Score
@@ -20,8 +19,6 @@ from crowdselect_core.reward.served import ServedScorer
 from crowdselect_core.weights import local_folder
 
 NO_SERVER = "http://127.0.0.1:9"  # while none is started: nothing is asked of it
-
-log = logging.getLogger("crowdselect")
 
 
 class ManagedClassifier:
@@ -44,14 +41,15 @@ class ManagedClassifier:
         Raises:
             ConfigError: the model is none that is served so, or its engine contradicts it.
         """
-        self._config, self._gpus, self._log_folder = config, tuple(gpus), log_folder
+        self._config, self._gpus = config, tuple(gpus)
         self._subject = f"reward model {config.name!r}"
         self._engine = _engine_of(config)
         self.heads = ServedScorer(config, NO_SERVER).heads
-        self._server: VllmServer | None = None
-        self._scorer: ServedScorer | None = None
-        self._starts = 0
         self.stopped: Callable[[], bool] = never
+        self._kept: KeptServer[Item, Score] = KeptServer(
+            config.name, self._server, self._client,
+            restarts=self._engine.restarts, log_folder=log_folder,
+        )  # fmt: skip
 
     def check(self) -> None:
         """Check that vLLM and the model are there; no server is started.
@@ -63,63 +61,35 @@ class ManagedClassifier:
         find_model(self._subject, self._config.model, self._config.revision)
 
     def run(self, items: Iterator[Item], done: Callable[[Score], None]) -> None:
-        """Score every item; what a dying server takes with it is asked again of the next one.
+        """Score every item; the server stays for the next run, and is gone when this raises.
 
         Raises:
             ConfigError: the server cannot be started, or gives no raw scores.
             EngineDown: it died more often than it is started again.
             Stopped: `stopped` said so while the server was starting.
         """
-        work: Work[Item, Score] = Work(items, done)
-        while not work.complete:
-            server, scorer = self._started()
-            work.ask(scorer.run, server.down)
-            if work.complete:
-                return
-            self.close()
-            if self._starts > self._engine.restarts:
-                raise EngineDown(
-                    f"{server.subject} died {self._starts} times (restarts: "
-                    f"{self._engine.restarts}), at last with exit code {server.exit_code}: "
-                    f"{server.last_words()}"
-                )
-            log.warning(
-                "%s died (exit code %s); %d pairs are asked again", server.subject,
-                server.exit_code, work.lost,
-            )  # fmt: skip
+        self._kept.run(items, done, self.stopped)
 
     def close(self) -> None:
         """End the server; a later `run` starts it again."""
-        if self._server is not None:
-            self._server.end()
-        self._server = self._scorer = None
+        self._kept.close()
 
-    def _started(self) -> tuple[VllmServer, ServedScorer]:
-        """Return the server and its client; start it where it is not there, or died since."""
-        if self._server is not None and self._server.down():
-            self.close()
-        if self._server is None or self._scorer is None:
-            place = new_log(self._config.name, self._log_folder)
-            log.info("%s: starting vLLM; its log is %s", self._subject, place)
-            self._server = VllmServer(
-                self._config.name,
-                self._engine,
-                model=self._config.model,
-                revision=self._config.revision,
-                gpus=self._gpus,
-                log=place,
-                extra=["--runner", "pooling", *self._length()],
-            )
-            self._starts += 1
-            try:
-                self._server.start()
-                self._server.ready(again=self._starts > 1, stopped=self.stopped)
-                self._scorer = _WithKey(self._config, self._server)
-                self._scorer.check()
-            except BaseException:
-                self.close()
-                raise
-        return self._server, self._scorer
+    def _server(self, place: Path) -> VllmServer:
+        return VllmServer(
+            self._config.name,
+            self._engine,
+            model=self._config.model,
+            revision=self._config.revision,
+            gpus=self._gpus,
+            log=place,
+            extra=["--runner", "pooling", *self._length()],
+        )
+
+    def _client(self, server: VllmServer) -> Client[Item, Score]:
+        """Return what asks a server that is ready, once it has shown that its scores are raw."""
+        scorer = _WithKey(self._config, server)
+        scorer.check()
+        return scorer.run
 
     def _length(self) -> list[str]:
         """Return the option that keeps the server's memory to pairs of max_length tokens."""

@@ -62,7 +62,8 @@ def rank(
         weights: of difficulty, separability, stability and, if given, headroom, for crowdselect.
         min_scores: how many scores a row needs, where the method reads the metrics.
         seed: of random.
-        best_scores: the best response's score of each row of `metrics`, for reward.
+        best_scores: the best response's score of each row of `metrics`, for reward; of several
+            samples that of the best single one.
         sorted_R_of: as in `integrate`.
 
     Raises:

@@ -73,7 +73,8 @@ def preference(
 
     Args:
         mode: which models may be kept, and whether the score counts.
-        c_NM: the combined scores, NaN where missing.
+        c_NM: the combined score of each answer (of several samples the shown one's), NaN where
+            missing.
         models: the crowd's names, in name order.
         ids: the rows' instruction ids; draws belong to them and not to places.
         seed: the run's seed.

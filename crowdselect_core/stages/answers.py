@@ -17,7 +17,7 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.selection.responses import ResponseMode, response_mode
 from crowdselect_core.stages.common import Once, Ref, holding, kept_rows, open_dataset
-from crowdselect_core.stages.metrics import combined, stored_moments, used_reward_models
+from crowdselect_core.stages.metrics import shown_scores, stored_moments, used_reward_models
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
@@ -57,8 +57,8 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     def shard(part: Partition) -> Callable[[], Part]:
         def make() -> Part:
             rows, places = kept_rows(table, part)
-            c_NM = combined(rows, config, fitted())
-            answerable = _answerable(dataset, part, places, mode, c_NM)
+            shown_NM = shown_scores(rows, config, fitted())
+            answerable = _answerable(dataset, part, places, mode, shown_NM)
             frame = rows.select("instruction_id").with_columns(
                 answerable=pl.Series(answerable), barred=_without_instruction(dataset, part, places)
             )
@@ -76,12 +76,12 @@ def _answerable(
     part: Partition,
     places: NDArray[np.int64],
     mode: ResponseMode,
-    c_NM: NDArray[np.float64],
+    shown_NM: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     settled = np.zeros(len(places), dtype=bool)
     if not dataset.layout.answers:
         return ~settled
-    possible_NM = ~np.isnan(c_NM) if mode.needs_score else np.ones(c_NM.shape, dtype=bool)
+    possible_NM = ~np.isnan(shown_NM) if mode.needs_score else np.ones(shown_NM.shape, dtype=bool)
     names = [m.name for m in dataset.crowd]
     by_scores = sorted(mode.models, key=lambda m: (-possible_NM[:, names.index(m)].sum(), m))
     for model in by_scores:

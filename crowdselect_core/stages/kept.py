@@ -15,7 +15,7 @@ from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.ingest.reader import Leaf, Partition
 from crowdselect_core.selection.responses import Ints
 from crowdselect_core.stages.common import Ref, open_dataset
-from crowdselect_core.stages.metrics import combined, stored_moments
+from crowdselect_core.stages.metrics import shown_scores, stored_moments
 from crowdselect_core.store.store import Store
 
 Floats = NDArray[np.float64]
@@ -31,13 +31,13 @@ class Answers:
         dataset: where the texts are.
         partitions: of the whole data set.
         rows: instruction_id and source_row of the rows, in the order they are asked for.
-        c_NM: their combined scores, the crowd in name order.
+        shown_NM: each answer's own combined score, the crowd in name order.
     """
 
     dataset: Dataset
     partitions: Sequence[Partition]
     rows: pl.DataFrame
-    c_NM: Floats
+    shown_NM: Floats
 
     @property
     def models(self) -> list[str]:
@@ -121,7 +121,7 @@ def answers_of(
     rows = wanted.join(pl.concat(frames), on="instruction_id", how="left", maintain_order="left")
     fitted = stored_moments(metrics.open(store))
     partitions = dataset.partitions(FINE_ROWS)
-    return Answers(dataset, partitions, rows, combined(rows, config, fitted))
+    return Answers(dataset, partitions, rows, shown_scores(rows, config, fitted))
 
 
 def answers_by_shard(
@@ -138,7 +138,7 @@ def answers_by_shard(
             continue
         first, last = rows["source_row"][0], rows["source_row"][-1]
         near = [p for p in partitions if p.first_row <= last and p.first_row + p.rows > first]
-        yield Answers(dataset, near, rows, combined(rows, config, fitted))
+        yield Answers(dataset, near, rows, shown_scores(rows, config, fitted))
 
 
 def messages(prompt: Prompt | None, response: str | None) -> list[Message] | None:

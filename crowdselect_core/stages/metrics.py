@@ -21,7 +21,7 @@ from crowdselect_core.stages.common import Once, Ref, per_shard, table_cut
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Artifact, Store
-from crowdselect_core.tables import METRICS, check, score_column
+from crowdselect_core.tables import METRICS, check, score_column, shown_column
 
 STAGE, VERSION = "metrics", 2
 BEST = "best_score"
@@ -45,8 +45,12 @@ def spec(config: SelectConfig, scores: Ref, reference: Ref | None = None) -> Spe
 def plan(config: SelectConfig, store: Store, scores: Ref, reference: Ref | None = None) -> Plan:
     """Compute the metrics shard by shard.
 
-    Output columns: METRICS, best_score (that of the best answer, null without scores), with
-    several reward models `difficulty_column` of each, with a reference model relative_difficulty
+    The metrics are of c[i,m], which is the mean where a model has several samples; so are the
+    student's score and both sides of headroom.
+
+    Output columns: METRICS, best_score (that of the best single answer among those that `best`
+    chooses from, complete or not; null without scores), with several reward models
+    `difficulty_column` of each, with a reference model relative_difficulty
     (its score minus the crowd's mean; higher: it does better than the crowd on this row), with a
     student student_score (combined as the crowd's are, by the crowd's moments).
     Facts: the mean and standard deviation that each reward model's scores of the crowd were
@@ -79,20 +83,37 @@ def difficulty_column(reward_model: str) -> str:
 
 
 def score_arrays(
-    frame: pl.DataFrame, crowd: list[CrowdModel], reward_models: list[str]
+    frame: pl.DataFrame, crowd: list[CrowdModel], reward_models: list[str], *, shown: bool = False
 ) -> dict[str, Floats]:
-    """Return scores_NM per reward model, NaN where a score is missing."""
+    """Return scores_NM per reward model, NaN where a score is missing.
+
+    Args:
+        frame: a shard of scores.
+        crowd: whose scores.
+        reward_models: by whom.
+        shown: of several samples that of the one that is shown, and not their mean.
+    """
+
+    def column(reward_model: str, model: str) -> pl.Expr:
+        single = shown_column(reward_model, model)
+        known = shown and single in frame.columns
+        return pl.col(single if known else score_column(reward_model, model))
+
     return {
-        r: frame.select(
-            pl.col(score_column(r, m.name)).fill_null(float("nan")) for m in crowd
-        ).to_numpy()
+        r: frame.select(column(r, m.name).fill_null(float("nan")) for m in crowd).to_numpy()
         for r in reward_models
     }
 
 
-def combined(frame: pl.DataFrame, config: SelectConfig, fitted: Mapping[str, Moments]) -> Floats:
-    """Return c_NM of a shard of scores: one reward model's own, or the mean of z-scores."""
-    arrays = score_arrays(frame, config.models, config.reward_names)
+def shown_scores(
+    frame: pl.DataFrame, config: SelectConfig, fitted: Mapping[str, Moments]
+) -> Floats:
+    """Return what the answers that can be kept are compared by, of a shard of scores.
+
+    shown_NM: each single answer's score, combined as c[i,m] is and by the same moments. It is
+    c[i,m] but for models with several samples. METHOD: `best` takes the best single one.
+    """
+    arrays = score_arrays(frame, config.models, config.reward_names, shown=True)
     return combine(arrays, fitted, warn=False)
 
 
@@ -132,7 +153,8 @@ def _metrics(
     all_NM = combine(arrays, fitted, warn=False)
     table = crowd_metrics_NM(all_NM, everyone)
     c_NM = all_NM[:, [m.role == "crowd" for m in everyone]]
-    extra = [pl.Series(BEST, best_score(c_NM), nan_to_null=True)]
+    best_N = best_score(shown_scores(scores, config, fitted))
+    extra = [pl.Series(BEST, best_N, nan_to_null=True)]
     if len(arrays) > 1:
         extra += [
             crowd_metrics_NM(own_NM, everyone)["difficulty"].alias(difficulty_column(name))

@@ -4,8 +4,8 @@ A prompt of several turns, or with a system message, is told whole in `messages`
 one, every pair has that column, and `prompt` is the user turns joined by blank lines.
 
 Chosen is a row's best complete answer by score among those that may be kept, rejected its worst
-one (or that of a named rank). A row whose margin is not above 0, or below the least one, gives
-no pair; how many is counted.
+one (or that of a named rank); a model with several samples takes part with its best one. A row
+whose margin is not above 0, or below the least one, gives no pair; how many is counted.
 """
 
 from typing import Any
@@ -78,7 +78,7 @@ def _pairs(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, select
         return found
 
     by_score = ResponseMode("best", mode_of(config).models)
-    order_NM = preference(by_score, answers.c_NM, answers.models, answers.ids, config.seed)
+    order_NM = preference(by_score, answers.shown_NM, answers.models, answers.ids, config.seed)
     best_N = first_complete(order_NM, read, 1)[:, 0]
     rank = config.pairs.rejected
     if rank == "worst":
@@ -90,7 +90,7 @@ def _pairs(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, select
         best, worst = int(best_N[place]), int(rejected_N[place])
         if best < 0 or worst < 0 or best == worst or prompt is None or prompt.error:
             continue
-        margin = float(answers.c_NM[place, best] - answers.c_NM[place, worst])
+        margin = float(answers.shown_NM[place, best] - answers.shown_NM[place, worst])
         chosen, rejected = texts[place, best], texts[place, worst]
         if margin > 0 and margin >= config.pairs.min_margin and chosen != rejected:
             names = (answers.models[best], answers.models[worst])

@@ -16,9 +16,9 @@ from crowdselect_core.stages.common import Ref, holding, kept_rows, open_dataset
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
-from crowdselect_core.tables import CROWD_SCORES, check, score_column
+from crowdselect_core.tables import CROWD_SCORES, check, score_column, shown_column
 
-STAGE, VERSION = "scores", 1
+STAGE, VERSION = "scores", 2
 
 
 def spec(config: SelectConfig, instructions: Ref) -> Spec:
@@ -33,7 +33,8 @@ def spec(config: SelectConfig, instructions: Ref) -> Spec:
 def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     """Read the scores partition by partition; null, NaN and infinite scores become null.
 
-    Output columns: instruction_id, source, source_row, and `score_column` of every pair.
+    Output columns: instruction_id, source, source_row, `score_column` of every pair, and
+    `shown_column` of those whose model has several samples.
     Counts: missing_scores, over all reward models, crowd models and the student.
     """
     dataset = open_dataset(config)
@@ -60,5 +61,9 @@ def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> Par
             pl.Series(score_column(reward_model, m.name), scores_NM[:, i], nan_to_null=True)
             for i, m in enumerate(dataset.everyone)
         ]
+    columns += [
+        pl.Series(shown_column(*pair), scores_N[places], nan_to_null=True)
+        for pair, scores_N in dataset.shown_scores(part).items()
+    ]
     frame = check(kept.with_columns(columns), CROWD_SCORES, "scores")
     return Part(frame, {"missing_scores": missing})

@@ -102,7 +102,7 @@ def _kept(config: SelectConfig, answers: Answers) -> tuple[np.ndarray, list[str 
     """Return the kept model of each row and its text; without texts, the first by preference."""
     mode = mode_of(config)
     ids = answers.ids
-    order_NM = preference(mode, answers.c_NM, answers.models, ids, config.seed)
+    order_NM = preference(mode, answers.shown_NM, answers.models, ids, config.seed)
     if not answers.dataset.layout.answers:
         return order_NM[:, 0], [None] * len(ids)
     seen: dict[tuple[int, int], str | None] = {}

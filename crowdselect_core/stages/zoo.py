@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config import DatasetConfig, SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
-from crowdselect_core.rewards import Moments, moments
+from crowdselect_core.rewards import Moments, combine, moments
 from crowdselect_core.stages.common import Aligned, Once, Ref, open_dataset
 from crowdselect_core.stages.prompts import prompts_of
 from crowdselect_core.stages.texts import Answered, Texts
 from crowdselect_core.store.build import Part, Plan, single
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
+from crowdselect_core.tables import shown_field
 
-STAGE, VERSION = "zoo", 1
+STAGE, VERSION = "zoo", 2
 JOINED = "zoos"
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
@@ -54,6 +55,11 @@ class Member:
         """The column's name."""
         return self.answered.model.name
 
+    @property
+    def sampled(self) -> bool:
+        """Whether it has several samples of each answer."""
+        return self.answered.generated and self.answered.model.sampling.n > 1
+
 
 def spec(prompts: Ref, members: Sequence[Member], columns: Sequence[str]) -> Spec:
     """Name the artifact: the prompts, the answers by their content, the scores."""
@@ -72,11 +78,15 @@ def spec(prompts: Ref, members: Sequence[Member], columns: Sequence[str]) -> Spe
 def plan(config: SelectConfig, store: Store, prompts: Ref, members: Sequence[Member]) -> Plan:
     """Write the zoo, shard by shard of the prompts.
 
-    Of several samples of a model the best one is shown (by the mean of its z-scores), and each
-    reward model's number is the mean over the samples.
+    Of several samples of a model the best one is shown: complete before cut or empty, then by its
+    own score (with several reward models the mean of its z-scores, by the moments that c[i,m] has
+    them by), then the earliest. Each reward model's number is the mean over the samples, which is
+    c[i,m,k]; the shown sample's own stands beside it, so that `best` finds the best single
+    complete sample of all models.
 
     Output columns: instruction_id, instruction, messages, and a struct per model: content,
-    finish_reason, and a number per reward model and head.
+    finish_reason, a number per reward model and head, and where it has several samples
+    `shown_field` of each reward model.
     """
     artifact = prompts.open(store)
     maker = _Maker(config, store, members)
@@ -159,9 +169,11 @@ class _Maker:
         shown = table.filter(best)
         texts = self._texts[member.name].of(shown)
         means = table.group_by("instruction_id", maintain_order=True).agg(f.mean() for f in fields)
+        single = [pl.col(s.reward).alias(shown_field(s.reward)) for s in member.scored]
         shown = shown.select(
-            "instruction_id", pl.Series("content", texts, dtype=pl.String), "finish_reason"
-        )
+            "instruction_id", pl.Series("content", texts, dtype=pl.String), "finish_reason",
+            *(single if member.sampled else []),
+        )  # fmt: skip
         joined = rows.select("instruction_id").join(
             shown.join(means, on="instruction_id"), on="instruction_id", how="left",
             maintain_order="left",
@@ -170,26 +182,28 @@ class _Maker:
 
     def _best(self, member: Member, table: pl.DataFrame) -> pl.Series:
         """Tell the shown sample of every row: complete first, then by score, then the earliest."""
-        mean_N = np.zeros(table.height)
-        count_N = np.zeros(table.height)
-        for scored in member.scored:
-            fitted = self._moments()[scored.reward]
-            if fitted.std > 0:
-                given_N = table[scored.reward].fill_null(float("nan")).to_numpy()
-                z_N = (given_N - fitted.mean) / fitted.std
-                mean_N += np.nan_to_num(z_N)
-                count_N += np.isfinite(z_N)
         ranked = table.select("instruction_id", "sample").with_columns(
             usable=pl.Series(_complete(table)),
-            z=pl.Series(np.where(count_N > 0, mean_N / np.maximum(count_N, 1), -np.inf)),
+            score=pl.Series(self._own_scores(member, table)),
             place=pl.int_range(table.height),
         )
         first = ranked.sort(
-            ["usable", "z", "sample"], descending=[True, True, False], maintain_order=True
+            ["usable", "score", "sample"], descending=[True, True, False], maintain_order=True
         ).unique("instruction_id", keep="first", maintain_order=True)["place"]
         best = np.zeros(table.height, dtype=bool)
         best[first.to_numpy()] = True
         return pl.Series(best)
+
+    def _own_scores(self, member: Member, table: pl.DataFrame) -> NDArray[np.float64]:
+        """Return what samples are compared by, combined as c[i,m] is; -inf without a score."""
+        names = [s.reward for s in member.scored]
+        if member.sampled and len(names) > 1:
+            names = [name for name in names if self._moments()[name].std > 0]
+        if not member.sampled or not names:  # nothing to be compared, or by
+            return np.zeros(table.height)
+        given = {r: table[r].fill_null(float("nan")).to_numpy()[:, None] for r in names}
+        fitted = self._moments() if len(names) > 1 else {}
+        return np.nan_to_num(combine(given, fitted, warn=False)[:, 0], nan=-np.inf)
 
     def _given_scores(self, reward: str, model: str, table: pl.DataFrame) -> pl.Series:
         """Return a score column that the data set has of a model."""
@@ -207,19 +221,21 @@ class _Maker:
         return pl.Series(reward, found, nan_to_null=True)
 
     def _all_moments(self) -> dict[str, Moments]:
-        """Fit the z-scores by which samples are compared, over all models and samples."""
+        """Fit the z-scores as the metrics do: over c[i,m,k], the means of the crowd's samples."""
         found: dict[str, Moments] = {}
         for name in {s.reward for m in self._members for s in m.scored}:
             found[name] = moments(partial(self._blocks, name))
         return found
 
     def _blocks(self, reward: str) -> Iterator[NDArray[np.float64]]:
+        main = pl.col("scores").list.get(0, null_on_oob=True)
         for member in self._members:
             for scored in member.scored:
-                if scored.reward == reward:
-                    for frame in scored.rewards.open(self._store).frames(["scores"]):
-                        main = frame["scores"].list.get(0, null_on_oob=True)
-                        yield main.fill_null(float("nan")).to_numpy()[:, None]
+                if scored.reward == reward and member.answered.model.role == "crowd":
+                    artifact = scored.rewards.open(self._store)
+                    for frame in artifact.frames(["instruction_id", "scores"]):
+                        means = frame.group_by("instruction_id").agg(main.mean())["scores"]
+                        yield means.fill_null(float("nan")).to_numpy()
 
 
 def _complete(table: pl.DataFrame) -> NDArray[np.bool_]:

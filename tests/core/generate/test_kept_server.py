@@ -1,0 +1,181 @@
+"""A managed server that stays between runs; the faulty endpoint stands in for vLLM."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.generate.base import Answer, EngineDown, Failure, Message, Request
+from crowdselect_core.generate.config import SamplingConfig, VllmEngineConfig
+from crowdselect_core.generate.vllm import VllmEngine
+from crowdselect_core.reward.base import Item, Score
+from crowdselect_core.reward.config import JudgeReward
+from crowdselect_core.reward.judge import JudgeScorer
+from crowdselect_core.reward.scorers import Resources, scorer_of
+
+ROOT = Path(__file__).parents[3]
+
+# What `python -m vllm.entrypoints.openai.api_server` is here: it notes its start and serves.
+STAND_IN = """
+import asyncio, os, sys
+from pathlib import Path
+from crowdselect_core.generate.faulty_endpoint import read_options, serve
+
+with Path(os.environ["STARTS"]).open("a") as starts:
+    starts.write(f"{os.getpid()}\\n")
+port = sys.argv[sys.argv.index("--port") + 1]
+words = ["--port", port, "--model", sys.argv[sys.argv.index("--served-model-name") + 1]]
+words += ["--require-key", os.environ["VLLM_API_KEY"], *os.environ["WORDS"].split()]
+asyncio.run(serve(*read_options(words)))
+"""
+
+
+class StandIn:
+    """An interpreter with something that goes by the name of vLLM, and the servers it started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._starts, self._python = folder / "starts", folder / "python"
+        place = folder / "vllm" / "entrypoints" / "openai"
+        place.mkdir(parents=True)
+        for package in (place, *place.parents[:2]):
+            (package / "__init__.py").touch()
+        (place / "api_server.py").write_text(STAND_IN)
+        words = f'PYTHONPATH="{folder}:{ROOT}" exec "{sys.executable}" "$@"'
+        self._python.write_text(f"#!/bin/sh\n{words}\n")
+        self._python.chmod(0o755)
+
+    def config(self, *words: str, **keys: Any) -> VllmEngineConfig:
+        told = {"STARTS": str(self._starts), "WORDS": " ".join(words)}
+        return VllmEngineConfig(
+            kind="vllm", model="m", python=str(self._python), environment=told, **keys
+        )
+
+    @property
+    def starts(self) -> list[int]:
+        """The process ids of the servers, in the order of their starts."""
+        return [int(n) for n in self._starts.read_text().split()] if self._starts.exists() else []
+
+    @property
+    def alive(self) -> list[int]:
+        """The servers that run."""
+        return [n for n in self.starts if psutil.pid_exists(n)]
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where logs go
+    return StandIn(tmp_path)
+
+
+def requests(*numbers: int) -> Iterator[Request]:
+    for n in numbers:
+        yield Request(n.to_bytes(16, "big"), (Message(role="user", content=f"Say {n}."),), seed=0)
+
+
+def engine_of(stand_in: StandIn, folder: Path, *words: str, **keys: Any) -> VllmEngine:
+    config = stand_in.config(*words, **keys)
+    return VllmEngine("kept", config, SamplingConfig(), log_folder=folder / "logs")
+
+
+def test_a_judges_server_starts_once_for_all_crowd_models(stand_in: StandIn) -> None:
+    judge = JudgeReward(kind="judge", name="j", engine=stand_in.config())
+    scorer = scorer_of(judge, Resources(str))
+    assert isinstance(scorer, JudgeScorer)
+    scores: list[Score] = []
+    for model in range(3):
+        prompt = (Message(role="user", content="Hi?"),)
+        items = [Item(bytes([model, n]) + b"\0" * 14, prompt, f"answer {n}") for n in range(4)]
+        scorer.run(iter(items), scores.append)
+        assert len(stand_in.starts) == len(stand_in.alive) == 1
+    # the stand-in's words are no verdict, so it was asked about all
+    assert [s.failure for s in scores] == [Failure.ROW] * 12
+    assert all(str(s.error).startswith("unparsed_verdict") for s in scores)
+    scorer.close()
+    assert stand_in.alive == []
+
+
+def test_a_closed_server_starts_again_when_it_is_needed(stand_in: StandIn, tmp_path: Path) -> None:
+    engine = engine_of(stand_in, tmp_path, restarts=0)
+    got: list[Answer] = []
+    for number in range(2):
+        engine.run(requests(number), got.append)
+        engine.close()
+        assert len(stand_in.starts) == number + 1
+        assert stand_in.alive == []
+    assert [answer.error for answer in got] == [None, None]
+    assert len(list((tmp_path / "logs").iterdir())) == 1
+
+
+def test_nothing_to_ask_starts_no_server(stand_in: StandIn, tmp_path: Path) -> None:
+    engine = engine_of(stand_in, tmp_path)
+    engine.run(requests(), lambda answer: None)
+    assert stand_in.starts == []
+
+
+def test_no_server_is_left_when_a_run_raises(stand_in: StandIn, tmp_path: Path) -> None:
+    engine = engine_of(stand_in, tmp_path)
+
+    def done(answer: Answer) -> None:
+        raise KeyError("the run's own trouble")
+
+    with pytest.raises(KeyError):
+        engine.run(requests(1), done)
+    assert len(stand_in.starts) == 1
+    assert stand_in.alive == []
+
+
+def test_a_server_that_died_between_two_runs_is_replaced(stand_in: StandIn, tmp_path: Path) -> None:
+    engine = engine_of(stand_in, tmp_path, restarts=1)
+    got: list[Answer] = []
+    try:
+        engine.run(requests(1), got.append)
+        (first,) = stand_in.alive
+        psutil.Process(first).kill()
+        engine.run(requests(2), got.append)
+        assert len(stand_in.starts) == 2
+        psutil.Process(stand_in.starts[-1]).kill()
+        with pytest.raises(EngineDown, match=r"died 2 times .restarts: 1., at last with exit code"):
+            engine.run(requests(3), got.append)
+    finally:
+        engine.close()
+    assert [answer.error for answer in got] == [None, None]
+    assert len(stand_in.starts) == 2
+
+
+def test_what_a_dying_server_takes_along_is_asked_again(stand_in: StandIn, tmp_path: Path) -> None:
+    engine = engine_of(stand_in, tmp_path, "--die-after", "5", restarts=3, concurrency=2)
+    got: list[Answer] = []
+    engine.run(requests(*range(12)), got.append)
+    engine.close()
+    assert sorted(answer.key for answer in got) == [r.key for r in requests(*range(12))]
+    assert [answer.error for answer in got] == [None] * 12
+    assert 3 <= len(stand_in.starts) <= 4
+    assert stand_in.alive == []
+
+
+def test_a_model_without_a_chat_template_is_refused_before_a_server_starts(
+    stand_in: StandIn, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text('{"chat_template": null}')
+
+    def check(**args: str) -> None:
+        config = stand_in.config(args=args).model_copy(update={"model": str(folder)})
+        VllmEngine("m", config, SamplingConfig()).check()
+
+    with pytest.raises(ConfigError, match="no chat template"):
+        check()
+    check(chat_template="mine.jinja")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    check()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    check()
+    assert stand_in.starts == []
