@@ -80,6 +80,7 @@ class S3Server:
     endpoint: str
     bucket: str
     process: subprocess.Popen[bytes]
+    folder: Path
 
     @classmethod
     def start(cls, folder: Path, bucket: str = "bucket") -> "S3Server":
@@ -90,24 +91,26 @@ class S3Server:
         services = {"s3": 0, "master": 100, "volume": 200, "filer": 300, "admin": 400}
         # Every service opens a second port, for gRPC, 10,000 above its own.
         base = free_block([o + grpc for o in services.values() for grpc in (0, 10_000)])
-        with (folder / "weed.log").open("wb") as log:
-            process = subprocess.Popen(
-                [BIN / "weed", f"-logdir={folder}", "mini", f"-dir={folder}",
-                 f"-ip={LOCAL}", f"-ip.bind={LOCAL}", f"-s3.config={config}",
-                 *(f"-{name}.port={base + offset}" for name, offset in services.items()),
-                 "-admin.ui=false", "-webdav=false", "-master.telemetry=false",
-                 "-s3.port.iceberg=0", "-s3.port.lance=0"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=quiet_environment(folder), cwd=folder,
-            )  # fmt: skip
-        server = cls(f"http://{LOCAL}:{base}", bucket, process)
+        argv = [
+            str(BIN / "weed"), f"-logdir={folder}", "mini", f"-dir={folder}",
+            f"-ip={LOCAL}", f"-ip.bind={LOCAL}", f"-s3.config={config}",
+            *(f"-{name}.port={base + offset}" for name, offset in services.items()),
+            "-admin.ui=false", "-webdav=false", "-master.telemetry=false",
+            "-s3.port.iceberg=0", "-s3.port.lance=0",
+        ]  # fmt: skip
+        server = cls(f"http://{LOCAL}:{base}", bucket, _spawn(argv, folder), folder)
         try:
-            _await(process, lambda: _answers(server.endpoint), 60)
+            _await(server.process, lambda: _answers(server.endpoint), 60)
             server.file_system().mkdir(bucket)
         except BaseException:
             server.stop()
             raise
         return server
+
+    def restart(self) -> None:
+        """Start a server that was stopped again, on its ports and its data."""
+        self.process = _spawn([str(arg) for arg in self.process.args], self.folder)
+        _await(self.process, lambda: _answers(self.endpoint), 60)
 
     def environment(self, keys: tuple[str, str] = ADMIN) -> dict[str, str]:
         """Return the variables by which boto finds this server."""
@@ -131,6 +134,14 @@ class S3Server:
         """End the server; in order it would take 15 seconds."""
         self.process.kill()
         self.process.wait(timeout=30)
+
+
+def _spawn(argv: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "weed.log").open("ab") as log:
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env=quiet_environment(folder), cwd=folder,
+        )  # fmt: skip
 
 
 def _identities(bucket: str) -> list[dict[str, object]]:

@@ -1,11 +1,15 @@
 """The command on a disk that is slow, or in a process that dies at a point that can be chosen.
 
-Usage: tampered.py [slow=SECONDS] [kill=FOLDER:N] -- FLAGS of flows.select. A file gets its name by
-a hard link (in the store) or a rename (in OUT), so that is where this looks: `slow` waits before
-every one, `kill` ends the process as kill -9 does, right after the N-th file in FOLDER, a part of
-its path, has got its name.
+Usage: tampered.py [slow=SECONDS] [kill=FOLDER:N] [journal=FILE] [patience=SECONDS] -- FLAGS
+
+The command is flows.select. A file gets its name by a hard link (in the store) or a rename (in
+OUT), so that is where this looks: `slow` waits before every one, `kill` ends the process as kill -9
+does, right after the N-th file in FOLDER, a part of its path, has got its name. `journal` adds a
+line to FILE for every shard whose computation begins; `patience` is what a bucket that fails midway
+is given.
 """
 
+import logging
 import os
 import runpy
 import signal
@@ -17,6 +21,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from crowdselect_core.store import remote
+
 _lock, _numbers = Lock(), count(1)
 
 
@@ -27,9 +33,22 @@ def main() -> None:
     sys.argv = ["flows/select.py", *sys.argv[cut + 1 :]]
     slow = float(how.get("slow", 0))
     folder, _, number = how.get("kill", "-:0").partition(":")
+    if journal := how.get("journal"):
+        keep_journal(Path(journal))
+    if patience := how.get("patience"):
+        remote.PATIENCE = float(patience)
     for name in ("link", "replace"):
         setattr(os, name, tampered(getattr(os, name), slow, folder, int(number)))
     runpy.run_module("flows.select", run_name="__main__", alter_sys=True)
+
+
+def keep_journal(path: Path) -> None:
+    """Write what the store's builds tell of single shards to a file, line by line."""
+    lines = logging.FileHandler(path)
+    lines.addFilter(lambda record: record.levelno == logging.DEBUG)
+    logger = logging.getLogger("crowdselect.store")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(lines)
 
 
 def tampered(real: Callable[..., None], slow: float, folder: str, number: int) -> Any:

@@ -29,6 +29,7 @@ from crowdselect_core.stages.given import given_answers
 from crowdselect_core.stages.pace import write_pace
 from crowdselect_core.stages.prompts import prompt_batches
 from crowdselect_core.stages.texts import digest_of, open_cells
+from crowdselect_core.store.askers import Askers
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.cells import Cells, Keys, as_bytes, as_keys, cell_key
 from crowdselect_core.store.identity import Spec
@@ -86,20 +87,26 @@ def generate(
         return calls
     in_flight: set[bytes] = set()
 
-    def requests() -> Iterator[Request]:
-        # Every process goes through the shards in an order of its own, so that two that answer
-        # for one store seldom ask for the same rows; what the other has committed is seen.
+    def requests(askers: Askers) -> Iterator[Request]:
+        # Processes that answer for one store share the rows, and each goes through the shards in
+        # an order of its own; what the others have committed is seen.
         order = list(range(len(artifact.manifest.shards)))
-        random.shuffle(order)
-        for index in order:
-            rows = artifact.shard(index).filter(pl.col("prompt").is_not_null())
-            yield from _requests(dataset, rows, model, cells, in_flight)
+        for mine in askers.rounds():
+            random.shuffle(order)
+            failed = set(calls.failed)  # in an earlier round: this run has tried
+            for index in order:
+                rows = artifact.shard(index).filter(pl.col("prompt").is_not_null())
+                for request in _requests(dataset, rows, model, cells, mine, in_flight):
+                    if request.key in failed:
+                        in_flight.discard(request.key)
+                    else:
+                        yield request
 
     def committed(rows: list[tuple[Any, ...]]) -> None:
         in_flight.difference_update(row[0] for row in rows)
 
-    with CellWriter(cells, committed) as writer:
-        engine.run(calls.clocked(requests()), partial(_take, calls, writer, in_flight))
+    with CellWriter(cells, committed) as writer, cells.askers() as askers:
+        engine.run(calls.clocked(requests(askers)), partial(_take, calls, writer, in_flight))
     cells.merge(all_small=True)
     if calls.answered:
         write_pace(store, cells.spec, calls)
@@ -144,9 +151,16 @@ def _take(calls: Calls, writer: CellWriter, in_flight: set[bytes], given: Answer
 
 
 def _requests(
-    dataset: Dataset, rows: pl.DataFrame, model: CrowdModel, cells: Cells, in_flight: set[bytes]
+    dataset: Dataset,
+    rows: pl.DataFrame,
+    model: CrowdModel,
+    cells: Cells,
+    mine: Callable[[bytes], bool],
+    in_flight: set[bytes],
 ) -> Iterator[Request]:
-    """Yield the requests of some rows that no cell answers; nothing is read where none is left.
+    """Yield the requests of some rows that are ours now and that no cell answers.
+
+    Nothing is read where none is left.
 
     A key that is asked for stays in `in_flight` until its answer is committed, so that a prompt
     that stands on several rows is asked once.
@@ -157,6 +171,7 @@ def _requests(
     for keys in _sample_keys(rows["prompt"], model.sampling.n):
         open_rows |= cells.missing(keys)
     left = rows.filter(open_rows)
+    left = left.filter(pl.Series(map(mine, left["prompt"].to_list()), dtype=pl.Boolean))
     keys_N = left["prompt"].to_list()
     for places, prompts in prompt_batches(dataset, left, shuffled=True):
         batch = list(zip(places, prompts, strict=True))
@@ -170,7 +185,7 @@ def _requests(
                 if time.monotonic() - looked > REFRESH_SECONDS:
                     cells.refresh()
                     looked = time.monotonic()
-                if cells.missing(as_keys([keys[i]]))[0]:
+                if cells.missing(as_keys([keys[i]]))[0] and mine(keys_N[batch[i][0]]):
                     in_flight.add(keys[i])
                     yield Request(keys[i], messages_of(batch[i][1], model), seed_of(model, sample))
 

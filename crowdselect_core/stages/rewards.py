@@ -28,6 +28,7 @@ from crowdselect_core.stages.pace import write_pace
 from crowdselect_core.stages.prompts import prompts_of
 from crowdselect_core.stages.responses import fingerprint
 from crowdselect_core.stages.texts import Answered, Texts
+from crowdselect_core.store.askers import Askers
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.cells import Cells, as_keys, cell_key
 from crowdselect_core.store.identity import Spec, canonical
@@ -93,8 +94,8 @@ def score(
     calls = Calls(name, wanted, present, config.max_failure_rate, report)
     if not wanted:
         return calls
-    with CellWriter(work.cells) as writer:
-        scorer.run(calls.clocked(work.items()), partial(_take, calls, writer))
+    with CellWriter(work.cells) as writer, work.cells.askers() as askers:
+        scorer.run(calls.clocked(work.items(askers)), partial(_take, calls, writer))
     work.cells.merge(all_small=True)
     own = reference is not None and reference.model.name == answered.model.name
     if calls.answered and not own:  # held against itself an answer costs no call
@@ -180,23 +181,27 @@ class _Work:
         ]  # fmt: skip
         return table.with_columns(pl.Series("score", keys, dtype=pl.Binary))
 
-    def items(self) -> Iterator[Item]:
-        """Yield the answers without a score, each text once."""
+    def items(self, askers: Askers) -> Iterator[Item]:
+        """Yield the answers without a score, each text once; other processes have their share."""
         asked: set[bytes] = set()
-        for _, whole in self.tables():
-            self.cells.refresh()
-            open_rows = self.cells.missing(as_keys(whole["score"].to_list()))
-            left = whole.filter(open_rows)
-            for start in range(0, left.height, READ_ROWS):
-                yield from self._items(left[start : start + READ_ROWS], asked)
+        for mine in askers.rounds():
+            for _, whole in self.tables():
+                self.cells.refresh()
+                left = whole.filter(self.cells.missing(as_keys(whole["score"].to_list())))
+                ours = pl.Series(map(mine, left["score"].to_list()), dtype=pl.Boolean)
+                left = left.filter(ours)
+                for start in range(0, left.height, READ_ROWS):
+                    yield from self._items(left[start : start + READ_ROWS], mine, asked)
 
-    def _items(self, rows: pl.DataFrame, asked: set[bytes]) -> Iterator[Item]:
+    def _items(
+        self, rows: pl.DataFrame, mine: Callable[[bytes], bool], asked: set[bytes]
+    ) -> Iterator[Item]:
         texts = self._texts.of(rows)
         others = self._held_against(rows)
         columns = self._columns(rows)
         for place, prompt in prompts_of(self.dataset, rows):
             key, text = rows["score"][place], texts[place]
-            if text is None or key in asked:
+            if text is None or key in asked or not mine(key):
                 continue
             asked.add(key)
             extra = {name: values[place] for name, values in columns.items()}

@@ -95,7 +95,10 @@ def build(
 
     def one(index: int, make: Callable[[], Part]) -> Finished:
         kept = _kept(store, spec, finished.get(index, []))
-        return kept if kept else _write(store, spec, plan.tag, index, make())
+        if kept:
+            return kept
+        log.debug("%s: shard %d is computed", spec.folder, index)
+        return _write(store, spec, plan.tag, index, make())
 
     done: list[Finished] = []
     for result in _in_order(one, enumerate(plan.parts), workers):

@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.store.askers import Askers
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.store import Store
 
@@ -118,6 +119,10 @@ class Cells:
                     self._forget()
                     self.refresh()
         raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
+
+    def askers(self) -> Askers:
+        """Return who makes cells here: enter it to be one of them."""
+        return Askers(self._place, self.spec.folder)
 
     def commit(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows (the key first) as one segment."""

@@ -2,19 +2,33 @@
 
 Messages name the place, the server's error code and the remedy; they never repeat what the
 server said, because an S3 server may quote an access key in its answer.
+
+A server that has answered this process before is given PATIENCE seconds to come back, so that a
+restart or a busy minute ends no run. One that never answered is told at once: its address is wrong.
+Every call may be made twice. Where the answer to a write got lost, the second try finds the file
+there; whoever creates one compares what stands there with its own.
 """
 
 import errno
+import logging
+import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
 from crowdselect_core.errors import StorageError, TransientStorageError, first_line
 from crowdselect_core.store.place import shown_path
+
+log = logging.getLogger("crowdselect.store")
+
+T = TypeVar("T")
+
+PATIENCE = 60.0  # seconds that a server which answered before may fail
+_WAITS = (0.2, 0.5, 1.0, 2.0)  # seconds between two tries, then the last of them
+_met: set[str] = set()  # servers that answered this process: scheme and bucket or host
 
 # A wrong endpoint or key must be told within seconds; what may pass is retried by the tasks.
 _S3_CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
@@ -127,36 +141,33 @@ class RemotePlace:
         self.root = url.rstrip("/")
         self._fs, path = file_system(self.root)
         self._path = path.rstrip("/")
+        self._server = "/".join(self.root.split("/")[:3])
 
     def read(self, name: str) -> bytes:
-        with self._explained("read", name):
-            return bytes(self._fs.cat_file(self._at(name)))
+        return self._patiently("read", name, lambda: bytes(self._fs.cat_file(self._at(name))))
 
     def create(self, name: str, data: bytes) -> bool:
+        return self._patiently("write", name, lambda: self._create(name, data))
+
+    def _create(self, name: str, data: bytes) -> bool:
         try:
             self._fs.pipe_file(self._at(name), data, mode="create")
         except FileExistsError:
             return False
         except NotImplementedError:
             # This file system has no exclusive write: a second writer writes the same bytes.
-            self.replace(name, data)
+            self._fs.pipe_file(self._at(name), data)
         except Exception as e:
             if error_code(e) in _EXISTS:
                 return False
-            raise explain(e, "write", f"{self.root}/{name}") from None
+            raise
         return True
 
     def replace(self, name: str, data: bytes) -> None:
-        try:
-            self._fs.pipe_file(self._at(name), data)
-        except Exception as e:
-            raise explain(e, "write", f"{self.root}/{name}") from None
+        self._patiently("write", name, lambda: self._fs.pipe_file(self._at(name), data))
 
     def upload(self, name: str, file: Path) -> None:
-        try:
-            self._fs.put_file(str(file), self._at(name))
-        except Exception as e:
-            raise explain(e, "write", f"{self.root}/{name}") from None
+        self._patiently("write", name, lambda: self._fs.put_file(str(file), self._at(name)))
 
     def replace_all(self, files: Mapping[str, bytes]) -> None:
         self.remove(list(files)[-1])
@@ -165,11 +176,9 @@ class RemotePlace:
 
     def remove(self, name: str) -> None:
         try:
-            self._fs.rm_file(self._at(name))
+            self._patiently("remove", name, lambda: self._fs.rm_file(self._at(name)))
         except FileNotFoundError:
             return
-        except Exception as e:
-            raise explain(e, "remove", f"{self.root}/{name}") from None
 
     def sizes(self, folder: str) -> dict[str, int]:
         return {
@@ -191,21 +200,49 @@ class RemotePlace:
         return f"{self._path}/{name}"
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
+        def listed() -> list[dict[str, Any]]:
+            return list(self._fs.ls(self._at(folder), detail=True, refresh=True))
+
         try:
-            with self._explained("list", folder):
-                entries: list[dict[str, Any]] = self._fs.ls(
-                    self._at(folder), detail=True, refresh=True
-                )
-                return entries
+            return self._patiently("list", folder, listed)
         except FileNotFoundError:
             return []
 
-    @contextmanager
-    def _explained(self, verb: str, name: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as e:
-            # A file may be absent; that the bucket is, some servers mend by making one on a write.
-            if isinstance(e, FileNotFoundError) and error_code(e) != "NoSuchBucket":
-                raise
-            raise explain(e, verb, f"{self.root}/{name}") from None
+    def _patiently(self, verb: str, name: str, call: Callable[[], T]) -> T:
+        """Make a call; a failure that may pass is tried again where the server answered before.
+
+        Raises:
+            FileNotFoundError: there is no such file, and nothing was to be written.
+            StorageError: what the user can mend; TransientStorageError after PATIENCE seconds.
+        """
+        begun, waits = time.monotonic(), iter(_WAITS)
+        while True:
+            try:
+                made = call()
+            except Exception as e:
+                failed = self._told(e, verb, name)
+                if not isinstance(failed, TransientStorageError):
+                    _met.add(self._server)
+                    raise failed from None
+                if error_code(e):  # it answers, if only that it cannot
+                    _met.add(self._server)
+                if self._server not in _met:
+                    raise failed from None
+                if time.monotonic() - begun > PATIENCE:
+                    _met.discard(self._server)  # whoever asks next is told at once
+                    raise failed from None
+                wait = next(waits, _WAITS[-1])
+                if wait == _WAITS[-1]:
+                    log.warning("%s; trying again for up to %.0f s", failed, PATIENCE)
+                time.sleep(wait)
+            else:
+                _met.add(self._server)
+                return made
+
+    def _told(self, error: Exception, verb: str, name: str) -> Exception:
+        """Return what a failed call means."""
+        # A file may be absent; that the bucket is, some servers mend by making one on a write.
+        absent = isinstance(error, FileNotFoundError) and error_code(error) != "NoSuchBucket"
+        if absent and verb != "write":
+            return error
+        return explain(error, verb, f"{self.root}/{name}")

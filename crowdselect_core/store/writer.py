@@ -1,5 +1,9 @@
-"""Committing cells as they come: what is older than a second is on the disk or in the bucket."""
+"""Committing cells as they come: what is older than a second is on the disk or in the bucket.
 
+While the disk or the bucket does not take them, no more are made than those of a few seconds.
+"""
+
+import time
 from collections.abc import Callable
 from threading import Condition, Thread
 from types import TracebackType
@@ -9,13 +13,15 @@ from crowdselect_core.store.cells import Cells
 
 SECONDS = 1.0  # the most that a kill loses, beside what is in flight
 ROWS = 20_000  # waiting rows that are committed without waiting for the second
+STALLED = 5.0  # seconds of one commit after which whoever makes rows waits for it
 
 
 class CellWriter:
     """A thread that commits rows once a second.
 
     `add` only appends to a list, so that whoever makes the rows never waits for a disk; it waits
-    when the disk falls behind by more than ROWS rows.
+    when the disk falls behind by more than ROWS rows, or a commit takes more than STALLED seconds:
+    answers that cannot be kept would be paid for twice.
 
     Args:
         cells: where they go.
@@ -29,6 +35,7 @@ class CellWriter:
         self._rows: list[tuple[Any, ...]] = []
         self._changed = Condition()
         self._ended = False
+        self._since: float | None = None  # when the commit that is going on began
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="cells", daemon=True)
 
@@ -57,13 +64,16 @@ class CellWriter:
             StorageError: an earlier commit failed; nothing more is taken.
         """
         with self._changed:
-            while len(self._rows) >= ROWS and self._error is None:
+            while (len(self._rows) >= ROWS or self._stalled()) and self._error is None:
                 self._changed.wait()
             if self._error is not None:
                 raise self._error
             self._rows.append(row)
             if len(self._rows) >= ROWS:
                 self._changed.notify_all()
+
+    def _stalled(self) -> bool:
+        return self._since is not None and time.monotonic() - self._since > STALLED
 
     def _work(self) -> None:
         try:
@@ -76,7 +86,11 @@ class CellWriter:
                     self._changed.notify_all()
                     ended = self._ended
                 if rows:
+                    self._since = time.monotonic()
                     self._cells.commit(rows)
+                    with self._changed:
+                        self._since = None
+                        self._changed.notify_all()
                     if self._committed is not None:
                         self._committed(rows)
                     self._cells.merge()

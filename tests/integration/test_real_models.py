@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -43,21 +44,32 @@ def example(models: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
-def answers(store: Path) -> dict[tuple[str, bytes], str]:
-    """Return every committed answer by its model's folder and its key."""
-    found: dict[tuple[str, bytes], str] = {}
-    for path in store.glob("generated/*/cells-*.parquet"):
+def cells(store: Path, stage: str, column: str) -> dict[tuple[str, bytes], Any]:
+    """Return every committed answer or score by its model's folder and its key."""
+    found: dict[tuple[str, bytes], Any] = {}
+    for path in store.glob(f"{stage}/*/cells-*.parquet"):
         try:
-            rows = pl.read_parquet(path, columns=["key", "text"])
+            rows = pl.read_parquet(path, columns=["key", column])
         except FileNotFoundError:
             continue  # merged meanwhile
-        found |= {(path.parent.name, key): text for key, text in rows.iter_rows()}
+        found |= {(path.parent.name, key): value for key, value in rows.iter_rows()}
     return found
 
 
-def scores(store: Path) -> int:
-    """Count the committed scores."""
-    return sum(pl.read_parquet(p).height for p in store.glob("scored/*/cells-*.parquet"))
+def answers(store: Path) -> dict[tuple[str, bytes], str]:
+    """Return the committed answers."""
+    return cells(store, "generated", "text")
+
+
+def scores(store: Path) -> dict[tuple[str, bytes], list[float]]:
+    """Return the committed scores."""
+    return cells(store, "scored", "scores")
+
+
+def rows_of(store: Path, stage: str) -> list[list[str]]:
+    """Return the instruction ids of every finished table of a stage."""
+    finished = [path.parent for path in store.glob(f"{stage}/*/manifest.json")]
+    return [pl.read_parquet(f / "part-*.parquet")["instruction_id"].to_list() for f in finished]
 
 
 def test_an_instruction_file_becomes_a_training_set(
@@ -67,7 +79,7 @@ def test_an_instruction_file_becomes_a_training_set(
     config.write_text(yaml.safe_dump(example(models)))
     run, store = command.within(tmp_path), tmp_path / "store"
     kept: dict[tuple[str, bytes], str] = {}
-    for seen in (lambda: len(answers(store)) >= ROWS, lambda: scores(store) >= ROWS):
+    for seen in (lambda: len(answers(store)) >= ROWS, lambda: len(scores(store)) >= ROWS):
         with run.start("--config", config, "--allow-short") as process:
             until(seen, process, seconds=140)
             os.killpg(process.pid, signal.SIGKILL)
@@ -76,11 +88,19 @@ def test_an_instruction_file_becomes_a_training_set(
         assert {key: there[key] for key in kept} == kept
         kept = there
     assert len(kept) == ROWS * len(BITS)  # all were made before the second kill
+    scored = scores(store)
+    assert len(scored) >= ROWS
     result = run.run("--config", config, "--allow-short").ended(0)
     assert answers(store) == kept
+    now = scores(store)
+    assert {key: now[key] for key in scored} == scored  # to the bit
+    for stage in ("responses", "rewards"):  # every row once, of every model
+        tables = rows_of(store, stage)
+        assert len(tables) == len(BITS)
+        assert all(len(set(rows)) == len(rows) == ROWS for rows in tables)
     assert result.stages("asked") == ["rewards"] * len(result.stages("asked"))
     ranking = pl.read_parquet(tmp_path / "out/ranking.parquet")
-    assert ranking.height == ROWS
+    assert ranking.height == ranking["instruction_id"].n_unique() == ROWS
     assert ranking["difficulty"].null_count() == 0
     train = (tmp_path / "out/train.jsonl").read_text().splitlines()
     said = set(kept.values())

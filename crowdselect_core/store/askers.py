@@ -1,0 +1,135 @@
+"""Which processes make cells of one identity at this moment, so that they share the work.
+
+Each leaves a file beside the cells, `asking-<its id>-<a number>.txt`, and writes it anew under the
+next number every BEAT seconds. What is to be made belongs to one of them by a hash, so that none
+asks for what another asks for. That is an order and no lock: whoever has finished its own share
+goes on with what is left of the others', and a process whose number stands still has died and owns
+nothing. Nobody waits for a process that it has not seen alive.
+"""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from hashlib import sha256
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+
+from crowdselect_core.errors import StorageError
+from crowdselect_core.store.place import Place
+
+log = logging.getLogger("crowdselect.store")
+
+BEAT = 2.0  # seconds between two signs of life, and between two looks at those of others
+DEAD = 4  # looks at the same number after which a process counts as dead
+GRACE = 3.0  # seconds that the last answers of others are given to be committed
+NAME = re.compile(r"asking-(?P<id>[0-9a-f]{32})-(?P<beat>\d+)\.txt")
+EVERYTHING = 1 << 30  # a share: whosever it is
+
+
+class Askers:
+    """The processes that make cells in one folder; this one is among them while the block runs.
+
+    Args:
+        place: of the store.
+        folder: of the cells.
+    """
+
+    def __init__(self, place: Place, folder: str) -> None:
+        self._place, self._folder = place, folder
+        self._id, self._beat = uuid.uuid4().hex, 0
+        self._looks: dict[str, tuple[int, int]] = {}  # id -> number, looks at it
+        self._alive: set[str] = set()  # whose number has changed under our eyes
+        self._others: tuple[bytes, ...] = ()
+        self._ended = Event()
+        self._thread = Thread(target=self._work, name="askers", daemon=True)
+        self._left = False  # whether this round leaves work to others
+
+    def __enter__(self) -> Self:
+        self._sign()
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.join(timeout=2 * BEAT)
+        try:
+            self._place.remove(self._name(self._id, self._beat))
+        except StorageError as e:  # others see that it stands still
+            log.debug("%s: %s", self._folder, e)
+
+    def rounds(self) -> Iterator[Callable[[bytes], bool]]:
+        """Yield what tells of a key whether this process makes it now, until nothing is left.
+
+        First its own share; then, after a look at what the others have committed, that where it
+        comes second; then everything. One that is alone has one round.
+        """
+        for share in (0, 1, EVERYTHING):
+            if share:
+                self._settle()
+            self._left = False
+            yield partial(self._mine, share)
+            if not self._left:
+                return
+
+    def _mine(self, share: int, key: bytes) -> bool:
+        """Tell whether at most `share` others come before this process, by a hash of the key."""
+        if share >= len(self._others):
+            return True
+        own = sha256(key + self._id.encode()).digest()
+        before = sum(sha256(key + other).digest() < own for other in self._others)
+        if before > share:
+            self._left = True
+        return before <= share
+
+    def _settle(self) -> None:
+        """Give those who are alive the time to commit what they have; nobody else is waited for."""
+        end = time.monotonic() + GRACE
+        while self._alive and time.monotonic() < end and not self._ended.wait(0.2):
+            pass
+
+    def _work(self) -> None:
+        while not self._ended.wait(BEAT):
+            try:
+                self._sign()
+                self._look()
+            except StorageError as e:  # whoever commits cells is told of it; here it costs an order
+                log.debug("%s: %s", self._folder, e)
+
+    def _sign(self) -> None:
+        """Leave the next number, and take the one before away."""
+        before, self._beat = self._beat, self._beat + 1
+        self._place.create(self._name(self._id, self._beat), b"")
+        if before:
+            self._place.remove(self._name(self._id, before))
+
+    def _look(self) -> None:
+        """See who else is there, and whose number stands still; what the dead left is removed."""
+        there: dict[str, int] = {}
+        for name in self._place.sizes(self._folder):
+            if (match := NAME.fullmatch(name)) and match["id"] != self._id:
+                there[match["id"]] = max(int(match["beat"]), there.get(match["id"], 0))
+        looks: dict[str, tuple[int, int]] = {}
+        for one, beat in there.items():
+            before, number = self._looks.get(one, (beat, 0))
+            looks[one] = (beat, 1) if beat != before else (beat, number + 1)
+            if beat != before:
+                self._alive.add(one)
+            if looks[one][1] >= DEAD:
+                self._alive.discard(one)
+                self._place.remove(self._name(one, beat))
+        self._looks = looks
+        self._alive &= looks.keys()
+        self._others = tuple(one.encode() for one, (_, n) in looks.items() if n < DEAD)
+
+    def _name(self, one: str, beat: int) -> str:
+        return f"{self._folder}/asking-{one}-{beat}.txt"

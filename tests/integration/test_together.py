@@ -1,0 +1,79 @@
+"""Eight runs at once on one store, of the same and of overlapping configs, and one is killed."""
+
+import os
+import signal
+import uuid
+from contextlib import ExitStack
+
+import pytest
+from command import Command, finish, until
+from drill import FILES, Place, Size, damage
+from drill import Drill as Drill
+from servers import S3Server
+
+from crowdselect_core.store.place import open_place
+
+pytestmark = pytest.mark.server
+
+SIZE = Size(rows=240, models=2, concurrency=4, delay=250, sleep=0)
+# What each of the eight adds to the one config; the first four are the same.
+SAME: list[str] = []
+OTHERS = [["--budget", "35"], ["--limit", "160"], ["--weights", "1,1,1"], ["--clusters", "3"]]
+RUNS = [SAME, SAME, SAME, SAME, *OTHERS]
+
+
+@pytest.fixture(scope="module")
+def drill(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Drill:
+    return Drill(command, tmp_path_factory.mktemp("together"), SIZE)
+
+
+@pytest.fixture(scope="module")
+def alone(drill: Drill) -> list[dict[str, bytes]]:
+    """The files of a run of each config, one after the other in a store that nobody else uses."""
+    found = []
+    with drill.run("alone", Place()) as one:
+        for place, more in enumerate([SAME, *OTHERS]):
+            out = str(one.work / f"out-{place}")
+            one.command.run(*one.flags(), "--out", out, *more).ended(0)
+            found.append(files(out))
+    return found
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest) -> Place:
+    if request.param == "local":
+        return Place()
+    server: S3Server = request.getfixturevalue("s3")
+    return Place(f"s3://{server.bucket}/{uuid.uuid4().hex}", server.environment())
+
+
+def files(out: str) -> dict[str, bytes]:
+    place = open_place(out)
+    return {name: place.read(name) for name in FILES}
+
+
+def test_eight_at_once_and_one_killed_give_one_result(
+    drill: Drill, alone: list[dict[str, bytes]], place: Place, request: pytest.FixtureRequest
+) -> None:
+    with drill.run(request.node.callspec.id, place) as one, ExitStack() as stack:
+        started = [
+            stack.enter_context(one.command.start(*one.flags(), "--out", f"{one.out}-{i}", *more))
+            for i, more in enumerate(RUNS)
+        ]
+        half = SIZE.rows * SIZE.models // 2
+        until(lambda: sum(one.endpoint.asked.values()) > half, started[0])
+        os.killpg(started[0].pid, signal.SIGKILL)
+        results = [finish(process) for process in started]
+        for result in results[1:]:
+            assert not damage(result.ended(0).stderr)
+        for i in range(1, len(RUNS)):
+            expected = alone[max(0, i - 3)]
+            assert files(f"{one.out}-{i}") == expected, f"run {i} differs"
+        asked = one.endpoint.asked
+        assert len(asked) == SIZE.rows * SIZE.models
+        again = sum(asked.values()) - len(asked)
+        print("again", again, "of", len(asked))
+        # Those that one of them was waiting for when another had nothing left of its own, and those
+        # that the killed one lost.
+        in_flight = SIZE.concurrency * SIZE.models
+        assert again <= len(RUNS) * in_flight + SIZE.per_kill
