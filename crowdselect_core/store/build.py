@@ -7,6 +7,7 @@ ends with the same files as an undisturbed one.
 import io
 import json
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,8 +19,10 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import SHARD_NAME, Shard
+from crowdselect_core.store.place import TEMPORARY
 from crowdselect_core.store.store import Artifact, Finished, Store
 
 log = logging.getLogger("crowdselect.store")
@@ -86,13 +89,37 @@ def build(
 
     Raises:
         StorageError: the store cannot be read or written.
+        DamagedArtifact: finished shards vanished while the others were computed.
         Whatever a shard's call raises; the shards that were finished stay.
     """
     store.place.check_writable()
-    finished = _finished(store, spec, plan)
-    if finished:
+    if not _finished(store, spec, plan):
+        return _build(store, spec, plan, {}, workers, progress)
+    with _alive(store, spec):
+        finished = _finished(store, spec, plan)  # as they are since the folder looks alive
         log.info("%s: %d finished shards found, going on from there", spec.stage, len(finished))
+        return _build(store, spec, plan, finished, workers, progress)
 
+
+@contextmanager
+def _alive(store: Store, spec: Spec) -> Iterator[None]:
+    """Make a folder of old shards look alive, so that none of them is taken for garbage."""
+    name = f"{spec.folder}/{TEMPORARY}building-{uuid.uuid4().hex}"
+    store.place.replace(name, b"")
+    try:
+        yield
+    finally:
+        store.place.remove(name)
+
+
+def _build(
+    store: Store,
+    spec: Spec,
+    plan: Plan,
+    finished: Mapping[int, list[str]],
+    workers: int,
+    progress: Progress | None,
+) -> Artifact:
     def one(index: int, make: Callable[[], Part]) -> Finished:
         kept = _kept(store, spec, finished.get(index, []))
         return kept if kept else _write(store, spec, plan.tag, index, make())
@@ -102,6 +129,13 @@ def build(
         done.append(result)
         if progress:
             progress(spec.stage, len(done), plan.total)
+    if finished:
+        there = store.place.sizes(spec.folder)
+        if gone := [shard.name for shard, _ in done if there.get(shard.name) != shard.bytes]:
+            raise DamagedArtifact(
+                f"{spec.folder}: {len(gone)} finished shards ({gone[0][:10]} ...) vanished while "
+                "the others were computed; is somebody removing files?"
+            )
     return store.commit(spec, done, plan.facts())
 
 

@@ -12,7 +12,6 @@ Memory is 20 bytes a row for the index, and a few segments.
 
 import io
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from threading import RLock
@@ -23,6 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.layout import IDENTITY, SEGMENT
 from crowdselect_core.store.store import Store
 
 log = logging.getLogger("crowdselect.store")
@@ -31,8 +31,6 @@ Keys = NDArray[np.bytes_]  # dtype S16
 
 KEY = "key"
 WIDTH = 16
-SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
-IDENTITY = "identity.json"  # for people: what the folder's name was made of
 LARGE = 16 << 20  # weight of a segment that is merged no further
 LEAST = 512  # bytes that a row weighs at least: some texts compress to next to nothing
 MERGED = 16  # segments of about one size are merged when there are this many

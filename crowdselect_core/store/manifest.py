@@ -70,15 +70,23 @@ class Manifest:
             shards = tuple(Shard(**shard) for shard in body.pop("shards"))
             manifest = cls(shards=shards, **body)
             fits = sha256(canonical(asdict(manifest))).hexdigest() == claimed
+            # The checksum of what was read says nothing of spaces, escapes and the order of keys.
+            is_as_written = manifest.encode() == data
             found = Spec(manifest.stage, manifest.version, manifest.identity, manifest.inputs)
             is_its_own = found.key == manifest.key
             names = [SHARD_NAME.fullmatch(shard.name) for shard in shards]
+            counted = sum(shard.rows for shard in shards)
+            sizes = [n for shard in shards for n in (shard.rows, shard.bytes)]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise DamagedArtifact(f"manifest is unreadable ({type(e).__name__})") from None
         if not fits:
             raise DamagedArtifact("manifest does not fit its own checksum")
+        if not is_as_written:
+            raise DamagedArtifact("manifest has other bytes than a store writes")
         if not is_its_own or (spec is not None and spec.key != manifest.key):
             raise DamagedArtifact("manifest is another artifact's")
         if any(n is None or n["sha256"] != s.sha256 for n, s in zip(names, shards, strict=True)):
             raise DamagedArtifact("manifest names a shard that is none of this store's")
+        if counted != manifest.rows or any(type(n) is not int or n < 0 for n in sizes):
+            raise DamagedArtifact("manifest counts rows or bytes that its shards cannot have")
         return manifest

@@ -5,16 +5,20 @@ server said, because an S3 server may quote an access key in its answer.
 """
 
 import errno
+import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from crowdselect_core.errors import StorageError, TransientStorageError, first_line
-from crowdselect_core.store.place import shown_path
+from crowdselect_core.store import bucket
+from crowdselect_core.store.place import PROBE, Found, Upload, shown_path
 
 # A wrong endpoint or key must be told within seconds; what may pass is retried by the tasks.
 _S3_CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
@@ -28,6 +32,8 @@ _DENIED = {
     "InvalidToken",
     "AuthorizationHeaderMalformed",
 }
+BLOCK = 16 << 20  # bytes of a large file that are read at a time
+READERS = 16  # small files that are read at the same time
 _EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
@@ -87,6 +93,20 @@ def _is_misnamed(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return error_code(error) == "InvalidBucketName"
+
+
+def modified(entry: Mapping[str, Any]) -> float:
+    """Return when a listed file was written, in seconds since 1970; now, where nobody says.
+
+    So a file of an unknown age is never an old one.
+    """
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        told = entry.get(name)
+        if isinstance(told, datetime):
+            return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
+        if isinstance(told, int | float) and not isinstance(told, bool):
+            return float(told)
+    return time.time()
 
 
 def explain(error: BaseException, verb: str, where: str) -> StorageError:
@@ -182,10 +202,60 @@ class RemotePlace:
         found = [e["name"].rstrip("/") for e in self._list(folder) if e["type"] == "directory"]
         return sorted(name.rsplit("/", 1)[-1] for name in found)
 
+    def walk(self, folder: str = "") -> list[Found]:
+        top = self._at(folder) if folder else self._path
+        try:
+            with self._explained("list", folder):
+                entries = self._fs.find(top, detail=True, refresh=True)
+        except FileNotFoundError:
+            return []
+        # What does not lie under the root, whatever a server answers, is none of the store's.
+        return [
+            Found(name.removeprefix(f"{self._path}/"), int(e["size"] or 0), modified(e))
+            for name, e in sorted(entries.items())
+            if e["type"] == "file" and name.startswith(f"{self._path}/")
+        ]
+
+    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        wanted = list(names)
+        quick = bucket.fetch(self._fs, [self._at(name) for name in wanted])
+        with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
+            slow = {n: pool.submit(self._found, n) for n in wanted if self._at(n) not in quick}
+            for name in wanted:
+                yield name, slow[name].result() if name in slow else quick[self._at(name)]
+
+    def blocks(self, name: str, size: int) -> Iterator[bytes]:
+        if size <= BLOCK:
+            yield self.read(name)
+            return
+        for start in range(0, size, BLOCK):
+            # The last piece goes to the end of the file, should that be longer than was listed.
+            end = start + BLOCK if start + BLOCK < size else None
+            with self._explained("read", name):
+                yield bytes(self._fs.cat_file(self._at(name), start=start, end=end))
+
+    def prune(self, folder: str) -> None:
+        """Nothing: a bucket has no folders."""
+
+    def uploads(self) -> list[Upload]:
+        with self._explained("list the uploads of", ""):
+            found = bucket.uploads(self._fs, f"{self._path}/")
+        return [Upload(u.name.removeprefix(f"{self._path}/"), u.id, u.begun) for u in found]
+
+    def abort(self, upload: Upload) -> None:
+        with suppress(FileNotFoundError), self._explained("abort the upload of", upload.name):
+            bucket.abort(self._fs, self._at(upload.name), upload.id)
+
     def check_writable(self) -> None:
-        probe = f".probe-{uuid.uuid4().hex}"
+        probe = f"{PROBE}{uuid.uuid4().hex}"
         self.replace(probe, b"probe")
         self.remove(probe)
+
+    def _found(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}"
