@@ -67,20 +67,16 @@ class Folder:
 class Layout:
     """Everything that lies in a store."""
 
-    folders: list[Folder]
+    folders: dict[str, Folder]  # by stage/key, in that order
     passing: list[Found]  # what a write leaves that was killed, or one that goes on
     records: list[Found]  # of selections
     foreign: list[Found]  # no file of a store
-
-    def folder(self, name: str) -> Folder | None:
-        """Return the folder stage/key."""
-        return next((f for f in self.folders if f.name == name), None)
 
 
 def sort_out(files: Iterable[Found]) -> Layout:
     """Tell the files of a store apart by their names."""
     folders: dict[str, Folder] = {}
-    layout = Layout([], [], [], [])
+    layout = Layout({}, [], [], [])
     for file in files:
         match = _FOLDER.fullmatch(file.name)
         if file.name.startswith(f"{SELECTIONS}/"):
@@ -94,7 +90,7 @@ def sort_out(files: Iterable[Found]) -> Layout:
             name = f"{match['stage']}/{match['key']}"
             folder = folders.setdefault(name, Folder(match["stage"], match["key"]))
             folder.files[match["file"]] = file
-    layout.folders = sorted(folders.values(), key=lambda f: f.name)
+    layout.folders = dict(sorted(folders.items()))
     return layout
 
 
@@ -102,11 +98,6 @@ def _is_ours(stage: str, file: str) -> bool:
     if stage in CELLS:
         return file in (IDENTITY, PACE) or SEGMENT.fullmatch(file) is not None
     return file == FILE or SHARD_NAME.fullmatch(file) is not None
-
-
-def is_passing(name: str) -> bool:
-    """Tell the name of a file in a folder that a write leaves for a moment."""
-    return _PASSING.fullmatch(name) is not None
 
 
 def plain(text: str) -> str:

@@ -240,6 +240,7 @@ class RemotePlace:
     def uploads(self) -> list[Upload]:
         with self._explained("list the uploads of", ""):
             found = bucket.uploads(self._fs, f"{self._path}/")
+        found = sorted(found, key=lambda u: (u.name, u.id))
         return [Upload(u.name.removeprefix(f"{self._path}/"), u.id, u.begun) for u in found]
 
     def abort(self, upload: Upload) -> None:
