@@ -5,7 +5,6 @@ ends with the same files as an undisturbed one.
 """
 
 import io
-import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.store import parquet
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import SHARD_NAME, Shard
 from crowdselect_core.store.place import TEMPORARY
@@ -179,6 +179,8 @@ def _kept(store: Store, spec: Spec, names: list[str]) -> Finished | None:
             damage = "is damaged (sha256 differs)"
         elif (told := _told(data)) is None:
             damage = "was not written by a build"
+        elif told["of"] != f"{spec.folder}/{name.rsplit('-', 1)[0]}":
+            damage = "belongs to another artifact, or another place in this one"
         else:
             return Shard(name, told["rows"], len(data), digest), told
         log.warning("%s/%s %s; it alone is computed anew", spec.folder, name, damage)
@@ -187,27 +189,38 @@ def _kept(store: Store, spec: Spec, names: list[str]) -> Finished | None:
 
 
 def _told(data: bytes) -> dict[str, Any] | None:
-    """Return the rows, counts and notes that a shard tells of itself, None when it is no shard."""
+    """Return what a shard tells of itself, None when it is no shard.
+
+    That is its rows, counts and notes, and whose it is: shards of one stage have names of one form,
+    and one that lies in another's folder, or has another's name, must not be taken for its own.
+    """
     try:
-        metadata = pl.read_parquet_metadata(io.BytesIO(data))
-        told = json.loads(metadata["crowdselect"])
+        told = parquet.told(data)
+        parquet.check_size(data, int(told["rows"]))
         return {
             "rows": int(told["rows"]),
             "counts": {str(name): int(n) for name, n in told["counts"].items()},
             "notes": [str(note) for note in told["notes"]],
+            "of": str(told["of"]),
         }
-    except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, AttributeError):
+    except (parquet.Unreadable, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
 def _write(store: Store, spec: Spec, tag: str, index: int, part: Part) -> Finished:
     """Encode one shard and write it under a name that ends in its sha256."""
-    told = {"rows": part.frame.height, "counts": dict(part.counts), "notes": list(part.notes)}
+    place = f"{spec.folder}/part-{index:05d}-of-{tag}"
+    told = {
+        "rows": part.frame.height,
+        "counts": dict(part.counts),
+        "notes": list(part.notes),
+        "of": place,
+    }
     text = canonical(told).decode()
     buffer = io.BytesIO()
-    part.frame.write_parquet(buffer, compression="zstd", metadata={"crowdselect": text})
+    part.frame.write_parquet(buffer, compression="zstd", metadata={parquet.MARK: text})
     data = buffer.getvalue()
     digest = sha256(data).hexdigest()
+    store.place.create(f"{place}-{digest}.parquet", data)
     name = f"part-{index:05d}-of-{tag}-{digest}.parquet"
-    store.place.create(f"{spec.folder}/{name}", data)
     return Shard(name, part.frame.height, len(data), digest), told

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.store import parquet
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.layout import IDENTITY, SEGMENT
 from crowdselect_core.store.store import Store
@@ -76,6 +77,7 @@ class Cells:
         self._levels: list[tuple[Keys, NDArray[np.int32]]] = []  # sorted keys, segment numbers
         self._weights: dict[str, int] = {}  # of segments: bytes, or rows where they are small
         self._frames: dict[str, pl.DataFrame] = {}
+        self._strays: set[str] = set()  # segments of other cells that somebody put here
 
     def refresh(self) -> None:
         """Take in what others have committed since the last look."""
@@ -83,7 +85,7 @@ class Cells:
             for _ in range(LOOKS):
                 there = self._listed()
                 try:
-                    for name in sorted(there.keys() - set(self._names)):
+                    for name in sorted(there.keys() - set(self._names) - self._strays):
                         frame = self._read(name, [KEY])
                         if frame is not None:
                             self._enter(name, there[name], as_keys(frame[KEY].to_list()))
@@ -171,7 +173,8 @@ class Cells:
 
     def _add(self, frame: pl.DataFrame) -> str:
         buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd")
+        told = canonical({"of": self.spec.folder}).decode()
+        frame.write_parquet(buffer, compression="zstd", metadata={parquet.MARK: told})
         data = buffer.getvalue()
         name = f"cells-{sha256(data).hexdigest()}.parquet"
         self._place.create(f"{self.spec.folder}/{name}", data)
@@ -251,15 +254,25 @@ class Cells:
         """Read and check a segment; None for a damaged one, which is removed."""
         data = self._place.read(f"{self.spec.folder}/{name}")
         match = SEGMENT.fullmatch(name)
-        if match is None or sha256(data).hexdigest() != match["sha256"]:
-            log.warning(
-                "%s/%s is damaged (sha256 differs); its rows alone are made anew",
-                self.spec.folder, name,
-            )  # fmt: skip
-            self._drop(name)
-            self._place.remove(f"{self.spec.folder}/{name}")
-            return None
-        return pl.read_parquet(io.BytesIO(data), columns=columns)
+        why = "is damaged (sha256 differs)"
+        if match is not None and sha256(data).hexdigest() == match["sha256"]:
+            try:
+                if (told := parquet.told(data)) and told.get("of") != self.spec.folder:
+                    self._stray(name)
+                    return None
+                return parquet.decode(data, columns, schema=self.schema)
+            except parquet.Unreadable as e:
+                why = str(e)
+        log.warning("%s/%s %s; its rows alone are made anew", self.spec.folder, name, why)
+        self._drop(name)
+        self._place.remove(f"{self.spec.folder}/{name}")
+        return None
+
+    def _stray(self, name: str) -> None:
+        """Leave a segment of other cells aside; it was paid for, so it stays where it is."""
+        if name not in self._strays:
+            log.warning("%s/%s belongs to other cells; it is left aside", self.spec.folder, name)
+        self._strays.add(name)
 
     def _listed(self) -> dict[str, int]:
         sizes = self._place.sizes(self.spec.folder)

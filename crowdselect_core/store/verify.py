@@ -4,6 +4,7 @@ Files are read piece by piece on a few threads, so memory does not grow with the
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from crowdselect_core.store.place import Found, Place
 
 WORKERS = 4
 AHEAD = 4  # files a worker that wait to be read
+TAIL = 1 << 18  # bytes at the end of a file that hold what it tells of itself
+# A parquet file ends in its footer, and that in what it tells; the last match is no row's text.
+_OF = re.compile(rb'"of":"([a-z][a-z0-9_-]*/[0-9a-f]{64}(?:/part-\d{5,}-of-[0-9a-f]{8})?)"')
 
 DAMAGED, MISSING, SWAPPED, FOREIGN = "damaged", "missing", "swapped", "foreign"
 
@@ -229,7 +233,7 @@ def _content(
 ) -> tuple[Found, Finding | None]:
     """Check one shard or segment."""
     try:
-        digest, size = _digest(place, file.name, file.size)
+        digest, size, of = _digest(place, file.name, file.size)
     except FileNotFoundError:  # merged or removed by a run since it was listed
         gone = Finding(MISSING, file.name, "is gone") if shard else None
         return file, gone
@@ -238,18 +242,28 @@ def _content(
             why = f"holds the bytes of {owners[digest]}"
             return file, Finding(SWAPPED, file.name, why, removable=True)
         return file, Finding(DAMAGED, file.name, "sha256 differs", removable=True)
+    if of and of not in _owners(file.name):
+        return file, Finding(SWAPPED, file.name, f"belongs to {of}", removable=True)
     if shard and size != shard.bytes:
         why = f"has {size} bytes, its manifest says {shard.bytes}"
         return file, Finding(DAMAGED, f"{file.name.rsplit('/', 1)[0]}/{FILE}", why, removable=True)
     return file, None
 
 
-def _digest(place: Place, name: str, size: int) -> tuple[str, int]:
-    hashed, length = sha256(), 0
+def _owners(name: str) -> tuple[str, str]:
+    """Return what a shard or a segment tells of itself where it lies under its own name."""
+    return name.rpartition("-")[0], name.rpartition("/")[0]
+
+
+def _digest(place: Place, name: str, size: int) -> tuple[str, int, str]:
+    """Return the sha256 of a file, its length, and whose it says that it is ('' if it does not)."""
+    hashed, length, tail = sha256(), 0, b""
     for block in place.blocks(name, size):
         hashed.update(block)
         length += len(block)
-    return hashed.hexdigest(), length
+        tail = block[-TAIL:] if len(block) >= TAIL else (tail + block)[-TAIL:]
+    told = _OF.findall(tail)
+    return hashed.hexdigest(), length, told[-1].decode() if told else ""
 
 
 def _is_still_bad(place: Place, name: str) -> bool:
@@ -260,7 +274,8 @@ def _is_still_bad(place: Place, name: str) -> bool:
     if size is None:
         return False
     if SHARD_NAME.fullmatch(file) or SEGMENT.fullmatch(file):
-        return _digest(place, name, size)[0] != _claimed(file)
+        digest, _, of = _digest(place, name, size)
+        return digest != _claimed(file) or bool(of and of not in _owners(name))
     data = place.read(name)
     if file == IDENTITY:
         return bool(_other_cells(name, data))
