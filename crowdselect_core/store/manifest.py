@@ -8,7 +8,7 @@ the same work gives the same bytes.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Self
 
@@ -52,9 +52,12 @@ class Manifest:
 
     def encode(self) -> bytes:
         """Return the manifest's bytes, its own checksum included."""
-        body = asdict(self)
+        body = self._body()
         body["sha256"] = sha256(canonical(body)).hexdigest()
         return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+    def _body(self) -> dict[str, Any]:
+        return {**vars(self), "shards": [vars(shard) for shard in self.shards]}
 
     @classmethod
     def decode(cls, data: bytes, spec: Spec | None = None) -> Self:
@@ -69,7 +72,7 @@ class Manifest:
             claimed = body.pop("sha256")
             shards = tuple(Shard(**shard) for shard in body.pop("shards"))
             manifest = cls(shards=shards, **body)
-            fits = sha256(canonical(asdict(manifest))).hexdigest() == claimed
+            fits = sha256(canonical(manifest._body())).hexdigest() == claimed
             # The checksum of what was read says nothing of spaces, escapes and the order of keys.
             is_as_written = manifest.encode() == data
             found = Spec(manifest.stage, manifest.version, manifest.identity, manifest.inputs)

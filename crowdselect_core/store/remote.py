@@ -34,6 +34,7 @@ _DENIED = {
 }
 BLOCK = 16 << 20  # bytes of a large file that are read at a time
 READERS = 16  # small files that are read at the same time
+LISTERS = 8  # folders that are listed at the same time
 _EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
@@ -203,17 +204,32 @@ class RemotePlace:
         return sorted(name.rsplit("/", 1)[-1] for name in found)
 
     def walk(self, folder: str = "") -> list[Found]:
-        top = self._at(folder) if folder else self._path
+        if folder:
+            return self._find(self._at(folder))
+        # Folder by folder and several at once: a server takes its time to list.
+        here = self._list("")
+        folders = [e["name"].rstrip("/") for e in here if e["type"] == "directory"]
+        found = self._as_found({e["name"]: e for e in here})
+        with ThreadPoolExecutor(LISTERS, thread_name_prefix="list") as pool:
+            for below in pool.map(self._find, folders):
+                found += below
+        return sorted(found, key=lambda f: f.name)
+
+    def _find(self, top: str) -> list[Found]:
+        """Return every file below a path of the file system."""
         try:
-            with self._explained("list", folder):
-                entries = self._fs.find(top, detail=True, refresh=True)
+            with self._explained("list", top.removeprefix(f"{self._path}/")):
+                return self._as_found(self._fs.find(top, detail=True, refresh=True))
         except FileNotFoundError:
             return []
-        # What does not lie under the root, whatever a server answers, is none of the store's.
+
+    def _as_found(self, entries: Mapping[str, Mapping[str, Any]]) -> list[Found]:
+        """Return the files among entries; what does not lie under the root is none of ours."""
+        top = f"{self._path}/"
         return [
-            Found(name.removeprefix(f"{self._path}/"), int(e["size"] or 0), modified(e))
-            for name, e in sorted(entries.items())
-            if e["type"] == "file" and name.startswith(f"{self._path}/")
+            Found(name.removeprefix(top), int(entry["size"] or 0), modified(entry))
+            for name, entry in sorted(entries.items())
+            if entry["type"] == "file" and name.startswith(top)
         ]
 
     def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
