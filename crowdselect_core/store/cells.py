@@ -260,7 +260,10 @@ class Cells:
                 if (told := parquet.told(data)) and told.get("of") != self.spec.folder:
                     self._stray(name)
                     return None
-                return parquet.decode(data, columns, schema=self.schema)
+                frame = parquet.decode(data, columns, schema=self.schema)
+                if (frame[KEY].bin.size() == WIDTH).fill_null(False).all():
+                    return frame
+                why = f"has keys that are not {WIDTH} bytes"
             except parquet.Unreadable as e:
                 why = str(e)
         log.warning("%s/%s %s; its rows alone are made anew", self.spec.folder, name, why)

@@ -16,6 +16,7 @@ from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store.identity import Spec, canonical
 
 FILE = "manifest.json"
+STAGE = re.compile(r"[a-z][a-z0-9_-]*")
 SHARD_NAME = re.compile(
     r"part-(?P<index>\d{5,})-of-(?P<plan>[0-9a-f]{8})-(?P<sha256>[0-9a-f]{64})\.parquet"
 )
@@ -86,6 +87,8 @@ class Manifest:
             raise DamagedArtifact("manifest does not fit its own checksum")
         if not is_as_written:
             raise DamagedArtifact("manifest has other bytes than a store writes")
+        if STAGE.fullmatch(manifest.stage) is None:
+            raise DamagedArtifact("manifest names a stage that is none of this store's")
         if not is_its_own or (spec is not None and spec.key != manifest.key):
             raise DamagedArtifact("manifest is another artifact's")
         if any(n is None or n["sha256"] != s.sha256 for n, s in zip(names, shards, strict=True)):
