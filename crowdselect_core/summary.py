@@ -10,6 +10,7 @@ from crowdselect_core.export.write import Inputs, read_manifest
 from crowdselect_core.stages.kept import answers_of
 from crowdselect_core.stages.metrics import STUDENT, difficulty_column, used_reward_models
 from crowdselect_core.stages.selection import method_label
+from crowdselect_core.store import parquet
 from crowdselect_core.store.place import open_place
 from crowdselect_core.store.store import Store
 
@@ -112,9 +113,8 @@ def _changes(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, in
     if stage != "selection" or key == inputs.selection.key:
         return None
     try:
-        data = place.read("selection.parquet")
-        old = pl.read_parquet(data, columns=["instruction_id"])
-    except (FileNotFoundError, pl.exceptions.PolarsError):
+        old = parquet.decode(place.read("selection.parquet"), ["instruction_id"])
+    except (FileNotFoundError, parquet.Unreadable):
         return None  # somebody took the old file away: there is nothing to compare with
     new = inputs.selection.open(store).frame(["instruction_id"])
     came = new.join(old, on="instruction_id", how="anti").height

@@ -1,5 +1,6 @@
 """Parquet: struct fields are read leaf by leaf, row group by row group."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -8,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from crowdselect_core.errors import DatasetError, first_line, shown
+from crowdselect_core.errors import DatasetError, UserError, first_line, shown
 from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+from crowdselect_core.store.parquet import check, names
 
 BATCH_BYTES = 32 << 20  # decoded bytes a batch is aimed at
 
@@ -64,7 +66,7 @@ class ParquetReader:
                     arrays = {leaf: _leaf(batch, leaf).slice(0, rows) for leaf in leaves}
                     yield Batch(row, rows, arrays)
                     row += rows
-        except (pa.ArrowException, OSError) as e:
+        except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError) as e:
             raise read_failed(file, e) from None
 
     @cached_property
@@ -98,8 +100,13 @@ class ParquetReader:
             raise DatasetError(f"{file.shown}: is empty (0 bytes), expected a parquet file")
         try:
             with file.open() as handle:
-                return pq.ParquetFile(handle).metadata
-        except (pa.ArrowException, OSError) as e:
+                metadata = pq.ParquetFile(handle).metadata
+            check(metadata, file.size, most=sys.maxsize)
+            names(metadata.schema.to_arrow_schema())
+            return metadata
+        except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as e:
+            if isinstance(e, UserError):
+                raise
             cause = first_line(e) if file.is_local else type(e).__name__
             raise DatasetError(
                 f"{file.shown}: is no whole parquet file ({cause}); write or fetch it again"

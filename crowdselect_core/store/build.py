@@ -5,8 +5,8 @@ ends with the same files as an undisturbed one.
 """
 
 import io
-import json
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,8 +18,11 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.store import parquet
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import SHARD_NAME, Shard
+from crowdselect_core.store.place import TEMPORARY
 from crowdselect_core.store.store import Artifact, Finished, Store
 
 log = logging.getLogger("crowdselect.store")
@@ -86,13 +89,37 @@ def build(
 
     Raises:
         StorageError: the store cannot be read or written.
+        DamagedArtifact: finished shards vanished while the others were computed.
         Whatever a shard's call raises; the shards that were finished stay.
     """
     store.place.check_writable()
-    finished = _finished(store, spec, plan)
-    if finished:
+    if not _finished(store, spec, plan):
+        return _build(store, spec, plan, {}, workers, progress)
+    with _alive(store, spec):
+        finished = _finished(store, spec, plan)  # as they are since the folder looks alive
         log.info("%s: %d finished shards found, going on from there", spec.stage, len(finished))
+        return _build(store, spec, plan, finished, workers, progress)
 
+
+@contextmanager
+def _alive(store: Store, spec: Spec) -> Iterator[None]:
+    """Make a folder of old shards look alive, so that none of them is taken for garbage."""
+    name = f"{spec.folder}/{TEMPORARY}building-{uuid.uuid4().hex}"
+    store.place.replace(name, b"")
+    try:
+        yield
+    finally:
+        store.place.remove(name)
+
+
+def _build(
+    store: Store,
+    spec: Spec,
+    plan: Plan,
+    finished: Mapping[int, list[str]],
+    workers: int,
+    progress: Progress | None,
+) -> Artifact:
     def one(index: int, make: Callable[[], Part]) -> Finished:
         kept = _kept(store, spec, finished.get(index, []))
         if kept:
@@ -105,6 +132,13 @@ def build(
         done.append(result)
         if progress:
             progress(spec.stage, len(done), plan.total)
+    if finished:
+        there = store.place.sizes(spec.folder)
+        if gone := [shard.name for shard, _ in done if there.get(shard.name) != shard.bytes]:
+            raise DamagedArtifact(
+                f"{spec.folder}: {len(gone)} finished shards ({gone[0][:10]} ...) vanished while "
+                "the others were computed; is somebody removing files?"
+            )
     return store.commit(spec, done, plan.facts())
 
 
@@ -148,6 +182,8 @@ def _kept(store: Store, spec: Spec, names: list[str]) -> Finished | None:
             damage = "is damaged (sha256 differs)"
         elif (told := _told(data)) is None:
             damage = "was not written by a build"
+        elif told["of"] != f"{spec.folder}/{name.rsplit('-', 1)[0]}":
+            damage = "belongs to another artifact, or another place in this one"
         else:
             return Shard(name, told["rows"], len(data), digest), told
         log.warning("%s/%s %s; it alone is computed anew", spec.folder, name, damage)
@@ -156,27 +192,37 @@ def _kept(store: Store, spec: Spec, names: list[str]) -> Finished | None:
 
 
 def _told(data: bytes) -> dict[str, Any] | None:
-    """Return the rows, counts and notes that a shard tells of itself, None when it is no shard."""
+    """Return what a shard tells of itself, None when it is no shard.
+
+    That is its rows, counts and notes, and whose it is: shards of one stage have names of one form,
+    and one that lies in another's folder, or has another's name, must not be taken for its own.
+    """
     try:
-        metadata = pl.read_parquet_metadata(io.BytesIO(data))
-        told = json.loads(metadata["crowdselect"])
+        told = parquet.told(data)
         return {
             "rows": int(told["rows"]),
             "counts": {str(name): int(n) for name, n in told["counts"].items()},
             "notes": [str(note) for note in told["notes"]],
+            "of": str(told["of"]),
         }
-    except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, AttributeError):
+    except (parquet.Unreadable, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
 def _write(store: Store, spec: Spec, tag: str, index: int, part: Part) -> Finished:
     """Encode one shard and write it under a name that ends in its sha256."""
-    told = {"rows": part.frame.height, "counts": dict(part.counts), "notes": list(part.notes)}
+    place = f"{spec.folder}/part-{index:05d}-of-{tag}"
+    told = {
+        "rows": part.frame.height,
+        "counts": dict(part.counts),
+        "notes": list(part.notes),
+        "of": place,
+    }
     text = canonical(told).decode()
     buffer = io.BytesIO()
-    part.frame.write_parquet(buffer, compression="zstd", metadata={"crowdselect": text})
+    part.frame.write_parquet(buffer, compression="zstd", metadata={parquet.MARK: text})
     data = buffer.getvalue()
     digest = sha256(data).hexdigest()
+    store.place.create(f"{place}-{digest}.parquet", data)
     name = f"part-{index:05d}-of-{tag}-{digest}.parquet"
-    store.place.create(f"{spec.folder}/{name}", data)
     return Shard(name, part.frame.height, len(data), digest), told

@@ -12,7 +12,6 @@ Memory is 20 bytes a row for the index, and a few segments.
 
 import io
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from threading import RLock
@@ -22,8 +21,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.store import parquet
 from crowdselect_core.store.askers import Askers
 from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.layout import IDENTITY, SEGMENT
 from crowdselect_core.store.store import Store
 
 log = logging.getLogger("crowdselect.store")
@@ -32,8 +33,6 @@ Keys = NDArray[np.bytes_]  # dtype S16
 
 KEY = "key"
 WIDTH = 16
-SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
-IDENTITY = "identity.json"  # for people: what the folder's name was made of
 LARGE = 16 << 20  # weight of a segment that is merged no further
 LEAST = 512  # bytes that a row weighs at least: some texts compress to next to nothing
 MERGED = 16  # segments of about one size are merged when there are this many
@@ -79,6 +78,7 @@ class Cells:
         self._levels: list[tuple[Keys, NDArray[np.int32]]] = []  # sorted keys, segment numbers
         self._weights: dict[str, int] = {}  # of segments: bytes, or rows where they are small
         self._frames: dict[str, pl.DataFrame] = {}
+        self._strays: set[str] = set()  # segments of other cells that somebody put here
 
     def refresh(self) -> None:
         """Take in what others have committed since the last look."""
@@ -86,7 +86,7 @@ class Cells:
             for _ in range(LOOKS):
                 there = self._listed()
                 try:
-                    for name in sorted(there.keys() - set(self._names)):
+                    for name in sorted(there.keys() - set(self._names) - self._strays):
                         frame = self._read(name, [KEY])
                         if frame is not None:
                             self._enter(name, there[name], as_keys(frame[KEY].to_list()))
@@ -178,7 +178,8 @@ class Cells:
 
     def _add(self, frame: pl.DataFrame) -> str:
         buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd")
+        told = canonical({"of": self.spec.folder}).decode()
+        frame.write_parquet(buffer, compression="zstd", metadata={parquet.MARK: told})
         data = buffer.getvalue()
         name = f"cells-{sha256(data).hexdigest()}.parquet"
         self._place.create(f"{self.spec.folder}/{name}", data)
@@ -258,15 +259,28 @@ class Cells:
         """Read and check a segment; None for a damaged one, which is removed."""
         data = self._place.read(f"{self.spec.folder}/{name}")
         match = SEGMENT.fullmatch(name)
-        if match is None or sha256(data).hexdigest() != match["sha256"]:
-            log.warning(
-                "%s/%s is damaged (sha256 differs); its rows alone are made anew",
-                self.spec.folder, name,
-            )  # fmt: skip
-            self._drop(name)
-            self._place.remove(f"{self.spec.folder}/{name}")
-            return None
-        return pl.read_parquet(io.BytesIO(data), columns=columns)
+        why = "is damaged (sha256 differs)"
+        if match is not None and sha256(data).hexdigest() == match["sha256"]:
+            try:
+                if (told := parquet.told(data)) and told.get("of") != self.spec.folder:
+                    self._stray(name)
+                    return None
+                frame = parquet.decode(data, columns, schema=self.schema)
+                if (frame[KEY].bin.size() == WIDTH).fill_null(False).all():
+                    return frame
+                why = f"has keys that are not {WIDTH} bytes"
+            except parquet.Unreadable as e:
+                why = str(e)
+        log.warning("%s/%s %s; its rows alone are made anew", self.spec.folder, name, why)
+        self._drop(name)
+        self._place.remove(f"{self.spec.folder}/{name}")
+        return None
+
+    def _stray(self, name: str) -> None:
+        """Leave a segment of other cells aside; it was paid for, so it stays where it is."""
+        if name not in self._strays:
+            log.warning("%s/%s belongs to other cells; it is left aside", self.spec.folder, name)
+        self._strays.add(name)
 
     def _listed(self) -> dict[str, int]:
         sizes = self._place.sizes(self.spec.folder)

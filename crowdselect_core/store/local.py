@@ -4,13 +4,17 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from crowdselect_core.errors import StorageError
+from crowdselect_core.store.place import TEMPORARY, Found, Upload
 
-TEMPORARY = ".tmp-"  # files of this prefix are unfinished writes and no part of the store
+BLOCK = 1 << 20  # bytes of a large file that are read at a time
+READERS = 8  # small files that are read at the same time
 
 _REMEDY = {
     errno.ENOENT: "cannot create the folder: name another place",
@@ -107,6 +111,51 @@ class LocalPlace:
             entries = [e for e in self._entries(folder) if e.is_dir()]
             return [e.name for e in sorted(entries, key=lambda e: (-e.stat().st_mtime_ns, e.name))]
 
+    def walk(self, folder: str = "") -> list[Found]:
+        found: list[Found] = []
+        seen: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
+        waiting = [folder]
+        while waiting:
+            below = waiting.pop()
+            with self._explained("list", below):
+                for entry in self._entries(below):
+                    name = f"{below}/{entry.name}" if below else entry.name
+                    try:
+                        told = entry.stat()
+                    except FileNotFoundError:
+                        continue  # gone since it was listed, or a link to nothing
+                    if entry.is_file():
+                        found.append(Found(name, told.st_size, told.st_mtime))
+                    elif entry.is_dir() and (told.st_dev, told.st_ino) not in seen:
+                        seen.add((told.st_dev, told.st_ino))
+                        waiting.append(name)
+        return sorted(found, key=lambda f: f.name)
+
+    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        def read(name: str) -> tuple[str, bytes | None]:
+            try:
+                return name, self.read(name)
+            except FileNotFoundError:
+                return name, None
+
+        with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
+            yield from pool.map(read, names)
+
+    def blocks(self, name: str, size: int) -> Iterator[bytes]:
+        with self._explained("read", name), (self._root / name).open("rb", buffering=0) as file:
+            while block := file.read(BLOCK):
+                yield block
+
+    def prune(self, folder: str) -> None:
+        with suppress(OSError):  # not empty, or not there: both are fine
+            (self._root / folder).rmdir()
+
+    def uploads(self) -> list[Upload]:
+        return []
+
+    def abort(self, upload: Upload) -> None:
+        """Nothing: there are no uploads here."""
+
     def check_writable(self) -> None:
         probe = self._root / f"{TEMPORARY}{uuid.uuid4().hex}"
         with self._explained("write", ""), self._temporary(probe, b"probe"):
@@ -122,10 +171,9 @@ class LocalPlace:
     @contextmanager
     def _temporary(self, target: Path, data: bytes) -> Iterator[Path]:
         """Write data beside its target under a passing name, gone again when the block ends."""
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
-            with temporary.open("xb") as file:
+            with _created(temporary) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -146,3 +194,13 @@ class LocalPlace:
                 raise
             where = str(self._root / name) if name else str(self._root)
             raise StorageError(f"cannot {verb} {where}: {remedy}") from e
+
+
+def _created(path: Path) -> BinaryIO:
+    """Open a new file in a folder that is made; again, if somebody prunes it while it is empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return path.open("xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")

@@ -8,7 +8,7 @@ the same work gives the same bytes.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store.identity import Spec, canonical
 
 FILE = "manifest.json"
+STAGE = re.compile(r"[a-z][a-z0-9_-]*")
 SHARD_NAME = re.compile(
     r"part-(?P<index>\d{5,})-of-(?P<plan>[0-9a-f]{8})-(?P<sha256>[0-9a-f]{64})\.parquet"
 )
@@ -52,9 +53,12 @@ class Manifest:
 
     def encode(self) -> bytes:
         """Return the manifest's bytes, its own checksum included."""
-        body = asdict(self)
+        body = self._body()
         body["sha256"] = sha256(canonical(body)).hexdigest()
         return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+    def _body(self) -> dict[str, Any]:
+        return {**vars(self), "shards": [vars(shard) for shard in self.shards]}
 
     @classmethod
     def decode(cls, data: bytes, spec: Spec | None = None) -> Self:
@@ -69,16 +73,28 @@ class Manifest:
             claimed = body.pop("sha256")
             shards = tuple(Shard(**shard) for shard in body.pop("shards"))
             manifest = cls(shards=shards, **body)
-            fits = sha256(canonical(asdict(manifest))).hexdigest() == claimed
+            fits = sha256(canonical(manifest._body())).hexdigest() == claimed
+            # The checksum of what was read says nothing of spaces, escapes and the order of keys.
+            is_as_written = manifest.encode() == data
             found = Spec(manifest.stage, manifest.version, manifest.identity, manifest.inputs)
             is_its_own = found.key == manifest.key
             names = [SHARD_NAME.fullmatch(shard.name) for shard in shards]
+            counted = sum(shard.rows for shard in shards)
+            sizes = [n for shard in shards for n in (shard.rows, shard.bytes)]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise DamagedArtifact(f"manifest is unreadable ({type(e).__name__})") from None
         if not fits:
             raise DamagedArtifact("manifest does not fit its own checksum")
+        if not is_as_written:
+            raise DamagedArtifact("manifest has other bytes than a store writes")
+        if STAGE.fullmatch(manifest.stage) is None:
+            raise DamagedArtifact("manifest names a stage that is none of this store's")
         if not is_its_own or (spec is not None and spec.key != manifest.key):
             raise DamagedArtifact("manifest is another artifact's")
         if any(n is None or n["sha256"] != s.sha256 for n, s in zip(names, shards, strict=True)):
             raise DamagedArtifact("manifest names a shard that is none of this store's")
+        if [int(n["index"]) for n in names if n] != list(range(len(names))):
+            raise DamagedArtifact("manifest names a shard twice, or in another order")
+        if counted != manifest.rows or any(type(n) is not int or n < 0 for n in sizes):
+            raise DamagedArtifact("manifest counts rows or bytes that its shards cannot have")
         return manifest

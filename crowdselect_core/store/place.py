@@ -5,7 +5,8 @@ came with the data, so no name can lead out of the root.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,28 @@ _SECRET_TEXT = re.compile(
 )
 _AZURE = ("abfs", "abfss", "adl", "az", "wasb", "wasbs")  # scheme://container@account/path
 _WITH_PORT = ("http", "https", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs")
+
+
+TEMPORARY = ".tmp-"  # files of this prefix are unfinished writes and no part of the store
+PROBE = ".probe-"  # what is written to find out whether a bucket can be written
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a place: its name under the root, its bytes, and when it was written."""
+
+    name: str
+    size: int
+    modified: float  # seconds since 1970, by the clock of the disk or the server
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload in pieces that was begun and neither finished nor given up."""
+
+    name: str
+    id: str
+    begun: float  # seconds since 1970
 
 
 class Place(Protocol):
@@ -63,6 +86,30 @@ class Place(Protocol):
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders directly in `folder`, newest first if that is known."""
+        ...
+
+    def walk(self, folder: str = "") -> list[Found]:
+        """Return every file below `folder`, passing ones too; a name is its path under the root."""
+        ...
+
+    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Yield many small files with their names, in order; None for one that is not there."""
+        ...
+
+    def blocks(self, name: str, size: int) -> Iterator[bytes]:
+        """Yield a file of `size` bytes piece by piece, and what it has beyond that."""
+        ...
+
+    def prune(self, folder: str) -> None:
+        """Remove a folder if nothing is in it; a place without folders has nothing to do."""
+        ...
+
+    def uploads(self) -> list[Upload]:
+        """Return the unfinished uploads under the root; a local folder has none."""
+        ...
+
+    def abort(self, upload: Upload) -> None:
+        """Give an unfinished upload up; nothing happens when it is no longer there."""
         ...
 
     def check_writable(self) -> None:

@@ -13,14 +13,19 @@ import errno
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
 
 from crowdselect_core.errors import StorageError, TransientStorageError, first_line
-from crowdselect_core.store.place import shown_path
+from crowdselect_core.store import bucket
+from crowdselect_core.store.place import PROBE, Found, Upload, shown_path
 
 log = logging.getLogger("crowdselect.store")
 
@@ -42,6 +47,9 @@ _DENIED = {
     "InvalidToken",
     "AuthorizationHeaderMalformed",
 }
+BLOCK = 16 << 20  # bytes of a large file that are read at a time
+READERS = 16  # small files that are read at the same time
+LISTERS = 8  # folders that are listed at the same time
 _EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
@@ -101,6 +109,20 @@ def _is_misnamed(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return error_code(error) == "InvalidBucketName"
+
+
+def modified(entry: Mapping[str, Any]) -> float:
+    """Return when a listed file was written, in seconds since 1970; now, where nobody says.
+
+    So a file of an unknown age is never an old one.
+    """
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        told = entry.get(name)
+        if isinstance(told, datetime):
+            return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
+        if isinstance(told, int | float) and not isinstance(told, bool):
+            return float(told)
+    return time.time()
 
 
 def explain(error: BaseException, verb: str, where: str) -> StorageError:
@@ -191,10 +213,83 @@ class RemotePlace:
         found = [e["name"].rstrip("/") for e in self._list(folder) if e["type"] == "directory"]
         return sorted(name.rsplit("/", 1)[-1] for name in found)
 
+    def walk(self, folder: str = "") -> list[Found]:
+        if folder:
+            return self._find(self._at(folder))
+        # Folder by folder and several at once: a server takes its time to list.
+        here = self._list("")
+        folders = [e["name"].rstrip("/") for e in here if e["type"] == "directory"]
+        found = self._as_found({e["name"]: e for e in here})
+        with ThreadPoolExecutor(LISTERS, thread_name_prefix="list") as pool:
+            for below in pool.map(self._find, folders):
+                found += below
+        return sorted(found, key=lambda f: f.name)
+
+    def _find(self, top: str) -> list[Found]:
+        """Return every file below a path of the file system."""
+        name = top.removeprefix(f"{self._path}/")
+        try:
+            found = self._patiently(
+                "list", name, lambda: self._fs.find(top, detail=True, refresh=True)
+            )
+        except FileNotFoundError:
+            return []
+        return self._as_found(found)
+
+    def _as_found(self, entries: Mapping[str, Mapping[str, Any]]) -> list[Found]:
+        """Return the files among entries; what does not lie under the root is none of ours."""
+        top = f"{self._path}/"
+        return [
+            Found(name.removeprefix(top), int(entry["size"] or 0), modified(entry))
+            for name, entry in sorted(entries.items())
+            if entry["type"] == "file" and name.startswith(top)
+        ]
+
+    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        wanted = list(names)
+        quick = bucket.fetch(self._fs, [self._at(name) for name in wanted])
+        with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
+            slow = {n: pool.submit(self._found, n) for n in wanted if self._at(n) not in quick}
+            for name in wanted:
+                yield name, slow[name].result() if name in slow else quick[self._at(name)]
+
+    def blocks(self, name: str, size: int) -> Iterator[bytes]:
+        if size <= BLOCK:
+            yield self.read(name)
+            return
+        for start in range(0, size, BLOCK):
+            # The last piece goes to the end of the file, should that be longer than was listed.
+            end = start + BLOCK if start + BLOCK < size else None
+            part = partial(self._fs.cat_file, self._at(name), start=start, end=end)
+            yield bytes(self._patiently("read", name, part))
+
+    def prune(self, folder: str) -> None:
+        """Nothing: a bucket has no folders."""
+
+    def uploads(self) -> list[Upload]:
+        found = self._patiently(
+            "list the uploads of", "", lambda: bucket.uploads(self._fs, f"{self._path}/")
+        )
+        found = sorted(found, key=lambda u: (u.name, u.id))
+        return [Upload(u.name.removeprefix(f"{self._path}/"), u.id, u.begun) for u in found]
+
+    def abort(self, upload: Upload) -> None:
+        path = self._at(upload.name)
+        with suppress(FileNotFoundError):
+            self._patiently(
+                "abort the upload of", upload.name, lambda: bucket.abort(self._fs, path, upload.id)
+            )
+
     def check_writable(self) -> None:
-        probe = f".probe-{uuid.uuid4().hex}"
+        probe = f"{PROBE}{uuid.uuid4().hex}"
         self.replace(probe, b"probe")
         self.remove(probe)
+
+    def _found(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}"

@@ -5,7 +5,6 @@ written last. A killed build leaves whole shards, and the next one goes on with 
 are missing. Two builds that race write the same names; the first manifest wins and both go on.
 """
 
-import io
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
+from crowdselect_core.store import parquet
 from crowdselect_core.store.identity import Spec, differences
 from crowdselect_core.store.manifest import FILE, SHARD_NAME, Manifest, Shard
 from crowdselect_core.store.place import Place, open_place
@@ -58,7 +58,11 @@ class Artifact:
 
     def shard(self, index: int, columns: list[str] | None = None) -> pl.DataFrame:
         """Return one shard, checked; see `frames`."""
-        return pl.read_parquet(io.BytesIO(self.bytes(index)), columns=columns)
+        shard, data = self.manifest.shards[index], self.bytes(index)
+        try:
+            return parquet.decode(data, columns, rows=shard.rows)
+        except parquet.Unreadable as e:
+            raise self._bad(shard, str(e)) from None
 
     def frame(self, columns: list[str] | None = None) -> pl.DataFrame:
         """Return all shards as one frame."""
@@ -73,9 +77,14 @@ class Artifact:
         except FileNotFoundError:
             raise DamagedArtifact(f"{self.place.root}/{name} is gone") from None
         if len(data) != shard.bytes or sha256(data).hexdigest() != shard.sha256:
-            self.place.remove(name)
-            raise DamagedArtifact(f"{self.place.root}/{name} is damaged (sha256 differs)")
+            raise self._bad(shard, "is damaged (sha256 differs)")
         return data
+
+    def _bad(self, shard: Shard, why: str) -> DamagedArtifact:
+        """Remove a shard that cannot be used, and say why."""
+        name = f"{self.manifest.folder}/{shard.name}"
+        self.place.remove(name)
+        return DamagedArtifact(f"{self.place.root}/{name} {why}")
 
 
 class Store:

@@ -1,0 +1,7 @@
+"""Look after a store: python -m crowdselect_core.store ls|show|verify|gc."""
+
+import sys
+
+from crowdselect_core.store.command import main
+
+sys.exit(main())

@@ -1,0 +1,105 @@
+"""What lies where in a store: the folders of artifacts and of cells, passing files, the rest.
+
+A name is taken for one of ours only if all of it has our form, so that whatever somebody put into
+a bucket (`..`, absolute names, line ends) is neither read, nor removed, nor shown as it is.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from crowdselect_core.store.manifest import FILE, SHARD_NAME
+from crowdselect_core.store.place import PROBE, TEMPORARY, Found
+
+CELLS = ("generated", "scored")  # stages whose folders hold cells
+SELECTIONS = "selections"  # records of selections; written and read elsewhere
+IDENTITY = "identity.json"  # of cells: what the folder's name was made of
+PACE = "pace.json"  # of cells: how fast they were made
+SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
+
+_FOLDER = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*)/(?P<key>[0-9a-f]{64})/(?P<file>[^/]+)")
+_PASSING = re.compile(
+    rf"(?:[a-z][a-z0-9_-]*/)?(?:[0-9a-f]{{64}}/)?"
+    rf"(?:{re.escape(TEMPORARY)}|{re.escape(PROBE)})[0-9a-z-]+"
+)
+
+
+@dataclass
+class Folder:
+    """The files of one artifact, finished or not, or of one model's cells."""
+
+    stage: str
+    key: str
+    files: dict[str, Found] = field(default_factory=dict)  # by their name in the folder
+
+    @property
+    def name(self) -> str:
+        """Its path under the root."""
+        return f"{self.stage}/{self.key}"
+
+    @property
+    def is_cells(self) -> bool:
+        """Whether it holds cells."""
+        return self.stage in CELLS
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether it has a manifest."""
+        return FILE in self.files
+
+    @property
+    def newest(self) -> float:
+        """When its last file was written."""
+        return max(file.modified for file in self.files.values())
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all its files."""
+        return sum(file.size for file in self.files.values())
+
+    def data(self) -> dict[str, Found]:
+        """Its shards or segments."""
+        form = SEGMENT if self.is_cells else SHARD_NAME
+        return {name: file for name, file in self.files.items() if form.fullmatch(name)}
+
+
+@dataclass
+class Layout:
+    """Everything that lies in a store."""
+
+    folders: dict[str, Folder]  # by stage/key, in that order
+    passing: list[Found]  # what a write leaves that was killed, or one that goes on
+    records: list[Found]  # of selections
+    foreign: list[Found]  # no file of a store
+
+
+def sort_out(files: Iterable[Found]) -> Layout:
+    """Tell the files of a store apart by their names."""
+    folders: dict[str, Folder] = {}
+    layout = Layout({}, [], [], [])
+    for file in files:
+        match = _FOLDER.fullmatch(file.name)
+        if file.name.startswith(f"{SELECTIONS}/"):
+            layout.records.append(file)
+        elif _PASSING.fullmatch(file.name):
+            layout.passing.append(file)
+        elif match is None or not _is_ours(match["stage"], match["file"]):
+            layout.foreign.append(file)
+            continue
+        if match and match["stage"] != SELECTIONS:
+            name = f"{match['stage']}/{match['key']}"
+            folder = folders.setdefault(name, Folder(match["stage"], match["key"]))
+            folder.files[match["file"]] = file
+    layout.folders = dict(sorted(folders.items()))
+    return layout
+
+
+def _is_ours(stage: str, file: str) -> bool:
+    if stage in CELLS:
+        return file in (IDENTITY, PACE) or SEGMENT.fullmatch(file) is not None
+    return file == FILE or SHARD_NAME.fullmatch(file) is not None
+
+
+def plain(text: str) -> str:
+    """Return a name as a terminal may show it: on one line, its control characters escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
