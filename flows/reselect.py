@@ -82,6 +82,7 @@ def selected(config: ReselectConfig) -> dict[str, Any]:
     arrived = tasks.arrivals(config, raw, base.parts["scores"])
     changes = tasks.changes(config, base, raw, arrived)
     if not any(changes.values()) and is_settled(config, base):
+        select_tasks.export(config, base.inputs, texts=False)
         return tasks.nothing_new(config, base)
     comparable = not unlike(config, base.record)
     new = measured(config, base, arrived) if comparable and arrived.rows else None
@@ -202,7 +203,7 @@ def rolled_back(config: ReselectConfig, number: int) -> dict[str, Any]:
     """Write an earlier selection to OUT again and point `latest` to it."""
     then = tasks.numbered(config, number)
     config = as_it_was(config, then.record)
-    told = select_tasks.export(config, then.inputs, texts=False)
+    told = select_tasks.export(config, then.inputs, texts=False)  # the data set may be another now
     tasks.point(config, number)
     lines = tasks.tell(config, number, then.record, then.inputs)
     return {"summary": told["summary"], "files": told["files"], "stages": [], "lines": lines}
