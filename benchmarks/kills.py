@@ -78,7 +78,7 @@ def kill(
         left = lives(random, args.from_ * seconds, args.to * seconds, args.kills - report.kills)
         told = drill.killed(f"run-{report.runs}", place, left, expected)
         report.add(told)
-        print(f"  run {report.runs}: {told.kills} kills, equal", flush=True)
+        print(f"  run {report.runs}: {told.kills} kills, equal; {report.kills} in all", flush=True)
     return report, expected
 
 

@@ -7,8 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 from command import Command, finish, until
-from drill import FILES, Place, Size, damage
-from drill import Drill as Drill
+from drill import FILES, Drill, Place, Size, damage
 from servers import S3Server
 
 from crowdselect_core.store.place import open_place
@@ -72,8 +71,7 @@ def test_eight_at_once_and_one_killed_give_one_result(
         asked = one.endpoint.asked
         assert len(asked) == SIZE.rows * SIZE.models
         again = sum(asked.values()) - len(asked)
-        print("again", again, "of", len(asked))
-        # Those that one of them was waiting for when another had nothing left of its own, and those
-        # that the killed one lost.
-        in_flight = SIZE.concurrency * SIZE.models
-        assert again <= len(RUNS) * in_flight + SIZE.per_kill
+        # Asked twice is what the killed one lost, what one was waiting for when another had nothing
+        # left of its own, and what they did in the first seconds, before they saw each other.
+        # Without sharing it is more than there is to ask.
+        assert again <= len(asked) // 3

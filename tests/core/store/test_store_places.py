@@ -10,6 +10,7 @@ from threading import Barrier
 import pytest
 from command import ROOT
 from disks import Disk
+from servers import S3Server
 
 from crowdselect_core.errors import ConfigError, StorageError, UserError
 from crowdselect_core.store.local import LocalPlace
@@ -90,6 +91,26 @@ def test_a_url_with_credentials_is_refused_and_not_repeated(url: str) -> None:
 def test_an_unknown_protocol_is_one_line() -> None:
     with pytest.raises(StorageError, match="nosuch://"):
         open_place("nosuch://bucket/a").read("x")
+
+
+def test_half_an_upload_is_invisible(s3: S3Server) -> None:
+    """What a killed process leaves of a large file: parts on the server, and no file."""
+    place = open_place(f"s3://{s3.bucket}/uploads")
+    place.create("stage/key/whole", b"1")
+    fs = s3.file_system()
+    target = {"Bucket": s3.bucket, "Key": "uploads/stage/key/half"}
+    made = fs.call_s3("create_multipart_upload", **target)
+    fs.call_s3(
+        "upload_part", **target, UploadId=made["UploadId"], PartNumber=1, Body=bytes(5 << 20)
+    )
+    assert place.sizes("stage/key") == {"whole": 1}
+    assert place.folders("stage") == ["key"]
+    with pytest.raises(FileNotFoundError):
+        place.read("stage/key/half")
+    assert place.create("stage/key/half", b"2")
+    assert place.read("stage/key/half") == b"2"
+    fs.call_s3("abort_multipart_upload", **target, UploadId=made["UploadId"])
+    assert place.sizes("stage/key") == {"whole": 1, "half": 1}
 
 
 # From here on: the local disk.

@@ -1,0 +1,84 @@
+"""Processes that make the same cells share the work, and never wait for one that died."""
+
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import pytest
+from disks import Disk
+
+from crowdselect_core.store import askers
+from crowdselect_core.store.askers import DEAD, NAME, Askers
+from crowdselect_core.store.place import open_place
+
+FOLDER = "generated/key"
+KEYS = [number.to_bytes(16, "big") for number in range(400)]
+GHOST = f"{FOLDER}/asking-{'0' * 32}-7.txt"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(askers, "BEAT", 0.02)
+
+
+def asker(root: str) -> Askers:
+    return Askers(open_place(root), FOLDER)
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end, "never"
+        time.sleep(0.01)
+
+
+def there(disk: Disk) -> int:
+    return sum(NAME.fullmatch(name.rsplit("/", 1)[-1]) is not None for name in disk.files())
+
+
+def test_one_that_is_alone_has_one_round_and_leaves_nothing(root: str, disk: Disk) -> None:
+    with asker(root) as one:
+        rounds = [[mine(key) for key in KEYS] for mine in one.rounds()]
+        assert there(disk) >= 1
+    assert rounds == [[True] * len(KEYS)]
+    assert there(disk) == 0
+
+
+def test_three_share_the_work_and_take_what_is_left(root: str) -> None:
+    with asker(root) as a, asker(root) as b, asker(root) as c:
+        three = (a, b, c)
+        until(lambda: all(len(one._others) == 2 for one in three))
+        shares = [{k for k in KEYS if next(one.rounds())(k)} for one in three]
+        assert sum(map(len, shares)) == len(set.union(*shares)) == len(KEYS)
+        assert min(map(len, shares)) > 90  # of 400; a third is 133
+        second = next(islice(a.rounds(), 1, None), None)
+        assert second is None  # nothing was looked at, so nothing was left to others
+        walked = [[mine(k) for k in KEYS].count(True) for mine in a.rounds()]
+        assert len(shares[0]) == walked[0] < walked[1] < walked[2] == len(KEYS)
+
+
+def test_nobody_waits_for_the_dead(root: str, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(askers, "GRACE", 1e9)  # to wait at all is to hang
+    disk.write(GHOST, b"")
+    monkeypatch.setattr(askers, "BEAT", 3600.0)
+    with asker(root) as one:  # it cannot know yet that the other is dead, and still goes through
+        walked = [[mine(k) for k in KEYS].count(True) for mine in one.rounds()]
+        assert 0 < walked[0] < walked[1] == len(KEYS)
+        for _ in range(DEAD):
+            one._look()
+        assert GHOST not in disk.files()
+        assert [all(map(mine, KEYS)) for mine in one.rounds()] == [True]
+
+
+def test_one_that_is_killed_after_it_was_seen_alive_is_waited_for_a_moment_only(
+    root: str, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(askers, "GRACE", 1e9)
+    with asker(root) as one:
+        disk.write(GHOST, b"")
+        one._look()
+        disk.remove(GHOST)
+        disk.write(GHOST.replace("-7.", "-8."), b"")
+        until(lambda: len(one._alive) == 1)
+        assert [all(map(mine, KEYS)) for mine in one.rounds()][-1]  # it comes to an end
+        assert not one._alive
