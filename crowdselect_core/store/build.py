@@ -130,7 +130,7 @@ def _build(
         if progress:
             progress(spec.stage, len(done), plan.total)
     if finished:
-        # New shards are there, whether a listing shows them yet or not; old ones were listed before.
+        # Old shards were listed before; new ones are there, whether a listing shows them or not.
         there = store.place.sizes(spec.folder)
         old = {name for names in finished.values() for name in names}
         if gone := [s.name for s, _ in done if s.name in old and there.get(s.name) != s.bytes]:
