@@ -86,6 +86,7 @@ class Command:
             env: variables on top of the usual ones; '' unsets one.
             how: what tests/tampered.py does to the disk (slow="0.05", kill="metrics:3").
         """
+        how = {**how, "flow": self.flow} if how else {}
         tampered = [str(TAMPERED), *(f"{n}={v}" for n, v in how.items()), "--"] if how else []
         argv = [sys.executable, *(tampered or ["-m", f"flows.{self.flow}"]), *map(str, flags)]
         merged = {**self.environment, **(env or {})}

@@ -1,12 +1,14 @@
 """The command on a disk that is slow, or in a process that dies at a point that can be chosen.
 
-Usage: tampered.py [slow=SECONDS] [kill=FOLDER:N] [journal=FILE] [patience=SECONDS] -- FLAGS
+Usage: tampered.py [slow=SECONDS] [kill=FOLDER:N] [journal=FILE] [patience=SECONDS] [opened=FILE]
+[flow=NAME] -- FLAGS
 
-The command is flows.select. A file gets its name by a hard link (in the store) or a rename (in
-OUT), so that is where this looks: `slow` waits before every one, `kill` ends the process as kill -9
-does, right after the N-th file in FOLDER, a part of its path, has got its name. `journal` adds a
-line to FILE for every shard whose computation begins; `patience` is what a bucket that fails midway
-is given.
+The command is flows.select, or another flow. A file gets its name by a hard link (in the store) or
+a rename (in OUT), so that is where this looks: `slow` waits before every one, `kill` ends the
+process as kill -9 does, right after the N-th file in FOLDER, a part of its path, has got its name.
+`journal` adds a line to FILE for every shard whose computation begins; `patience` is what a bucket
+that fails midway is given. `opened` writes the path of every file that the process opens to FILE,
+one a line.
 """
 
 import logging
@@ -30,7 +32,10 @@ def main() -> None:
     """Tamper as told, then run the command."""
     cut = sys.argv.index("--")
     how = dict(arg.split("=", 1) for arg in sys.argv[1:cut])
-    sys.argv = ["flows/select.py", *sys.argv[cut + 1 :]]
+    flow = how.get("flow", "select")
+    sys.argv = [f"flows/{flow}.py", *sys.argv[cut + 1 :]]
+    if "opened" in how:
+        told(how["opened"])
     slow = float(how.get("slow", 0))
     folder, _, number = how.get("kill", "-:0").partition(":")
     if journal := how.get("journal"):
@@ -39,7 +44,7 @@ def main() -> None:
         remote.PATIENCE = float(patience)
     for name in ("link", "replace"):
         setattr(os, name, tampered(getattr(os, name), slow, folder, int(number)))
-    runpy.run_module("flows.select", run_name="__main__", alter_sys=True)
+    runpy.run_module(f"flows.{flow}", run_name="__main__", alter_sys=True)
 
 
 def keep_journal(path: Path) -> None:
@@ -49,6 +54,17 @@ def keep_journal(path: Path) -> None:
     logger = logging.getLogger("crowdselect.store")
     logger.setLevel(logging.DEBUG)
     logger.addHandler(lines)
+
+
+def told(file: str) -> None:
+    """Note every file that is opened from here on, whoever opens it."""
+    log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(args[0], str | os.PathLike):
+            os.write(log, f"{os.fspath(args[0])}\n".encode())
+
+    sys.addaudithook(hook)
 
 
 def tampered(real: Callable[..., None], slow: float, folder: str, number: int) -> Any:

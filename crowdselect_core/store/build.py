@@ -133,8 +133,10 @@ def _build(
         if progress:
             progress(spec.stage, len(done), plan.total)
     if finished:
+        # Old shards were listed before; new ones are there, whether a listing shows them or not.
         there = store.place.sizes(spec.folder)
-        if gone := [shard.name for shard, _ in done if there.get(shard.name) != shard.bytes]:
+        old = {name for names in finished.values() for name in names}
+        if gone := [s.name for s, _ in done if s.name in old and there.get(s.name) != s.bytes]:
             raise DamagedArtifact(
                 f"{spec.folder}: {len(gone)} finished shards ({gone[0][:10]} ...) vanished while "
                 "the others were computed; is somebody removing files?"

@@ -12,9 +12,10 @@ Memory is 20 bytes a row for the index, and a few segments.
 
 import io
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,12 @@ LARGE = 16 << 20  # weight of a segment that is merged no further
 LEAST = 512  # bytes that a row weighs at least: some texts compress to next to nothing
 MERGED = 16  # segments of about one size are merged when there are this many
 LOOKS = 100  # tries at a folder that another process is merging
+PAUSE = 0.05  # seconds between them, for a server whose listing lags behind
 KEPT = 2  # decoded segments that are kept for the next read
+
+
+_made: dict[str, dict[str, int]] = {}
+_making = Lock()
 
 
 def cell_key(*parts: bytes) -> bytes:
@@ -57,6 +63,16 @@ def as_bytes(keys: Keys) -> list[bytes]:
     """Return the keys of an array; numpy itself would drop trailing NULs."""
     data = keys.tobytes()
     return [data[at : at + WIDTH] for at in range(0, len(data), WIDTH)]
+
+
+def _made_here(folder: str) -> dict[str, int]:
+    """Return the segments of a folder that this process made and has not merged, by size.
+
+    A table is laid out by other objects than those that made its cells. What they commit is found
+    by them at once, so that a listing that lags behind costs nothing that was paid for.
+    """
+    with _making:
+        return _made.setdefault(folder, {})
 
 
 class Cells:
@@ -91,7 +107,8 @@ class Cells:
                         if frame is not None:
                             self._enter(name, there[name], as_keys(frame[KEY].to_list()))
                 except FileNotFoundError:
-                    continue  # merged by somebody else between the listing and the read
+                    time.sleep(PAUSE)  # merged by somebody else between the listing and the read
+                    continue
                 return
         raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
 
@@ -116,6 +133,7 @@ class Cells:
                 try:
                     return self._found(keys)
                 except FileNotFoundError:  # merged by somebody else meanwhile
+                    time.sleep(PAUSE)
                     self._forget()
                     self.refresh()
         raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
@@ -174,7 +192,7 @@ class Cells:
         made = self._add(pl.concat(list(frames.values())))
         for name in frames.keys() - {made}:
             self._drop(name)
-            self._place.remove(f"{self.spec.folder}/{name}")
+            self._remove(name)
 
     def _add(self, frame: pl.DataFrame) -> str:
         buffer = io.BytesIO()
@@ -183,6 +201,7 @@ class Cells:
         data = buffer.getvalue()
         name = f"cells-{sha256(data).hexdigest()}.parquet"
         self._place.create(f"{self.spec.folder}/{name}", data)
+        _made_here(self._folder)[name] = len(data)
         if name not in self._weights:
             self._enter(name, len(data), as_keys(frame[KEY].to_list()))
         return name
@@ -273,8 +292,12 @@ class Cells:
                 why = str(e)
         log.warning("%s/%s %s; its rows alone are made anew", self.spec.folder, name, why)
         self._drop(name)
-        self._place.remove(f"{self.spec.folder}/{name}")
+        self._remove(name)
         return None
+
+    def _remove(self, name: str) -> None:
+        _made_here(self._folder).pop(name, None)
+        self._place.remove(f"{self.spec.folder}/{name}")
 
     def _stray(self, name: str) -> None:
         """Leave a segment of other cells aside; it was paid for, so it stays where it is."""
@@ -283,8 +306,32 @@ class Cells:
         self._strays.add(name)
 
     def _listed(self) -> dict[str, int]:
+        """List the segments, and those that this process made and a lagging server does not list.
+
+        Of the latter, one that cannot be read was merged by somebody else, and is forgotten.
+        """
         sizes = self._place.sizes(self.spec.folder)
-        return {name: size for name, size in sizes.items() if SEGMENT.fullmatch(name)}
+        listed = {name: size for name, size in sizes.items() if SEGMENT.fullmatch(name)}
+        mine = _made_here(self._folder)
+        for name in list(mine):
+            if name in listed:
+                continue
+            if name in self._weights or self._is_there(name):
+                listed[name] = mine[name]
+            else:
+                mine.pop(name, None)
+        return listed
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._place.read(f"{self.spec.folder}/{name}")
+        except FileNotFoundError:
+            return False
+        return True
+
+    @property
+    def _folder(self) -> str:
+        return f"{self._place.root}/{self.spec.folder}"
 
     def _identity(self) -> bytes:
         spec = self.spec

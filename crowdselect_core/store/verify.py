@@ -257,12 +257,14 @@ def _owners(name: str) -> tuple[str, str]:
 
 def _digest(place: Place, name: str, size: int) -> tuple[str, int, str]:
     """Return the sha256 of a file, its length, and whose it says that it is ('' if it does not)."""
-    hashed, length, tail = sha256(), 0, b""
+    hashed, length = sha256(), 0
+    before = last = b""
     for block in place.blocks(name, size):
         hashed.update(block)
         length += len(block)
-        tail = block[-TAIL:] if len(block) >= TAIL else (tail + block)[-TAIL:]
-    told = _OF.findall(tail)
+        before, last = last, block
+    tail = last if len(last) >= TAIL else before[-TAIL:] + last
+    told = _OF.findall(tail[-TAIL:])
     return hashed.hexdigest(), length, told[-1].decode() if told else ""
 
 
