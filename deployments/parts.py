@@ -107,7 +107,10 @@ class Settings:
         from flows.options import SAMPLE, from_file
 
         places = {"store": f"s3://{BUCKET}/store", "out": f"s3://{BUCKET}/out"}
-        dataset = {"dataset": {"path": str(SAMPLE / "zoo.parquet")}}
+        path = SAMPLE / "zoo.parquet"
+        if path.is_relative_to(Path.cwd()):  # runs work there
+            path = path.relative_to(Path.cwd())
+        dataset = {"dataset": {"path": str(path)}}
         return from_file(str(SAMPLE / "config.yaml")) | dataset | places
 
 
@@ -179,6 +182,7 @@ def _server(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_UI_API_URL": "/api",
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(settings.state / "prefect" / "ui"),
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # SQLite's wait for its lock, on a busy machine
         # In memory, which is the default, a restart would never free what dead runs hold.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE":
             "prefect.server.concurrency.lease_storage.filesystem",

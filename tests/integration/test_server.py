@@ -2,7 +2,6 @@
 
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -12,18 +11,6 @@ from deployed import KEYS, Deployed, launch, new_ports
 from servers import LOCAL, quiet_environment
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A server of its own, which ends in order."""
-    server = Deployed.start(tmp_path_factory.mktemp("served") / "state")
-    yield server
-    family = server.family()
-    assert server.stop() == 0
-    _, left = psutil.wait_procs(family, timeout=20)
-    assert not left, "it leaves nothing behind"
-    assert "ended; the state is kept" in server.said
 
 
 def test_quick_run_chooses_from_the_sample_into_the_bucket(served: Deployed) -> None:
