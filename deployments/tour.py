@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,6 +122,7 @@ def tour(browser: Browser) -> Shown:
     browser.find(_entry("Quick run"))
     browser.shot("deployment")
     browser.press(_entry("Quick run"))
+    browser.press("//*[@role='dialog']//button[@type='submit']")  # the form, filled in already
     open_new_run(browser, before)
     stages, summary = read_run(browser, shots=True)
     to_deployment(browser)
@@ -153,6 +155,8 @@ def open_new_run(browser: Browser, before: set[str]) -> None:
     """Wait until the deployment's page lists a new run, and open it."""
 
     def new() -> str | None:
+        time.sleep(2)
+        browser.driver.refresh()  # the list shows a run once a worker has taken it
         return next(iter(runs(browser) - before), None)
 
     browser.driver.get(browser.until(new, "no new run is listed"))
