@@ -229,7 +229,7 @@ class SelectConfig(Frozen):
         """How the kept answer is chosen; the random baseline draws it at random, as the paper's."""
         return self.response or ("random" if self.method == "random" else "best")
 
-    def resolved(self, scores: bool = True) -> "SelectConfig":
+    def resolved(self, scores: bool = True) -> Self:
         """Return the config with its crowd read and checked and its reward models named.
 
         Args:

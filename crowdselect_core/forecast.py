@@ -8,8 +8,10 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.live import Lacking, answering, given, lacking, scoring
 from crowdselect_core.stages import (
     answers,
+    centers,
     clusters,
     comparison,
+    embedder,
     embeddings,
     instructions,
     metrics,
@@ -22,6 +24,8 @@ from crowdselect_core.stages.common import Ref, open_dataset
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
 
+Step = tuple[str, list[str], Callable[..., Spec]]  # a stage, its inputs, how it is named
+
 ROWS = 50_000
 
 
@@ -33,9 +37,9 @@ def forecast(config: SelectConfig, flow: str = "select") -> list[str]:
     Raises:
         UserError: whatever the run itself would refuse before its first stage.
     """
-    if flow == "select":
+    if flow in ("select", "reselect"):
         preflight.check(config)
-    lacks = {"select": lacking, "score": scoring, "generate": answering}[flow](config)
+    lacks = {"score": scoring, "generate": answering}.get(flow, lacking)(config)
     if lacks:
         return _live(config, lacks)
     dataset = open_dataset(config)
@@ -87,12 +91,11 @@ def _states(config: SelectConfig) -> Iterator[tuple[str, str]]:
     yield "instructions", look("instructions", [], instructions.spec)
     first = known["instructions"]
     balanced = preflight.is_balanced(config, first) if first else config.clusters > 1
-    steps: list[tuple[str, list[str], Callable[..., Spec]]] = [
+    steps: list[Step] = [
         ("scores", ["instructions"], scores.spec),
         ("metrics", ["scores"], metrics.spec),
         ("answers", ["scores", "metrics"], answers.spec),
-        *([("embeddings", ["instructions"], embeddings.spec)] if balanced else []),
-        *([("clusters", ["embeddings"], clusters.spec)] if balanced else []),
+        *(_clustering(config) if balanced else []),
         ("ranking", ["metrics", "answers"], ranking.spec),
     ]
     for name, needs, spec in steps:
@@ -103,6 +106,17 @@ def _states(config: SelectConfig) -> Iterator[tuple[str, str]]:
         yield "pairs", look("pairs", ["selection"], pairs.spec)
     compared = ["selection", "clusters"] if balanced else ["selection"]
     yield "comparison", look("comparison", compared, _with_clusters(comparison.spec))
+
+
+def _clustering(config: SelectConfig) -> list[Step]:
+    fitted = embedder.is_fitted(config)
+    texts = ["instructions", "embedder"] if fitted else ["instructions"]
+    return [
+        *([("embedder", ["instructions"], embedder.spec)] if fitted else []),
+        ("embeddings", texts, embeddings.spec),
+        ("centers", ["embeddings"], centers.spec),
+        ("clusters", ["embeddings", "centers"], lambda _, *refs: clusters.spec(*refs)),
+    ]
 
 
 def _with_clusters(spec: Callable[..., Spec]) -> Callable[..., Spec]:

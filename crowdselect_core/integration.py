@@ -21,6 +21,7 @@ from crowdselect_core.weighting import WEIGHTED, WEIGHTS, check_weights
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+References = Mapping[str, Floats]  # metric -> its values over the R rows of reference, sorted
 
 LOG = logging.getLogger("crowdselect")
 STABILITY_DECIMALS = 9
@@ -29,7 +30,10 @@ COARSE_VALUES, COARSE_ROWS = 10, 100
 
 
 def integrate(
-    metrics: pl.DataFrame, weights: Sequence[float] = WEIGHTS, min_scores: int = 2
+    metrics: pl.DataFrame,
+    weights: Sequence[float] = WEIGHTS,
+    min_scores: int = 2,
+    sorted_R_of: References | None = None,
 ) -> pl.DataFrame:
     """Rank the rows by the weighted sum of their metrics' quantiles.
 
@@ -62,6 +66,8 @@ def integrate(
         weights: of difficulty, separability, stability and, if there are four, headroom (else 0);
             a negative one reverses its metric.
         min_scores: how many scores a row needs at least.
+        sorted_R_of: what `references` returned of another ranking; the quantiles are then taken
+            among its rows (see `reference_quantiles`) in place of these.
 
     Raises:
         ConfigError: weights that are not three or four finite numbers, or all zero, or out of
@@ -72,7 +78,8 @@ def integrate(
     if isinstance(min_scores, bool) or not isinstance(min_scores, Integral) or min_scores < 0:
         raise ConfigError(f"min_scores: found {min_scores!r}, expected a whole number, 0 or more")
     frame = metric_columns(metrics)
-    _check_headroom(frame, used[3])
+    if sorted_R_of is None:
+        _check_headroom(frame, used[3])
     lacks = {
         f"no_{name}": pl.col(name).is_null()
         for name, weight in zip(WEIGHTED, used, strict=True)
@@ -80,7 +87,7 @@ def integrate(
     }
     reason = reasons(frame, {"too_few_scores": pl.col("n_scores") < min_scores} | lacks)
     weight_of = {n: w for n, w in zip(WEIGHTED, used, strict=True) if w != 0}
-    q_N_of = metric_quantiles(frame, reason, report=weight_of)
+    q_N_of = metric_quantiles(frame, reason, weight_of, sorted_R_of)
     score_N = np.zeros(frame.height)
     for name, weight in weight_of.items():
         score_N += weight * q_N_of[name]
@@ -104,6 +111,34 @@ def quantiles(values: pl.Series | Floats, eligible_N: Bools) -> Floats:
     return _quantiles(values_N, eligible_N)[0]
 
 
+def references(ranking: pl.DataFrame) -> References:
+    """Return what later rows' quantiles are taken among: the values of every metric, sorted.
+
+    Input columns (tables.RANKING): the four metrics, eligible; rows that are not do not count.
+    """
+    eligible = ranking.filter(pl.col("eligible"))
+    return {
+        name: np.sort(values_N[~np.isnan(values_N)])
+        for name, values_N in ((n, _metric(eligible, n)) for n in WEIGHTED)
+    }
+
+
+def reference_quantiles(values_N: Floats, sorted_R: Floats) -> Floats:
+    """Return each value's quantile among R values of reference, NaN for NaN.
+
+    q = clip((below + (equal - 1) / 2) / (R - 1), 0, 1), with how many values of reference are
+    below and equal: for one that stands among them its own exact quantile, for one between two of
+    them the middle of theirs; 0.5 when R = 1.
+    """
+    n = len(sorted_R)
+    if n <= 1:
+        return np.where(np.isnan(values_N) | (n == 0), np.nan, 0.5)
+    below_N = np.searchsorted(sorted_R, values_N, side="left")
+    equal_N = np.searchsorted(sorted_R, values_N, side="right") - below_N
+    q_N = np.clip((below_N + (equal_N - 1) / 2) / (n - 1), 0.0, 1.0)
+    return np.where(np.isnan(values_N), np.nan, q_N)
+
+
 def eligibility_counts(ranking: pl.DataFrame) -> dict[str, int]:
     """Count the rows of a ranking that are not eligible by their reason, in the order of reasons.
 
@@ -116,7 +151,10 @@ def eligibility_counts(ranking: pl.DataFrame) -> dict[str, int]:
 
 
 def metric_quantiles(
-    frame: pl.DataFrame, reason: pl.Series, report: Collection[str] = ()
+    frame: pl.DataFrame,
+    reason: pl.Series,
+    report: Collection[str] = (),
+    sorted_R_of: References | None = None,
 ) -> dict[str, Floats]:
     """Return the quantiles of the four metrics over the eligible rows; see `quantiles`.
 
@@ -126,9 +164,11 @@ def metric_quantiles(
     eligible_N = reason.is_null().to_numpy()
     q_N_of = {}
     for name in WEIGHTED:
-        values_N = _floats(frame.get_column(name))
-        if name == "stability":  # a mean of few ratios: float noise would break its many ties
-            values_N = np.round(values_N, STABILITY_DECIMALS)
+        values_N = _metric(frame, name)
+        if sorted_R_of is not None:
+            eligible_values_N = np.where(eligible_N, values_N, np.nan)
+            q_N_of[name] = reference_quantiles(eligible_values_N, sorted_R_of[name])
+            continue
         q_N_of[name], distinct, rows = _quantiles(values_N, eligible_N)
         if name in report and distinct < COARSE_VALUES and rows > COARSE_ROWS:
             LOG.warning(
@@ -180,6 +220,14 @@ def _quantiles(values_N: Floats, eligible_N: Bools) -> tuple[Floats, int, int]:
     below_E = np.repeat(starts + (lengths - 1) / 2, lengths)  # average rank - 1
     q_N[rows_E[order_E]] = below_E / (n - 1)
     return q_N, len(starts), n
+
+
+def _metric(frame: pl.DataFrame, name: str) -> Floats:
+    """Return a metric as it is ranked."""
+    values_N = _floats(frame.get_column(name))
+    if name == "stability":  # a mean of few ratios: float noise would break its many ties
+        values_N = np.round(values_N, STABILITY_DECIMALS)
+    return values_N
 
 
 def _floats(column: pl.Series) -> Floats:

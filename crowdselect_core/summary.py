@@ -17,7 +17,12 @@ SHOWN = 3  # rows that were chosen, and rows that were not
 
 
 def summarise(
-    config: SelectConfig, store: Store, inputs: Inputs, ranking: pl.DataFrame
+    config: SelectConfig,
+    store: Store,
+    inputs: Inputs,
+    ranking: pl.DataFrame,
+    *,
+    texts: bool = True,
 ) -> dict[str, Any]:
     """Gather what the closing summary, the report artifact and OUT/manifest.json show.
 
@@ -26,6 +31,8 @@ def summarise(
         store: where the artifacts are.
         inputs: the artifacts of the run.
         ranking: every row with its fate in words (`export.write.ranking_table`).
+        texts: whether the data set is still the one that was chosen from, so that the texts of
+            rows may be read there.
     """
     codes = inputs.ranking.open(store).frame(["eligible", "reason"])
     counted = codes.filter(~pl.col("eligible"))["reason"].value_counts().sort("reason")
@@ -46,7 +53,7 @@ def summarise(
         "student": _student(config, store, inputs),
         "notes": _notes(config, inputs),
         "changes": _changes(config, store, inputs),
-        "shown": _shown(config, store, inputs, ranking),
+        "shown": _shown(config, store, inputs, ranking, texts=texts),
     }
 
 
@@ -115,7 +122,7 @@ def _changes(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, in
 
 
 def _shown(
-    config: SelectConfig, store: Store, inputs: Inputs, ranking: pl.DataFrame
+    config: SelectConfig, store: Store, inputs: Inputs, ranking: pl.DataFrame, *, texts: bool
 ) -> dict[str, list[dict[str, Any]]]:
     """Pick rows to show: the best chosen; of the others the nearest miss, a middle and a last."""
     chosen = ranking.filter("selected").sort("rank").head(SHOWN)
@@ -123,9 +130,12 @@ def _shown(
     places = sorted({0, left.height // 2, left.height - 1}) if left.height else []
     others = left[places]
     table = pl.concat([chosen, others])
-    answers = answers_of(config, store, inputs.scores, inputs.metrics, table["instruction_id"])
+    instructions: list[str | None] = [None] * table.height
+    if texts:
+        ids = table["instruction_id"]
+        instructions = answers_of(config, store, inputs.scores, inputs.metrics, ids).instructions()
     rows = [
         {"instruction_id": row["instruction_id"], "instruction": text, "why": row["reason"]}
-        for row, text in zip(table.iter_rows(named=True), answers.instructions(), strict=True)
+        for row, text in zip(table.iter_rows(named=True), instructions, strict=True)
     ]
     return {"chosen": rows[: chosen.height], "not_chosen": rows[chosen.height :]}

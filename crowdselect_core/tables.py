@@ -99,6 +99,19 @@ SELECTION: Columns = {
     "response": pl.String,
     "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
 }
+# What a reselection changed, of every row that was or is chosen.
+MEMBERSHIP: Columns = {
+    "instruction_id": pl.String,
+    "change": pl.String,  # in, out, stayed
+    "new": pl.Boolean,  # the row was not known before
+    "rank_before": pl.Int64,
+    "rank": pl.Int64,
+    "cluster_before": pl.Int64,
+    "cluster_id": pl.Int64,
+    "score_before": pl.Float64,
+    "score": pl.Float64,
+    "why": pl.String,
+}
 
 
 def score_column(reward_model: str, model: str) -> str:
@@ -112,6 +125,16 @@ def score_column(reward_model: str, model: str) -> str:
 def embeddings_schema(width: int) -> Columns:
     """Return the schema of an embeddings table whose vectors have `width` components."""
     return {"instruction_id": pl.String, "vector": pl.Array(pl.Float32, width)}
+
+
+def embedder_schema(width: int) -> Columns:
+    """Return the schema of a lexical embedder's table, whose vectors have `width` components."""
+    return {"term": pl.String, "weight": pl.Float32, "vector": pl.Array(pl.Float32, width)}
+
+
+def centers_schema(width: int) -> Columns:
+    """Return the schema of a table of cluster centres."""
+    return {"cluster_id": pl.Int64, "vector": pl.Array(pl.Float32, width)}
 
 
 def check(frame: pl.DataFrame, columns: Columns, table: str) -> pl.DataFrame:

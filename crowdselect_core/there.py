@@ -35,9 +35,7 @@ class There:
         found = self._store.find(spec)
         if found is None:
             return None
-        m = found.manifest
-        ref = Ref(stage=m.stage, key=m.key, rows=m.rows, counts=m.counts, facts=m.facts)
-        return Answered(model, ref)
+        return Answered(model, Ref.of(found))
 
     def reference(self, reward: RewardConfig) -> Answered | None:
         """Return the answers that a pairwise judge holds the others against, if they are there."""

@@ -15,6 +15,7 @@ from typing import Any, cast
 from crowdselect_core.calls import TooManyFailures
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
+from crowdselect_core.reselection.config import ReselectConfig
 from flows import console, options
 
 OK, BROKEN, MENDABLE, STOPPED = 0, 1, 2, 130
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
             return OK
         if flow == "score" and args.check:
             return check(config)
+        if isinstance(config, ReselectConfig) and args.list:
+            return listed(config)
         return run(config, flow)
     except UserError as e:
         print(f"error: {console.plain(str(e))}", file=sys.stderr)
@@ -53,6 +56,15 @@ def check(config: SelectConfig) -> int:
 
     for line in check_all(config, Resources(secret)):
         print(console.plain(line), flush=True)
+    return OK
+
+
+def listed(config: ReselectConfig) -> int:
+    """List the selections of a series."""
+    from crowdselect_core.reselection.tell import listing
+    from crowdselect_core.store.store import Store
+
+    print("\n".join(listing(Store(config.store), config.series)))
     return OK
 
 

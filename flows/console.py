@@ -68,14 +68,17 @@ def close(result: dict[str, Any], config: SelectConfig) -> None:
     """Print the closing summary."""
     from crowdselect_core.report import as_text, stages_line
 
-    if "lines" in result:
-        print(stages_line(result["stages"]))
-        print("\n".join(plain(line) for line in result["lines"]))
-        print("\n".join(f"{config.out.rstrip('/')}/{name}" for name in result["files"]))
+    if "summary" not in result:
+        if result["stages"]:
+            print(stages_line(result["stages"]))
+        for line in (*result["lines"], *(f"{config.out.rstrip('/')}/{n}" for n in result["files"])):
+            print(plain(line))
         return
     root = config.out.rstrip("/")
     files = [f"{root}/{name}" for name in sorted({*result["files"], "manifest.json"})]
     print(as_text(result["summary"], result["stages"], files))
+    for line in result.get("lines", ()):
+        print(plain(line))
     if "train.jsonl" not in result["files"]:
         print("\nno train.jsonl: the data set lacks instruction texts or answers to train on")
 

@@ -1,7 +1,7 @@
 """The part of the story that the flows share: what the data set lacks is made."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from prefect.futures import PrefectFuture
@@ -20,11 +20,13 @@ log = logging.getLogger("crowdselect")
 
 T = TypeVar("T")
 
+C = TypeVar("C", bound=SelectConfig)
+
 LOOK_SECONDS = 0.5
 REPAIRS = 20  # damaged artifacts that one run mends before it gives up
 
 
-def repaired(config: SelectConfig, story: Callable[[SelectConfig], T]) -> T:
+def repaired(config: C, story: Callable[[C], T]) -> T:
     """Run a story; what it finds damaged is computed anew, and it alone."""
     for _ in range(REPAIRS):
         try:
@@ -34,9 +36,9 @@ def repaired(config: SelectConfig, story: Callable[[SelectConfig], T]) -> T:
     raise DamagedArtifact(f"{config.store}: damaged faster than it is mended; check the disk")
 
 
-def prompted(config: SelectConfig, lacks: Lacking) -> tuple[Ref, Ref]:
+def prompted(config: SelectConfig, lacks: Lacking, earlier: Ref | None = None) -> tuple[Ref, Ref]:
     """Read the instructions and name their prompts."""
-    instructions = select_tasks.instructions(given(config, lacks))
+    instructions = select_tasks.instructions(given(config, lacks), earlier)
     return instructions, tasks.prompts(given(config, lacks), instructions)
 
 
@@ -78,11 +80,25 @@ def scored(config: SelectConfig, lacks: Lacking, crowd: list[Answered]) -> list[
     ]
 
 
-def zoo(config: SelectConfig, lacks: Lacking) -> tuple[SelectConfig, list[Ref]]:
-    """Make the answers and scores that the data set lacks, and return the config of the whole."""
+def zoo(
+    config: SelectConfig, lacks: Lacking, earlier: Ref | None = None
+) -> tuple[SelectConfig, list[Ref]]:
+    """Make the answers and scores that the data set lacks, and return the config of the whole.
+
+    Args:
+        config: whole.
+        lacks: what has to be made.
+        earlier: the instructions of the data set as it was; see `stages.instructions`.
+    """
     tasks.check_engines(config, lacks)
     tasks.check_scorers(config, lacks)
-    instructions, prompts = prompted(config, lacks)
+    return zoo_of(config, lacks, *prompted(config, lacks, earlier))
+
+
+def zoo_of(
+    config: SelectConfig, lacks: Lacking, instructions: Ref, prompts: Ref
+) -> tuple[SelectConfig, list[Ref]]:
+    """Make the answers and scores of some instructions."""
     crowd = answered(config, lacks, prompts)
     members = scored(config, lacks, crowd)
     made = tasks.zoo(config, lacks, prompts, members)
@@ -107,6 +123,6 @@ def finished(futures: dict[str, PrefectFuture[Any]]) -> dict[str, Any]:
     return results
 
 
-def told(stages: list[Ref]) -> list[dict[str, Any]]:
+def told(stages: Sequence[Ref]) -> list[dict[str, Any]]:
     """Return what the closing summary shows of the stages."""
     return [ref.model_dump(include={"stage", "rows", "cached", "seconds"}) for ref in stages]

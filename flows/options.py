@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from crowdselect_core.config import EmbedderConfig, SelectConfig
 from crowdselect_core.crowd import explain, read_crowd
 from crowdselect_core.errors import ConfigError, nearest
+from crowdselect_core.reselection.config import ReselectConfig
 
 PREFIX = "CROWDSELECT_"
 SAMPLE = Path(__file__).parent.parent / "crowdselect_core" / "sample"
@@ -58,6 +59,13 @@ FLAGS: list[tuple[str, str | None, str]] = [
     ("--workers", "N", "shards computed at once (2)"),
     ("--shard-rows", "N", "rows a shard (50000)"),
 ]
+RESELECT_FLAGS: list[tuple[str, str | None, str]] = [
+    ("--series", "NAME", "the series of selections to go on with (default)"),
+    ("--mode", "MODE", "frozen: new rows by the base's measures; refit: everything anew (frozen)"),
+    ("--base", "N", "the selection of the series to go on from (latest)"),
+    ("--rollback-to", "N", "make selection N the latest again, write it to OUT, and end"),
+]
+CONFIGS: dict[str, type[SelectConfig]] = {"reselect": ReselectConfig}
 REPEATED = {"--reward-model": "reward_models", "--export": "export"}
 NESTED = {"--dataset": ("dataset", "path"), "--format": ("dataset", "format")}
 
@@ -73,6 +81,7 @@ WHAT = {
     "select": "Choose the best instruction-response pairs by the wisdom of a crowd of LLMs. "
     "Without --dataset and --config, chooses from the embedded sample.",
     "generate": "Have every model of the crowd answer the instructions; nothing is asked twice.",
+    "reselect": "Select again where rows have arrived; only the new rows are paid for.",
     "score": "Have the reward models score the crowd's answers; what lacks is answered first.",
 }
 
@@ -81,7 +90,7 @@ def parser(flow: str = "select") -> Parser:
     """Return the parser of `python -m flows.FLOW`; all flows take the same config."""
     made = Parser(prog=f"python -m flows.{flow}", description=WHAT[flow], allow_abbrev=False)
     made.add_argument("--config", metavar="FILE.yaml", help="config file; flags go before it")
-    for flag, metavar, text in FLAGS:
+    for flag, metavar, text in flags_of(flow):
         if metavar is None:
             made.add_argument(flag, action="store_true", default=None, help=text)
         else:
@@ -92,7 +101,14 @@ def parser(flow: str = "select") -> Parser:
         made.add_argument(
             "--check", action="store_true", help="check the reward models for conformance, and end"
         )
+    if flow == "reselect":
+        made.add_argument("--list", action="store_true", help="list the series, and end")
     return made
+
+
+def flags_of(flow: str) -> list[tuple[str, str | None, str]]:
+    """Return the flags of a flow that are config keys."""
+    return [*FLAGS, *RESELECT_FLAGS] if flow == "reselect" else FLAGS
 
 
 def parse(argv: Sequence[str], flow: str = "select") -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -103,12 +119,13 @@ def parse(argv: Sequence[str], flow: str = "select") -> tuple[argparse.Namespace
     """
     args, unknown = parser(flow).parse_known_args(_joined(argv))
     if unknown:
-        flags = [f for f, _, _ in FLAGS] + ["--config", "--dry-run", "--help", "--check"]
+        flags = [f for f, _, _ in flags_of(flow)]
+        flags += ["--config", "--dry-run", "--help", "--check", "--list"]
         close = get_close_matches(unknown[0].split("=")[0], flags, n=1, cutoff=0.5)
         hint = f", did you mean {close[0]}?" if close else ""
         raise ConfigError(f"unknown flag {unknown[0]!r}{hint}; see --help")
     values: dict[str, Any] = {}
-    for flag, _, _ in FLAGS:
+    for flag, _, _ in flags_of(flow):
         value = getattr(args, flag.removeprefix("--").replace("-", "_"))
         if value is not None:
             where = NESTED.get(flag) or (REPEATED.get(flag) or flag[2:].replace("-", "_"),)
@@ -127,7 +144,7 @@ def _joined(argv: Sequence[str]) -> list[str]:
     return joined
 
 
-def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[str, Any]:
     """Return the config keys that the environment sets; lists, maps and booleans are YAML.
 
     Numbers and dates stay text, which the config reads where it wants a number.
@@ -136,7 +153,8 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         ConfigError: a CROWDSELECT_ variable that is no key (the nearest is named).
     """
     values: dict[str, Any] = {}
-    known = {f"{PREFIX}{name.upper()}": name for name in SelectConfig.model_fields}
+    fields = CONFIGS.get(flow, SelectConfig).model_fields
+    known = {f"{PREFIX}{name.upper()}": name for name in fields}
     for name in sorted(n for n in environ if n.startswith(PREFIX)):
         first, *rest = name.removeprefix(PREFIX).split("__")
         if f"{PREFIX}{first}" not in known:
@@ -182,7 +200,8 @@ def load(
     Raises:
         UserError: a key or value that cannot be, in one line.
     """
-    set_by = [from_environment(os.environ if environ is None else environ), flags]
+    set_by = [from_environment(os.environ if environ is None else environ, flow), flags]
+    config = CONFIGS.get(flow, SelectConfig)
     values = from_file(file) if file else {}
     if not file and not any("dataset" in layer for layer in set_by):
         values = from_file(str(SAMPLE / "config.yaml")) | {"dataset": str(SAMPLE / "zoo.parquet")}
@@ -193,9 +212,9 @@ def load(
         values["response"] = [name.strip() for name in response.split(",") if name.strip()]
     _crowd_first(values)
     try:
-        return SelectConfig.model_validate(values).resolved(scores=flow != "generate")
+        return config.model_validate(values).resolved(scores=flow != "generate")
     except ValidationError as e:
-        raise ConfigError(explain(e, SelectConfig)) from None
+        raise ConfigError(explain(e, config)) from None
 
 
 def _crowd_first(values: dict[str, Any]) -> None:

@@ -24,6 +24,9 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import Stopped
 from crowdselect_core.export.write import Inputs
 from crowdselect_core.live import lacking
+from crowdselect_core.reselection.record import Chosen, Known
+from crowdselect_core.stages.common import Ref
+from crowdselect_core.stages.embedder import is_fitted
 from flows import live
 from tasks import select as tasks
 from tasks import stopping
@@ -44,32 +47,62 @@ def select(config: SelectConfig) -> Any:
     preflight.check_out(config)
     try:
         with connected(), stopping.watched():
-            return live.repaired(config, story)
+            return live.repaired(config, lambda config: written(chosen(config)))
     except Stopped as stop:
         return Cancelled(message=str(stop))
 
 
-def story(config: SelectConfig) -> dict[str, Any]:
-    """Run the stages in order; each is found in the store or computed."""
-    lacks = lacking(config)
-    config, made = live.zoo(config, lacks) if lacks else (config, [])
-    instructions = tasks.instructions(config)
+def chosen(config: SelectConfig, known: Known | None = None) -> Chosen:
+    """Run the stages in order; each is found in the store or computed.
+
+    Args:
+        config: what to choose from.
+        known: what an earlier selection knows: unchanged files are not read again, and texts that
+            were embedded are not embedded again. It changes no result.
+    """
+    lacks, made = lacking(config), list[Ref]()
+    vectors = known.embeddings if known else ()
+    if lacks:
+        config, made = live.zoo(config, lacks, known.raw if known else None)
+    earlier = None if lacks or not known else known.raw
+    instructions = tasks.instructions(config, earlier)
     preflight.check_data(config, instructions)
     scores = tasks.scores(config, instructions)
     metrics = tasks.metrics(config, scores)
     answers = tasks.answers(config, scores, metrics)
     balanced = preflight.is_balanced(config, instructions)
-    embeddings = tasks.embeddings(config, instructions) if balanced else None
-    clusters = tasks.clusters(config, embeddings) if embeddings else None
+    fitted = tasks.embedder(config, instructions) if balanced and is_fitted(config) else None
+    embeddings = tasks.embeddings(config, instructions, fitted, vectors) if balanced else None
+    centers = tasks.centers(config, embeddings) if embeddings else None
+    clusters = tasks.clusters(config, embeddings, centers) if embeddings and centers else None
     ranking = tasks.ranking(config, metrics, answers)
     selection = tasks.selection(config, scores, metrics, ranking, clusters)
     wants_pairs = "pairs" in config.export
     pairs = tasks.pairs(config, scores, metrics, selection) if wants_pairs else None
     comparison = tasks.comparison(config, metrics, answers, selection, clusters)
 
-    inputs = Inputs(instructions, scores, metrics, ranking, selection, comparison, clusters, pairs)
-    written = tasks.export(config, inputs)
-    computed = [instructions, scores, metrics, answers, embeddings, clusters, ranking, selection]
-    stages = [ref for ref in (*made, *computed, pairs, comparison) if ref]
-    tasks.publish(config, selection, written["summary"], stages)
-    return {"summary": written["summary"], "files": written["files"], "stages": live.told(stages)}
+    inputs = Inputs(
+        instructions=instructions, scores=scores, metrics=metrics, answers=answers,
+        embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
+        ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
+    )  # fmt: skip
+    return Chosen(
+        config=config,
+        inputs=inputs,
+        raw=made[0] if made else instructions,
+        dataset=instructions,
+        zoos=made[-1:],
+        stages=[*made, *inputs.refs().values()],
+    )
+
+
+def written(chosen: Chosen) -> dict[str, Any]:
+    """Write a selection to OUT and show it in the UI."""
+    config, inputs = chosen.config, chosen.inputs
+    told = tasks.export(config, inputs)
+    tasks.publish(config, inputs.selection, told["summary"], chosen.stages)
+    return {
+        "summary": told["summary"],
+        "files": told["files"],
+        "stages": live.told(chosen.stages),
+    }

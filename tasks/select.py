@@ -13,8 +13,10 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.export import write as exports
 from crowdselect_core.report import as_markdown, as_rows
 from crowdselect_core.stages import answers as answers_stage
+from crowdselect_core.stages import centers as centers_stage
 from crowdselect_core.stages import clusters as clusters_stage
 from crowdselect_core.stages import comparison as comparison_stage
+from crowdselect_core.stages import embedder as embedder_stage
 from crowdselect_core.stages import embeddings as embeddings_stage
 from crowdselect_core.stages import instructions as instructions_stage
 from crowdselect_core.stages import metrics as metrics_stage
@@ -38,9 +40,12 @@ TABLE_ROWS = 100  # chosen rows that the UI's table shows
 
 
 @stage_task
-def instructions(config: SelectConfig) -> Work:
+def instructions(config: SelectConfig, earlier: Ref | None = None) -> Work:
     """Read the ids of the data set's rows and refuse contradictions."""
-    return instructions_stage.spec(config), lambda _: instructions_stage.plan(config)
+    return (
+        instructions_stage.spec(config),
+        lambda store: instructions_stage.plan(config, store, earlier),
+    )
 
 
 @stage_task
@@ -53,29 +58,49 @@ def scores(config: SelectConfig, instructions: Ref) -> Work:
 
 
 @stage_task
-def metrics(config: SelectConfig, scores: Ref) -> Work:
+def metrics(config: SelectConfig, scores: Ref, reference: Ref | None = None) -> Work:
     """Compute difficulty, separability and stability."""
     return (
-        metrics_stage.spec(config, scores),
-        lambda store: metrics_stage.plan(config, store, scores),
+        metrics_stage.spec(config, scores, reference),
+        lambda store: metrics_stage.plan(config, store, scores, reference),
     )
 
 
 @stage_task
-def embeddings(config: SelectConfig, instructions: Ref) -> Work:
+def embedder(config: SelectConfig, instructions: Ref) -> Work:
+    """Fit the lexical embedder on the instructions."""
+    return (
+        embedder_stage.spec(config, instructions),
+        lambda store: embedder_stage.plan(config, store, instructions),
+    )
+
+
+@stage_task
+def embeddings(
+    config: SelectConfig, instructions: Ref, fitted: Ref | None, earlier: Sequence[Ref] = ()
+) -> Work:
     """Embed the instructions."""
     return (
-        embeddings_stage.spec(config, instructions),
-        lambda store: embeddings_stage.plan(config, store, instructions),
+        embeddings_stage.spec(config, instructions, fitted),
+        lambda store: embeddings_stage.plan(config, store, instructions, fitted, earlier),
     )
 
 
 @stage_task
-def clusters(config: SelectConfig, embeddings: Ref) -> Work:
-    """Cluster the embeddings by k-means."""
+def centers(config: SelectConfig, embeddings: Ref) -> Work:
+    """Fit the centres of k-means."""
     return (
-        clusters_stage.spec(config, embeddings),
-        lambda store: clusters_stage.plan(config, store, embeddings),
+        centers_stage.spec(config, embeddings),
+        lambda store: centers_stage.plan(config, store, embeddings),
+    )
+
+
+@stage_task
+def clusters(config: SelectConfig, embeddings: Ref, centers: Ref) -> Work:
+    """Assign every instruction to its nearest centre."""
+    return (
+        clusters_stage.spec(embeddings, centers),
+        lambda store: clusters_stage.plan(store, embeddings, centers),
     )
 
 
@@ -89,11 +114,11 @@ def answers(config: SelectConfig, scores: Ref, metrics: Ref) -> Work:
 
 
 @stage_task
-def ranking(config: SelectConfig, metrics: Ref, answers: Ref) -> Work:
+def ranking(config: SelectConfig, metrics: Ref, answers: Ref, reference: Ref | None = None) -> Work:
     """Integrate the metrics into one score and say which rows are eligible."""
     return (
-        ranking_stage.spec(config, metrics, answers),
-        lambda store: ranking_stage.plan(config, store, metrics, answers),
+        ranking_stage.spec(config, metrics, answers, reference),
+        lambda store: ranking_stage.plan(config, store, metrics, answers, reference),
     )
 
 
@@ -129,7 +154,9 @@ def comparison(
 
 
 @state_task("export")
-def export(config: SelectConfig, inputs: exports.Inputs) -> State[dict[str, Any]]:
+def export(
+    config: SelectConfig, inputs: exports.Inputs, texts: bool = True
+) -> State[dict[str, Any]]:
     """Write the results to OUT, unless they lie there already."""
     stopping.check()
     wanted = exports.spec(config, inputs)
@@ -140,7 +167,7 @@ def export(config: SelectConfig, inputs: exports.Inputs) -> State[dict[str, Any]
         return Completed(name="Cached", message=f"lies in {config.out}", data=found)
     store = Store(config.store)
     ranking = exports.ranking_table(config, store, inputs)
-    summary = summarise(config, store, inputs, ranking)
+    summary = summarise(config, store, inputs, ranking, texts=texts)
     manifest = exports.write(config, store, inputs, wanted, ranking, summary)
     log.info("%-13s written to %s", "export", config.out)
     return Completed(message=f"written to {config.out}", data=manifest)

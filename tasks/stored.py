@@ -114,16 +114,7 @@ def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
 
 def ref_of(artifact: Artifact, started: float, *, cached: bool) -> Ref:
     """Return the reference to an artifact; `started` is the monotonic time its task began."""
-    manifest = artifact.manifest
-    return Ref(
-        stage=manifest.stage,
-        key=manifest.key,
-        rows=manifest.rows,
-        cached=cached,
-        seconds=round(time.monotonic() - started, 3),
-        counts=manifest.counts,
-        facts=manifest.facts,
-    )
+    return Ref.of(artifact, time.monotonic() - started, cached=cached)
 
 
 class _Progress:

@@ -8,9 +8,10 @@ Array names carry their shape: R texts fitted on, N texts, B texts of a block, V
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import polars as pl
 
 from crowdselect_core.embedding.base import Vectors
 from crowdselect_core.embedding.words import terms
@@ -35,6 +36,26 @@ class LexicalEmbedder:
     def width(self) -> int:
         """Components of a vector, at least 1."""
         return int(self.components_VW.shape[1])
+
+    def table(self) -> pl.DataFrame:
+        """Return all that it holds: per term its weight, idf^2, and its row of components."""
+        vocabulary = self.tfidf.vocabulary_
+        return pl.DataFrame(
+            {
+                "term": sorted(vocabulary, key=vocabulary.__getitem__),
+                "weight": np.asarray(self.tfidf.idf_, dtype=np.float32),
+                "vector": self.components_VW,
+            },
+            schema_overrides={"term": pl.String},
+        )
+
+    @classmethod
+    def of(cls, table: pl.DataFrame) -> Self:
+        """Return the embedder that `table` came from, to the last bit of its vectors."""
+        vocabulary = {term: place for place, term in enumerate(table["term"].to_list())}
+        tfidf = _vectorizer(vocabulary=vocabulary)
+        tfidf.idf_ = table["weight"].to_numpy()
+        return cls(tfidf, np.ascontiguousarray(table["vector"].to_numpy()))
 
     def transform(self, texts: Sequence[str]) -> Vectors:
         """Return vectors_NW of length 1; all 0 for a text without a known term.
@@ -80,12 +101,9 @@ def fit_lexical(
     Raises:
         DatasetError: no text has a single letter or digit.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
-    tfidf = TfidfVectorizer(
-        analyzer=terms, sublinear_tf=True, max_features=MAX_TERMS, dtype=np.float32
-    )
+    tfidf = _vectorizer(max_features=MAX_TERMS)
     try:
         table_RV = tfidf.fit_transform(texts)
     except ValueError:  # an empty vocabulary is the only complaint left
@@ -97,6 +115,12 @@ def fit_lexical(
     tfidf.idf_ = idf_V**2
     table_RV = normalize(table_RV.multiply(idf_V).tocsr())
     return LexicalEmbedder(tfidf, _components(table_RV, dimensions, seed))
+
+
+def _vectorizer(**options: Any) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(analyzer=terms, sublinear_tf=True, dtype=np.float32, **options)
 
 
 def _components(table_RV: Any, dimensions: int, seed: int) -> Vectors:

@@ -25,18 +25,24 @@ MANIFEST = "manifest.json"
 STAGE, VERSION = "export", 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """The artifacts that an export is made of."""
 
     instructions: Ref
     scores: Ref
     metrics: Ref
+    answers: Ref
+    embedder: Ref | None = None
+    embeddings: Ref | None = None
+    centers: Ref | None = None
+    clusters: Ref | None = None
     ranking: Ref
     selection: Ref
-    comparison: Ref
-    clusters: Ref | None = None
     pairs: Ref | None = None
+    comparison: Ref
+    membership: Ref | None = None
+    drift: Ref | None = None
 
     def refs(self) -> dict[str, Ref]:
         """The references that are there, by role."""
@@ -111,6 +117,11 @@ def write(
             files["alpaca.jsonl"] = layouts.alpaca(selection)
     if inputs.pairs is not None:
         files["pairs.jsonl"] = layouts.preference_pairs(inputs.pairs.open(store).frame())
+    if inputs.membership is not None:
+        files["membership.parquet"] = _parquet(inputs.membership.open(store).frame())
+    if inputs.drift is not None:
+        rows = inputs.drift.open(store).frame().to_dicts()
+        files["drift.json"] = json.dumps(rows, indent=1).encode() + b"\n"
     if config.export:
         files["dataset_info.json"] = layouts.dataset_info(files)
     manifest = {
@@ -157,6 +168,8 @@ OURS = {
     "alpaca.jsonl",
     "pairs.jsonl",
     "dataset_info.json",
+    "membership.parquet",
+    "drift.json",
 }
 
 

@@ -9,26 +9,35 @@ from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.files import DataFile
 from crowdselect_core.store.store import Artifact, Store
 
-_ARTIFACT = re.compile(r"(?P<root>.+)/(?P<stage>zoo)/(?P<key>[0-9a-f]{64})/?")
+_ARTIFACT = re.compile(r"(?P<root>.+)/(?P<stage>zoos?)/(?P<key>[0-9a-f]{64})/?")
 _KEPT = 2  # shards whose bytes are kept for the next read
 
 
 def is_artifact(path: str) -> bool:
-    """Tell a path STORE/zoo/KEY."""
+    """Tell a path STORE/zoo/KEY, or STORE/zoos/KEY: several zoos, one behind the other."""
     return _ARTIFACT.fullmatch(path) is not None
 
 
 def artifact_files(path: str) -> list[DataFile]:
-    """Return the shards of a zoo of a store.
+    """Return the shards of a zoo of a store, or of several.
 
     Raises:
         DatasetError: the path is no artifact's.
-        DamagedArtifact: it is not there, or its manifest is damaged.
+        DamagedArtifact: one is not there, or its manifest is damaged.
     """
     match = _ARTIFACT.fullmatch(path)
     if match is None:
         raise DatasetError(f"{path}: is no zoo of a store, expected STORE/zoo/KEY")
-    artifact = Store(match["root"]).open(match["stage"], match["key"])
+    store = Store(match["root"])
+    artifact = store.open(match["stage"], match["key"])
+    if match["stage"] == "zoo":
+        return _shards_of(path, artifact)
+    keys = sorted(artifact.manifest.inputs.items())
+    zoos = [(f"{match['root']}/zoo/{key}", store.open("zoo", key)) for _, key in keys]
+    return [file for path, zoo in zoos for file in _shards_of(path, zoo)]
+
+
+def _shards_of(path: str, artifact: Artifact) -> list[DataFile]:
     files = _Shards(artifact)
     return [
         DataFile(

@@ -52,6 +52,9 @@ class JsonLinesReader:
     def fingerprint(self) -> str:
         return fingerprint(self._files)
 
+    def digests(self) -> list[str]:
+        return [file.digest for file in self._files]
+
     def source(self, file: int) -> str:
         return self._files[file].shown
 

@@ -21,6 +21,9 @@ class MemoryReader:
     def fingerprint(self) -> str:
         return self._fingerprint
 
+    def digests(self) -> list[str]:
+        return [self._fingerprint]
+
     def source(self, file: int) -> str:
         return self._source
 

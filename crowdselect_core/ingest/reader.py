@@ -51,6 +51,10 @@ class Reader(Protocol):
         """Return a hash of the content: the same bytes elsewhere have the same one."""
         ...
 
+    def digests(self) -> list[str]:
+        """Return the hash of each file's content, by the files' numbers."""
+        ...
+
     def schema(self) -> pa.Schema:
         """Return the columns; struct columns have their fields.
 

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from crowdselect_core.draws import uniform
 from crowdselect_core.eligibility import metric_columns, reasons
 from crowdselect_core.errors import ConfigError, nearest, shown
-from crowdselect_core.integration import integrate, metric_quantiles, ranking_table
+from crowdselect_core.integration import (
+    References,
+    integrate,
+    metric_quantiles,
+    ranking_table,
+)
 from crowdselect_core.weighting import WEIGHTS, check_weights
 
 Floats = NDArray[np.float64]
@@ -41,6 +46,7 @@ def rank(
     min_scores: int = 2,
     seed: int = 0,
     best_scores: pl.Series | Floats | None = None,
+    sorted_R_of: References | None = None,
 ) -> pl.DataFrame:
     """Rank the rows by one method, best first (`top`) or worst first (`bottom`).
 
@@ -57,6 +63,7 @@ def rank(
         min_scores: how many scores a row needs, where the method reads the metrics.
         seed: of random.
         best_scores: the best response's score of each row of `metrics`, for reward.
+        sorted_R_of: as in `integrate`.
 
     Raises:
         ConfigError: an unknown method or direction, wrong weights, reward without `best_scores`.
@@ -68,13 +75,13 @@ def rank(
         own = METHODS[method]
         sign = 1 if direction == "top" else -1
         signed = [sign * w for w in check_weights(weights if own is None else own)]
-        return integrate(metrics, signed, min_scores)
+        return integrate(metrics, signed, min_scores, sorted_R_of)
     if method == "random":
-        ranking = rank_random(metrics, seed)
+        ranking = rank_random(metrics, seed, sorted_R_of)
     elif method == "reward":
         if best_scores is None:
             raise ConfigError("method 'reward' needs best_scores: the best score of each row")
-        ranking = rank_reward(metrics, best_scores)
+        ranking = rank_reward(metrics, best_scores, sorted_R_of)
     else:
         known = [*METHODS, *UNWEIGHTED]
         raise ConfigError(f"method {method!r} is unknown{nearest(method, known)} ({shown(known)})")
@@ -83,7 +90,9 @@ def rank(
     return ranking
 
 
-def rank_random(metrics: pl.DataFrame, seed: int) -> pl.DataFrame:
+def rank_random(
+    metrics: pl.DataFrame, seed: int, sorted_R_of: References | None = None
+) -> pl.DataFrame:
     """Rank the rows at random: score = a draw from (seed, instruction_id), whatever the order.
 
     Input columns: instruction_id; answerable and barred as in `integrate`; metrics may be absent.
@@ -92,15 +101,21 @@ def rank_random(metrics: pl.DataFrame, seed: int) -> pl.DataFrame:
     Args:
         metrics: one row per instruction.
         seed: another seed gives another order.
+        sorted_R_of: as in `integrate`.
 
     Raises:
         DatasetError: as `integrate`.
     """
     frame = metric_columns(metrics, required=("instruction_id",))
-    return _ranked(frame, uniform(frame.get_column("instruction_id"), seed, "random"))
+    draws_N = uniform(frame.get_column("instruction_id"), seed, "random")
+    return _ranked(frame, draws_N, sorted_R_of)
 
 
-def rank_reward(metrics: pl.DataFrame, best_scores: pl.Series | Floats) -> pl.DataFrame:
+def rank_reward(
+    metrics: pl.DataFrame,
+    best_scores: pl.Series | Floats,
+    sorted_R_of: References | None = None,
+) -> pl.DataFrame:
     """Rank the rows by the score of their best response.
 
     Input columns: as `rank_random`.
@@ -110,6 +125,7 @@ def rank_reward(metrics: pl.DataFrame, best_scores: pl.Series | Floats) -> pl.Da
     Args:
         metrics: one row per instruction.
         best_scores: one number per row of `metrics`; null, NaN and infinite are missing.
+        sorted_R_of: as in `integrate`.
 
     Raises:
         ValueError: another number of scores than of rows.
@@ -119,11 +135,12 @@ def rank_reward(metrics: pl.DataFrame, best_scores: pl.Series | Floats) -> pl.Da
     best_N = pl.Series(best_scores).cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if len(best_N) != frame.height:
         raise ValueError(f"{len(best_N)} best scores for {frame.height} rows: expected one each")
-    return _ranked(frame, np.where(np.isfinite(best_N), best_N, np.nan))
+    return _ranked(frame, np.where(np.isfinite(best_N), best_N, np.nan), sorted_R_of)
 
 
-def _ranked(frame: pl.DataFrame, score_N: Floats) -> pl.DataFrame:
+def _ranked(frame: pl.DataFrame, score_N: Floats, sorted_R_of: References | None) -> pl.DataFrame:
     """Rank by a score; a row whose score is NaN is not eligible: no_score."""
     scored = frame.with_columns(has_score=pl.Series(~np.isnan(score_N)))
     reason = reasons(scored, {"no_score": ~pl.col("has_score")})
-    return ranking_table(frame, reason, metric_quantiles(frame, reason), score_N)
+    q_N_of = metric_quantiles(frame, reason, sorted_R_of=sorted_R_of)
+    return ranking_table(frame, reason, q_N_of, score_N)

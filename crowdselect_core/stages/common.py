@@ -1,9 +1,9 @@
 """What the stages share: references to artifacts, the open data set, frames cut into shards."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -31,6 +31,15 @@ class Ref(BaseModel):
     seconds: float = 0.0
     counts: Mapping[str, int] = {}
     facts: Mapping[str, Any] = {}
+
+    @classmethod
+    def of(cls, artifact: Artifact, seconds: float = 0.0, *, cached: bool = True) -> Self:
+        """Return the reference to an artifact."""
+        m = artifact.manifest
+        return cls(
+            stage=m.stage, key=m.key, rows=m.rows, cached=cached, seconds=round(seconds, 3),
+            counts=m.counts, facts=m.facts,
+        )  # fmt: skip
 
     def open(self, store: Store) -> Artifact:
         """Return the artifact; DamagedArtifact when it is no longer whole."""
@@ -112,6 +121,17 @@ def kept_rows(
     rows = instructions["source_row"].to_numpy()
     start, end = np.searchsorted(rows, [part.first_row, part.first_row + part.rows])
     return instructions[int(start) : int(end)], rows[start:end] - part.first_row
+
+
+def holding(partitions: Sequence[Partition], rows: pl.DataFrame) -> list[Partition]:
+    """Return the partitions that hold any of the instructions, at least one."""
+    source = rows["source_row"].to_numpy()
+    found = []
+    for part in partitions:
+        start, end = np.searchsorted(source, [part.first_row, part.first_row + part.rows])
+        if end > start:
+            found.append(part)
+    return found or list(partitions[:1])
 
 
 def sliced(frame: Callable[[], pl.DataFrame], rows: int, shard_rows: int) -> Plan:

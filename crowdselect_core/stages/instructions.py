@@ -1,10 +1,11 @@
 """Stage `instructions`: the ids of the data set's rows, each once, and where they stand.
 
 The texts stay where they are; `source_row` finds them again. Ids are read twice: first 8 bytes of
-each are held and compared, and then every shard reads its own.
+each are held and compared, and then every shard reads its own. Of a file that an earlier artifact
+of this stage knows, nothing is read: its rows are carried over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,12 +16,14 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import DatasetError, shown
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
-from crowdselect_core.stages.common import open_dataset
+from crowdselect_core.stages.common import Ref, open_dataset
+from crowdselect_core.stages.unchanged import Unchanged
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.store import Store
 from crowdselect_core.tables import INSTRUCTIONS, check
 
-STAGE, VERSION = "instructions", 1
+STAGE, VERSION = "instructions", 2
 
 
 def spec(config: SelectConfig) -> Spec:
@@ -41,11 +44,20 @@ def spec(config: SelectConfig) -> Spec:
     return Spec(STAGE, VERSION, identity)
 
 
-def plan(config: SelectConfig) -> Plan:
+Ids = Callable[[Partition], pl.DataFrame]
+
+
+def plan(config: SelectConfig, store: Store, earlier: Ref | None = None) -> Plan:
     """Read the ids, drop exact repeats and refuse contradictions; then one shard per partition.
 
     Output columns: instruction_id, source, source_row, in the order of the data set.
-    Counts: rows_in, duplicate_rows. Facts: whether there are instruction texts and answers.
+    Counts: rows_in, duplicate_rows. Facts: whether there are instruction texts and answers; per
+    file the hash of its content and its rows.
+
+    Args:
+        config: the data set.
+        store: where `earlier` is.
+        earlier: an artifact of this stage, of the data set as it was. It changes no result.
 
     Raises:
         DatasetError: see `Dataset`; ids that repeat with different content.
@@ -54,16 +66,19 @@ def plan(config: SelectConfig) -> Plan:
     dataset = open_dataset(config)
     _ = dataset.layout  # refused before anything is written
     partitions = dataset.partitions(config.shard_rows)
-    again = _maybe_repeated(dataset, partitions)
+    ids: Ids = partial(_ids, dataset)
+    if earlier is not None:
+        ids = Unchanged(dataset, partitions, earlier.open(store), spec(config), ids).ids
+    again = _maybe_repeated(ids, partitions)
     dropped = _repeats(dataset, again, config.shard_rows)
 
     def shard(part: Partition) -> Part:
-        frame = _ids(dataset, part)
+        frame = ids(part)
         kept = (
             frame.filter(~pl.col("source_row").is_in(dropped.implode())) if len(dropped) else frame
         )
         check(kept, INSTRUCTIONS, "instructions")
-        return Part(kept, {"rows_in": frame.height, "duplicate_rows": frame.height - kept.height})
+        return Part(kept, {"rows_in": part.rows, "duplicate_rows": part.rows - kept.height})
 
     return Plan(
         [partial(shard, part) for part in partitions],
@@ -72,8 +87,17 @@ def plan(config: SelectConfig) -> Plan:
         facts=lambda: {
             "instructions": dataset.layout.instruction is not None,
             "answers": bool(dataset.layout.answers),
+            "files": _files(dataset, partitions),
         },
     )
+
+
+def _files(dataset: Dataset, partitions: Sequence[Partition]) -> list[list[str | int]]:
+    """Return the content hash and the rows of every file, in order."""
+    rows = [0] * len(dataset.table.digests())
+    for part in partitions:
+        rows[part.file] += part.rows
+    return [[digest, n] for digest, n in zip(dataset.table.digests(), rows, strict=True)]
 
 
 def _ids(dataset: Dataset, part: Partition) -> pl.DataFrame:
@@ -90,15 +114,12 @@ def _ids(dataset: Dataset, part: Partition) -> pl.DataFrame:
     )
 
 
-def _maybe_repeated(dataset: Dataset, partitions: Sequence[Partition]) -> pl.DataFrame:
+def _maybe_repeated(ids: Ids, partitions: Sequence[Partition]) -> pl.DataFrame:
     """Return the rows whose id's 64-bit hash stands more than once; others repeat no id.
 
     Holds 16 bytes a row while the hashes are compared, whatever the ids and texts.
     """
-    hashes = [
-        np.concatenate([rows.ids.hash(seed=0).to_numpy() for rows in dataset.rows(part)])
-        for part in partitions
-    ]
+    hashes = [ids(part)["instruction_id"].hash(seed=0).to_numpy() for part in partitions]
     sorted_N = np.concatenate(hashes)
     sorted_N.sort()
     twice = np.unique(sorted_N[1:][sorted_N[1:] == sorted_N[:-1]])
@@ -107,8 +128,8 @@ def _maybe_repeated(dataset: Dataset, partitions: Sequence[Partition]) -> pl.Dat
     for part, hashes_P in zip(partitions, hashes, strict=True):
         repeated_P = np.isin(hashes_P, twice)
         if repeated_P.any():
-            frames.append(_ids(dataset, part).filter(pl.Series(repeated_P)))
-    return pl.concat(frames) if frames else _ids(dataset, partitions[0]).clear()
+            frames.append(ids(part).filter(pl.Series(repeated_P)))
+    return pl.concat(frames) if frames else ids(partitions[0]).clear()
 
 
 def _repeats(dataset: Dataset, rows: pl.DataFrame, shard_rows: int) -> pl.Series:

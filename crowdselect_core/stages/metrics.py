@@ -31,17 +31,18 @@ STUDENT = "student_score"
 Floats = NDArray[np.float64]
 
 
-def spec(config: SelectConfig, scores: Ref) -> Spec:
+def spec(config: SelectConfig, scores: Ref, reference: Ref | None = None) -> Spec:
     """Name the artifact: the scores, the crowd's families and sizes, the student."""
     identity = {
         "crowd": [[m.name, m.family, m.size] for m in config.models],
         "reference_model": config.reference_model,
         "student": config.student.name if config.student else None,
     }
-    return Spec(STAGE, VERSION, identity, {"scores": scores.key})
+    inputs = {"scores": scores.key} | ({"reference": reference.key} if reference else {})
+    return Spec(STAGE, VERSION, identity, inputs)
 
 
-def plan(config: SelectConfig, store: Store, scores: Ref) -> Plan:
+def plan(config: SelectConfig, store: Store, scores: Ref, reference: Ref | None = None) -> Plan:
     """Compute the metrics shard by shard.
 
     Output columns: METRICS, best_score (that of the best answer, null without scores), with
@@ -50,9 +51,17 @@ def plan(config: SelectConfig, store: Store, scores: Ref) -> Plan:
     student student_score (combined as the crowd's are, by the crowd's moments).
     Facts: the mean and standard deviation that each reward model's scores of the crowd were
     z-scored with.
+
+    Args:
+        config: the crowd and the reward models.
+        store: where the artifacts are.
+        scores: of the rows.
+        reference: metrics of other rows, whose means and deviations are used in place of these.
     """
     artifact = scores.open(store)
-    fitted = Once(lambda: _moments(config, artifact))
+    fitted = Once(
+        lambda: stored_moments(reference.open(store)) if reference else _moments(config, artifact)
+    )
 
     def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], Part]:
         return lambda: Part(_metrics(config, read(), fitted()))

@@ -10,12 +10,14 @@ import polars as pl
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import shown
 from crowdselect_core.idlist import read_ids
+from crowdselect_core.integration import References, references
 from crowdselect_core.selection.baselines import METHODS, rank
 from crowdselect_core.stages.common import Ref, sliced
 from crowdselect_core.stages.metrics import BEST
 from crowdselect_core.store.build import Plan
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.store import Store
+from crowdselect_core.weighting import WEIGHTED
 
 STAGE, VERSION = "ranking", 2
 
@@ -24,12 +26,19 @@ log = logging.getLogger("crowdselect")
 EXCLUDED, NOT_INCLUDED = "excluded", "not_included"
 
 
-def spec(config: SelectConfig, metrics: Ref, answers: Ref) -> Spec:
+def spec(config: SelectConfig, metrics: Ref, answers: Ref, reference: Ref | None = None) -> Spec:
     """Name the artifact: metrics and answers, the method with what it uses, the lists of ids.
 
     Raises:
         ConfigError: a list of ids cannot be read.
     """
+    inputs = {"metrics": metrics.key, "answers": answers.key}
+    inputs |= {"reference": reference.key} if reference else {}
+    return Spec(STAGE, VERSION, identity(config), inputs)
+
+
+def identity(config: SelectConfig) -> dict[str, Any]:
+    """Return what of the config changes a ranking; raises as `spec` does."""
     identity: dict[str, Any] = {"method": config.method, "direction": config.direction}
     if config.method in METHODS:
         weights = METHODS[config.method] or config.weights
@@ -39,26 +48,47 @@ def spec(config: SelectConfig, metrics: Ref, answers: Ref) -> Spec:
     for name, path in (("include", config.include), ("exclude", config.exclude)):
         if path is not None:
             identity[name] = sha256(canonical(sorted(set(read_ids(path))))).hexdigest()
-    return Spec(STAGE, VERSION, identity, {"metrics": metrics.key, "answers": answers.key})
+    return identity
 
 
-def plan(config: SelectConfig, store: Store, metrics: Ref, answers: Ref) -> Plan:
+def plan(
+    config: SelectConfig, store: Store, metrics: Ref, answers: Ref, reference: Ref | None = None
+) -> Plan:
     """Rank all rows as a whole (quantiles are over all of them); shards are slices.
 
     Output columns: RANKING, in the order of the data set, cluster_id null.
+
+    Args:
+        config: the method and what it uses.
+        store: where the artifacts are.
+        metrics: of the rows.
+        answers: of the rows.
+        reference: a ranking of other rows, among whose eligible ones the quantiles are taken.
     """
-    return sliced(lambda: ranked(config, store, metrics, answers), metrics.rows, config.shard_rows)
+
+    def make() -> pl.DataFrame:
+        if reference is None:
+            return ranked(config, store, metrics, answers)
+        sorted_R_of = references(reference.open(store).frame([*WEIGHTED, "eligible"]))
+        return ranked(config, store, metrics, answers, sorted_R_of=sorted_R_of)
+
+    return sliced(make, metrics.rows, config.shard_rows)
 
 
 def ranked(
-    config: SelectConfig, store: Store, metrics: Ref, answers: Ref, method: str | None = None
+    config: SelectConfig,
+    store: Store,
+    metrics: Ref,
+    answers: Ref,
+    method: str | None = None,
+    sorted_R_of: References | None = None,
 ) -> pl.DataFrame:
     """Return the ranking table by the config's method, or by another one beside it."""
     table = metrics.open(store).frame()
     fit = answers.open(store).frame()
     table = table.with_columns(fit["answerable"], fit["barred"])
     table = table.with_columns(barred=_barred(config))
-    if method is None:  # the baselines beside it would only say it again
+    if method is None and sorted_R_of is None:  # others hold a part of the rows, or say it again
         _warn_of_unknown(table["instruction_id"], config)
     return rank(
         table,
@@ -68,6 +98,7 @@ def ranked(
         min_scores=config.min_scores,
         seed=config.seed,
         best_scores=table[BEST],
+        sorted_R_of=sorted_R_of,
     )
 
 

@@ -19,11 +19,12 @@ from crowdselect_core.rewards import Moments, moments
 from crowdselect_core.stages.common import Aligned, Once, Ref, open_dataset
 from crowdselect_core.stages.prompts import prompts_of
 from crowdselect_core.stages.texts import Answered, Texts
-from crowdselect_core.store.build import Part, Plan
+from crowdselect_core.store.build import Part, Plan, single
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
 
 STAGE, VERSION = "zoo", 1
+JOINED = "zoos"
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
@@ -89,11 +90,21 @@ def plan(config: SelectConfig, store: Store, prompts: Ref, members: Sequence[Mem
 
 
 def dataset_of(config: SelectConfig, zoo: Ref) -> SelectConfig:
-    """Return the config that chooses from a zoo of the store."""
-    path = f"{config.store.rstrip('/')}/{STAGE}/{zoo.key}"
+    """Return the config that chooses from a zoo of the store, or from several of them."""
+    path = f"{config.store.rstrip('/')}/{zoo.stage}/{zoo.key}"
     dataset = DatasetConfig(path=path, format="generator-zoo")
     update = {"dataset": dataset, "reward_models": config.reward_names, "limit": None}
     return config.model_copy(update=update)
+
+
+def joined_spec(zoos: Sequence[Ref]) -> Spec:
+    """Name the artifact that puts several zoos one behind the other."""
+    return Spec(JOINED, VERSION, {}, {f"{i:06d}": ref.key for i, ref in enumerate(zoos)})
+
+
+def joined_plan(zoos: Sequence[Ref]) -> Plan:
+    """List the zoos in order; output columns: key."""
+    return single(lambda: Part(pl.DataFrame({"key": [ref.key for ref in zoos]})))
 
 
 class _Maker:

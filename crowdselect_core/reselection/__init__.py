@@ -1,0 +1,1 @@
+"""Selections that repeat themselves: records, what changed, and how far the new rows drifted."""

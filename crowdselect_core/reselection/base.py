@@ -1,0 +1,141 @@
+"""The selection that a reselection goes on from, and what has changed since."""
+
+import json
+from typing import Any
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
+from crowdselect_core.reselection.config import ReselectConfig
+from crowdselect_core.reselection.record import Chosen, Known, Record, known, name_of
+from crowdselect_core.reselection.series import Series
+from crowdselect_core.reselection.settings import choice, measures
+from crowdselect_core.stages.common import Ref
+from crowdselect_core.store.identity import canonical, differences
+from crowdselect_core.store.store import Store
+
+# What new rows are measured by.
+REFERENCES = ("ranking", "metrics", "embedder", "centers", "clusters")
+
+
+def read(config: ReselectConfig, store: Store) -> Known | None:
+    """Return the base that the config names, None before the first selection of its series.
+
+    Raises:
+        SelectionError: the series has no selection of that number.
+        StorageError: the record, the pointer or an artifact that it needs is damaged or gone.
+        ConfigError: a limit; frozen, and rows would be measured otherwise than the base's were.
+    """
+    if config.limit is not None:
+        raise ConfigError("limit: a reselection takes the whole data set; leave limit out")
+    series = Series(store, config.series)
+    number = series.latest() if config.base == "latest" else config.base
+    if number is None:
+        return None
+    record = series.record(number)
+    if config.mode == "frozen" and (different := unlike(config, record)):
+        raise ConfigError(
+            f"mode frozen: selection {number} of series {config.series!r} measured its rows "
+            f"otherwise ({'; '.join(different[:3])}); set these back, or pass --mode refit"
+        )
+    return _whole(config, store, number, record)
+
+
+def numbered(config: ReselectConfig, store: Store, number: int) -> Known:
+    """Return a selection of the series.
+
+    Raises:
+        SelectionError: there is none of that number.
+        StorageError: its record or an artifact that it needs is damaged or gone.
+    """
+    return _whole(config, store, number, Series(store, config.series).record(number))
+
+
+def as_it_was(config: ReselectConfig, record: Record) -> ReselectConfig:
+    """Return the config with what a selection's words and files depend on as it was then.
+
+    Raises:
+        ConfigError: the crowd is another one.
+    """
+    if different := differences(
+        {"crowd": record.measures["crowd"]}, {"crowd": plain(measures(config))["crowd"]}
+    ):
+        raise ConfigError(
+            f"the selection was made from another crowd ({'; '.join(different[:3])}); pass the "
+            "config that it was made with"
+        )
+    ranking = record.measures["ranking"]
+    update = {"method": ranking["method"], "direction": ranking["direction"]}
+    values = config.model_dump() | update | dict(record.choice)
+    return ReselectConfig.model_validate(values).resolved()
+
+
+def _whole(config: ReselectConfig, store: Store, number: int, record: Record) -> Known:
+    try:
+        return known(store, number, record)
+    except DamagedArtifact as e:
+        raise StorageError(
+            f"selection {number} of series {config.series!r} cannot be gone on from: {e}; name "
+            "another one by --base, or run once with another --series"
+        ) from None
+
+
+def unlike(config: SelectConfig, record: Record) -> list[str]:
+    """Name what separates a config's measures from those of a record."""
+    return differences(record.measures, plain(measures(config)))
+
+
+def is_same_choice(config: SelectConfig, record: Record) -> bool:
+    """Tell whether the same rows would be chosen among the same measured ones."""
+    return bool(record.choice == plain(choice(config)))
+
+
+def changes(store: Store, known: Known, raw: Ref, arrived: Ref) -> dict[str, int]:
+    """Count the rows that came (or came back) and those that are gone since the base."""
+    now = raw.open(store).frame(["instruction_id"])
+    then = known.inputs.instructions.open(store).frame(["instruction_id"])
+    gone = then.join(now, on="instruction_id", how="anti").height
+    back = raw.rows - arrived.rows - (then.height - gone)
+    return {"new": arrived.rows, "back": back, "gone": gone}
+
+
+def made_record(
+    config: ReselectConfig,
+    known: Known | None,
+    now: Chosen,
+    rows: dict[str, int],
+    new_embeddings: Ref | None = None,
+) -> Record:
+    """Return the record of a selection.
+
+    Args:
+        config: as it was given, its crowd read.
+        known: the base, None for a first selection.
+        now: what was chosen.
+        rows: the counts that the record tells.
+        new_embeddings: frozen: the vectors of the rows that arrived.
+    """
+    artifacts = {role: name_of(ref) for role, ref in now.inputs.refs().items()}
+    artifacts |= {"raw": name_of(now.raw), "dataset": name_of(now.dataset)}
+    if known is None or config.mode == "refit":
+        mode, references = "refit", {role: n for role, n in artifacts.items() if role in REFERENCES}
+        vectors = [now.inputs.embeddings]
+    else:
+        mode, references = "frozen", dict(known.record.references)
+        vectors = [*known.embeddings, new_embeddings]
+    return Record(
+        mode=mode,
+        base=known.number if known else None,
+        measures=plain(measures(config)),
+        choice=plain(choice(config)),
+        rows=rows,
+        artifacts=artifacts,
+        references=references,
+        embeddings=[name_of(ref) for ref in vectors if ref],
+        zoos=[name_of(ref) for ref in now.zoos],
+    )
+
+
+def plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a value as JSON gives it back: tuples become lists."""
+    found: dict[str, Any] = json.loads(canonical(value))
+    return found

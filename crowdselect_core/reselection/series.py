@@ -1,0 +1,93 @@
+"""A series of selections in a store: numbered records, and the pointer to the one that counts."""
+
+import re
+
+from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError, shown
+from crowdselect_core.reselection.record import Record, sealed, unsealed
+from crowdselect_core.store.store import Store
+
+FOLDER = "selections"
+LATEST = "latest.json"
+_RECORD = re.compile(r"(?P<number>\d{6})\.json")
+
+
+class Overtaken(Exception):
+    """Another run has added a selection meanwhile; go on from that one."""
+
+
+class Series:
+    """The selections of one name.
+
+    Args:
+        store: where they are.
+        name: of the series; a short name of letters, digits and hyphens (`ReselectConfig.series`).
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._place, self.name = store.place, name
+        self._folder = f"{FOLDER}/{name}"
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the records, ascending."""
+        names = (_RECORD.fullmatch(name) for name in self._place.sizes(self._folder))
+        return sorted(int(match["number"]) for match in names if match)
+
+    def latest(self) -> int | None:
+        """Return the number of the selection that counts, None where there is none yet.
+
+        Raises:
+            StorageError: the pointer is damaged.
+        """
+        try:
+            return int(unsealed(self._place.read(f"{self._folder}/{LATEST}"))["number"])
+        except FileNotFoundError:
+            return None
+        except (DamagedArtifact, KeyError, TypeError, ValueError):
+            raise StorageError(
+                f"{self._place.root}/{self._folder}/{LATEST} is damaged; name the selection that "
+                f"counts by --rollback-to, one of {shown(self.numbers())}"
+            ) from None
+
+    def record(self, number: int) -> Record:
+        """Return a record.
+
+        Raises:
+            SelectionError: there is none of that number.
+            StorageError: it is damaged.
+        """
+        name = f"{self._folder}/{_file(number)}"
+        try:
+            return Record.decode(self._place.read(name))
+        except FileNotFoundError:
+            raise SelectionError(
+                f"series {self.name!r} has no selection {number} (found: {shown(self.numbers())})"
+            ) from None
+        except DamagedArtifact as e:
+            raise StorageError(
+                f"{self._place.root}/{name} {e}; go on from another one by --base, or remove the "
+                "file and --rollback-to another one"
+            ) from None
+
+    def add(self, record: Record) -> int:
+        """Write a record under the next number; the same one is there once.
+
+        Raises:
+            Overtaken: the next number was taken by another selection meanwhile.
+        """
+        numbers = self.numbers()
+        latest = self.latest()
+        if latest is not None and self.record(latest) == record:
+            return latest
+        number = max([*numbers, latest or 0], default=0) + 1
+        name, data = f"{self._folder}/{_file(number)}", record.encode()
+        if not self._place.create(name, data) and self._place.read(name) != data:
+            raise Overtaken(f"selection {number} of series {self.name!r} was made meanwhile")
+        return number
+
+    def point(self, number: int) -> None:
+        """Move the pointer to a selection that is complete."""
+        self._place.replace(f"{self._folder}/{LATEST}", sealed({"number": number}))
+
+
+def _file(number: int) -> str:
+    return f"{number:06d}.json"

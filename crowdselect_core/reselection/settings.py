@@ -1,0 +1,50 @@
+"""What must be the same for new rows to be measured as the base's were."""
+
+from typing import Any
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.generate.identity import cells_spec as answer_cells
+from crowdselect_core.reward.identity import cells_spec as score_cells
+from crowdselect_core.stages import embeddings, ranking
+from crowdselect_core.stages.answers import mode_of
+
+# What only the choice among measured rows depends on.
+CHOICE = (
+    "budget", "budget_tokens", "tokenizer", "quota", "allow_short", "response", "export", "pairs",
+)  # fmt: skip
+
+
+def measures(config: SelectConfig) -> dict[str, Any]:
+    """Return all of a resolved config that a row's numbers, its cluster or its rank follow from.
+
+    Raises:
+        UserError: a model cannot be pinned, a list of ids cannot be read.
+    """
+    mode = mode_of(config)
+    return {
+        "crowd": {
+            m.name: {
+                "family": m.family,
+                "size": m.size,
+                "role": m.role,
+                "answers": answer_cells(m).key if m.engine else None,
+            }
+            for m in config.everyone
+        },
+        "reward_models": {
+            name: None if isinstance(r, str) else score_cells(r).key
+            for name, r in zip(config.reward_names, config.reward_models, strict=True)
+        },
+        "reference_model": config.reference_model,
+        "clusters": config.clusters,
+        "embedder": embeddings.identity(config) if config.clusters > 1 else None,
+        "ranking": ranking.identity(config),
+        "response": {"models": list(mode.models), "scored": mode.needs_score},
+        "columns": dict(config.dataset.columns),
+        "seed": config.seed,
+    }
+
+
+def choice(config: SelectConfig) -> dict[str, Any]:
+    """Return what of a config only the choice among measured rows depends on."""
+    return config.model_dump(mode="json", include=set(CHOICE))

@@ -1,0 +1,208 @@
+"""The reselection flow: select again when rows have arrived, and pay for the new rows only.
+
+A series of selections lies in the store. Mode `frozen` measures new rows by what the base was
+fitted on (clusters, quantiles, z-scores, embedder) and lets them compete for the same budget;
+`refit` fits everything anew. Both tell who came, who went and why, and how far the new rows lie
+off; `latest` moves when the new selection is complete. Nothing new: nothing changes.
+
+Run it as `python -m flows.reselect`, deploy it as `flows.reselect.reselect`.
+"""
+
+if __name__ == "__main__":  # before prefect is imported: --help is quick, the console is set up
+    import sys
+
+    from flows.cli import main
+
+    sys.exit(main(flow="reselect"))
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prefect import flow
+from prefect.states import Cancelled
+
+from crowdselect_core import preflight
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.errors import Stopped
+from crowdselect_core.export.write import Inputs
+from crowdselect_core.live import given, lacking
+from crowdselect_core.reselection.base import as_it_was, is_same_choice, made_record, unlike
+from crowdselect_core.reselection.config import ReselectConfig
+from crowdselect_core.reselection.record import Chosen, Known
+from crowdselect_core.reselection.series import Overtaken
+from crowdselect_core.reselection.tell import row_counts
+from crowdselect_core.stages.common import Ref
+from crowdselect_core.stages.zoo import dataset_of
+from flows import live
+from flows.select import chosen, written
+from tasks import live as live_tasks
+from tasks import reselect as tasks
+from tasks import select as select_tasks
+from tasks import stopping
+from tasks.logs import connected
+
+OVERTAKEN = 5  # runs that may add a selection while this one makes its own
+
+
+@flow(name="reselect", persist_result=False)
+def reselect(config: ReselectConfig) -> Any:
+    """Select again from a data set that rows have been added to.
+
+    Args:
+        config: what to choose from, by what, where the results go, and the series to go on with.
+    """
+    config = config.resolved()
+    preflight.check(config)
+    preflight.check_out(config)
+    try:
+        with connected(), stopping.watched():
+            if config.rollback_to is not None:
+                return rolled_back(config, config.rollback_to)
+            return live.repaired(config, story)
+    except Stopped as stop:
+        return Cancelled(message=str(stop))
+
+
+def story(config: ReselectConfig) -> dict[str, Any]:
+    """Select again where there is anything new; where another run was faster, go on from its."""
+    for _ in range(OVERTAKEN):
+        try:
+            return selected(config)
+        except Overtaken:
+            continue
+    return selected(config)
+
+
+def selected(config: ReselectConfig) -> dict[str, Any]:
+    """Find out what is new, choose, tell what changed, and record the selection."""
+    base = tasks.base(config)
+    if base is None:
+        return recorded(config, None, chosen(config), {})
+    raw = select_tasks.instructions(given(config, lacking(config)), base.raw)
+    arrived = tasks.arrivals(config, raw, base.dataset)
+    changes = tasks.changes(config, base, raw, arrived)
+    if not any(changes.values()) and is_settled(config, base):
+        return tasks.nothing_new(config, base)
+    comparable = not unlike(config, base.record)
+    new = measured(config, base, arrived) if comparable and arrived.rows else None
+    frozen = config.mode == "frozen"
+    now = joined(config, base, raw, new) if frozen else chosen(config, base)
+    membership = tasks.membership(now.config, base.inputs, now.inputs)
+    drift = drifted(config, base, new) if new else None
+    now = replace(now, inputs=replace(now.inputs, membership=membership, drift=drift))
+    return recorded(config, base, now, changes, new)
+
+
+@dataclass(frozen=True)
+class New:
+    """The new rows, measured by what the base was fitted on."""
+
+    config: SelectConfig
+    instructions: Ref
+    scores: Ref
+    metrics: Ref
+    answers: Ref
+    ranking: Ref
+    embeddings: Ref | None
+    clusters: Ref | None
+    zoo: Ref | None
+
+    @property
+    def stages(self) -> list[Ref]:
+        """Its artifacts, in order."""
+        return [ref for ref in vars(self).values() if isinstance(ref, Ref)]
+
+
+def is_settled(config: ReselectConfig, base: Known) -> bool:
+    """Tell whether the base is what would come out of the rows that it knows."""
+    same = not unlike(config, base.record) and is_same_choice(config, base.record)
+    return same and (config.mode == "frozen" or base.record.mode == "refit")
+
+
+def measured(config: ReselectConfig, base: Known, arrived: Ref) -> New:
+    """Answer, score, measure, embed and rank the new rows alone, by the base's measures."""
+    lacks, zoo, rows = lacking(config), None, arrived
+    scored: SelectConfig = config
+    if lacks:
+        live_tasks.check_engines(config, lacks)
+        live_tasks.check_scorers(config, lacks)
+        prompts = live_tasks.prompts(given(config, lacks), arrived)
+        scored, made = live.zoo_of(config, lacks, arrived, prompts)
+        zoo, rows = made[-1], select_tasks.instructions(scored)
+    references = base.references
+    scores = select_tasks.scores(scored, rows)
+    metrics = select_tasks.metrics(scored, scores, references["metrics"])
+    answers = select_tasks.answers(scored, scores, metrics)
+    ranking = select_tasks.ranking(scored, metrics, answers, references["ranking"])
+    centers, embeddings, clusters = references.get("centers"), None, None
+    if centers:
+        embeddings = select_tasks.embeddings(scored, rows, references.get("embedder"))
+        clusters = select_tasks.clusters(scored, embeddings, centers)
+    return New(scored, rows, scores, metrics, answers, ranking, embeddings, clusters, zoo)
+
+
+def joined(config: ReselectConfig, base: Known, raw: Ref, new: New | None) -> Chosen:
+    """Put the new rows beside the known ones and fill the quotas among all of them."""
+    now: SelectConfig = config
+    dataset, rows, made, then = raw, raw, list[Ref](), base.inputs
+    zoos = [*base.zoos, *([new.zoo] if new and new.zoo else [])]
+    if zoos:
+        whole = tasks.zoos(config, zoos)
+        now = dataset_of(config, whole)
+        dataset = select_tasks.instructions(now, base.dataset)
+        rows, made = tasks.active(now, dataset, raw), [raw, whole, dataset]
+    scores = tasks.joined(now, rows, then.scores, new.scores if new else None)
+    metrics = tasks.joined(now, rows, then.metrics, new.metrics if new else None)
+    answers = tasks.joined(now, rows, then.answers, new.answers if new else None)
+    ranking = tasks.joined(now, rows, then.ranking, new.ranking if new else None)
+    clusters = None
+    if then.clusters:
+        clusters = tasks.joined(now, rows, then.clusters, new.clusters if new else None)
+    selection = select_tasks.selection(now, scores, metrics, ranking, clusters)
+    wants_pairs = "pairs" in now.export
+    pairs = select_tasks.pairs(now, scores, metrics, selection) if wants_pairs else None
+    comparison = select_tasks.comparison(now, metrics, answers, selection, clusters)
+    inputs = Inputs(
+        instructions=rows, scores=scores, metrics=metrics, answers=answers,
+        clusters=clusters, ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
+    )  # fmt: skip
+    return Chosen(
+        config=now,
+        inputs=inputs,
+        raw=raw,
+        dataset=dataset,
+        zoos=zoos,
+        stages=[*made, *(new.stages if new else []), *inputs.refs().values()],
+    )
+
+
+def drifted(config: ReselectConfig, base: Known, new: New) -> Ref:
+    """Hold the new rows against those that the measures were fitted on."""
+    fitted = base.references["ranking"], base.references.get("clusters")
+    since = base.inputs.ranking, base.inputs.clusters
+    return tasks.drift(config, fitted, (new.ranking, new.clusters), since)
+
+
+def recorded(
+    config: ReselectConfig,
+    base: Known | None,
+    now: Chosen,
+    changes: dict[str, int],
+    new: New | None = None,
+) -> dict[str, Any]:
+    """Write the selection to OUT, add it to the series, and move `latest` to it."""
+    told = written(now)
+    rows = row_counts(now.inputs, changes)
+    record = made_record(config, base, now, rows, new.embeddings if new else None)
+    number = tasks.record(config, record)
+    return told | {"number": number, "lines": tasks.tell(config, number, record, now.inputs)}
+
+
+def rolled_back(config: ReselectConfig, number: int) -> dict[str, Any]:
+    """Write an earlier selection to OUT again and point `latest` to it."""
+    then = tasks.numbered(config, number)
+    config = as_it_was(config, then.record)
+    told = select_tasks.export(config, then.inputs, texts=False)
+    tasks.point(config, number)
+    lines = tasks.tell(config, number, then.record, then.inputs)
+    return {"summary": told["summary"], "files": told["files"], "stages": [], "lines": lines}

@@ -1,0 +1,152 @@
+"""The tasks of a reselection: what is known, what is new, joined tables, the record of it all."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from crowdselect_core.config import SelectConfig
+from crowdselect_core.export.write import Inputs
+from crowdselect_core.report import LONG, markdown_text
+from crowdselect_core.reselection import base as bases
+from crowdselect_core.reselection.config import ReselectConfig
+from crowdselect_core.reselection.record import Known, Record
+from crowdselect_core.reselection.series import Series
+from crowdselect_core.reselection.tell import as_changes, reselected
+from crowdselect_core.stages import arrivals as arrivals_stage
+from crowdselect_core.stages import changes as changes_stage
+from crowdselect_core.stages import joined as joined_stage
+from crowdselect_core.stages import zoo as zoo_stage
+from crowdselect_core.stages.common import Ref
+from crowdselect_core.store.store import Store
+from tasks.select import TABLE_ROWS, Work
+from tasks.stored import stage_task, state_task
+
+log = logging.getLogger("crowdselect")
+
+Measured = tuple[Ref, Ref | None]  # a ranking, and the clusters of its rows
+
+
+@state_task("base")
+def base(config: ReselectConfig) -> State[Known | None]:
+    """Read the record of the selection to go on from; there is none before the first one."""
+    found = bases.read(config, Store(config.store))
+    if found is None:
+        log.info("%-13s none yet in series %s: the first selection", "base", config.series)
+        return Completed(message="none yet", data=None)
+    log.info("%-13s selection %d of series %s", "base", found.number, config.series)
+    return Completed(message=f"selection {found.number} of {config.series}", data=found)
+
+
+@stage_task
+def arrivals(config: SelectConfig, instructions: Ref, known: Ref) -> Work:
+    """Find the rows that are not known."""
+    return (
+        arrivals_stage.spec("arrivals", instructions, known),
+        lambda store: arrivals_stage.plan("arrivals", store, instructions, known),
+    )
+
+
+@stage_task
+def active(config: SelectConfig, instructions: Ref, raw: Ref) -> Work:
+    """Leave out the rows that are gone from the data set."""
+    return (
+        arrivals_stage.spec("active", instructions, raw),
+        lambda store: arrivals_stage.plan("active", store, instructions, raw),
+    )
+
+
+@stage_task
+def zoos(config: SelectConfig, parts: Sequence[Ref]) -> Work:
+    """Put zoos one behind the other."""
+    return zoo_stage.joined_spec(parts), lambda _: zoo_stage.joined_plan(parts)
+
+
+@stage_task
+def joined(config: SelectConfig, instructions: Ref, known: Ref, new: Ref | None) -> Work:
+    """Put the known and the new rows of a table together."""
+    return (
+        joined_stage.spec(instructions, known, new),
+        lambda store: joined_stage.plan(store, instructions, known, new),
+    )
+
+
+@stage_task
+def membership(config: SelectConfig, before: Inputs, now: Inputs) -> Work:
+    """Tell who came in, who went out, who stayed, and why."""
+    return (
+        changes_stage.membership_spec(before, now),
+        lambda store: changes_stage.membership_plan(config, store, before, now),
+    )
+
+
+@stage_task
+def drift(config: SelectConfig, reference: Measured, new: Measured, since: Measured) -> Work:
+    """Hold the new rows against those that the measures were fitted on."""
+    return (
+        changes_stage.drift_spec(reference, new, since),
+        lambda store: changes_stage.drift_plan(store, reference, new, since),
+    )
+
+
+@state_task("record")
+def record(config: ReselectConfig, made: Record) -> State[int]:
+    """Add the selection to its series, and point `latest` to it."""
+    series = Series(Store(config.store), config.series)
+    number = series.add(made)
+    series.point(number)
+    log.info("%-13s selection %d of series %s is the latest", "record", number, config.series)
+    return Completed(message=f"selection {number} of {config.series}", data=number)
+
+
+@state_task("changes")
+def changes(config: ReselectConfig, known: Known, raw: Ref, arrived: Ref) -> State[dict[str, int]]:
+    """Count the rows that came, and those that are gone."""
+    found = bases.changes(Store(config.store), known, raw, arrived)
+    told = ", ".join(f"{n:,} {name}" for name, n in found.items())
+    log.info("%-13s %s", "changes", told)
+    return Completed(message=told, data=found)
+
+
+@state_task("point")
+def point(config: ReselectConfig, number: int) -> State[None]:
+    """Point `latest` to an earlier selection."""
+    Series(Store(config.store), config.series).point(number)
+    return Completed(message=f"selection {number} of {config.series}", data=None)
+
+
+@state_task("numbered")
+def numbered(config: ReselectConfig, number: int) -> State[Known]:
+    """Read the record of a selection, and check that its artifacts are there."""
+    found = bases.numbered(config, Store(config.store), number)
+    return Completed(message=f"selection {number} of {config.series}", data=found)
+
+
+@state_task("tell")
+def tell(config: ReselectConfig, number: int, record: Record, inputs: Inputs) -> State[list[str]]:
+    """Say what a selection changed, on the console and in the UI."""
+    store = Store(config.store)
+    lines = reselected(config, store, number, record, inputs)
+    text = "\n".join(f"- {markdown_text(line, LONG)}" for line in lines)
+    create_markdown_artifact(text, key="reselection", description="What this selection changed")
+    if inputs.membership is not None:
+        table = inputs.membership.open(store).frame().filter(pl.col("change") != "stayed")
+        create_table_artifact(
+            as_changes(table.head(TABLE_ROWS)),
+            key="reselection-members",
+            description="The first rows that came and went",
+        )
+    return Completed(message=lines[0], data=lines)
+
+
+def nothing_new(config: ReselectConfig, known: Known) -> dict[str, Any]:
+    """Return the result of a run that changes nothing, and say so."""
+    line = (
+        f"nothing new since selection {known.number} of series {config.series}: nothing was changed"
+    )
+    log.info("%-13s %s", "reselect", line)
+    return {"lines": [line], "files": [], "stages": [], "number": known.number}
