@@ -78,7 +78,7 @@ def serve(settings: parts.Settings) -> None:
 
 
 def deploy(settings: parts.Settings) -> None:
-    """Register the deployments, and give `select` the embedded sample for its Quick run."""
+    """Register the deployments, and give two of them the embedded sample for Quick run."""
     os.environ.update(settings.client())  # before prefect is imported, which reads it then
     prepare({})
     file = settings.logs / "deploy.log"
@@ -86,6 +86,7 @@ def deploy(settings: parts.Settings) -> None:
         if register(HERE / "prefect.yaml", settings.deploying(), log):
             raise PartFailed(f"the deployments could not be registered; see {file}")
     parameters("select/select", {"config": settings.sample()})
+    parameters("reselect/reselect", {"config": settings.sample() | {"series": "sample"}})
     say("deployments: registered")
 
 
@@ -133,8 +134,8 @@ def welcome(settings: parts.Settings) -> str:
     """Say where it is and what to press."""
     return f"""
   open     {settings.ui}
-  press    Deployments > select > Run > Quick run: it chooses 40 rows of the embedded sample.
-           Custom run draws the config as a form.
+  press    Deployments > select > Run > Quick run, and Run below the form: it chooses 40 rows
+           of the embedded sample. Custom run has the form on a page of its own.
   watch    the run's page: a task per stage, its log, and the artifacts selection-summary and
            selection-rows
   results  s3://{parts.BUCKET}/out, in the object store at {settings.s3_url}

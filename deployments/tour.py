@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 RUN_LINK = "//a[contains(@href, '/runs/flow-run/')]"
-SECONDS = 40.0  # for a page to show what it should, on a busy machine
+SECONDS = 120.0  # for a page to show what it should, on a busy machine
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
@@ -181,17 +181,23 @@ def read_run(browser: Browser, *, shots: bool = False) -> tuple[list[str], str]:
     if shots:
         browser.shot("run")
     browser.press(_tab("Artifacts"))
-    browser.press("//a[contains(@href, 'artifacts')][contains(., 'selection-rows')]")
+    open_artifact(browser, "selection-rows")
     browser.find("//td | //*[@role='cell']")
     if shots:
         browser.shot("rows")
     browser.driver.get(run)
     browser.press(_tab("Artifacts"))
-    browser.press("//a[contains(@href, 'artifacts')][contains(., 'selection-summary')]")
+    open_artifact(browser, "selection-summary")
     browser.find("//h1[normalize-space()='Selection']")
     if shots:
         browser.shot("summary")
     return [name.rpartition("-")[0] for name in named], browser.text()
+
+
+def open_artifact(browser: Browser, key: str) -> None:
+    """Open the newest artifact of a key."""
+    browser.press(f"//a[contains(@href, '/artifacts/key/{key}')]")
+    browser.press("//a[contains(@href, '/artifacts/artifact/')]")
 
 
 def _button(name: str) -> str:

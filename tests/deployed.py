@@ -41,7 +41,7 @@ class Deployed:
         home.mkdir(parents=True, exist_ok=True)
         env = quiet_environment(home) | KEYS | {"PYTHONPATH": str(ROOT)} | environment
         process = launch(state, port, s3_port, env)
-        client = httpx.Client(base_url=f"http://{LOCAL}:{port}/api", timeout=30, trust_env=False)
+        client = httpx.Client(base_url=f"http://{LOCAL}:{port}/api", timeout=90, trust_env=False)
         made = cls(state, port, s3_port, env, process, client)
         try:
             made.until(lambda: "Quick run" in made.said, 240)
@@ -85,11 +85,20 @@ class Deployed:
 
     def get(self, path: str) -> Any:
         """Read from the API."""
-        return self.client.get(path).raise_for_status().json()
+        return self._asked("GET", path).json()
 
     def post(self, path: str, body: Any) -> Any:
         """Call the API."""
-        return self.client.post(path, json=body).raise_for_status().json()
+        return self._asked("POST", path, json=body).json()
+
+    def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
+        """Call the API, again on 503: SQLite was locked for long (clients do the same)."""
+        for _ in range(5):
+            response = self.client.request(method, path, **how)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(2)
+        return response.raise_for_status()
 
     def deployment(self, name: str) -> dict[str, Any]:
         """A deployment by FLOW/NAME."""
