@@ -5,8 +5,8 @@ that imports nothing of the project:
 
     python -I -S afterwards.py RUN_PID MARK
 
-stdin is a pipe whose write end only the run holds. When it closes, or the run is gone, servers whose
-environment has MARK as the value of the variable MARK_NAME get SIGTERM, and SIGKILL after GRACE
+stdin is a pipe whose write end only the run holds. When it closes, or the run is gone, servers
+in whose environment MARK_NAME has the value MARK get SIGTERM, and SIGKILL after GRACE
 seconds. It needs /proc; without it, nothing is ended.
 """
 
