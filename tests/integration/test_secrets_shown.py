@@ -1,7 +1,7 @@
 """After a run with marked credentials they stand in no log, file, artifact or row of the database.
 
-The object store's keys come from the environment of the worker, the endpoint's from a Prefect Secret
-block; the endpoint repeats the Authorization header in its errors, as careless proxies do.
+The object store's keys come from the environment of the worker, the endpoint's from a Secret block
+of Prefect; the endpoint repeats the Authorization header in its errors, as careless proxies do.
 """
 
 import sqlite3
