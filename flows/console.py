@@ -2,6 +2,8 @@
 
 import logging
 import os
+import secrets
+import subprocess
 import sys
 from typing import Any
 from urllib.error import HTTPError
@@ -11,14 +13,18 @@ from urllib.request import urlopen
 from crowdselect_core.calls import TooManyFailures
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import Stopped, StorageError, UserError
+from flows import afterwards
 
 DEFAULTS = {
     "PREFECT_LOGGING_LEVEL": "WARNING",  # ours are the progress lines; theirs would double them
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; by these the sweep tells the living
     "DO_NOT_TRACK": "1",
 }
+
+watching: list["subprocess.Popen[bytes]"] = []  # holds the pipes that close when this process ends
 
 
 def prepare() -> None:
@@ -36,10 +42,25 @@ def prepare() -> None:
     ours.propagate = False
     url = os.environ.get("PREFECT_API_URL")
     ours.info("waiting for the Prefect server%s", f" at {_host(url)}" if url else " to start")
+    if not url:
+        _guarded()
     import prefect.main  # noqa: F401  # its loggers have their handlers from here on
 
     for handler in logging.getLogger().handlers:
         handler.addFilter(_worth_showing)
+
+
+def _guarded() -> None:
+    """Have the server that Prefect starts for this run ended with it, however the run ends."""
+    mark = secrets.token_hex(16)
+    os.environ[afterwards.MARK_NAME] = mark
+    words = [sys.executable, "-I", "-S", afterwards.__file__, str(os.getpid()), mark]
+    watching.append(
+        subprocess.Popen(  # noqa: S603 - our own script
+            words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    )  # fmt: skip
 
 
 def reachable() -> None:

@@ -3,8 +3,10 @@
 It starts a command in a session of its own and holds the read end of a pipe whose write end only
 the run holds. When that end closes (kill -9 of the run included), when the run is gone, or on
 SIGTERM, the command's whole process group gets SIGTERM, and SIGKILL after GRACE seconds. Where the
-command ends by itself, what is left of its group is ended in the same way. The exit code is the
-command's, 128 + n where signal n ended it, 127 where it could not be started.
+command ends by itself, what is left of its group is ended in the same way. On Linux so are
+processes that it put into groups of their own (a Prefect worker does that to its runs), once they
+are orphans. The exit code is the command's, 128 + n where signal n ended it, 127 where it could
+not be started.
 
 A script of its own that imports nothing of the project, so that it is up at once:
 
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
@@ -73,11 +76,18 @@ class Guard:
         for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, LAST)):
             deadline = time.monotonic() + seconds
             present = self._signal(number)
-            while present and time.monotonic() < deadline:
+            told: set[int] = set()
+            while (strays := self._strays()) or present:
+                for stray in strays - told:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(stray, number)
+                told |= strays
+                if time.monotonic() > deadline:
+                    break
                 time.sleep(TICK / 2)
                 self._reap()
                 present = self._signal(0)
-            if not present:
+            else:
                 return
 
     def _signal(self, number: int) -> bool:
@@ -87,6 +97,20 @@ class Guard:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+    def _strays(self) -> set[int]:
+        """Return our children outside of the group: orphans that the command left."""
+        try:
+            told = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        except OSError:  # no Linux, or a kernel that does not list children
+            return set()
+        return {child for child in map(int, told.split()) if self._is_astray(child)}
+
+    def _is_astray(self, child: int) -> bool:
+        try:
+            return os.getpgid(child) != self._group
+        except ProcessLookupError:
+            return False
 
     def _reap(self) -> None:
         """Collect every child that has ended; a zombie would count as one of its group."""

@@ -1,0 +1,183 @@
+"""Prefect's server, a worker and an object store for one machine: `make server`.
+
+Everything listens on loopback. State lies in a folder (.crowdselect-server), so that the next start
+finds runs, artifacts and results again. The object store's keys are made at every start and are in
+the environment of the worker and the store alone. Ctrl-C or SIGTERM ends all of it; where this
+process is killed, the guards of its parts end them.
+"""
+
+import argparse
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from crowdselect_core.errors import UserError
+from deployments import parts
+from deployments.deploy import HERE, parameters, prepare, register
+from deployments.part import Part, PartFailed
+
+LOOK_SECONDS = 1.0  # between two looks at the parts
+START_SECONDS = 240.0  # for a part to be up: a fresh database on a busy machine is slow
+CALM_SECONDS = 60.0  # a part that ends sooner after its start counts as failing
+FAILURES = 3  # starts of one part that fail in a row before all is given up
+
+
+class Asked(Exception):
+    """Ctrl-C or SIGTERM."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until asked to end; return the exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _asked)
+    try:
+        serve(parts.settings(_parser().parse_args(argv)))
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    except PartFailed as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    except Asked:
+        say("ended; the state is kept")
+    return 0
+
+
+def serve(settings: parts.Settings) -> None:
+    """Start everything, say what to press, and keep it running.
+
+    Raises:
+        UserError: a port is taken, or another server uses the same state.
+        PartFailed: a part does not start, or ends again and again.
+        Asked: somebody ended it.
+    """
+    with ExitStack() as stack:
+        lock(settings.state, stack)
+        settings.check_ports()
+        store, server, worker = parts.made(settings)
+        stack.callback(_quietly, [worker, server, store])  # runs tell the server how they ended
+        say(f"starting; logs in {settings.logs}")
+        for part in (store, server):
+            part.start()
+        for part in (store, server):
+            part.wait(START_SECONDS)
+            say(f"{part.name}: up")
+        deploy(settings)
+        worker.start()
+        worker.wait(START_SECONDS)
+        say(f"{worker.name}: up")
+        print(welcome(settings), flush=True)
+        watch([store, server, worker])
+
+
+def deploy(settings: parts.Settings) -> None:
+    """Register the deployments, and give two of them the embedded sample for Quick run."""
+    os.environ.update(settings.client())  # before prefect is imported, which reads it then
+    prepare({})
+    file = settings.logs / "deploy.log"
+    with file.open("wb") as log:
+        if register(HERE / "prefect.yaml", settings.deploying(), log):
+            raise PartFailed(f"the deployments could not be registered; see {file}")
+    parameters("select/select", {"config": settings.sample()})
+    parameters("reselect/reselect", {"config": settings.sample() | {"series": "sample"}})
+    say("deployments: registered")
+
+
+def watch(kept: list[Part]) -> None:
+    """Start again what ends, and say so; give up on what ends again and again."""
+    started = {part.name: time.monotonic() for part in kept}
+    failures = dict.fromkeys(started, 0)
+    ill: set[str] = set()
+    while True:
+        time.sleep(LOOK_SECONDS)
+        for part in kept:
+            if part.runs():
+                well = part.healthy()
+                if well == (part.name in ill):
+                    say(f"{part.name}: {'healthy again' if well else 'does not answer'}")
+                    ill.symmetric_difference_update({part.name})
+                continue
+            calm = time.monotonic() - started[part.name] > CALM_SECONDS
+            failures[part.name] = 1 if calm else failures[part.name] + 1
+            if failures[part.name] > FAILURES:
+                raise PartFailed(f"{part.name} ends again and again: {part.last_words()}")
+            say(f"{part.name}: ended, starting it again")
+            part.end()
+            part.start()
+            started[part.name] = time.monotonic()
+            part.wait(START_SECONDS)
+            say(f"{part.name}: up again")
+
+
+def lock(state: Path, stack: ExitStack) -> None:
+    """Hold the state's folder; the kernel lets go of it however this process ends."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        held = stack.enter_context((state / "lock").open("w"))
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another server uses {str(state)!r}; end it, or pass --state FOLDER"
+        ) from None
+    except OSError as e:
+        raise UserError(f"the folder {str(state)!r} cannot be written: {e.strerror}") from None
+
+
+def welcome(settings: parts.Settings) -> str:
+    """Say where it is and what to press."""
+    return f"""
+  open     {settings.ui}
+  press    Deployments > select > Run > Quick run, and Run below the form: it chooses 40 rows
+           of the embedded sample. Custom run has the form on a page of its own.
+  watch    the run's page: a task per stage, its log, and the artifacts selection-summary and
+           selection-rows
+  results  s3://{parts.BUCKET}/out, in the object store at {settings.s3_url}
+  end      Ctrl-C; {settings.state} keeps runs and results for the next start
+"""
+
+
+def say(line: str) -> None:
+    """Print a line with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+
+def _quietly(ending: list[Part]) -> None:
+    """End the parts in order; a second Ctrl-C changes nothing, the end takes some seconds."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    say("ending")
+    for part in ending:
+        part.end()
+
+
+def _asked(_number: int, _frame: FrameType | None) -> None:
+    raise Asked
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m deployments.server", description=__doc__)
+    options: list[tuple[str, dict[str, Any]]] = [
+        ("--port", {"type": int, "default": 4200, "help": "of Prefect and its UI (4200)"}),
+        ("--s3-port", {"type": int, "default": 8333,
+                       "help": "of the object store (8333); its parts take S3_PORT + 100 to 400, "
+                               "and each of the five ports its own + 10000"}),
+        ("--state", {"type": Path, "default": Path(".crowdselect-server"), "metavar": "FOLDER",
+                     "help": "where runs and results are kept (.crowdselect-server)"}),
+        ("--keys-from-environment", {"action": "store_true",
+                                     "help": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY become "
+                                             "the store's keys, so that other shells can read it"}),
+    ]  # fmt: skip
+    for flag, how in options:
+        made.add_argument(flag, **how)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

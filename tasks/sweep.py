@@ -1,0 +1,140 @@
+"""Runs whose process died: they are told from living ones by their heartbeats.
+
+A run of ours sends a heartbeat event every 30 seconds. One that sends none while the server is up
+and we look on is dead. Clocks of different machines are not compared, and a time in which it
+was down, so that no heartbeat could arrive, does not count.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import OrchestrationResult
+from prefect.events.filters import (
+    EventFilter,
+    EventNameFilter,
+    EventResourceFilter,
+)
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.states import Crashed
+from prefect.types._datetime import now
+
+log = logging.getLogger("crowdselect")
+
+FLOWS = ["select", "generate", "score", "reselect", "sweep"]
+LOOK_SECONDS = 3.0
+MISSED = 2.5  # heartbeats that a run may miss, where it sends them more slowly than ours
+DOWN_SECONDS = 600.0  # a server that is away for longer ends the sweep
+
+
+@dataclass
+class Suspect:
+    """A run that has sent no heartbeat since we looked first."""
+
+    run: FlowRun
+    heard: UUID | None  # the last heartbeat before that
+    patience: float  # seconds of silence after which it is dead
+
+
+def suspects(client: SyncPrefectClient, silence: float, own: UUID | None) -> list[Suspect]:
+    """Return every run of ours that should be sending heartbeats."""
+    types = [StateType.RUNNING, StateType.CANCELLING]
+    runs = [run for run in _runs(client, types) if run.id != own]
+    return [_suspect(client, run, silence) for run in runs]
+
+
+def stuck(client: SyncPrefectClient, minutes: float) -> list[FlowRun]:
+    """Return the runs that a worker took and never started: it died in between."""
+    runs = _runs(client, [StateType.PENDING])
+    age = {r.id: (now("UTC") - r.state.timestamp).total_seconds() for r in runs if r.state}
+    return [run for run in runs if age.get(run.id, 0.0) > minutes * 60]
+
+
+def silent(client: SyncPrefectClient, watched: list[Suspect]) -> list[FlowRun]:
+    """Look on until every suspect has sent a heartbeat, has ended, or was silent for too long.
+
+    Raises:
+        httpx.HTTPError: the server was away for DOWN_SECONDS.
+    """
+    dead: list[FlowRun] = []
+    begun = answered = time.monotonic()
+    while watched:
+        time.sleep(LOOK_SECONDS)
+        try:
+            watched = [s for s in watched if _is_silent(client, s)]
+        except (httpx.HTTPError, PrefectHTTPStatusError):
+            if time.monotonic() - answered > DOWN_SECONDS:
+                raise
+            begun = time.monotonic()  # what was sent meanwhile is lost: look on from here
+            continue
+        answered = time.monotonic()
+        gone = [s for s in watched if answered - begun > s.patience]
+        dead += [s.run for s in gone]
+        watched = [s for s in watched if s not in gone]
+    return dead
+
+
+def crash(client: SyncPrefectClient, run: FlowRun, why: str) -> bool:
+    """Mark a run and its tasks as crashed, which frees the run's slots; tell whether it was done.
+
+    A run that has ended meanwhile keeps its state.
+    """
+    told: OrchestrationResult[Any] = client.set_flow_run_state(run.id, Crashed(message=why))
+    if told.state is None or not told.state.is_crashed():
+        return False
+    types = [StateType.RUNNING, StateType.PENDING]
+    left = client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
+        task_run_filter=TaskRunFilter(
+            state=TaskRunFilterState(type=TaskRunFilterStateType(any_=types))
+        ),
+    )
+    for task in left:
+        client.set_task_run_state(task.id, Crashed(message=why), force=True)
+    return True
+
+
+def _runs(client: SyncPrefectClient, types: list[StateType]) -> list[FlowRun]:
+    return client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=FLOWS)),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
+        ),
+    )
+
+
+def _suspect(client: SyncPrefectClient, run: FlowRun, silence: float) -> Suspect:
+    heard = client.read_events(_heartbeats(run), limit=2).events
+    gap = abs((heard[0].occurred - heard[1].occurred).total_seconds()) if len(heard) > 1 else 0.0
+    return Suspect(run, heard[0].id if heard else None, max(silence, MISSED * gap))
+
+
+def _is_silent(client: SyncPrefectClient, suspect: Suspect) -> bool:
+    state = client.read_flow_run(suspect.run.id).state
+    if state is None or state.type not in (StateType.RUNNING, StateType.CANCELLING):
+        return False
+    heard = client.read_events(_heartbeats(suspect.run), limit=1).events
+    return (heard[0].id if heard else None) == suspect.heard
+
+
+def _heartbeats(run: FlowRun) -> EventFilter:
+    return EventFilter(
+        event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
+        resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
+    )

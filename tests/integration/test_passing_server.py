@@ -1,0 +1,42 @@
+"""Prefect's own passing server does not outlive the run that started it."""
+
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from command import ROOT, Command, until
+from servers import quiet_environment
+
+pytestmark = pytest.mark.server
+
+
+def passing(process_id: int) -> list[psutil.Process]:
+    """The servers that a process has started."""
+    children = psutil.Process(process_id).children(recursive=True)
+    return [p for p in children if "prefect.server.api.server:create_app" in p.cmdline()]
+
+
+def test_a_killed_run_leaves_no_server(tmp_path: Path) -> None:
+    command = Command(quiet_environment(tmp_path) | {"PYTHONPATH": str(ROOT)}, tmp_path)
+    with command.start("--store", "store", "--out", "out", slow="5") as process:
+        until(lambda: bool(passing(process.pid)), process)
+        servers = passing(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _, left = psutil.wait_procs(servers, timeout=30)
+        assert not left
+
+
+def test_an_orderly_run_leaves_nothing(tmp_path: Path) -> None:
+    command = Command(quiet_environment(tmp_path) | {"PYTHONPATH": str(ROOT)}, tmp_path)
+    with command.start("--store", "store", "--out", "out") as process:
+        until(lambda: bool(passing(process.pid)), process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.communicate(timeout=150)
+        assert process.returncode == 0
+    end = time.monotonic() + 20
+    while (left := [p for p in family if p.is_running()]) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left
