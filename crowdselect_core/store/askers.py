@@ -8,7 +8,6 @@ nothing. Nobody waits for a process that it has not seen alive.
 """
 
 import logging
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from crowdselect_core.errors import StorageError
+from crowdselect_core.store.layout import ASKING
 from crowdselect_core.store.place import Place
 
 log = logging.getLogger("crowdselect.store")
@@ -26,7 +26,6 @@ log = logging.getLogger("crowdselect.store")
 BEAT = 2.0  # seconds between two signs of life, and between two looks at those of others
 DEAD = 4  # looks at the same number after which a process counts as dead
 GRACE = 3.0  # seconds that the last answers of others are given to be committed
-NAME = re.compile(r"asking-(?P<id>[0-9a-f]{32})-(?P<beat>\d+)\.txt")
 EVERYTHING = 1 << 30  # a share: whosever it is
 
 
@@ -116,7 +115,7 @@ class Askers:
         """See who else is there, and whose number stands still; what the dead left is removed."""
         there: dict[str, int] = {}
         for name in self._place.sizes(self._folder):
-            if (match := NAME.fullmatch(name)) and match["id"] != self._id:
+            if (match := ASKING.fullmatch(name)) and match["id"] != self._id:
                 there[match["id"]] = max(int(match["beat"]), there.get(match["id"], 0))
         looks: dict[str, tuple[int, int]] = {}
         for one, beat in there.items():

@@ -15,12 +15,13 @@ CELLS = ("generated", "scored")  # stages whose folders hold cells
 SELECTIONS = "selections"  # records of selections; written and read elsewhere
 IDENTITY = "identity.json"  # of cells: what the folder's name was made of
 PACE = "pace.json"  # of cells: how fast they were made
+ASKING = re.compile(r"asking-(?P<id>[0-9a-f]{32})-(?P<beat>\d+)\.txt")  # of cells: a live run's
 SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
 
 _FOLDER = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*)/(?P<key>[0-9a-f]{64})/(?P<file>[^/]+)")
 _PASSING = re.compile(
     rf"(?:[a-z][a-z0-9_-]*/)?(?:[0-9a-f]{{64}}/)?"
-    rf"(?:{re.escape(TEMPORARY)}|{re.escape(PROBE)})[0-9a-z-]+"
+    rf"(?:(?:{re.escape(TEMPORARY)}|{re.escape(PROBE)})[0-9a-z-]+|asking-[0-9a-f]{{32}}-\d+\.txt)"
 )
 
 

@@ -81,6 +81,7 @@ def test_temporary_files_go_wherever_they_lie(store: Store, disk: Disk) -> None:
     build(store, SPEC, Work().plan)
     kept = disk.files()
     names = [f"{SPEC.folder}/.tmp-0a1b", f"generated/{'0' * 64}/.tmp-0a1b", ".probe-0a1b", ".tmp-9"]
+    names.append(f"scored/{'0' * 64}/asking-{'0' * 32}-7.txt")  # of a run that died
     for name in names:
         disk.write(name, b"half")
     found = garbage(store.place, soon())
