@@ -8,7 +8,7 @@ import pytest
 from disks import Disk
 
 from crowdselect_core.store import askers
-from crowdselect_core.store.askers import DEAD, NAME, Askers
+from crowdselect_core.store.askers import DEAD, ASKING, Askers
 from crowdselect_core.store.place import open_place
 
 FOLDER = "generated/key"
@@ -33,7 +33,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def there(disk: Disk) -> int:
-    return sum(NAME.fullmatch(name.rsplit("/", 1)[-1]) is not None for name in disk.files())
+    return sum(ASKING.fullmatch(name.rsplit("/", 1)[-1]) is not None for name in disk.files())
 
 
 def test_one_that_is_alone_has_one_round_and_leaves_nothing(root: str, disk: Disk) -> None:
