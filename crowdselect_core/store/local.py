@@ -171,6 +171,7 @@ class LocalPlace:
     @contextmanager
     def _temporary(self, target: Path, data: bytes) -> Iterator[Path]:
         """Write data beside its target under a passing name, gone again when the block ends."""
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             with _created(temporary) as file:
@@ -197,8 +198,7 @@ class LocalPlace:
 
 
 def _created(path: Path) -> BinaryIO:
-    """Open a new file in a folder that is made; again, if somebody prunes it while it is empty."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Open a new file; its folder is made again if somebody has pruned it while it was empty."""
     try:
         return path.open("xb")
     except FileNotFoundError:

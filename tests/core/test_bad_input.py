@@ -260,7 +260,7 @@ def test_a_list_of_ids_that_cannot_be(case: str, option: str, tmp_path: Path) ->
 
 def test_tables_of_ids_that_cannot_be(tmp_path: Path) -> None:
     path = put(tmp_path / "ids.parquet", good(tmp_path))
-    assert 'unable to find column "instruction_id"' in refusal(tmp_path, ConfigError, exclude=path)
+    assert "lacks the columns instruction_id" in refusal(tmp_path, ConfigError, exclude=path)
     path = put(tmp_path / "bad.parquet", b"no parquet")
     assert "bad.parquet: cannot be read" in refusal(tmp_path, ConfigError, exclude=path)
     (tmp_path / "folder").mkdir()
