@@ -8,7 +8,7 @@ import pytest
 from disks import Disk
 
 from crowdselect_core.store import askers
-from crowdselect_core.store.askers import DEAD, ASKING, Askers
+from crowdselect_core.store.askers import ASKING, DEAD, Askers
 from crowdselect_core.store.place import open_place
 
 FOLDER = "generated/key"
