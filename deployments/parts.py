@@ -173,6 +173,8 @@ def _identities(keys: tuple[str, str]) -> str:
     Nothing of it is on a disk. From the environment the store would take keys as well, but write
     the access key into its log.
     """
+    if sys.platform != "linux":
+        raise ConfigError("make server needs Linux, where files can lie in memory alone")
     credentials = [{"accessKey": keys[0], "secretKey": keys[1]}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     one = {"name": "crowdselect", "credentials": credentials, "actions": actions}
