@@ -2,7 +2,7 @@
 
 Everything listens on loopback. State lies in a folder (.crowdselect-server), so that the next start
 finds runs, artifacts and results again. The object store's keys are made at every start and are in
-the environment of the worker and the store alone. Ctrl-C or SIGTERM ends all of it; where this
+memory and in the environment of the worker alone. Ctrl-C or SIGTERM ends all of it; where this
 process is killed, the guards of its parts end them.
 """
 
