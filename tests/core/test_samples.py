@@ -104,7 +104,7 @@ def zoo_of(config: SelectConfig, rows: Mapping[str, Mapping[str, Samples]]) -> S
             stage=told.stage, key=told.key, rows=told.rows, counts=told.counts, facts=told.facts
         )
 
-    listed = made(instructions.spec(own), lambda: instructions.plan(own))
+    listed = made(instructions.spec(own), lambda: instructions.plan(own, store))
     asked = made(prompts.spec(listed), lambda: prompts.plan(own, store, listed))
     members = []
     for model in config.everyone:
