@@ -1,6 +1,8 @@
 """Selections that repeat themselves, as a user sees them: what is new, what is paid, what stays."""
 
+import io
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from command import Command, Result, contents, stamps
+from command import Command, Result, contents, finish, stamps
 from endpoints import Endpoint, model, serving, write_rows, write_work
 from runs import Server
+from servers import S3Server
 from zoos import write_zoo
 
 pytestmark = pytest.mark.server
@@ -228,3 +231,59 @@ def test_the_ui_shows_what_changed(growing: Growing, server: Server) -> None:
     rows = json.loads(shown["reselection-members"]["data"])
     assert {row["change"] for row in rows} <= {"in", "out"}
     assert rows
+
+
+def test_a_bucket_that_files_arrive_in(
+    command: Command, s3_server: S3Server, tmp_path: Path
+) -> None:
+    zoo = write_zoo(tmp_path / "whole", 60, row_group=10)
+    rows = pl.read_parquet(zoo.path)
+    fs, keys, name = s3_server.file_system(), s3_server.environment(), f"reselect-{os.getpid()}"
+    fs.mkdir(name)
+
+    def arrive(file: str, table: pl.DataFrame) -> None:
+        buffer = io.BytesIO()
+        table.write_parquet(buffer, row_group_size=10)
+        fs.pipe_file(f"{name}/data/{file}.parquet", buffer.getvalue())
+
+    def run(status: int = 0, **env: str) -> Result:
+        top = f"s3://{name}"
+        own = [
+            "--dataset",
+            f"{top}/data/*.parquet",
+            "--store",
+            f"{top}/store",
+            "--out",
+            f"{top}/out",
+        ]
+        flags = ["--crowd", str(zoo.crowd), "--budget", "12", "--clusters", "3"]
+        here = command.within(tmp_path).of("reselect")
+        return here.run(*own, *flags, env={**keys, **env}).ended(status)
+
+    arrive("a", rows[:50])
+    run()
+    assert "nothing new" in run().stdout
+    arrive("b", rows[50:])
+    again = run()
+    assert "10 new, 0 back, 0 gone" in again.stdout
+    assert "selection  2 of series default (frozen, from selection 1)" in again.stdout
+    with fs.open(f"{name}/out/membership.parquet") as file:
+        assert pl.read_parquet(file).height >= 12
+    assert json.loads(fs.cat_file(f"{name}/store/selections/default/latest.json"))["number"] == 2
+    refused = run(2, AWS_SECRET_ACCESS_KEY="MARKED-wrong")
+    assert "access denied" in refused.error
+    assert "MARKED" not in refused.shown
+
+
+def test_two_at_once_make_one_selection(growing: Growing) -> None:
+    growing.run()
+    growing.add("b", growing.rows[100:])
+    here = growing._command.of("reselect")
+    own = ["--dataset", "data", *FLAGS]
+    with here.start(*own) as one, here.start(*own, "--out", "other") as two:
+        results = [finish(one).ended(0), finish(two).ended(0)]
+    assert any("selection  2 of series default" in r.stdout for r in results)
+    assert len(growing.run("--list").stdout.splitlines()) == 2
+    for name in ("train.jsonl", "selection.parquet", "ranking.parquet"):
+        ours, theirs = (growing.folder / out / name for out in ("out", "other"))
+        assert ours.read_bytes() == theirs.read_bytes()
