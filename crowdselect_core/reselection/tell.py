@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core.drift import advice
 from crowdselect_core.export.write import Inputs
 from crowdselect_core.report import one_line
 from crowdselect_core.reselection.config import ReselectConfig
-from crowdselect_core.reselection.drift import advice
 from crowdselect_core.reselection.record import Record
 from crowdselect_core.reselection.series import Series
 from crowdselect_core.store.store import Store

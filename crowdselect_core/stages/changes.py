@@ -2,11 +2,11 @@
 
 import polars as pl
 
+from crowdselect_core import drift as drifts
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.explain import explained
 from crowdselect_core.export.write import Inputs
-from crowdselect_core.reselection import drift as drifts
-from crowdselect_core.reselection.membership import membership
+from crowdselect_core.membership import membership
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.store.build import Part, Plan, single
 from crowdselect_core.store.identity import Spec

@@ -35,7 +35,7 @@ def membership(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
     both = both.filter(pl.col("was") | pl.col("selected"))
     above = _new_above(both, today, then)
     order = {"in": 0, "out": 1, "stayed": 2}
-    table = both.join(above, on="cluster_id", how="left").select(
+    table = both.join(above, on="cluster_id", how="left", nulls_equal=True).select(
         "instruction_id",
         pl.when(pl.col("was") & pl.col("selected")).then(pl.lit("stayed"))
         .when(pl.col("was")).then(pl.lit("out")).otherwise(pl.lit("in")).alias("change"),
