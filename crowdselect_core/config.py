@@ -211,6 +211,11 @@ class SelectConfig(Frozen):
         ".crowdselect", min_length=1, description="Folder or URL of the results kept"
     )
     out: Place = Field("out", min_length=1, description="Folder or URL of what is written for you")
+    credentials_block: str | None = Field(
+        None,
+        description="Prefect Secret block with the credentials of s3:// places: a JSON object of "
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the like; left empty, the environment's",
+    )
     workers: int = Field(2, ge=1, le=256, description="Shards computed at once; changes no result")
     shard_rows: int = Field(
         50_000, ge=1, description="Rows a shard, the grain of resuming; changes no result"

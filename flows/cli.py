@@ -27,16 +27,8 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
     try:
         args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
         config = options.load(args.config, flags, flow=flow)
-        if args.dry_run:
-            from crowdselect_core.forecast import forecast
-
-            print("\n".join(forecast(config, flow)))
-            return OK
-        if flow == "score" and args.check:
-            return check(config)
-        if isinstance(config, ReselectConfig) and args.list:
-            return listed(config)
-        return run(config, flow)
+        looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
+        return look(looks[0], config, flow) if looks else run(config, flow)
     except UserError as e:
         print(f"error: {console.plain(str(e))}", file=sys.stderr)
         return MENDABLE
@@ -46,6 +38,22 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
     except (KeyboardInterrupt, Stopped):
         print("stopped: what was committed is kept, run again to go on", file=sys.stderr)
         return STOPPED
+
+
+def look(what: str, config: SelectConfig, flow: str) -> int:
+    """Say what a run would find, and run nothing."""
+    if config.credentials_block:
+        from tasks.secrets import lend
+
+        lend(config)
+    if what == "check":
+        return check(config)
+    if what == "list" and isinstance(config, ReselectConfig):
+        return listed(config)
+    from crowdselect_core.forecast import forecast
+
+    print("\n".join(forecast(config, flow)))
+    return OK
 
 
 def check(config: SelectConfig) -> int:

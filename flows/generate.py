@@ -27,6 +27,7 @@ from flows import live
 from tasks import live as tasks
 from tasks import stopping
 from tasks.logs import connected
+from tasks.secrets import lend
 
 
 @flow(name="generate", persist_result=False)
@@ -36,6 +37,7 @@ def generate(config: SelectConfig) -> Any:
     Args:
         config: the instructions, the crowd with its engines, and where the results go.
     """
+    lend(config)
     config = config.resolved(scores=False)
     lacks = answering(config)
     preflight.check_out(config)

@@ -40,6 +40,7 @@ from tasks import reselect as tasks
 from tasks import select as select_tasks
 from tasks import stopping
 from tasks.logs import connected
+from tasks.secrets import lend
 
 OVERTAKEN = 5  # runs that may add a selection while this one makes its own
 
@@ -51,6 +52,7 @@ def reselect(config: ReselectConfig) -> Any:
     Args:
         config: what to choose from, by what, where the results go, and the series to go on with.
     """
+    lend(config)
     config = config.resolved()
     preflight.check(config)
     preflight.check_out(config)

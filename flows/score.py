@@ -26,6 +26,7 @@ from flows import live
 from tasks import live as tasks
 from tasks import stopping
 from tasks.logs import connected
+from tasks.secrets import lend
 
 
 @flow(name="score", persist_result=False)
@@ -35,6 +36,7 @@ def score(config: SelectConfig) -> Any:
     Args:
         config: the data set, the crowd, the reward models, and where the results go.
     """
+    lend(config)
     config = config.resolved()
     lacks = scoring(config)
     preflight.check_out(config)

@@ -31,6 +31,7 @@ from flows import live
 from tasks import select as tasks
 from tasks import stopping
 from tasks.logs import connected
+from tasks.secrets import lend
 
 
 @flow(name="select", persist_result=False)
@@ -42,6 +43,7 @@ def select(config: SelectConfig) -> Any:
     Args:
         config: what to choose from, by what, and where the results go.
     """
+    lend(config)
     config = config.resolved()
     preflight.check(config)
     preflight.check_out(config)

@@ -1,23 +1,67 @@
 """Keys from Prefect Secret blocks; they are held in memory and written nowhere."""
 
+import json
+import os
 from typing import Any
 
+from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import ConfigError
+
+# What a block of storage credentials may hold; the names that S3 clients read.
+STORAGE = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_ENDPOINT_URL",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+    }
+)
 
 
 def secret(block: str) -> str:
-    """Read a Prefect Secret block.
+    """Read a Prefect Secret block that holds the key of an endpoint.
 
     Raises:
         ConfigError: there is none of that name.
     """
+    return str(_load(block, "api_key_block", "name an environment variable in api_key_env"))
+
+
+def lend(config: SelectConfig) -> None:
+    """Put the storage credentials of the block that the config names into the environment.
+
+    They reach this process and those that it starts, and nothing else.
+
+    Raises:
+        ConfigError: there is no such block, or it holds something else; its words are not repeated.
+    """
+    if config.credentials_block is None:
+        return
+    remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+    held = _load(config.credentials_block, "credentials_block", remedy)
+    try:
+        found = json.loads(held) if isinstance(held, str) else held
+    except ValueError:
+        found = None
+    fits = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
+    if not fits or not found or not STORAGE.issuperset(found):
+        raise ConfigError(
+            f"Secret block {config.credentials_block!r} (credentials_block): expected a JSON "
+            f"object whose keys are of {', '.join(sorted(STORAGE))} and whose values are texts"
+        )
+    os.environ.update(found)
+
+
+def _load(block: str, key: str, remedy: str) -> Any:
     from prefect.blocks.system import Secret
 
     try:
         loaded: Any = Secret.load(block)
     except ValueError:
         raise ConfigError(
-            f"Prefect has no Secret block {block!r} (api_key_block): create it in the UI under "
-            "Blocks, or name an environment variable in api_key_env"
+            f"Prefect has no Secret block {block!r} ({key}): create it in the UI under Blocks, or "
+            f"{remedy}"
         ) from None
-    return str(loaded.get())
+    return loaded.get()

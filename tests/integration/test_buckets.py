@@ -1,5 +1,6 @@
 """Data set, store and results in a bucket of a real S3 server, and what happens without rights."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 from command import Command, Result, finish, until
-from runs import FLAGS, PLACES, Run
+from runs import FLAGS, PLACES, Run, Server
 from servers import ADMIN, READER, S3Server, free_port
 from zoos import Zoo
 
@@ -145,3 +146,19 @@ def test_a_server_that_is_down(endings: dict[str, Result]) -> None:
     line = refused(endings["down"])
     assert "check AWS_ENDPOINT_URL and that the server runs" in line
     assert endings["down"].seconds < 60
+
+
+def test_credentials_may_come_from_a_secret_block(
+    command: Command, s3_server: S3Server, bucket: str, data: Zoo, server: Server
+) -> None:
+    keys = {n: v for n, v in s3_server.environment().items() if n != "AWS_EC2_METADATA_DISABLED"}
+    server.make_secret("bucket-keys", json.dumps(keys))
+    server.make_secret("not-keys", "MARKED-not-json")
+    flags, block = in_bucket(bucket, data), "CROWDSELECT_CREDENTIALS_BLOCK"
+    ended = command.run(*flags, env={block: "bucket-keys"}).ended(0)
+    assert "Cached" in command.run(*flags, "--dry-run", env={block: "bucket-keys"}).ended(0).stdout
+    refused = command.run(*flags, env={block: "not-keys"}).ended(2)
+    assert "expected a JSON object" in refused.error
+    absent = command.run(*flags, env={block: "no-such-block"}).ended(2)
+    assert "no Secret block 'no-such-block'" in absent.error
+    assert "MARKED" not in ended.shown + refused.shown + absent.shown
