@@ -5,8 +5,10 @@ import polars as pl
 GONE = "gone from the data set"
 
 
-def membership(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+def membership(before: pl.DataFrame, now: pl.DataFrame, new: pl.Series) -> pl.DataFrame:
     """Compare two selections of one series.
+
+    `new` are the ids of the rows that were not known before.
 
     Input columns: what `explain.explained` gives of each: instruction_id, selected, rank,
         cluster_id, score, reason (a sentence).
@@ -28,27 +30,28 @@ def membership(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
     today = now.select(
         "instruction_id", "selected", "rank", "cluster_id", "score", "reason", "eligible",
         pl.lit(True).alias("there"),
+        pl.col("instruction_id").is_in(new.implode()).alias("new"),
     )  # fmt: skip
     both = then.join(today, on="instruction_id", how="full", coalesce=True)
-    flags = ["was", "known", "selected", "there", "eligible"]
+    flags = ["was", "known", "selected", "there", "eligible", "new"]
     both = both.with_columns(pl.col(c).fill_null(False) for c in flags)
     both = both.filter(pl.col("was") | pl.col("selected"))
-    above = _new_above(both, today, then)
+    above = _new_chosen(today)
     order = {"in": 0, "out": 1, "stayed": 2}
     table = both.join(above, on="cluster_id", how="left", nulls_equal=True).select(
         "instruction_id",
         pl.when(pl.col("was") & pl.col("selected")).then(pl.lit("stayed"))
         .when(pl.col("was")).then(pl.lit("out")).otherwise(pl.lit("in")).alias("change"),
-        (~pl.col("known")).alias("new"),
+        "new",
         "rank_before", "rank", "cluster_before", "cluster_id", "score_before", "score",
         _why().alias("why"),
     )  # fmt: skip
     return table.sort(pl.col("change").replace_strict(order), "instruction_id")
 
 
-def _new_above(both: pl.DataFrame, today: pl.DataFrame, then: pl.DataFrame) -> pl.DataFrame:
+def _new_chosen(today: pl.DataFrame) -> pl.DataFrame:
     """Count the chosen rows of every cluster that were not known before."""
-    chosen = today.filter("selected").join(then, on="instruction_id", how="anti")
+    chosen = today.filter(pl.col("selected") & pl.col("new"))
     return chosen.group_by("cluster_id").agg(pl.len().alias("new_chosen"))
 
 
@@ -71,6 +74,7 @@ def _why() -> pl.Expr:
         pl.when(~pl.col("there")).then(pl.format("{}" + GONE, ranks))
         .when(pl.col("was") & pl.col("selected")).then(pl.format("{}{}", ranks, "reason"))
         .when(pl.col("was")).then(pl.format("{}{}{}", ranks, "reason", pushed))
-        .when(~pl.col("known")).then(pl.format("new; {}", "reason"))
+        .when(pl.col("new")).then(pl.format("new; {}", "reason"))
+        .when(~pl.col("known")).then(pl.format("back in the data set; {}", "reason"))
         .otherwise(pl.format("{}{}", place, "reason"))
     )  # fmt: skip

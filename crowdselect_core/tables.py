@@ -4,6 +4,7 @@ All tables are keyed by `instruction_id`. A null metric is undefined, a null sco
 neither ever stands for 0.
 """
 
+import re
 from collections.abc import Mapping
 
 import polars as pl
@@ -120,6 +121,11 @@ def score_column(reward_model: str, model: str) -> str:
     The lengths make the name unambiguous whatever the two names hold (dots, slashes, brackets).
     """
     return f"{len(reward_model)}:{reward_model}/{model}"
+
+
+def is_score_column(name: str) -> bool:
+    """Tell a column that `score_column` named."""
+    return re.match(r"\d+:", name) is not None
 
 
 def shown_column(reward_model: str, model: str) -> str:

@@ -18,6 +18,7 @@ from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.reselection.config import ReselectConfig
 from flows import console, options
 
+OURS = "crowdselect"  # the tag of our runs, by which the sweep knows them
 OK, BROKEN, MENDABLE, STOPPED = 0, 1, 2, 130
 
 
@@ -81,12 +82,14 @@ def run(config: SelectConfig, flow: str) -> int:
     console.prepare()
     console.reachable()
     import httpx
+    from prefect import tags
     from prefect.client.schemas.objects import State
     from prefect.exceptions import TerminationSignal
 
     call = getattr(import_module(f"flows.{flow}"), flow)
     try:
-        state = cast(State[Any], call(config, return_state=True))
+        with tags(OURS):
+            state = cast(State[Any], call(config, return_state=True))
     except httpx.HTTPError as e:
         print(f"error: the Prefect server was lost ({type(e).__name__}); what was committed is "
               "kept: start the server, then run again", file=sys.stderr)  # fmt: skip

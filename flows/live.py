@@ -96,12 +96,24 @@ def zoo(
 
 
 def zoo_of(
-    config: SelectConfig, lacks: Lacking, instructions: Ref, prompts: Ref
+    config: SelectConfig,
+    lacks: Lacking,
+    instructions: Ref,
+    prompts: Ref,
+    reference: Ref | None = None,
 ) -> tuple[SelectConfig, list[Ref]]:
-    """Make the answers and scores of some instructions."""
+    """Make the answers and scores of some instructions.
+
+    Args:
+        config: whole.
+        lacks: what has to be made.
+        instructions: the rows.
+        prompts: theirs.
+        reference: metrics of other rows, by whose means and deviations samples are compared.
+    """
     crowd = answered(config, lacks, prompts)
     members = scored(config, lacks, crowd)
-    made = tasks.zoo(config, lacks, prompts, members)
+    made = tasks.zoo(config, lacks, prompts, members, reference)
     refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
     return dataset_of(config, made), [instructions, prompts, *refs, made]
 

@@ -15,7 +15,9 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
 
     sys.exit(main(flow="reselect"))
 
+import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -23,10 +25,17 @@ from prefect.states import Cancelled
 
 from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
-from crowdselect_core.errors import Stopped
+from crowdselect_core.errors import DamagedArtifact, Stopped
 from crowdselect_core.export.write import Inputs
 from crowdselect_core.live import given, lacking
-from crowdselect_core.reselection.base import as_it_was, is_same_choice, made_record, unlike
+from crowdselect_core.reselection.base import (
+    as_it_was,
+    folder_of,
+    is_same_choice,
+    made_record,
+    unlike,
+    unmendable,
+)
 from crowdselect_core.reselection.config import ReselectConfig
 from crowdselect_core.reselection.record import Chosen, Known
 from crowdselect_core.reselection.series import Overtaken
@@ -41,6 +50,8 @@ from tasks import select as select_tasks
 from tasks import stopping
 from tasks.logs import connected
 from tasks.secrets import lend
+
+log = logging.getLogger("crowdselect")
 
 OVERTAKEN = 5  # runs that may add a selection while this one makes its own
 
@@ -60,26 +71,53 @@ def reselect(config: ReselectConfig) -> Any:
         with connected(), stopping.watched():
             if config.rollback_to is not None:
                 return rolled_back(config, config.rollback_to)
-            return live.repaired(config, story)
+            return mended(config)
     except Stopped as stop:
         return Cancelled(message=str(stop))
 
 
-def story(config: ReselectConfig) -> dict[str, Any]:
-    """Select again where there is anything new; where another run was faster, go on from its."""
+def mended(config: ReselectConfig) -> dict[str, Any]:
+    """Select; what is found damaged is computed anew, and a refit does without what cannot be.
+
+    Raises:
+        StorageError: a frozen run needs a table of its base that is damaged.
+    """
+    again: set[str] = set()
+    for _ in range(live.REPAIRS):
+        try:
+            return story(config)
+        except DamagedArtifact as damage:
+            if (name := folder_of(damage)) not in again:
+                again.add(name)
+                log.warning("%s; computing it anew", damage)
+            elif config.mode == "frozen":
+                raise unmendable(config, damage) from None
+            else:
+                log.warning("%s; going on without what the base knows", damage)
+                return live.repaired(config, partial(story, alone=True))
+    raise DamagedArtifact(f"{config.store}: damaged faster than it is mended; check the disk")
+
+
+def story(config: ReselectConfig, alone: bool = False) -> dict[str, Any]:
+    """Select again where there is anything new; where another run was faster, go on from its.
+
+    Args:
+        config: the series, and what to choose from.
+        alone: whether to leave aside what the base knows.
+    """
     for _ in range(OVERTAKEN):
         try:
-            return selected(config)
-        except Overtaken:
-            continue
-    return selected(config)
+            return selected(config, alone)
+        except Overtaken as overtaken:
+            log.info("%-13s %s; going on from that", "reselect", overtaken)
+    return selected(config, alone)
 
 
-def selected(config: ReselectConfig) -> dict[str, Any]:
+def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
     """Find out what is new, choose, tell what changed, and record the selection."""
-    base = tasks.base(config)
-    if base is None:
-        return recorded(config, None, chosen(config), {})
+    base, seen = tasks.base(config)
+    if base is None or alone:
+        return recorded(config, base, chosen(config), {}, seen)
     raw = select_tasks.instructions(given(config, lacking(config)), base.raw)
     arrived = tasks.arrivals(config, raw, base.parts["scores"])
     changes = tasks.changes(config, base, raw, arrived)
@@ -89,11 +127,11 @@ def selected(config: ReselectConfig) -> dict[str, Any]:
     comparable = not unlike(config, base.record)
     new = measured(config, base, arrived) if comparable and arrived.rows else None
     frozen = config.mode == "frozen"
-    now = joined(config, base, raw, new) if frozen else chosen(config, base)
-    membership = tasks.membership(now.config, base.inputs, now.inputs)
+    now = joined(config, base, raw, new) if frozen else chosen(config, base, embedded(base, new))
+    membership = tasks.membership(now.config, base.inputs, now.inputs, arrived)
     drift = drifted(config, base, new) if new else None
     now = replace(now, inputs=replace(now.inputs, membership=membership, drift=drift))
-    return recorded(config, base, now, changes, new)
+    return recorded(config, base, now, changes, seen, new)
 
 
 @dataclass(frozen=True)
@@ -116,6 +154,12 @@ class New:
         return {role: ref for role, ref in vars(self).items() if isinstance(ref, Ref)}
 
 
+def embedded(base: Known, new: New | None) -> list[Ref]:
+    """Return the artifacts that hold vectors of known texts."""
+    fresh = [new.embeddings] if new and new.embeddings else []
+    return [*base.parts.get("embeddings", ()), *fresh]
+
+
 def is_settled(config: ReselectConfig, base: Known) -> bool:
     """Tell whether the base is what would come out of the rows that it knows."""
     same = not unlike(config, base.record) and is_same_choice(config, base.record)
@@ -130,7 +174,8 @@ def measured(config: ReselectConfig, base: Known, arrived: Ref) -> New:
         live_tasks.check_engines(config, lacks)
         live_tasks.check_scorers(config, lacks)
         prompts = live_tasks.prompts(given(config, lacks), arrived)
-        scored, made = live.zoo_of(config, lacks, arrived, prompts)
+        fitted = base.references["metrics"]
+        scored, made = live.zoo_of(config, lacks, arrived, prompts, fitted)
         zoo, rows = made[-1], select_tasks.instructions(scored)
     references = base.references
     scores = select_tasks.scores(scored, rows)
@@ -149,7 +194,9 @@ def joined(config: ReselectConfig, base: Known, raw: Ref, new: New | None) -> Ch
     now: SelectConfig = config
     dataset, rows, made = raw, raw, list[Ref]()
     zoos = [*base.zoos, *([new.zoo] if new and new.zoo else [])]
-    if zoos:
+    if not zoos:
+        preflight.check_data(config, raw)
+    else:
         whole = tasks.zoos(config, zoos)
         now = dataset_of(config, whole)
         dataset = select_tasks.instructions(now, base.dataset)
@@ -191,13 +238,14 @@ def recorded(
     base: Known | None,
     now: Chosen,
     changes: dict[str, int],
+    seen: tuple[int, int],
     new: New | None = None,
 ) -> dict[str, Any]:
     """Write the selection to OUT, add it to the series, and move `latest` to it."""
     told = written(now)
     rows = row_counts(now.inputs, changes)
     record = made_record(config, base, now, rows, new.tables if new else {})
-    number = tasks.record(config, record)
+    number = tasks.record(config, record, seen)
     return told | {"number": number, "lines": tasks.tell(config, number, record, now.inputs)}
 
 

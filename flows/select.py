@@ -14,6 +14,7 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
 
     sys.exit(main())
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
@@ -54,16 +55,16 @@ def select(config: SelectConfig) -> Any:
         return Cancelled(message=str(stop))
 
 
-def chosen(config: SelectConfig, known: Known | None = None) -> Chosen:
+def chosen(config: SelectConfig, known: Known | None = None, vectors: Sequence[Ref] = ()) -> Chosen:
     """Run the stages in order; each is found in the store or computed.
 
     Args:
         config: what to choose from.
-        known: what an earlier selection knows: unchanged files are not read again, and texts that
-            were embedded are not embedded again. It changes no result.
+        known: what an earlier selection knows: unchanged files are not read again.
+        vectors: earlier embeddings: texts that stand there are not embedded again. Neither of the
+            two changes a result.
     """
     lacks, made = lacking(config), list[Ref]()
-    vectors = known.parts.get("embeddings", ()) if known else ()
     if lacks:
         config, made = live.zoo(config, lacks, known.raw if known else None)
     earlier = None if lacks or not known else known.raw

@@ -172,13 +172,19 @@ def rewards(
 
 
 @stage_task
-def zoo(config: SelectConfig, lacks: Lacking, prompts: Ref, members: list[Member]) -> Work:
+def zoo(
+    config: SelectConfig,
+    lacks: Lacking,
+    prompts: Ref,
+    members: list[Member],
+    reference: Ref | None = None,
+) -> Work:
     """Put answers and scores together into one generator zoo."""
     own = given(config, lacks)
     columns = [r for r in config.reward_models if isinstance(r, str)]
     return (
-        zoo_stage.spec(prompts, members, columns),
-        lambda store: zoo_stage.plan(own, store, prompts, members),
+        zoo_stage.spec(prompts, members, columns, reference),
+        lambda store: zoo_stage.plan(own, store, prompts, members, reference),
     )
 
 

@@ -32,14 +32,14 @@ Measured = tuple[Ref, Ref | None]  # a ranking, and the clusters of its rows
 
 
 @state_task("base")
-def base(config: ReselectConfig) -> State[Known | None]:
+def base(config: ReselectConfig) -> State[tuple[Known | None, tuple[int, int]]]:
     """Read the record of the selection to go on from; there is none before the first one."""
-    found = bases.read(config, Store(config.store))
-    if found is None:
-        log.info("%-13s none yet in series %s: the first selection", "base", config.series)
-        return Completed(message="none yet", data=None)
-    log.info("%-13s selection %d of series %s", "base", found.number, config.series)
-    return Completed(message=f"selection {found.number} of {config.series}", data=found)
+    store = Store(config.store)
+    seen = Series(store, config.series).seen()
+    found = bases.read(config, store)
+    name = f"selection {found.number}" if found else "none yet, the first selection"
+    log.info("%-13s %s of series %s", "base", name, config.series)
+    return Completed(message=f"{name} of {config.series}", data=(found, seen))
 
 
 @stage_task
@@ -76,11 +76,11 @@ def joined(config: SelectConfig, instructions: Ref, parts: Sequence[Ref]) -> Wor
 
 
 @stage_task
-def membership(config: SelectConfig, before: Inputs, now: Inputs) -> Work:
+def membership(config: SelectConfig, before: Inputs, now: Inputs, arrived: Ref) -> Work:
     """Tell who came in, who went out, who stayed, and why."""
     return (
-        changes_stage.membership_spec(before, now),
-        lambda store: changes_stage.membership_plan(config, store, before, now),
+        changes_stage.membership_spec(before, now, arrived),
+        lambda store: changes_stage.membership_plan(config, store, before, now, arrived),
     )
 
 
@@ -94,11 +94,12 @@ def drift(config: SelectConfig, reference: Measured, new: Measured, since: Measu
 
 
 @state_task("record")
-def record(config: ReselectConfig, made: Record) -> State[int]:
+def record(config: ReselectConfig, made: Record, seen: tuple[int, int]) -> State[int]:
     """Add the selection to its series, and point `latest` to it."""
     series = Series(Store(config.store), config.series)
-    number = series.add(made)
-    series.point(number)
+    number = series.add(made, seen)
+    if series.latest() in (None, seen[0]):  # else somebody has pointed to a later one
+        series.point(number)
     log.info("%-13s selection %d of series %s is the latest", "record", number, config.series)
     return Completed(message=f"selection {number} of {config.series}", data=number)
 

@@ -19,6 +19,8 @@ STORAGE = frozenset(
     }
 )
 
+OTHERS = ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3")
+
 
 def secret(block: str) -> str:
     """Read a Prefect Secret block that holds the key of an endpoint.
@@ -51,6 +53,9 @@ def lend(config: SelectConfig) -> None:
             f"Secret block {config.credentials_block!r} (credentials_block): expected a JSON "
             f"object whose keys are of {', '.join(sorted(STORAGE))} and whose values are texts"
         )
+    if "AWS_ACCESS_KEY_ID" in found:  # a token or a profile of other keys does not go with these
+        for name in OTHERS:
+            os.environ.pop(name, None)
     os.environ.update(found)
 
 

@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
     TaskRunFilter,
     TaskRunFilterState,
     TaskRunFilterStateType,
@@ -38,6 +39,8 @@ from prefect.types._datetime import now
 log = logging.getLogger("crowdselect")
 
 FLOWS = ["select", "generate", "score", "reselect", "sweep"]
+TAG = "crowdselect"
+PAGE = 200
 LOOK_SECONDS = 3.0
 MISSED = 2.5  # heartbeats that a run may miss, where it sends them more slowly than ours
 DOWN_SECONDS = 600.0  # a server that is away for longer ends the sweep
@@ -111,12 +114,21 @@ def crash(client: SyncPrefectClient, run: FlowRun, why: str) -> bool:
 
 
 def _runs(client: SyncPrefectClient, types: list[StateType]) -> list[FlowRun]:
-    return client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=FLOWS)),
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
-        ),
-    )
+    """Return the runs of our commands and deployments; other flows may have the names of ours."""
+    found: list[FlowRun] = []
+    while True:
+        page = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=FLOWS)),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)),
+                tags=FlowRunFilterTags(all_=[TAG]),
+            ),
+            limit=PAGE,
+            offset=len(found),
+        )
+        found += page
+        if len(page) < PAGE:
+            return found
 
 
 def _suspect(client: SyncPrefectClient, run: FlowRun, silence: float) -> Suspect:

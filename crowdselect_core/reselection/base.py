@@ -1,6 +1,7 @@
 """The selection that a reselection goes on from, and what has changed since."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
 from crowdselect_core.reselection.config import ReselectConfig
 from crowdselect_core.reselection.record import Chosen, Known, Record, known, name_of
 from crowdselect_core.reselection.series import Series
-from crowdselect_core.reselection.settings import choice, measures
+from crowdselect_core.reselection.settings import EXECUTION, choice, measures, told
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.store.identity import canonical, differences
 from crowdselect_core.store.store import Store
@@ -54,22 +55,23 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> Known:
 
 
 def as_it_was(config: ReselectConfig, record: Record) -> ReselectConfig:
-    """Return the config with what a selection's words and files depend on as it was then.
+    """Return the config that a selection was made with; it lies and runs where this one says."""
+    here = {name: getattr(config, name) for name in EXECUTION}
+    return ReselectConfig.model_validate({**record.config, **here}).resolved()
 
-    Raises:
-        ConfigError: the crowd is another one.
-    """
-    if different := differences(
-        {"crowd": record.measures["crowd"]}, {"crowd": plain(measures(config))["crowd"]}
-    ):
-        raise ConfigError(
-            f"the selection was made from another crowd ({'; '.join(different[:3])}); pass the "
-            "config that it was made with"
-        )
-    ranking = record.measures["ranking"]
-    update = {"method": ranking["method"], "direction": ranking["direction"]}
-    values = config.model_dump() | update | dict(record.choice)
-    return ReselectConfig.model_validate(values).resolved()
+
+def unmendable(config: ReselectConfig, damage: DamagedArtifact) -> StorageError:
+    """Return the error for something that a base needs and that a frozen run cannot compute."""
+    return StorageError(
+        f"{damage}: the base of series {config.series!r} needs it, and a frozen run cannot compute "
+        "it anew; pass --mode refit once, which measures every row anew, or name another --base"
+    )
+
+
+def folder_of(damage: DamagedArtifact) -> str:
+    """Return the artifact that is damaged, as STAGE/KEY, or all that is said of it."""
+    found = re.search(r"[a-z-]+/[0-9a-f]{64}", str(damage))
+    return found[0] if found else str(damage)
 
 
 def _whole(config: ReselectConfig, store: Store, number: int, record: Record) -> Known:
@@ -89,7 +91,7 @@ def unlike(config: SelectConfig, record: Record) -> list[str]:
 
 def is_same_choice(config: SelectConfig, record: Record) -> bool:
     """Tell whether the same rows would be chosen among the same measured ones."""
-    return bool(record.choice == plain(choice(config)))
+    return choice(record.config) == choice(plain(told(config)))
 
 
 def changes(store: Store, known: Known, raw: Ref, arrived: Ref) -> dict[str, int]:
@@ -131,7 +133,7 @@ def made_record(
         mode=mode,
         base=known.number if known else None,
         measures=plain(measures(config)),
-        choice=plain(choice(config)),
+        config=plain(told(config)),
         rows=rows,
         artifacts=artifacts,
         references=references,

@@ -1,8 +1,8 @@
 """The record of a selection of a series: what it stands on, so that the next one can go on.
 
 Records are JSON files in ROOT/selections/<series>/, written once and never changed; `latest.json`
-names the one that counts. A record holds keys of artifacts, never paths, and no time, so that two
-runs that make the same selection write the same bytes.
+names the one that counts. A record names artifacts by their keys and holds no time, so that two
+runs that make the same selection of one data set write the same bytes.
 """
 
 import json
@@ -30,7 +30,7 @@ class Record:
         mode: frozen, or refit (which the first one is).
         base: the number of the selection that it went on from, None for a first one.
         measures: what `settings.measures` gave.
-        choice: what `settings.choice` gave.
+        config: what `settings.told` gave: all keys but where things lie and how they run.
         rows: counts of the rows: all, new, gone, chosen, in, out, stayed.
         artifacts: the artifacts of the selection by role, as STAGE/KEY; `raw` are the instructions
             of the data set, `dataset` those of all that was ever answered and scored.
@@ -44,7 +44,7 @@ class Record:
     mode: str
     base: int | None
     measures: Mapping[str, Any]
-    choice: Mapping[str, Any]
+    config: Mapping[str, Any]
     rows: Mapping[str, int]
     artifacts: Mapping[str, str]
     references: Mapping[str, str]

@@ -68,16 +68,26 @@ class Series:
                 "file and --rollback-to another one"
             ) from None
 
-    def add(self, record: Record) -> int:
+    def seen(self) -> tuple[int, int]:
+        """Return the latest selection and the highest number, 0 where there is none."""
+        return self.latest() or 0, max(self.numbers(), default=0)
+
+    def add(self, record: Record, seen: tuple[int, int]) -> int:
         """Write a record under the next number; the same one is there once.
 
+        Args:
+            record: of a selection that is complete.
+            seen: what `seen` gave when the selection was begun.
+
         Raises:
-            Overtaken: the next number was taken by another selection meanwhile.
+            Overtaken: another selection was added or pointed to since.
         """
-        last, latest = max(self.numbers(), default=0), self.latest() or 0
+        latest, last = self.seen()
         for there in {last, latest} - {0}:
             if self.record(there) == record:  # a run that was killed before it moved the pointer
                 return there
+        if (latest, last) != seen:
+            raise Overtaken(f"series {self.name!r} has another selection meanwhile")
         number = max(last, latest) + 1
         name, data = f"{self._folder}/{_file(number)}", record.encode()
         if not self._place.create(name, data) and self._place.read(name) != data:

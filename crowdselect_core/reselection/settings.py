@@ -1,5 +1,6 @@
 """What must be the same for new rows to be measured as the base's were."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from crowdselect_core.config import SelectConfig
@@ -11,6 +12,13 @@ from crowdselect_core.stages.answers import mode_of
 # What only the choice among measured rows depends on.
 CHOICE = (
     "budget", "budget_tokens", "tokenizer", "quota", "allow_short", "response", "export", "pairs",
+)  # fmt: skip
+
+
+# Where things lie, how they run, and what is done with the series.
+EXECUTION = (
+    "store", "out", "workers", "shard_rows", "credentials_block", "max_failure_rate",
+    "series", "mode", "base", "rollback_to",
 )  # fmt: skip
 
 
@@ -45,6 +53,11 @@ def measures(config: SelectConfig) -> dict[str, Any]:
     }
 
 
-def choice(config: SelectConfig) -> dict[str, Any]:
-    """Return what of a config only the choice among measured rows depends on."""
-    return config.model_dump(mode="json", include=set(CHOICE))
+def told(config: SelectConfig) -> dict[str, Any]:
+    """Return what a record tells of its config; it holds no secrets, which configs refuse."""
+    return config.model_dump(mode="json", exclude=set(EXECUTION))
+
+
+def choice(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what, of what `told` gave, only the choice among measured rows depends on."""
+    return {name: config[name] for name in CHOICE}

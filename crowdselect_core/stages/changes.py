@@ -17,17 +17,20 @@ from crowdselect_core.weighting import WEIGHTED
 VERSION = 1
 
 
-def membership_spec(before: Inputs, now: Inputs) -> Spec:
-    """Name the artifact: the two selections."""
-    inputs = {"before": before.selection.key, "now": now.selection.key}
+def membership_spec(before: Inputs, now: Inputs, arrived: Ref) -> Spec:
+    """Name the artifact: the two selections, and the rows that were not known."""
+    inputs = {"before": before.selection.key, "now": now.selection.key, "arrived": arrived.key}
     return Spec("membership", VERSION, {}, inputs)
 
 
-def membership_plan(config: SelectConfig, store: Store, before: Inputs, now: Inputs) -> Plan:
+def membership_plan(
+    config: SelectConfig, store: Store, before: Inputs, now: Inputs, arrived: Ref
+) -> Plan:
     """Compare the selections; output columns: MEMBERSHIP."""
 
     def make() -> Part:
-        table = membership(fates(config, store, before), fates(config, store, now))
+        new = arrived.open(store).frame(["instruction_id"])["instruction_id"]
+        table = membership(fates(config, store, before), fates(config, store, now), new)
         counts = {str(change): int(n) for change, n in table.group_by("change").len().iter_rows()}
         return Part(check(table, MEMBERSHIP, "membership"), counts)
 

@@ -74,7 +74,7 @@ def plan(
         store: where the artifacts are.
         instructions: the rows; their texts alone are embedded.
         fitted: the lexical embedder.
-        earlier: artifacts of this stage by the same model: a row whose text stands there keeps
+        earlier: artifacts of this stage; a row whose text stands in one of the same embedder keeps
             its vector. They change no result, and so are no part of the identity.
 
     Raises:
@@ -117,7 +117,9 @@ def _maker(
         log.info("embedding by TF-IDF and truncated SVD (lexical); the paper: jina-embeddings-v3")
         return partial(_embedded, dataset, Once(lambda: stored(store, fitted)))
     model: Once[Embedder] = Once(lambda: load_model(embedder))
-    return partial(_carried, dataset, model, ById(ref.open(store) for ref in earlier))
+    opened = [ref.open(store) for ref in earlier]
+    alike = [a for a in opened if a.manifest.identity == identity(config)]
+    return partial(_carried, dataset, model, ById(alike))
 
 
 def _of_column(

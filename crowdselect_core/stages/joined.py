@@ -14,6 +14,7 @@ from crowdselect_core.stages.common import Once, Ref, per_shard, table_cut
 from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.store import Store
+from crowdselect_core.tables import is_score_column
 
 VERSION = 1
 
@@ -26,6 +27,12 @@ def spec(instructions: Ref, parts: Sequence[Ref]) -> Spec:
     return Spec(
         parts[0].stage, VERSION, {"joined": True}, {"instructions": instructions.key, **inputs}
     )
+
+
+def _counts(table: pl.DataFrame) -> dict[str, int]:
+    """Count what the stage of the table counts: missing scores, of a table of scores."""
+    scores = [name for name in table.columns if is_score_column(name)]
+    return {"missing_scores": sum(table[n].null_count() for n in scores)} if scores else {}
 
 
 def plan(store: Store, instructions: Ref, parts: Sequence[Ref]) -> Plan:
@@ -55,7 +62,7 @@ def plan(store: Store, instructions: Ref, parts: Sequence[Ref]) -> Plan:
             table = left.join(
                 found.drop(places), on="instruction_id", how="left", maintain_order="left"
             )
-            return Part(table.select(columns))
+            return Part(table.select(columns), _counts(table))
 
         return make
 

@@ -17,6 +17,7 @@ from crowdselect_core.config import DatasetConfig, SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.rewards import Moments, combine, moments
 from crowdselect_core.stages.common import Aligned, Once, Ref, open_dataset
+from crowdselect_core.stages.metrics import stored_moments
 from crowdselect_core.stages.prompts import prompts_of
 from crowdselect_core.stages.texts import Answered, Texts
 from crowdselect_core.store.build import Part, Plan, single
@@ -61,10 +62,15 @@ class Member:
         return self.answered.generated and self.answered.model.sampling.n > 1
 
 
-def spec(prompts: Ref, members: Sequence[Member], columns: Sequence[str]) -> Spec:
+def spec(
+    prompts: Ref,
+    members: Sequence[Member],
+    columns: Sequence[str],
+    reference: Ref | None = None,
+) -> Spec:
     """Name the artifact: the prompts, the answers by their content, the scores."""
     identity: dict[str, Any] = {"columns": sorted(columns), "members": {}}
-    inputs = {"prompts": prompts.key}
+    inputs = {"prompts": prompts.key} | ({"reference": reference.key} if reference else {})
     for member in members:
         refs = [member.answered.responses, *(s.rewards for s in member.scored)]
         identity["members"][member.name] = {
@@ -75,7 +81,13 @@ def spec(prompts: Ref, members: Sequence[Member], columns: Sequence[str]) -> Spe
     return Spec(STAGE, VERSION, identity, inputs)
 
 
-def plan(config: SelectConfig, store: Store, prompts: Ref, members: Sequence[Member]) -> Plan:
+def plan(
+    config: SelectConfig,
+    store: Store,
+    prompts: Ref,
+    members: Sequence[Member],
+    reference: Ref | None = None,
+) -> Plan:
     """Write the zoo, shard by shard of the prompts.
 
     Of several samples of a model the best one is shown: complete before cut or empty, then by its
@@ -89,7 +101,7 @@ def plan(config: SelectConfig, store: Store, prompts: Ref, members: Sequence[Mem
     `shown_field` of each reward model.
     """
     artifact = prompts.open(store)
-    maker = _Maker(config, store, members)
+    maker = _Maker(config, store, members, reference)
 
     def shard(index: int) -> Callable[[], Part]:
         return lambda: Part(maker.zoo(artifact.shard(index)))
@@ -118,11 +130,19 @@ def joined_plan(zoos: Sequence[Ref]) -> Plan:
 
 
 class _Maker:
-    def __init__(self, config: SelectConfig, store: Store, members: Sequence[Member]) -> None:
+    def __init__(
+        self,
+        config: SelectConfig,
+        store: Store,
+        members: Sequence[Member],
+        reference: Ref | None,
+    ) -> None:
         self._dataset: Dataset = open_dataset(config)
         self._config, self._store, self._members = config, store, members
         self._texts = {m.name: Texts(store, self._dataset, m.answered) for m in members}
-        self._moments = Once(self._all_moments)
+        self._moments = Once(
+            lambda: stored_moments(reference.open(store)) if reference else self._all_moments()
+        )
         refs = [m.answered.responses for m in members]
         refs += [s.rewards for m in members for s in m.scored]
         self._aligned = {(r.stage, r.key): Aligned(r.open(store)) for r in refs}

@@ -28,20 +28,22 @@ def test_every_way_to_come_go_and_stay() -> None:
         ("never", False, None, 1, 0.1, 4, True, "not chosen"),
     )
     now = fates(
-        ("fresh", True, 1, 0, 3.5, 1, True, "chosen: rank 1 of 3"),
+        ("fresh", True, 1, 0, 3.5, 1, True, "chosen: rank 1 of 4"),
+        ("again", True, 4, 1, 0.4, 2, True, "chosen: rank 4 of 4"),
         ("stays", True, 2, 0, 3.0, 2, True, "chosen: rank 2 of 3"),
         ("waits", True, 3, 1, 0.5, 1, True, "chosen: rank 3 of 3"),
         ("pushed", False, None, 0, 2.0, 3, True, "not chosen: place 3"),
         ("barred", False, None, 1, None, None, False, "not eligible: excluded"),
         ("never", False, None, 1, 0.1, 2, True, "not chosen"),
     )
-    table = check(membership(before, now), MEMBERSHIP, "membership")
+    table = check(membership(before, now, pl.Series(["fresh"])), MEMBERSHIP, "membership")
     told = {row["instruction_id"]: row for row in table.iter_rows(named=True)}
     assert table["instruction_id"].to_list() == [
-        "fresh", "waits", "barred", "lost", "pushed", "stays",
+        "again", "fresh", "waits", "barred", "lost", "pushed", "stays",
     ]  # fmt: skip
     assert [(r["change"], r["new"], r["why"]) for r in told.values()] == [
-        ("in", True, "new; chosen: rank 1 of 3"),
+        ("in", False, "back in the data set; chosen: rank 4 of 4"),
+        ("in", True, "new; chosen: rank 1 of 4"),
         ("in", False, "known, place 3 in cluster 1 before; chosen: rank 3 of 3"),
         ("out", False, "rank 3 before; not eligible: excluded"),
         ("out", False, "rank 4 before; gone from the data set"),
@@ -58,7 +60,7 @@ def test_without_clusters_new_rows_push_too() -> None:
         ("new", True, 1, None, 3.0, 1, True, "chosen"),
         ("old", False, None, None, 2.0, 2, True, "not chosen"),
     )
-    table = membership(before, now)
+    table = membership(before, now, pl.Series(["new"]))
     assert table["why"].to_list() == [
         "new; chosen",
         "rank 1 before; not chosen; 1 new rows of its cluster are chosen",

@@ -1,10 +1,14 @@
-"""A schedule and an event each start a run by themselves, on SQLite and on PostgreSQL."""
+"""A schedule and an event each select again by themselves, on SQLite and on PostgreSQL."""
 
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from command import ROOT
 from deployed import Deployed
 from postgres import binaries, running
 
@@ -22,34 +26,72 @@ def repeated_by_schedule(server: Deployed) -> dict[str, Any]:
         server.client.delete(f"{path}/{schedule['id']}").raise_for_status()
 
 
-def repeated_by_event(server: Deployed) -> dict[str, Any]:
-    """Say that rows have arrived, and wait until the reselection has run by itself."""
+def repeated_by_event(server: Deployed, times: int = 1) -> dict[str, Any]:
+    """Say that rows have arrived, and wait until the reselection has run by itself so often."""
     event = {
         "event": "dataset.arrived",
         "resource": {"prefect.resource.id": "crowdselect.dataset.sample"},
         "occurred": "2026-01-01T00:00:00Z",
         "payload": {},
-        "id": "00000000-0000-4000-8000-000000000001",
+        "id": f"00000000-0000-4000-8000-{times:012d}",
     }
     server.client.post("/events", json=[event]).raise_for_status()  # answered without a body
-    return done_by(server, "AUTOMATION")
+    return done_by(server, "AUTOMATION", times)
 
 
-def done_by(server: Deployed, what: str) -> dict[str, Any]:
-    """Wait for a reselection that a schedule or an automation started."""
+def done_by(server: Deployed, what: str, times: int = 1) -> dict[str, Any]:
+    """Wait for as many reselections that a schedule or an automation started; return the last."""
 
     def done() -> dict[str, Any] | None:
         mine = [r for r in server.runs("reselect") if (r["created_by"] or {}).get("type") == what]
-        return next((r for r in mine if r["state"]["type"] in ("COMPLETED", "FAILED")), None)
+        done = [r for r in mine if r["state"]["type"] in ("COMPLETED", "FAILED")]
+        return done[0] if len(done) >= times else None
 
     return dict(server.until(done, 120))
 
 
-def test_a_schedule_and_an_event_start_a_reselection(served: Deployed) -> None:
-    assert repeated_by_schedule(served)["state"]["type"] == "COMPLETED"
+def arrive(server: Deployed, name: str, rows: pl.DataFrame) -> None:
+    """Put a file with rows into the bucket that the reselection watches."""
+    buffer = io.BytesIO()
+    rows.write_parquet(buffer)
+    server.file_system().pipe_file(f"crowdselect/data/{name}.parquet", buffer.getvalue())
+
+
+def watch(server: Deployed) -> None:
+    """Have the reselection watch a prefix of the bucket, as a user sets it in the UI."""
+    deployment = server.deployment("reselect/reselect")
+    config = {
+        **deployment["parameters"]["config"],
+        "dataset": {"path": "s3://crowdselect/data/*.parquet"},
+        "series": "watched",
+        "out": "s3://crowdselect/watched",
+    }
+    path = f"/deployments/{deployment['id']}"
+    body = {"parameters": {"config": config}}
+    server.client.patch(path, json=body).raise_for_status()
+
+
+def latest(server: Deployed) -> int:
+    """The selection that counts."""
+    name = "crowdselect/store/selections/watched/latest.json"
+    return int(json.loads(server.file_system().cat_file(name))["number"])
+
+
+def test_a_schedule_and_an_event_each_select_again_when_rows_arrived(served: Deployed) -> None:
+    rows = pl.read_parquet(ROOT / "crowdselect_core/sample/zoo.parquet")
+    watch(served)
+    arrive(served, "a", rows[:150])
     assert repeated_by_event(served)["state"]["type"] == "COMPLETED"
-    files = served.file_system().find("crowdselect/out")
-    assert "crowdselect/out/selection.parquet" in files
+    assert latest(served) == 1
+    arrive(served, "b", rows[150:200])
+    assert repeated_by_schedule(served)["state"]["type"] == "COMPLETED"
+    assert latest(served) == 2
+    arrive(served, "c", rows[200:])
+    assert repeated_by_event(served, 2)["state"]["type"] == "COMPLETED"
+    assert latest(served) == 3
+    assert "crowdselect/watched/membership.parquet" in served.file_system().find(
+        "crowdselect/watched"
+    )
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from command import Command, Result, contents, finish, stamps
+from command import Command, Result, contents, finish, shards, stamps
 from endpoints import Endpoint, model, serving, write_rows, write_work
 from runs import Server
 from servers import S3Server
@@ -141,6 +141,7 @@ def test_rows_that_are_gone_leave_and_rows_that_return_are_known_again(growing: 
     growing.add("a", growing.rows[:100])
     assert "0 new, 50 back, 0 gone" in growing.run().stdout
     assert set(growing.table("selection")["instruction_id"]) == chosen
+    assert not growing.table("membership")["new"].any()
 
 
 def test_earlier_selections_can_be_named_and_rolled_back_to(growing: Growing) -> None:
@@ -188,6 +189,41 @@ def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(growing: Grow
     whole = contents(calm.folder / "out")
     for name in ("train.jsonl", "selection.parquet", "ranking.parquet", "membership.parquet"):
         assert again[name] == whole[name], name
+
+
+def test_a_damaged_table_of_the_base_stops_a_frozen_run_and_a_refit_does_without(
+    growing: Growing,
+) -> None:
+    growing.run()
+    growing.add("b", growing.rows[100:])
+    [shard] = shards(growing.folder / ".crowdselect", "metrics")[1:2]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    refused = growing.run(status=2)
+    lines = refused.stderr.splitlines()
+    assert any(shard.name in line and "is damaged" in line for line in lines)
+    assert "--mode refit" in lines[-1]
+    again = growing.run("--mode", "refit")
+    assert "selection  2 of series default (refit, from selection 1)" in again.stdout
+    growing.run("--store", "other", "--out", "plain", flow="select")
+    for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
+        ours, plain = (growing.folder / out / name for out in ("out", "plain"))
+        assert ours.read_bytes() == plain.read_bytes(), name
+
+
+def test_a_rollback_is_told_and_written_by_the_settings_of_then(growing: Growing) -> None:
+    growing.run()
+    first = contents(growing.folder / "out")
+    growing.run("--mode", "refit", "--method", "reward", "--clusters", "0")
+    before = stamps(growing.folder / ".crowdselect" / "metrics")
+    growing.run("--rollback-to", "1", "--method", "reward", "--clusters", "0")
+    back = contents(growing.folder / "out")
+    for name in ("train.jsonl", "selection.parquet", "ranking.parquet"):
+        assert back[name] == first[name]
+    told = json.loads(back["manifest.json"])["config"]
+    assert (told["method"], told["clusters"]) == ("crowdselect", 3)
+    assert stamps(growing.folder / ".crowdselect" / "metrics") == before
 
 
 @pytest.fixture

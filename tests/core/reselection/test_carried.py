@@ -79,3 +79,9 @@ def test_a_text_that_was_embedded_keeps_its_vector_and_others_do_not(
     assert second.key == whole.key
     ours, theirs = second.open(store), whole.open(Store(str(tmp_path / "other")))
     assert ours.manifest == theirs.manifest  # to the byte what a run of its own gives
+
+    # By another model nothing is carried over, whatever the width of its vectors.
+    monkeypatch.setattr(embeddings, "model_identity", lambda *_: {"sha256": "1"})
+    model.asked.clear()
+    embedded(changed, [first, second])
+    assert model.asked == ["three", "2", "one"]

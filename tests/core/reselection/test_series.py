@@ -12,7 +12,7 @@ from crowdselect_core.store.store import Store
 
 KEY = "0123456789abcdef" * 4
 RECORD = Record(
-    mode="refit", base=None, measures={"seed": 0}, choice={"budget": 5}, rows={"all": 9},
+    mode="refit", base=None, measures={"seed": 0}, config={"budget": 5}, rows={"all": 9},
     artifacts={"selection": f"selection/{KEY}", "raw": f"instructions/{KEY}"},
     references={"ranking": f"ranking/{KEY}"}, parts={"scores": [f"scores/{KEY}"]}, zoos=[],
 )  # fmt: skip
@@ -26,40 +26,65 @@ def series(tmp_path: Path) -> Series:
 def test_a_series_counts_up_and_points_where_it_is_told(series: Series) -> None:
     assert series.latest() is None
     assert series.numbers() == []
-    assert series.add(RECORD) == 1
+    assert series.add(RECORD, series.seen()) == 1
     assert series.latest() is None  # it moves when everything else is done
     series.point(1)
     second = replace(RECORD, base=1, mode="frozen")
-    assert series.add(second) == 2
+    assert series.add(second, series.seen()) == 2
     series.point(2)
     assert (series.latest(), series.record(2)) == (2, second)
     series.point(1)
     third = replace(RECORD, base=1, rows={"all": 10})
-    assert series.add(third) == 3  # earlier numbers stay whose they are
+    assert series.add(third, series.seen()) == 3  # earlier numbers stay whose they are
     assert series.numbers() == [1, 2, 3]
 
 
 def test_the_same_selection_is_recorded_once(series: Series) -> None:
-    assert series.add(RECORD) == 1
-    assert series.add(RECORD) == 1  # killed before the pointer moved, and run again
+    begun = series.seen()
+    assert series.add(RECORD, begun) == 1
+    assert series.add(RECORD, begun) == 1  # killed before the pointer moved, and run again
     series.point(1)
-    assert series.add(RECORD) == 1
+    assert series.add(RECORD, begun) == 1
+
+
+@pytest.mark.parametrize("pointed", [False, True])
+def test_a_slower_run_is_overtaken_and_does_not_take_the_place(
+    series: Series, pointed: bool
+) -> None:
+    begun = series.seen()
+    other = replace(RECORD, rows={"all": 10})
+    assert series.add(other, begun) == 1
+    if pointed:
+        series.point(1)
+    with pytest.raises(Overtaken):
+        series.add(RECORD, begun)
+    assert series.add(other, begun) == 1  # the same selection by two runs is one
+    assert series.numbers() == [1]
+
+
+def test_a_rollback_meanwhile_overtakes_too(series: Series) -> None:
+    series.add(RECORD, (0, 0))
+    series.point(1)
+    series.add(replace(RECORD, base=1), (1, 1))
+    series.point(2)
+    begun = series.seen()
+    series.point(1)
+    with pytest.raises(Overtaken):
+        series.add(replace(RECORD, base=2), begun)
 
 
 def test_of_two_that_add_at_once_one_is_overtaken(
     series: Series, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = replace(RECORD, rows={"all": 10})
-    numbers = series.numbers()
-    series.add(other)
-    monkeypatch.setattr(series, "numbers", lambda: numbers)  # what it saw before the other came
+    series.add(other, (0, 0))
+    monkeypatch.setattr(series, "numbers", list)  # what it saw before the other came
     with pytest.raises(Overtaken):
-        series.add(RECORD)
-    assert series.add(other) == 1  # the same selection by two runs is one
+        series.add(RECORD, (0, 0))
 
 
 def test_an_unknown_number_names_the_known_ones(series: Series) -> None:
-    series.add(RECORD)
+    series.add(RECORD, (0, 0))
     with pytest.raises(SelectionError, match=r"no selection 7 \(found: 1\)"):
         series.record(7)
 
@@ -67,7 +92,7 @@ def test_an_unknown_number_names_the_known_ones(series: Series) -> None:
 def test_each_flipped_byte_of_a_record_and_of_the_pointer_is_noticed(
     series: Series, tmp_path: Path
 ) -> None:
-    series.add(RECORD)
+    series.add(RECORD, (0, 0))
     series.point(1)
     folder = tmp_path / "selections" / "nightly"
     for name, look in (
