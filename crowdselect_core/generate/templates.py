@@ -16,6 +16,17 @@ from crowdselect_core.weights import hub_commit, local_folder
 PLAIN_FORMAT = "plain-1"  # name of the format below, raised when it changes: part of identities
 PLAIN_ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 PLAIN_STOP = "\n\nUser:"  # where an answer in the plain format ends: the next turn's beginning
+# The plain format as a chat template, for servers; the same text as `_plain` and 'Assistant:'.
+PLAIN_TEMPLATE = (
+    "{%- for m in messages %}"
+    "{%- if m['role'] not in ['system', 'user', 'assistant'] %}"
+    "{{- raise_exception('expected the roles system, user, assistant') }}"
+    "{%- endif %}"
+    "{{- m['role'] | capitalize + ': ' + m['content'] }}"
+    "{%- if not loop.last or add_generation_prompt %}{{- '\\n\\n' }}{%- endif %}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- 'Assistant:' }}{%- endif %}"
+)
 # Options of transformers' apply_chat_template that a template itself may want to be given.
 FOR_TEMPLATES = frozenset({"tools", "documents"})
 

@@ -1,6 +1,7 @@
 """A model on a vLLM server that the run starts, restarts where it dies, and ends."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from crowdselect_core.generate.config import (
 from crowdselect_core.generate.kept_server import Client, KeptServer
 from crowdselect_core.generate.openai import OpenAIEngine
 from crowdselect_core.generate.server import VllmServer
+from crowdselect_core.generate.templates import PLAIN_STOP, PLAIN_TEMPLATE
 from crowdselect_core.generate.vllm_command import (
     find_model,
-    find_template,
     interpreter,
+    lacks_template,
     option_words,
 )
 
@@ -71,14 +73,13 @@ class VllmEngine:
         )
 
     def check(self) -> None:
-        """Check that vLLM, the model and its chat template are there; no server is started.
+        """Check that vLLM and the model are there; no server is started.
 
         Raises:
             ConfigError: they are not.
         """
         interpreter(self._subject, self._config)
         find_model(self._subject, self._model, self._revision)
-        find_template(self._subject, self._model, self._config)
 
     def run(self, requests: Iterator[Request], done: Callable[[Answer], None]) -> None:
         """Answer every request; the server stays for the next run, and is gone when this raises.
@@ -88,7 +89,8 @@ class VllmEngine:
             EngineDown: it died more often than it is started again.
             Stopped: `stopped` said so.
         """
-        self._kept.run(requests, done, self.stopped)
+        told = (lambda answer: done(_unblanked(answer))) if self._is_plain() else done
+        self._kept.run(requests, told, self.stopped)
 
     def close(self) -> None:
         """End the server; a later `run` starts it again."""
@@ -102,10 +104,18 @@ class VllmEngine:
             revision=self._revision,
             gpus=self._gpus,
             log=place,
+            extra=[f"--chat-template={PLAIN_TEMPLATE}"] if self._is_plain() else [],
         )
 
+    def _is_plain(self) -> bool:
+        return lacks_template(self._model, self._config)
+
     def _client(self, server: VllmServer) -> Client[Request, Answer]:
-        """Return what asks a server that is ready."""
+        """Return what asks a server that is ready.
+
+        In the plain format a BOS token is the tokenizer's to add, and the next turn ends an answer.
+        """
+        plain, stops = self._is_plain(), [*self._sampling.stop, PLAIN_STOP]
         client = OpenAIEngine(
             self._name,
             OpenAIEngineConfig(
@@ -115,10 +125,16 @@ class VllmEngine:
                 concurrency=self._config.concurrency,
                 timeout=self._config.timeout,
                 max_retries=RETRIES,
+                extra_body={"add_special_tokens": True} if plain else {},
             ),
-            self._sampling,
+            self._sampling.model_copy(update={"stop": stops}) if plain else self._sampling,
             self._kwargs,
             api_key=server.api_key,
         )
         client.stopped = lambda: self.stopped()
         return client.run
+
+
+def _unblanked(answer: Answer) -> Answer:
+    """Take the blank behind 'Assistant:' away, which is the plain format's and not the answer's."""
+    return replace(answer, text=answer.text.lstrip(" ")) if answer.text else answer

@@ -84,28 +84,22 @@ def find_model(subject: str, model: str, revision: str | None) -> None:
         )
 
 
-def find_template(subject: str, model: str, config: VllmEngineConfig) -> None:
-    """Check that a folder's model has a chat template, or is given one: vLLM refuses chats else.
+def lacks_template(model: str, config: VllmEngineConfig) -> bool:
+    """Tell a folder's model that has no chat template and is given none: it gets the plain format.
 
-    Raises:
-        ConfigError: it has none.
+    What a hub id has is not looked up; vLLM refuses chats of one without a template.
     """
     folder = local_folder(model)
     given = {name.replace("-", "_") for name in config.args}
     if folder is None or given & {"chat_template", "tokenizer"}:
-        return
+        return False
     if any((folder / name).exists() for name in TEMPLATES):
-        return
+        return False
     try:
         told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
     except (OSError, ValueError):
-        return  # what is wrong with its files, vLLM says itself
-    if isinstance(told, dict) and not told.get("chat_template"):
-        raise ConfigError(
-            f"{subject}: model folder {model!r} has no chat template, which vLLM's chats need: "
-            "name a file with one in engine.args (chat_template: FILE), or set engine kind "
-            "transformers, which has a plain format"
-        )
+        return False  # what is wrong with its files, vLLM says itself
+    return isinstance(told, dict) and not told.get("chat_template")
 
 
 def command(

@@ -9,10 +9,10 @@ from typing import Any
 import psutil
 import pytest
 
-from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Answer, EngineDown, Failure, Message, Request
 from crowdselect_core.generate.config import SamplingConfig, VllmEngineConfig
 from crowdselect_core.generate.vllm import VllmEngine
+from crowdselect_core.generate.vllm_command import lacks_template
 from crowdselect_core.reward.base import Item, Score
 from crowdselect_core.reward.config import JudgeReward
 from crowdselect_core.reward.judge import JudgeScorer
@@ -158,7 +158,7 @@ def test_what_a_dying_server_takes_along_is_asked_again(stand_in: StandIn, tmp_p
     assert stand_in.alive == []
 
 
-def test_a_model_without_a_chat_template_is_refused_before_a_server_starts(
+def test_a_folder_without_a_chat_template_is_told_from_others(
     stand_in: StandIn, tmp_path: Path
 ) -> None:
     folder = tmp_path / "m"
@@ -166,16 +166,14 @@ def test_a_model_without_a_chat_template_is_refused_before_a_server_starts(
     (folder / "config.json").write_text("{}")
     (folder / "tokenizer_config.json").write_text('{"chat_template": null}')
 
-    def check(**args: str) -> None:
-        config = stand_in.config(args=args).model_copy(update={"model": str(folder)})
-        VllmEngine("m", config, SamplingConfig()).check()
+    def lacks(**args: str) -> bool:
+        return lacks_template(str(folder), stand_in.config(args=args))
 
-    with pytest.raises(ConfigError, match="no chat template"):
-        check()
-    check(chat_template="mine.jinja")
+    assert lacks()
+    assert not lacks(chat_template="mine.jinja")
     (folder / "chat_template.jinja").write_text("{{ messages }}")
-    check()
+    assert not lacks()
     (folder / "chat_template.jinja").unlink()
     (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
-    check()
-    assert stand_in.starts == []
+    assert not lacks()
+    assert not lacks_template("org/model", stand_in.config())

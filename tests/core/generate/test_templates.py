@@ -10,6 +10,7 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Message
 from crowdselect_core.generate.templates import (
     PLAIN_FORMAT,
+    PLAIN_TEMPLATE,
     TemplateError,
     has_template,
     load_tokenizer,
@@ -109,3 +110,17 @@ def test_code_of_the_repository_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="trust_remote_code: true"):
         load_tokenizer(str(tmp_path))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+def test_the_plain_format_as_a_template_writes_the_same(turns: int) -> None:
+    more = [Message(role="assistant", content="Yes\n"), Message(role="user", content="Be {x}")]
+    messages = [*HELLO, *more, *more][:turns] if turns > 1 else HELLO[1:]
+    plain = smollm_tokenizer()
+    plain.chat_template = None
+    server = smollm_tokenizer()
+    server.chat_template = PLAIN_TEMPLATE
+    assert prompt_ids(server, messages, {}) == prompt_ids(plain, messages, {})
+    assert pair_ids(server, messages, "Yes") == pair_ids(plain, messages, "Yes")
+    with pytest.raises(TemplateError):
+        prompt_ids(server, [Message(role="tool", content="x")], {})

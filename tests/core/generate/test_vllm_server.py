@@ -1,4 +1,4 @@
-"""The managed vLLM server with the real vLLM of .venv-vllm: started three times in all."""
+"""The managed vLLM server with the real vLLM of .venv-vllm: started four times in all."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,12 @@ from vllm_models import CONTEXT, make_chat, make_classifier, make_smollm2
 
 from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.generate.base import Answer, Failure, Message, Request
-from crowdselect_core.generate.config import SamplingConfig, VllmEngineConfig
+from crowdselect_core.generate.config import (
+    SamplingConfig,
+    TransformersEngineConfig,
+    VllmEngineConfig,
+)
+from crowdselect_core.generate.transformers import TransformersEngine
 from crowdselect_core.generate.vllm import VllmEngine
 from crowdselect_core.reward.config import ClassifierReward
 from crowdselect_core.reward.managed import ManagedClassifier
@@ -165,6 +171,37 @@ def test_a_seed_decides_an_answer_whichever_server_gives_it(chat: Chat) -> None:
             texts.setdefault((text_of(number), seed_of(number)), set()).add(answer.text)
     assert [len(answers) for answers in texts.values()] == [1] * 12
     assert len(set.union(*texts.values())) == 12
+
+
+@needs_vllm
+def test_a_model_without_a_template_is_asked_in_the_plain_format(tmp_path: Path) -> None:
+    folder = make_chat(tmp_path / "model")
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        if (folder / name).exists():
+            (folder / name).rename(tmp_path / name)
+    told = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    told.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    sampling = SamplingConfig(temperature=0, max_tokens=12)
+    ours = TransformersEngineConfig(kind="transformers", model=str(folder), dtype="float32")
+    served = vllm(model=str(folder))
+    got: dict[str, list[Answer]] = {}
+    for engine in (
+        VllmEngine("tiny", served, sampling),
+        TransformersEngine("tiny", ours, sampling),
+    ):
+        answers: list[Answer] = []
+        asked = [
+            Request(bytes([i]) * 16, (Message(role="user", content=text),), 0)
+            for i, text in enumerate(("Say a word.", "What is {x}?\n"))
+        ]
+        with closing(engine):
+            engine.run(iter(asked), answers.append)
+        got[type(engine).__name__] = sorted(answers, key=lambda a: a.key)
+    one, other = got.values()
+    assert [a.prompt_tokens for a in one] == [a.prompt_tokens for a in other]
+    assert [a.error for a in one] == [None, None]
+    assert [a.text for a in one] == [a.text for a in other]
 
 
 @needs_vllm
