@@ -11,6 +11,7 @@ there; whoever creates one compares what stands there with its own.
 
 import errno
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 PATIENCE = 60.0  # seconds that a server which answered before may fail
 _WAITS = (0.2, 0.5, 1.0, 2.0)  # seconds between two tries, then the last of them
-_met: set[str] = set()  # servers that answered this process: scheme and bucket or host
+_met: set[str] = set()  # servers that answered this process: scheme, bucket or host, endpoint
 
 # A wrong endpoint or key must be told within seconds; what may pass is retried by the tasks.
 _S3_CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
@@ -163,7 +164,9 @@ class RemotePlace:
         self.root = url.rstrip("/")
         self._fs, path = file_system(self.root)
         self._path = path.rstrip("/")
-        self._server = "/".join(self.root.split("/")[:3])
+        # The same bucket may be on another server later: a process can change its environment.
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+        self._server = f"{'/'.join(self.root.split('/')[:3])} {endpoint}"
 
     def read(self, name: str) -> bytes:
         return self._patiently("read", name, lambda: bytes(self._fs.cat_file(self._at(name))))
