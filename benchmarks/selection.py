@@ -148,7 +148,7 @@ def main() -> None:
 
 def _computed(folder: Path) -> list[str]:
     """Return the stages that are counted; scores and vectors stay stored."""
-    counted = (metrics, answers, clusters, ranking, selection, comparison)
+    counted = (metrics, answers, centers, clusters, ranking, selection, comparison)
     return [str(folder / "store" / stage.STAGE) for stage in counted] + [str(folder / "out")]
 
 
