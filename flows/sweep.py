@@ -34,12 +34,20 @@ def sweep(
         "than the start of a container takes",
         examples=[30],
     ),
+    uploads: float = Field(
+        24,
+        ge=1,
+        description="Hours after which an upload to the bucket of a crashed run is given up; more "
+        "than the longest upload takes",
+        examples=[24],
+    ),
 ) -> list[str]:
     """Mark runs whose process died as Crashed, and free what they held.
 
     Args:
         silence: seconds without a heartbeat after which a run is dead.
         pending: minutes after which a run that never started is dead.
+        uploads: hours after which a half-done upload is aborted.
     """
     own = UUID(flow_run.id) if flow_run.id else None
     dead: list[str] = []
@@ -52,4 +60,7 @@ def sweep(
             if tasks.crash(client, run, why):
                 log.warning("sweep         %s: Crashed, %s", run.name, why)
                 dead.append(str(run.id))
+        for place in tasks.places(client):
+            if aborted := tasks.abort_uploads(place, uploads):
+                log.warning("sweep         %d half-done uploads of %s aborted", aborted, place)
     return dead

@@ -7,6 +7,7 @@ was down, so that no heartbeat could arrive, does not count.
 
 import logging
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,9 @@ from prefect.events.filters import (
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Crashed
 from prefect.types._datetime import now
+
+from crowdselect_core.errors import ConfigError, StorageError
+from crowdselect_core.store.place import is_url, open_place
 
 log = logging.getLogger("crowdselect")
 
@@ -111,6 +115,34 @@ def crash(client: SyncPrefectClient, run: FlowRun, why: str) -> bool:
     for task in left:
         client.set_task_run_state(task.id, Crashed(message=why), force=True)
     return True
+
+
+def places(client: SyncPrefectClient) -> list[str]:
+    """Return the stores and OUTs in buckets of our runs that have crashed."""
+    return places_of(run.parameters for run in _runs(client, [StateType.CRASHED]))
+
+
+def places_of(parameters: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the stores and OUTs in buckets that runs were given, each once."""
+    configs = [p.get("config") for p in parameters]
+    named = [c.get(n) for c in configs if isinstance(c, Mapping) for n in ("store", "out")]
+    return sorted({name for name in named if isinstance(name, str) and is_url(name)})
+
+
+def abort_uploads(url: str, hours: float) -> int:
+    """Abort uploads that were begun so long ago and never ended; return how many.
+
+    What cannot be reached with the credentials of the environment is told and left.
+    """
+    try:
+        place = open_place(url)
+        old = [u for u in place.uploads() if u.begun < time.time() - hours * 3600]
+        for upload in old:
+            place.abort(upload)
+    except (StorageError, ConfigError) as e:
+        log.warning("sweep         uploads are left: %s", e)
+        return 0
+    return len(old)
 
 
 def _runs(client: SyncPrefectClient, types: list[StateType]) -> list[FlowRun]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import s3fs
 from disks import Disk
 from numbers_stage import SPEC, WHOLE, Work
 from servers import S3Server
@@ -22,6 +23,7 @@ from crowdselect_core.store.local import LocalPlace
 from crowdselect_core.store.manifest import FILE
 from crowdselect_core.store.place import Place, open_place
 from crowdselect_core.store.store import Store
+from tasks.sweep import abort_uploads, places_of
 
 OTHER = replace(SPEC, identity={**SPEC.identity, "seed": 8})
 LATER = 100.0
@@ -335,3 +337,35 @@ def test_uploads_are_listed_over_many_pages(
 
     monkeypatch.setattr(type(fs), "call_s3", small)
     assert {u.id for u in place.uploads()} == ids
+
+
+@pytest.mark.server
+def test_the_sweep_aborts_what_a_crashed_run_left_half_done(
+    begun: tuple[Place, Callable[[str], str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    place, begin = begun
+    begin("numbers/a")
+    assert abort_uploads(place.root, hours=1) == 0
+    assert len(place.uploads()) == 1
+    assert abort_uploads(place.root, hours=-1) == 1
+    assert place.uploads() == []
+    begin("numbers/b")
+    with monkeypatch.context() as wrong:
+        wrong.setenv("AWS_SECRET_ACCESS_KEY", "MARKED-wrong")
+        s3fs.S3FileSystem.clear_instance_cache()
+        assert abort_uploads(place.root, hours=-1) == 0
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert "access denied" in caplog.text
+    assert "MARKED" not in caplog.text
+
+
+def test_the_places_of_crashed_runs_are_those_in_buckets() -> None:
+    runs = [
+        {"config": {"store": "s3://b/store", "out": "out"}},
+        {"config": {"store": "s3://b/store", "out": "s3://b/out"}},
+        {"config": "none"},
+        {},
+    ]
+    assert places_of(runs) == ["s3://b/out", "s3://b/store"]
