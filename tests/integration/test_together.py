@@ -2,13 +2,11 @@
 
 import os
 import signal
-import uuid
 from contextlib import ExitStack
 
 import pytest
 from command import Command, finish, until
 from drill import FILES, Drill, Place, Size, damage
-from servers import S3Server
 
 from crowdselect_core.store.place import open_place
 
@@ -38,12 +36,9 @@ def alone(drill: Drill) -> list[dict[str, bytes]]:
     return found
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local"])
 def place(request: pytest.FixtureRequest) -> Place:
-    if request.param == "local":
-        return Place()
-    server: S3Server = request.getfixturevalue("s3")
-    return Place(f"s3://{server.bucket}/{uuid.uuid4().hex}", server.environment())
+    return Place()
 
 
 def files(out: str) -> dict[str, bytes]:
