@@ -1,5 +1,6 @@
 """A tiny random Llama with SmolLM2's tokenizer, as a folder: behaviour without the cost."""
 
+import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,14 @@ from typing import Any
 import pytest
 
 
-@cache
 def smollm_tokenizer() -> Any:
-    """Load SmolLM2's tokenizer once: reading it from the GGUF file takes seconds."""
+    """SmolLM2's tokenizer, a copy that may be changed."""
+    return copy.deepcopy(_smollm_tokenizer())
+
+
+@cache
+def _smollm_tokenizer() -> Any:
+    """Load it once: reading it from the GGUF file takes seconds."""
     pytest.importorskip("gguf")
     pytest.importorskip("transformers")
     from crowdselect_core.sample.variants import find_gguf, load_tokenizer

@@ -64,6 +64,8 @@ def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, s
     settings: dict[str, Any] = dict(options or {})
     if protocol in ("s3", "s3a"):
         settings = {"config_kwargs": _S3_CLIENT, "use_listings_cache": False} | settings
+        if endpoint := s3_endpoint():  # named, so that fsspec never hands out another server's
+            settings.setdefault("endpoint_url", endpoint)
     try:
         fs, path = fsspec.url_to_fs(url, **settings)
     except (ImportError, ValueError) as e:
@@ -79,6 +81,13 @@ def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, s
     except Exception as e:  # some connect at once: ftp://, sftp://
         raise explain(e, "open", shown_path(url)) from None
     return fs, str(path)
+
+
+def s3_endpoint() -> str:
+    """Return the S3 server that the environment names, as boto reads it ('' for AWS)."""
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return ""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
 
 
 def error_code(error: BaseException) -> str:
@@ -165,8 +174,7 @@ class RemotePlace:
         self._fs, path = file_system(self.root)
         self._path = path.rstrip("/")
         # The same bucket may be on another server later: a process can change its environment.
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
-        self._server = f"{'/'.join(self.root.split('/')[:3])} {endpoint}"
+        self._server = f"{'/'.join(self.root.split('/')[:3])} {s3_endpoint()}"
 
     def read(self, name: str) -> bytes:
         return self._patiently("read", name, lambda: bytes(self._fs.cat_file(self._at(name))))

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import s3fs
 from command import Command, finish, until
 from drill import FILES, Drill, One, Place, Size, damage
 from servers import S3Server, quiet_environment
@@ -71,7 +70,6 @@ def finished(one: One, calm: dict[str, bytes], server: S3Server, patch: pytest.M
     """Look at a run that came to its end as the server itself holds it."""
     for name, value in server.environment().items():
         patch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()  # it knows the server of the test before
     one.check(SIZE)
     files = one.files()
     assert {name: files[name] == calm[name] for name in FILES} == dict.fromkeys(FILES, True)

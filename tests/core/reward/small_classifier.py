@@ -1,6 +1,5 @@
 """Small reward models for the tests: tiny Llama classifiers with SmolLM2's tokenizer."""
 
-import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,6 @@ RUDE = (
     "I do not know.", "I do not care.", "Ask somebody else.", "Go away.", "Whatever.",
     "I will not answer this.", "No.", "That is a silly question.",
 )  # fmt: skip
-
-
-def own_tokenizer() -> Any:
-    """SmolLM2's tokenizer, a copy that may be changed."""
-    return copy.deepcopy(smollm_tokenizer())
 
 
 def content_words(tokenizer: Any) -> list[str]:
@@ -71,7 +65,7 @@ def pair_ids(tokenizer: Any, question: str, text: str) -> list[int]:
 def write_random(folder: Path, **keys: Any) -> Path:
     """Write an untrained classifier."""
     torch.manual_seed(0)
-    tokenizer = own_tokenizer()
+    tokenizer = smollm_tokenizer()
     LlamaForSequenceClassification(tiny_config(tokenizer, **keys)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -81,7 +75,7 @@ def write_trained(folder: Path) -> Path:
     """Train a classifier on pairs of answers for some seconds, and write it."""
     torch.manual_seed(0)
     rng = random.Random(0)
-    tokenizer = own_tokenizer()
+    tokenizer = smollm_tokenizer()
     model = LlamaForSequenceClassification(tiny_config(tokenizer))
     words = content_words(tokenizer)
     # Sparse: a step touches the words of its texts alone, which makes it ten times as fast.

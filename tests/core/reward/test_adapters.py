@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from small_classifier import item, own_tokenizer, scored, write_random
+from small_classifier import item, scored, write_random
+from tinymodel import smollm_tokenizer
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 from crowdselect_core.errors import ConfigError
@@ -54,7 +55,7 @@ def write_gated(folder: Path, **keys: Any) -> Path:
     """Write a model whose class comes as a file of its folder."""
     from gated_model import LlamaForRewardModelWithGating
 
-    tokenizer = own_tokenizer()
+    tokenizer = smollm_tokenizer()
     config = LlamaConfig(
         **SMALL, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **keys
     )
@@ -135,7 +136,7 @@ def test_a_language_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_classifier_without_a_trained_head_is_refused(tmp_path: Path) -> None:
-    tokenizer = own_tokenizer()
+    tokenizer = smollm_tokenizer()
     sizes = SMALL | {"vocab_size": len(tokenizer), "pad_token_id": 2}
     LlamaForCausalLM(LlamaConfig(**sizes)).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)

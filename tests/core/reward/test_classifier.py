@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from small_classifier import item, own_tokenizer, pair_ids, scored, write_random
+from small_classifier import item, pair_ids, scored, write_random
+from tinymodel import smollm_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSequenceClassification
 
@@ -54,7 +55,7 @@ def items(texts: list[str] = TEXTS) -> list[Item]:
 
 def test_scores_are_the_logits_of_each_pair_alone(plain: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(plain)
-    tokenizer = own_tokenizer()
+    tokenizer = smollm_tokenizer()
     with torch.no_grad():
         expected = [
             float(model(torch.tensor([pair_ids(tokenizer, "What is bread?", text)])).logits)
@@ -84,7 +85,7 @@ def test_items_are_taken_as_they_are_scored(plain: Path) -> None:
 
 
 def test_a_long_answer_loses_its_end_and_a_long_prompt_has_no_score(plain: Path) -> None:
-    whole = pair_ids(own_tokenizer(), "What is bread?", TEXTS[2])
+    whole = pair_ids(smollm_tokenizer(), "What is bread?", TEXTS[2])
     scorer = scorer_of(plain, max_length=60)
     pair = scorer.encode(item(TEXTS[2]))
     assert pair == Pair(item("").key, whole[:60], truncated=True)
@@ -102,7 +103,7 @@ def test_a_long_answer_loses_its_end_and_a_long_prompt_has_no_score(plain: Path)
 def test_a_pair_begins_with_the_bos_tokens_of_its_template(
     folder: Path, template_writes_bos: bool
 ) -> None:
-    tokenizer = own_tokenizer()
+    tokenizer = smollm_tokenizer()
     bos = tokenizer.bos_token
     tokenizer._tokenizer.post_processor = TemplateProcessing(
         single=f"{bos} $A", special_tokens=[(bos, tokenizer.bos_token_id)]
@@ -123,7 +124,7 @@ def test_a_pair_begins_with_the_bos_tokens_of_its_template(
 def test_eos_pads_where_nothing_else_does(plain: Path, folder: Path) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": None}))
-    tokenizer = own_tokenizer()
+    tokenizer = smollm_tokenizer()
     tokenizer.pad_token = None
     tokenizer.save_pretrained(folder)
     scorer = scorer_of(folder)

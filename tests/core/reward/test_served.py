@@ -17,7 +17,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from small_classifier import item, own_tokenizer, pair_ids, scored, write_random
+from small_classifier import item, pair_ids, scored, write_random
+from tinymodel import smollm_tokenizer
 
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Failure
@@ -102,7 +103,7 @@ def test_raw_scores_of_cut_token_ids(scorer: ServedScorer, server: Server) -> No
     scorer.check()
     texts = [f"{'It rises. ' * (i % 30)}So {i}." for i in range(100)]
     items = [item(text, i) for i, text in enumerate(texts)]
-    tokenizer = own_tokenizer()
+    tokenizer = smollm_tokenizer()
     rows = [pair_ids(tokenizer, "What is bread?", text) for text in texts]
     got = scored(scorer, items)
     # Where the cut leaves the pad token (here EOS) last, the score is read before it.
@@ -141,7 +142,7 @@ def test_what_does_not_pass_is_an_infrastructure_failure(
 
 def test_one_bad_pair_does_not_take_its_request_along(scorer: ServedScorer, server: Server) -> None:
     items = [item(f"Answer {'x ' * i}", i) for i in range(7)]
-    bad = pair_ids(own_tokenizer(), "What is bread?", items[4].text)
+    bad = pair_ids(smollm_tokenizer(), "What is bread?", items[4].text)
     server.answer = lambda body: (
         (400, {"error": {"message": "too long"}}) if bad in body["input"] else classify(body)
     )
