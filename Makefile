@@ -9,6 +9,8 @@ SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 # `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken
 PORT ?= 4200
 S3_PORT ?= 8333
+# Processes that share the tests out, by file; `make test WORKERS=1` for a loaded machine
+WORKERS ?= 2
 # `make deploy LIMITS="gpu=8 engine-openai=2"`
 LIMITS ?=
 
@@ -16,7 +18,7 @@ select: .venv/light  ## choose from the embedded sample
 	.venv/bin/python -m flows.select
 
 test: .venv/test  ## all tests, with real servers and real small models
-	$(SMALL) .venv/bin/python -m pytest
+	$(SMALL) .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: .venv/test  ## format, lint, types, and who may import whom
 	.venv/bin/ruff format --check .
