@@ -34,7 +34,7 @@ from crowdselect_core.generate.base import Answer, Request
 from crowdselect_core.generate.engines import engine_of
 from crowdselect_core.generate.openai import OpenAIEngine
 from crowdselect_core.live import answering, given
-from crowdselect_core.stages import instructions, prompts, responses
+from crowdselect_core.stages import asking, instructions, prompts, responses
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.store.build import Plan, build
 from crowdselect_core.store.cells import cell_key
@@ -130,7 +130,7 @@ def ours(folder: Path, url: str, rows: int) -> dict[str, Any]:
     with timed("prompts"):
         p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
     with timed("answers"):
-        calls = responses.generate(own, store, p, model, engine, no_report)
+        calls = asking.generate(own, store, p, model, engine, no_report)
     with timed("table"):
         spec = responses.spec(p, model, list(calls.failed))
         table = build(store, spec, responses.plan(store, p, model, calls.failed))

@@ -26,7 +26,7 @@ from benchmarks.generation import child, config_of, no_report, no_secret, stage,
 from benchmarks.measure import machine, peak_gib
 from crowdselect_core.generate.engines import engine_of
 from crowdselect_core.live import answering, given
-from crowdselect_core.stages import instructions, prompts, responses
+from crowdselect_core.stages import asking, instructions, prompts, responses
 from crowdselect_core.stages.texts import open_cells
 from crowdselect_core.store.build import build
 from crowdselect_core.store.store import Store
@@ -82,7 +82,7 @@ def decide(folder: Path, *, finished: bool) -> dict[str, Any]:
         raise SystemExit(f"the table of the answers is {'absent' if finished else 'there'}")
     told: dict[str, Any] = {"inputs": named - started}
     if not finished:
-        calls = responses.generate(own, store, p, model, engine_of(model, no_secret), no_report)
+        calls = asking.generate(own, store, p, model, engine_of(model, no_secret), no_report)
         if calls.planned:
             raise SystemExit(f"{calls.planned} rows are left, expected none")
         told["present"] = calls.cached

@@ -16,10 +16,10 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt, prompt_key
 from crowdselect_core.live import Lacking, given
 from crowdselect_core.score_bill import score_bill
-from crowdselect_core.stages import responses
+from crowdselect_core.stages import asking
+from crowdselect_core.stages.asking import messages_of
 from crowdselect_core.stages.common import open_dataset
 from crowdselect_core.stages.pace import Pace, read_pace
-from crowdselect_core.stages.responses import messages_of
 from crowdselect_core.stages.texts import open_cells
 from crowdselect_core.store.cells import Keys, as_keys
 from crowdselect_core.store.store import Store
@@ -109,7 +109,7 @@ def answer_bill(config: SelectConfig, lacks: Lacking, store: Store, model: Crowd
             some = prompts[: COUNTED - counted]
             tokens += sum(count([_text(p, model) for p in some]))
             counted += len(some)
-    bill.requests, bill.cached = responses.count(cells, keys, model.sampling.n)
+    bill.requests, bill.cached = asking.count(cells, keys, model.sampling.n)
     bill.prompt_tokens = tokens / counted * bill.requests if counted else 0.0
     if rows > counted:
         bill.counted_by += f", of {counted:,} prompts, scaled up"

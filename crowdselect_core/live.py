@@ -8,8 +8,8 @@ from crowdselect_core.crowd import CrowdModel
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
 from crowdselect_core.generate.config import SamplingConfig
 from crowdselect_core.generate.identity import cells_spec as answer_cells
-from crowdselect_core.ingest.dataset import open_reader
 from crowdselect_core.ingest.layout import has_answers
+from crowdselect_core.ingest.opening import open_reader
 from crowdselect_core.reward.config import JudgeReward, RewardConfig
 from crowdselect_core.reward.identity import cells_spec as score_cells
 from crowdselect_core.tables import RESPONSES

@@ -4,7 +4,7 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.crowd import CrowdModel
 from crowdselect_core.live import Lacking, given
 from crowdselect_core.reward.config import RewardConfig
-from crowdselect_core.stages import instructions, prompts, responses, rewards
+from crowdselect_core.stages import given_responses, instructions, prompts, responses, rewards
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.stages.texts import Answered
 from crowdselect_core.store.store import Store
@@ -31,7 +31,7 @@ class There:
         if model.name in self._asked:
             spec = responses.spec(self._prompts, model)
         else:
-            spec = responses.given_spec(self._prompts, model.name)
+            spec = given_responses.spec(self._prompts, model.name)
         found = self._store.find(spec)
         if found is None:
             return None

@@ -30,6 +30,7 @@ from crowdselect_core.live import Lacking, given
 from crowdselect_core.reward.checks import conform
 from crowdselect_core.reward.config import RewardConfig
 from crowdselect_core.reward.scorers import Resources, scorer_of
+from crowdselect_core.stages import asking, given_responses
 from crowdselect_core.stages import prompts as prompts_stage
 from crowdselect_core.stages import responses as responses_stage
 from crowdselect_core.stages import rewards as rewards_stage
@@ -88,7 +89,7 @@ def responses(config: SelectConfig, lacks: Lacking, prompts: Ref, model: CrowdMo
         for limit in engine.limits:
             log.info("%-13s %s: %s", "responses", model.name, limit)
         with closing(engine):
-            calls = responses_stage.generate(own, store, prompts, model, engine, report)
+            calls = asking.generate(own, store, prompts, model, engine, report)
     spec = responses_stage.spec(prompts, model, list(calls.failed))
     plan = responses_stage.plan(store, prompts, model, calls.failed)
     ref = ref_of(build(store, spec, plan), started, cached=False)
@@ -103,11 +104,11 @@ def given_answers(
     """Lay out the answers that the data set itself has of a model."""
     stopping.check()
     started, store, own = time.monotonic(), Store(config.store), given(config, lacks)
-    spec = responses_stage.given_spec(prompts, model.name)
+    spec = given_responses.spec(prompts, model.name)
     found = store.find(spec)
     if found is not None:
         return cached(ref_of(found, started, cached=True), spec)
-    plan = responses_stage.given_plan(own, store, prompts, model.name)
+    plan = given_responses.plan(own, store, prompts, model.name)
     ref = ref_of(build(store, spec, plan, workers=config.workers), started, cached=False)
     return Completed(message=f"computed: {spec.folder}", data=ref)
 

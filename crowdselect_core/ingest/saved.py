@@ -20,8 +20,8 @@ from crowdselect_core.ingest.files import (
     read_failed,
 )
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+from crowdselect_core.store.failures import is_denied
 from crowdselect_core.store.place import is_url
-from crowdselect_core.store.remote import is_denied
 
 BATCH_ROWS = 4096
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from crowdselect_core.config import SelectConfig
-from crowdselect_core.ingest.dataset import Dataset, open_reader
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.opening import open_reader
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.store.build import Part, Plan, noted
 from crowdselect_core.store.store import Artifact, Store

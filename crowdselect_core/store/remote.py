@@ -1,15 +1,11 @@
 """Any fsspec URL as a place: s3:// first, with a conditional PUT where the server has it.
 
-Messages name the place, the server's error code and the remedy; they never repeat what the
-server said, because an S3 server may quote an access key in its answer.
-
 A server that has answered this process before is given PATIENCE seconds to come back, so that a
 restart or a busy minute ends no run. One that never answered is told at once: its address is wrong.
 Every call may be made twice. Where the answer to a write got lost, the second try finds the file
 there; whoever creates one compares what stands there with its own.
 """
 
-import errno
 import logging
 import os
 import time
@@ -26,6 +22,7 @@ import fsspec
 
 from crowdselect_core.errors import StorageError, TransientStorageError, first_line
 from crowdselect_core.store import bucket
+from crowdselect_core.store.failures import error_code, explain
 from crowdselect_core.store.place import PROBE, Found, Upload, shown_path
 
 log = logging.getLogger("crowdselect.store")
@@ -37,16 +34,9 @@ _WAITS = (0.2, 0.5, 1.0, 2.0)  # seconds between two tries, then the last of the
 _met: set[str] = set()  # servers that answered this process: scheme, bucket or host, endpoint
 
 # A wrong endpoint or key must be told within seconds; what may pass is retried by the tasks.
-_S3_CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
-_DENIED = {
-    "AccessDenied",
-    "403",
-    "Forbidden",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
-    "AuthorizationHeaderMalformed",
+_S3: dict[str, Any] = {
+    "config_kwargs": {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}},
+    "use_listings_cache": False,
 }
 BLOCK = 16 << 20  # bytes of a large file that are read at a time
 READERS = 16  # small files that are read at the same time
@@ -63,9 +53,11 @@ def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, s
     protocol = url.split("://", 1)[0]
     settings: dict[str, Any] = dict(options or {})
     if protocol in ("s3", "s3a"):
-        settings = {"config_kwargs": _S3_CLIENT, "use_listings_cache": False} | settings
-        if endpoint := s3_endpoint():  # named, so that fsspec never hands out another server's
-            settings.setdefault("endpoint_url", endpoint)
+        settings = _S3 | settings
+        given = settings.get("client_kwargs", {})
+        if not (settings.get("endpoint_url") or given.get("endpoint_url")):
+            # Said aloud, or fsspec hands out the server that the environment named earlier.
+            settings["endpoint_url"] = s3_endpoint() or None
     try:
         fs, path = fsspec.url_to_fs(url, **settings)
     except (ImportError, ValueError) as e:
@@ -90,37 +82,6 @@ def s3_endpoint() -> str:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
 
 
-def error_code(error: BaseException) -> str:
-    """Return the server's error code of a failed call ('' where there is none)."""
-    seen: BaseException | None = error
-    while seen is not None:
-        response = getattr(seen, "response", None)
-        if isinstance(response, dict):
-            code = response.get("Error", {}).get("Code")
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            return str(code or status or "")
-        if isinstance(status := getattr(seen, "status", None), int):  # of http
-            return str(status)
-        seen = seen.__cause__ or seen.__context__
-    return ""
-
-
-def is_denied(error: BaseException) -> bool:
-    """Tell a refusal of the server, or credentials that are missing, from other failures."""
-    refused = error_code(error) in _DENIED or isinstance(error, PermissionError)
-    return refused or "NoCredentials" in type(error).__name__
-
-
-def _is_misnamed(error: BaseException) -> bool:
-    """Tell a bucket's name that no server takes."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if type(seen).__name__ == "ParamValidationError":
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return error_code(error) == "InvalidBucketName"
-
-
 def modified(entry: Mapping[str, Any]) -> float:
     """Return when a listed file was written, in seconds since 1970; now, where nobody says.
 
@@ -133,37 +94,6 @@ def modified(entry: Mapping[str, Any]) -> float:
         if isinstance(told, int | float) and not isinstance(told, bool):
             return float(told)
     return time.time()
-
-
-def explain(error: BaseException, verb: str, where: str) -> StorageError:
-    """Turn a failed call into one line that names the place, the cause and the remedy."""
-    code, kind = error_code(error), type(error).__name__
-    found = code or kind
-    is_s3 = "s3://" in where or "s3a://" in where
-    if is_denied(error):
-        names = " (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE)" if is_s3 else ""
-        return StorageError(
-            f"cannot {verb} {where}: access denied ({found}); check the credentials in the "
-            f"environment{names} and their rights"
-        )
-    if _is_misnamed(error):
-        return StorageError(
-            f"cannot {verb} {where}: the bucket's name is not valid; expected s3://bucket/prefix "
-            "with a bucket of 3 to 63 lower-case letters, digits, dots and hyphens"
-        )
-    if code in ("NoSuchBucket", "404") or isinstance(error, FileNotFoundError):
-        missing = "the bucket does not exist; create it or name another"
-        missing = missing if is_s3 else "it does not exist; check the address"
-        return StorageError(f"cannot {verb} {where}: {missing}")
-    if code in ("QuotaExceeded", "InsufficientStorage") or (
-        isinstance(error, OSError) and error.errno == errno.ENOSPC
-    ):
-        return StorageError(f"cannot {verb} {where}: no space left; free some, then run again")
-    address = "AWS_ENDPOINT_URL" if is_s3 else "the address"
-    return TransientStorageError(
-        f"cannot {verb} {where}: the server failed ({found}); check {address} and that the "
-        "server runs, then run again; what was committed is kept"
-    )
 
 
 class RemotePlace:

@@ -16,7 +16,7 @@ from crowdselect_core.live import given, lacking
 from crowdselect_core.reward.base import Item, Score
 from crowdselect_core.reward.config import JudgeSampling
 from crowdselect_core.score_bill import ScoreBill, score_bill
-from crowdselect_core.stages import instructions, prompts, responses, rewards, zoo
+from crowdselect_core.stages import asking, instructions, prompts, responses, rewards, zoo
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.stages.texts import Answered
 from crowdselect_core.stages.zoo import Member, Scored
@@ -110,7 +110,7 @@ class World:
         found = []
         for model in self.models:
             engine = (engines or {}).get(model.name, Echo(model.name))
-            responses.generate(self.config, self.store, self.prompts, model, engine, ignore)
+            asking.generate(self.config, self.store, self.prompts, model, engine, ignore)
             ref = self.stage(
                 responses.spec(self.prompts, model),
                 lambda model=model: responses.plan(self.store, self.prompts, model, {}),
@@ -283,7 +283,7 @@ def test_a_prompt_that_failed_on_one_row_and_not_on_another_is_answered(tmp_path
 
     world = World(config_of(tmp_path, ["One."] * 4))
     model = world.models[0]
-    calls = responses.generate(world.config, world.store, world.prompts, model, Moody("a"), ignore)
+    calls = asking.generate(world.config, world.store, world.prompts, model, Moody("a"), ignore)
     assert (calls.planned, calls.answered, calls.failed) == (1, 1, {})
     plan = responses.plan(world.store, world.prompts, model, {responses.sample_key(b"", 0): "x"})
     table = build(world.store, responses.spec(world.prompts, model), plan).frame()

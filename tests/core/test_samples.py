@@ -13,7 +13,7 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.generate.base import Answer, Failure, Request, never
 from crowdselect_core.live import given, lacking
 from crowdselect_core.reward.base import Item, Score, unscored
-from crowdselect_core.stages import instructions, prompts, responses, rewards, zoo
+from crowdselect_core.stages import asking, instructions, prompts, responses, rewards, zoo
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.stages.texts import Answered
 from crowdselect_core.stages.zoo import Member, Scored
@@ -108,7 +108,7 @@ def zoo_of(config: SelectConfig, rows: Mapping[str, Mapping[str, Samples]]) -> S
     asked = made(prompts.spec(listed), lambda: prompts.plan(own, store, listed))
     members = []
     for model in config.everyone:
-        responses.generate(own, store, asked, model, Table(rows, model.name), ignore)
+        asking.generate(own, store, asked, model, Table(rows, model.name), ignore)
         table = made(
             responses.spec(asked, model), lambda m=model: responses.plan(store, asked, m, {})
         )

@@ -15,7 +15,8 @@ from little import CROWD, KEYS, NAMES, OTHER, REWARD, SCHEMA, jsonl, parquet, ro
 from crowdselect_core.config import DatasetConfig
 from crowdselect_core.crowd import CrowdModel
 from crowdselect_core.errors import DatasetError
-from crowdselect_core.ingest.dataset import Dataset, open_reader
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.opening import open_reader
 from crowdselect_core.ingest.reader import Leaf
 from crowdselect_core.tables import score_column
 
@@ -104,7 +105,8 @@ MEMORY = """
 import resource, sys
 sys.path[:0] = {path!r}
 from crowdselect_core.config import DatasetConfig
-from crowdselect_core.ingest.dataset import Dataset, open_reader
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.opening import open_reader
 from crowdselect_core.crowd import CrowdModel
 config = DatasetConfig(path=sys.argv[1])
 crowd = [CrowdModel(name="m", family="f", size=1)]

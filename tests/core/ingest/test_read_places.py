@@ -21,12 +21,13 @@ from crowdselect_core.errors import (
     UserError,
 )
 from crowdselect_core.idlist import read_ids
-from crowdselect_core.ingest.dataset import open_reader
 from crowdselect_core.ingest.files import fingerprint, list_files
+from crowdselect_core.ingest.opening import open_reader
 from crowdselect_core.ingest.saved import is_saved_folder, open_saved
+from crowdselect_core.store.failures import explain
 from crowdselect_core.store.local import LocalPlace
 from crowdselect_core.store.place import checked_url, shown_path
-from crowdselect_core.store.remote import explain, file_system
+from crowdselect_core.store.remote import file_system
 
 HIDDEN = "abcHIDDEN/def"
 CREDENTIALS = {
@@ -217,3 +218,19 @@ def test_a_folder_that_cannot_be_made() -> None:
         place.read("a")
     with pytest.raises(DatasetError, match="no such file"):
         list_files("/proc/crowdselect", {})
+
+
+def test_a_bucket_is_asked_on_the_server_that_is_named_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(**options: object) -> object:
+        return file_system("s3://bucket/a", options)[0].endpoint_url
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert asked() == "http://127.0.0.1:1"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:2")
+    assert asked() == "http://127.0.0.1:2"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:3")
+    assert asked() == "http://127.0.0.1:3"
+    assert asked(endpoint_url="http://127.0.0.1:4") == "http://127.0.0.1:4"
+    assert asked(client_kwargs={"endpoint_url": "http://127.0.0.1:5"}) is None  # boto reads it
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
+    assert asked() is None
