@@ -37,8 +37,8 @@ from crowdselect_core.live import answering, given
 from crowdselect_core.stages import asking, instructions, prompts, responses
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.store.build import Plan, build
-from crowdselect_core.store.cells import cell_key
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.index import cell_key
 from crowdselect_core.store.store import Store
 
 CONCURRENCY = 32

@@ -47,7 +47,7 @@ from crowdselect_core.generate.server import VllmServer
 from crowdselect_core.generate.transformers import TransformersEngine
 from crowdselect_core.generate.vllm import VllmEngine
 from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer, write_variants
-from crowdselect_core.store.cells import cell_key
+from crowdselect_core.store.index import cell_key
 
 INSTRUCTIONS = Path("crowdselect_core/sample/instructions.jsonl")
 PYTHON = Path(".venv-vllm/bin/python")

@@ -21,7 +21,7 @@ from crowdselect_core.stages.asking import messages_of
 from crowdselect_core.stages.common import open_dataset
 from crowdselect_core.stages.pace import Pace, read_pace
 from crowdselect_core.stages.texts import open_cells
-from crowdselect_core.store.cells import Keys, as_keys
+from crowdselect_core.store.index import Keys, as_keys
 from crowdselect_core.store.store import Store
 from crowdselect_core.tokens import Counter, counter, estimate
 

@@ -123,6 +123,12 @@ class Deployed:
 
         return dict(self.until(final, seconds))
 
+    def tasks(self, run: dict[str, Any]) -> dict[str, str]:
+        """Wait until every task of a run that ended is recorded; return their states by name."""
+        of_it = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+        found = self.until(lambda: recorded(self.post("/task_runs/filter", of_it)))
+        return {task["name"].rsplit("-", 1)[0]: task["state"]["name"] for task in found}
+
     def file_system(self) -> Any:
         """Its object store, read with the keys that it was given."""
         import s3fs
@@ -131,6 +137,12 @@ class Deployed:
             key=KEYS["AWS_ACCESS_KEY_ID"], secret=KEYS["AWS_SECRET_ACCESS_KEY"],
             endpoint_url=f"http://{LOCAL}:{self.s3_port}", use_listings_cache=False,
         )  # fmt: skip
+
+
+def recorded(tasks: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Return the tasks of a run that ended, once Prefect has taken in how each of them ended."""
+    done = all(task["state"] and task["state"]["type"] in FINAL for task in tasks)
+    return tasks if tasks and done else None
 
 
 def launch(state: Path, port: int, s3_port: int, env: dict[str, str]) -> "subprocess.Popen[bytes]":

@@ -21,7 +21,8 @@ from crowdselect_core.stages.prompts import prompt_batches
 from crowdselect_core.stages.responses import sample_key
 from crowdselect_core.stages.texts import open_cells
 from crowdselect_core.store.askers import Askers
-from crowdselect_core.store.cells import Cells, Keys, as_bytes, as_keys
+from crowdselect_core.store.cells import Cells
+from crowdselect_core.store.index import Keys, as_bytes, as_keys
 from crowdselect_core.store.store import Store
 from crowdselect_core.store.writer import CellWriter
 

@@ -18,8 +18,9 @@ from crowdselect_core.generate.identity import cells_spec
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.stages.texts import digest_of, open_cells
 from crowdselect_core.store.build import Part, Plan
-from crowdselect_core.store.cells import Cells, as_keys, cell_key
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.index import as_keys, cell_key
 from crowdselect_core.store.store import Store
 from crowdselect_core.tables import RESPONSES, check
 

@@ -25,8 +25,9 @@ from crowdselect_core.stages.responses import fingerprint
 from crowdselect_core.stages.scorings import Scorings
 from crowdselect_core.stages.texts import Answered
 from crowdselect_core.store.build import Part, Plan
-from crowdselect_core.store.cells import Cells, as_keys
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.index import as_keys
 from crowdselect_core.store.store import Store
 from crowdselect_core.store.writer import CellWriter
 from crowdselect_core.tables import REWARDS, check

@@ -16,8 +16,9 @@ from crowdselect_core.stages.given import given_columns
 from crowdselect_core.stages.prompts import prompts_of
 from crowdselect_core.stages.texts import Answered, Texts
 from crowdselect_core.store.askers import Askers
-from crowdselect_core.store.cells import Cells, as_keys, cell_key
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import canonical
+from crowdselect_core.store.index import as_keys, cell_key
 from crowdselect_core.store.store import Artifact, Store
 from crowdselect_core.tables import Columns
 

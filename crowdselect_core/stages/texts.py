@@ -11,7 +11,8 @@ from crowdselect_core.generate.identity import cells_spec
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.stages.given import given_answers
-from crowdselect_core.store.cells import Cells, as_keys
+from crowdselect_core.store.cells import Cells
+from crowdselect_core.store.index import as_keys
 from crowdselect_core.store.store import Store
 
 CELL = {

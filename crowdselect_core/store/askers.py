@@ -1,10 +1,11 @@
 """Which processes make cells of one identity at this moment, so that they share the work.
 
 Each leaves a file beside the cells, `asking-<its id>-<a number>.txt`, and writes it anew under the
-next number every BEAT seconds. What is to be made belongs to one of them by a hash, so that none
-asks for what another asks for. That is an order and no lock: whoever has finished its own share
-goes on with what is left of the others', and a process whose number stands still has died and owns
-nothing. Nobody waits for a process that it has not seen alive.
+next number every BEAT seconds, more often while processes start. What is to be made belongs to one
+of them by a hash, so that none asks for what another asks for. That is an order and no lock:
+whoever has finished its own share goes on with what is left of the others', and a process whose
+number stands still has died and owns nothing. Nobody waits for a process that it has not seen
+alive.
 """
 
 import logging
@@ -24,7 +25,8 @@ from crowdselect_core.store.place import Place
 log = logging.getLogger("crowdselect.store")
 
 BEAT = 2.0  # seconds between two signs of life, and between two looks at those of others
-DEAD = 4  # looks at the same number after which a process counts as dead
+FIRST = 0.25  # the same at the start, and when another has come: doubled until it is BEAT
+DEAD = 8.0  # seconds at the same number after which a process counts as dead
 GRACE = 3.0  # seconds that the last answers of others are given to be committed
 EVERYTHING = 1 << 30  # a share: whosever it is
 
@@ -40,7 +42,7 @@ class Askers:
     def __init__(self, place: Place, folder: str) -> None:
         self._place, self._folder = place, folder
         self._id, self._beat = uuid.uuid4().hex, 0
-        self._looks: dict[str, tuple[int, int]] = {}  # id -> number, looks at it
+        self._looks: dict[str, tuple[int, float]] = {}  # id -> number, when it was first seen
         self._alive: set[str] = set()  # whose number has changed under our eyes
         self._others: tuple[bytes, ...] = ()
         self._ended = Event()
@@ -97,10 +99,11 @@ class Askers:
             pass
 
     def _work(self) -> None:
-        while not self._ended.wait(BEAT):
+        wait = FIRST
+        while not self._ended.wait(wait):
             try:
                 self._sign()
-                self._look()
+                wait = FIRST if self._look() else min(2 * wait, BEAT)
             except StorageError as e:  # whoever commits cells is told of it; here it costs an order
                 log.debug("%s: %s", self._folder, e)
 
@@ -111,24 +114,32 @@ class Askers:
         if before:
             self._place.remove(self._name(self._id, before))
 
-    def _look(self) -> None:
-        """See who else is there, and whose number stands still; what the dead left is removed."""
+    def _look(self) -> bool:
+        """See who else is there, and whose number stands still; what the dead left is removed.
+
+        Returns:
+            Whether somebody is there who was not there at the last look.
+        """
+        now = time.monotonic()
         there: dict[str, int] = {}
         for name in self._place.sizes(self._folder):
             if (match := ASKING.fullmatch(name)) and match["id"] != self._id:
                 there[match["id"]] = max(int(match["beat"]), there.get(match["id"], 0))
-        looks: dict[str, tuple[int, int]] = {}
+        looks: dict[str, tuple[int, float]] = {}
+        dead: set[str] = set()
         for one, beat in there.items():
-            before, number = self._looks.get(one, (beat, 0))
-            looks[one] = (beat, 1) if beat != before else (beat, number + 1)
+            before, since = self._looks.get(one, (beat, now))
+            looks[one] = (beat, since if beat == before else now)
             if beat != before:
                 self._alive.add(one)
-            if looks[one][1] >= DEAD:
-                self._alive.discard(one)
+            elif now - since > DEAD:
+                dead.add(one)
                 self._place.remove(self._name(one, beat))
+        came = looks.keys() - self._looks.keys()
         self._looks = looks
-        self._alive &= looks.keys()
-        self._others = tuple(one.encode() for one, (_, n) in looks.items() if n < DEAD)
+        self._alive &= looks.keys() - dead
+        self._others = tuple(one.encode() for one in looks.keys() - dead)
+        return bool(came)
 
     def _name(self, one: str, beat: int) -> str:
         return f"{self._folder}/asking-{one}-{beat}.txt"

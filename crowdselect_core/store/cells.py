@@ -7,13 +7,13 @@ small ones go, so at every moment each row stands somewhere. Where a key stands 
 processes asked at once, or a merge was killed half-way), the row with the smaller hash counts, for
 every reader alike.
 
-Memory is 20 bytes a row for the index, and a few segments.
+Memory is the index (20 bytes a row), and a few segments.
 """
 
 import io
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from threading import Lock, RLock
 from typing import Any
@@ -25,17 +25,13 @@ from numpy.typing import NDArray
 from crowdselect_core.store import parquet
 from crowdselect_core.store.askers import Askers
 from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.index import KEY, WIDTH, Index, Keys, as_bytes, as_keys
 from crowdselect_core.store.layout import IDENTITY, SEGMENT
 from crowdselect_core.store.store import Store
 
 log = logging.getLogger("crowdselect.store")
 
-Keys = NDArray[np.bytes_]  # dtype S16
-
-KEY = "key"
-WIDTH = 16
 LARGE = 16 << 20  # weight of a segment that is merged no further
-LEAST = 512  # bytes that a row weighs at least: some texts compress to next to nothing
 MERGED = 16  # segments of about one size are merged when there are this many
 LOOKS = 100  # tries at a folder that another process is merging
 PAUSE = 0.05  # seconds between them, for a server whose listing lags behind
@@ -44,25 +40,6 @@ KEPT = 2  # decoded segments that are kept for the next read
 
 _made: dict[str, dict[str, int]] = {}
 _making = Lock()
-
-
-def cell_key(*parts: bytes) -> bytes:
-    """Return the 16 bytes that name a cell: of the sha256 of its parts, each with its length."""
-    hashed = sha256()
-    for part in parts:
-        hashed.update(len(part).to_bytes(8, "big") + part)
-    return hashed.digest()[:WIDTH]
-
-
-def as_keys(keys: Iterable[bytes]) -> Keys:
-    """Return keys as one array (numpy's S16: compared as bytes, trailing NULs included)."""
-    return np.frombuffer(b"".join(keys), dtype=f"S{WIDTH}")
-
-
-def as_bytes(keys: Keys) -> list[bytes]:
-    """Return the keys of an array; numpy itself would drop trailing NULs."""
-    data = keys.tobytes()
-    return [data[at : at + WIDTH] for at in range(0, len(data), WIDTH)]
 
 
 def _made_here(folder: str) -> dict[str, int]:
@@ -90,9 +67,7 @@ class Cells:
         self._place, self.spec = store.place, spec
         self.schema = {KEY: pl.Binary, **schema}
         self._lock = RLock()
-        self._names: list[str] = []  # of segments, by number; '' for one that is gone
-        self._levels: list[tuple[Keys, NDArray[np.int32]]] = []  # sorted keys, segment numbers
-        self._weights: dict[str, int] = {}  # of segments: bytes, or rows where they are small
+        self._index = Index()
         self._frames: dict[str, pl.DataFrame] = {}
         self._strays: set[str] = set()  # segments of other cells that somebody put here
 
@@ -102,10 +77,10 @@ class Cells:
             for _ in range(LOOKS):
                 there = self._listed()
                 try:
-                    for name in sorted(there.keys() - set(self._names) - self._strays):
+                    for name in sorted(there.keys() - self._index.weights.keys() - self._strays):
                         frame = self._read(name, [KEY])
                         if frame is not None:
-                            self._enter(name, there[name], as_keys(frame[KEY].to_list()))
+                            self._index.enter(name, there[name], as_keys(frame[KEY].to_list()))
                 except FileNotFoundError:
                     time.sleep(PAUSE)  # merged by somebody else between the listing and the read
                     continue
@@ -114,13 +89,8 @@ class Cells:
 
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
         """Tell which keys have no cell, as far as the last `refresh` and own commits know."""
-        absent: NDArray[np.bool_] = np.ones(len(keys), dtype=bool)
         with self._lock:
-            for level, _ in self._levels:
-                at = np.searchsorted(level, keys)
-                at[at == len(level)] = 0
-                absent &= level[at] != keys
-        return absent
+            return self._index.missing(keys)
 
     def read(self, keys: Keys) -> pl.DataFrame:
         """Return the rows of those keys that have one, each once, in no order.
@@ -134,7 +104,7 @@ class Cells:
                     return self._found(keys)
                 except FileNotFoundError:  # merged by somebody else meanwhile
                     time.sleep(PAUSE)
-                    self._forget()
+                    self._index, self._frames = Index(), {}
                     self.refresh()
         raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
 
@@ -146,7 +116,7 @@ class Cells:
         """Write rows (the key first) as one segment."""
         frame = pl.DataFrame(rows, self.schema, orient="row")
         with self._lock:
-            if not self._weights:
+            if not self._index.weights:
                 self._place.create(f"{self.spec.folder}/{IDENTITY}", self._identity())
             self._add(frame)
 
@@ -154,7 +124,7 @@ class Cells:
         """Merge segments of about one size once there are MERGED of them, or all small ones."""
         with self._lock:
             tiers: dict[int, list[str]] = {}
-            for name, weight in self._weights.items():
+            for name, weight in self._index.weights.items():
                 if weight < LARGE:
                     tiers.setdefault(0 if all_small else weight.bit_length() // 4, []).append(name)
             for names in tiers.values():
@@ -165,7 +135,7 @@ class Cells:
         """Write the rows of small segments anew, in segments up to LARGE, then remove them."""
         batch: list[str] = []
         for name in [*names, ""]:
-            weight = sum(self._weights[n] for n in batch) + self._weights.get(name, 0)
+            weight = sum(self._index.weights[n] for n in batch) + self._index.weights.get(name, 0)
             if batch and (not name or weight > LARGE):
                 if len(batch) > 1:
                     self._rewrite(batch)
@@ -202,51 +172,19 @@ class Cells:
         name = f"cells-{sha256(data).hexdigest()}.parquet"
         self._place.create(f"{self.spec.folder}/{name}", data)
         _made_here(self._folder)[name] = len(data)
-        if name not in self._weights:
-            self._enter(name, len(data), as_keys(frame[KEY].to_list()))
+        if name not in self._index.weights:
+            self._index.enter(name, len(data), as_keys(frame[KEY].to_list()))
         return name
 
-    def _enter(self, name: str, size: int, keys: Keys) -> None:
-        """Enter a segment into the index; levels of about one length are joined."""
-        self._weights[name] = max(size, len(keys) * LEAST)
-        self._names.append(name)
-        order = np.argsort(keys, kind="stable")
-        level = keys[order], np.full(len(keys), len(self._names) - 1, dtype=np.int32)
-        while self._levels and len(self._levels[-1][0]) < 2 * len(level[0]):
-            other = self._levels.pop()
-            both = np.concatenate([other[0], level[0]])
-            order = np.argsort(both, kind="stable")
-            level = both[order], np.concatenate([other[1], level[1]])[order]
-        self._levels.append(level)
-
     def _drop(self, name: str) -> None:
-        """Take a segment out of the index; its numbers stay until the levels are joined."""
-        if name in self._weights:
-            number = self._names.index(name)
-            self._names[number] = ""
-            del self._weights[name]
-            self._frames.pop(name, None)
-            levels = []
-            for keys, numbers in self._levels:
-                kept = numbers != number
-                levels.append((keys, numbers) if kept.all() else (keys[kept], numbers[kept]))
-            self._levels = [level for level in levels if len(level[0])]
-
-    def _forget(self) -> None:
-        self._names, self._levels, self._weights, self._frames = [], [], {}, {}
+        self._index.drop(name)
+        self._frames.pop(name, None)
 
     def _found(self, keys: Keys) -> pl.DataFrame:
-        wanted: set[int] = set()
-        for level, numbers in self._levels:
-            first = np.searchsorted(level, keys, side="left")
-            last = np.searchsorted(level, keys, side="right")
-            while (more := first < last).any():
-                wanted.update(np.unique(numbers[first[more]]).tolist())
-                first = first + 1
         asked = pl.Series(KEY, as_bytes(keys), dtype=pl.Binary).unique().implode()
         parts = []
-        for number in sorted(wanted):
-            frame = self._frame(self._names[number])
+        for name in self._index.holders(keys):
+            frame = self._frame(name)
             if frame is not None:
                 parts.append(frame.filter(pl.col(KEY).is_in(asked)))
         if not parts:
@@ -316,7 +254,7 @@ class Cells:
         for name in list(mine):
             if name in listed:
                 continue
-            if name in self._weights or self._is_there(name):
+            if name in self._index.weights or self._is_there(name):
                 listed[name] = mine[name]
             else:
                 mine.pop(name, None)

@@ -101,15 +101,19 @@ class LocalPlace:
     def sizes(self, folder: str) -> dict[str, int]:
         with self._explained("list", folder):
             return {
-                entry.name: entry.stat().st_size
-                for entry in self._entries(folder)
+                entry.name: told.st_size
+                for entry, told in self._entries(folder)
                 if entry.is_file() and not entry.name.startswith(TEMPORARY)
             }
 
     def folders(self, folder: str) -> list[str]:
         with self._explained("list", folder):
-            entries = [e for e in self._entries(folder) if e.is_dir()]
-            return [e.name for e in sorted(entries, key=lambda e: (-e.stat().st_mtime_ns, e.name))]
+            found = [
+                (-told.st_mtime_ns, entry.name)
+                for entry, told in self._entries(folder)
+                if entry.is_dir()
+            ]
+            return [name for _, name in sorted(found)]
 
     def walk(self, folder: str = "") -> list[Found]:
         found: list[Found] = []
@@ -118,12 +122,8 @@ class LocalPlace:
         while waiting:
             below = waiting.pop()
             with self._explained("list", below):
-                for entry in self._entries(below):
+                for entry, told in self._entries(below):
                     name = f"{below}/{entry.name}" if below else entry.name
-                    try:
-                        told = entry.stat()
-                    except FileNotFoundError:
-                        continue  # gone since it was listed, or a link to nothing
                     if entry.is_file():
                         found.append(Found(name, told.st_size, told.st_mtime))
                     elif entry.is_dir() and (told.st_dev, told.st_ino) not in seen:
@@ -161,12 +161,17 @@ class LocalPlace:
         with self._explained("write", ""), self._temporary(probe, b"probe"):
             pass
 
-    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+    def _entries(self, folder: str) -> list[tuple[os.DirEntry[str], os.stat_result]]:
         try:
             with os.scandir(self._root / folder) as entries:
-                return list(entries)
+                listed = list(entries)
         except FileNotFoundError:
             return []
+        found = []
+        for entry in listed:
+            with suppress(FileNotFoundError):  # gone since it was listed, or a link to nothing
+                found.append((entry, entry.stat()))
+        return found
 
     @contextmanager
     def _temporary(self, target: Path, data: bytes) -> Iterator[Path]:

@@ -1,11 +1,13 @@
 """What the tests of whole runs share: the flags, a finished run, the Prefect server's API."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 from command import Result
+from deployed import recorded
 
 SHARDS = 6
 FLAGS = ["--budget", "30", "--clusters", "4", "--shard-rows", "40"]
@@ -42,8 +44,11 @@ class Server:
         return dict(self._client.get(f"/flow_runs/{run['id']}").raise_for_status().json())
 
     def tasks(self, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """The task runs of a flow run, by the task's name."""
-        found = self.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+        """The task runs of a flow run that ended, by the task's name."""
+        of_it, end = {"flow_runs": {"id": {"any_": [run["id"]]}}}, time.monotonic() + 30
+        while (found := recorded(self.post("/task_runs/filter", of_it))) is None:
+            assert time.monotonic() < end, "Prefect did not record how the tasks ended"
+            time.sleep(0.3)
         return {task["name"].rsplit("-", 1)[0]: task for task in found}
 
     def artifacts(self, run: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -19,11 +19,9 @@ def test_quick_run_chooses_from_the_sample_into_the_bucket(served: Deployed) -> 
     files = served.file_system()
     with files.open("crowdselect/out/selection.parquet") as file:
         assert pq.read_table(file).num_rows == 40
-    states = served.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
-    assert {"instructions", "ranking", "export"} <= {s["name"].rsplit("-", 1)[0] for s in states}
+    assert {"instructions", "ranking", "export"} <= served.tasks(run).keys()
     again = served.ended(served.run("select/select"))
-    tasks = served.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [again["id"]]}}})
-    assert "Cached" in {task["state"]["name"] for task in tasks}
+    assert "Cached" in served.tasks(again).values()
 
 
 def test_a_value_that_cannot_be_is_refused_before_the_run(served: Deployed) -> None:
@@ -76,8 +74,7 @@ def test_killed_it_leaves_nothing_and_started_again_it_finds_its_runs(tmp_path: 
     try:
         assert server.get(f"/flow_runs/{run['id']}")["state"]["type"] == "COMPLETED"
         again = server.ended(server.run("select/select"))
-        tasks = server.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [again["id"]]}}})
-        assert "Cached" in {task["state"]["name"] for task in tasks}, "the bucket is the same"
+        assert "Cached" in server.tasks(again).values(), "the bucket is the same"
     finally:
         assert server.stop() == 0
 

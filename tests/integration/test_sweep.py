@@ -75,7 +75,7 @@ def test_a_run_that_died_is_crashed_and_its_slots_are_free(
         of_it = {"flow_runs": {"id": {"any_": [dead["id"]]}}}
         server.until(
             lambda: (
-                {t["state"]["type"] for t in server.post("/task_runs/filter", of_it)}
+                {(t["state"] or {}).get("type") for t in server.post("/task_runs/filter", of_it)}
                 == {"COMPLETED", "CRASHED"}
             )
         )

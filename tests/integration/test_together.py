@@ -2,17 +2,21 @@
 
 import os
 import signal
+import uuid
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from command import Command, finish, until
 from drill import FILES, Drill, Place, Size, damage
+from servers import S3Server
 
 from crowdselect_core.store.place import open_place
 
 pytestmark = pytest.mark.server
 
-SIZE = Size(rows=240, models=2, concurrency=4, delay=250, sleep=0)
+# Asking takes longer than eight processes take to start, and an answer is soon there.
+SIZE = Size(rows=240, models=2, concurrency=1, delay=500, sleep=0)
 # What each of the eight adds to the one config; the first four are the same.
 SAME: list[str] = []
 OTHERS = [["--budget", "35"], ["--limit", "160"], ["--weights", "1,1,1"], ["--clusters", "3"]]
@@ -25,10 +29,16 @@ def drill(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Drill:
 
 
 @pytest.fixture(scope="module")
-def alone(drill: Drill) -> list[dict[str, bytes]]:
+def quick(drill: Drill) -> Drill:
+    """The same with an endpoint that answers at once."""
+    return replace(drill, size=replace(SIZE, delay=1))
+
+
+@pytest.fixture(scope="module")
+def alone(quick: Drill) -> list[dict[str, bytes]]:
     """The files of a run of each config, one after the other in a store that nobody else uses."""
     found = []
-    with drill.run("alone", Place()) as one:
+    with quick.run("alone", Place()) as one:
         for place, more in enumerate([SAME, *OTHERS]):
             out = str(one.work / f"out-{place}")
             one.command.run(*one.flags(), "--out", out, *more).ended(0)
@@ -36,9 +46,12 @@ def alone(drill: Drill) -> list[dict[str, bytes]]:
     return found
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(params=["local", "s3"])
 def place(request: pytest.FixtureRequest) -> Place:
-    return Place()
+    if request.param == "local":
+        return Place()
+    server: S3Server = request.getfixturevalue("s3")
+    return Place(f"s3://{server.bucket}/{uuid.uuid4().hex}", server.environment())
 
 
 def files(out: str) -> dict[str, bytes]:

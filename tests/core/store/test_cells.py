@@ -9,8 +9,10 @@ import pytest
 
 from crowdselect_core.errors import StorageError
 from crowdselect_core.store import cells as cells_module
-from crowdselect_core.store.cells import Cells, as_bytes, as_keys, cell_key
+from crowdselect_core.store import index
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.index import as_bytes, as_keys, cell_key
 from crowdselect_core.store.store import Store
 from crowdselect_core.store.writer import CellWriter
 
@@ -178,7 +180,7 @@ def test_large_segments_are_merged_no_further(
 def test_rows_that_compress_to_nothing_are_not_merged_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cells_module, "LEAST", 10_000)  # far more than their bytes
+    monkeypatch.setattr(index, "LEAST", 10_000)  # far more than their bytes
     monkeypatch.setattr(cells_module, "LARGE", 100_000)
     mine = opened(tmp_path)
     for i in range(20):

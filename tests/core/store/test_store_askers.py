@@ -8,7 +8,7 @@ import pytest
 from disks import Disk
 
 from crowdselect_core.store import askers
-from crowdselect_core.store.askers import ASKING, DEAD, Askers
+from crowdselect_core.store.askers import ASKING, Askers
 from crowdselect_core.store.place import open_place
 
 FOLDER = "generated/key"
@@ -19,6 +19,8 @@ GHOST = f"{FOLDER}/asking-{'0' * 32}-7.txt"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(askers, "BEAT", 0.02)
+    monkeypatch.setattr(askers, "FIRST", 0.02)
+    monkeypatch.setattr(askers, "DEAD", 1.0)
 
 
 def asker(root: str) -> Askers:
@@ -60,12 +62,13 @@ def test_three_share_the_work_and_take_what_is_left(root: str) -> None:
 def test_nobody_waits_for_the_dead(root: str, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(askers, "GRACE", 1e9)  # to wait at all is to hang
     disk.write(GHOST, b"")
-    monkeypatch.setattr(askers, "BEAT", 3600.0)
+    monkeypatch.setattr(askers, "FIRST", 3600.0)
     with asker(root) as one:  # it cannot know yet that the other is dead, and still goes through
         walked = [[mine(k) for k in KEYS].count(True) for mine in one.rounds()]
         assert 0 < walked[0] < walked[1] == len(KEYS)
-        for _ in range(DEAD):
-            one._look()
+        assert not one._look(), "nobody has come"
+        monkeypatch.setattr(askers, "DEAD", -1.0)
+        one._look()
         assert GHOST not in disk.files()
         assert [all(map(mine, KEYS)) for mine in one.rounds()] == [True]
 

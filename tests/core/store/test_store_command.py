@@ -18,9 +18,10 @@ from servers import S3Server, free_port
 
 from crowdselect_core.store import bucket
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells, cell_key
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.command import main
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.index import cell_key
 from crowdselect_core.store.manifest import FILE, Manifest
 from crowdselect_core.store.place import open_place
 from crowdselect_core.store.store import Store

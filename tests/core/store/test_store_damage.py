@@ -12,8 +12,9 @@ from numbers_stage import ROWS, SPEC, WHOLE, Work
 
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells, as_keys, cell_key
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.index import as_keys, cell_key
 from crowdselect_core.store.manifest import FILE
 from crowdselect_core.store.store import Store
 from crowdselect_core.store.verify import verify

@@ -16,9 +16,10 @@ from servers import S3Server
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells, cell_key
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.garbage import Garbage, delete, garbage
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.index import cell_key
 from crowdselect_core.store.local import LocalPlace
 from crowdselect_core.store.manifest import FILE
 from crowdselect_core.store.place import Place, open_place

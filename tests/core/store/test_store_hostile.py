@@ -23,10 +23,11 @@ from servers import S3Server
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store import parquet
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells, as_keys, cell_key
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.command import main
 from crowdselect_core.store.garbage import delete, garbage
 from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.index import as_keys, cell_key
 from crowdselect_core.store.layout import sort_out
 from crowdselect_core.store.manifest import FILE, Manifest, Shard
 from crowdselect_core.store.parquet import Unreadable

@@ -9,8 +9,9 @@ from numbers_stage import SPEC, WHOLE, Work
 
 from crowdselect_core.store import cells as cells_module
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells, as_keys, cell_key
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.index import as_keys, cell_key
 from crowdselect_core.store.local import LocalPlace
 from crowdselect_core.store.store import Store
 from crowdselect_core.store.writer import CellWriter

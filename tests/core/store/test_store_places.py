@@ -1,9 +1,12 @@
 """A place writes a file whole or not at all, once if asked to, and says in one line what fails."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
 
@@ -55,6 +58,31 @@ def test_what_is_not_there_reads_as_nothing(root: str) -> None:
     assert place.sizes("a") == {}
     assert place.folders("a") == []
     place.remove("a/file")
+
+
+def test_what_goes_while_it_is_listed_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    @contextmanager
+    def late(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """List a folder; what is called gone goes before anybody can look at it."""
+        with real(path) as entries:
+            listed = list(entries)
+        for entry in listed:
+            if entry.name == "gone":
+                shutil.rmtree(entry.path) if entry.is_dir() else Path(entry.path).unlink()
+        yield iter(listed)
+
+    place = LocalPlace(str(tmp_path))
+    monkeypatch.setattr(os, "scandir", late)
+    for name in ("a/gone", "a/stays", "b/gone/file", "b/stays/file"):
+        place.create(name, b"x")
+    assert place.sizes("a") == {"stays": 1}
+    assert place.folders("b") == ["stays"]
+    place.create("a/gone", b"x")
+    assert [found.name for found in place.walk()] == ["a/stays", "b/stays/file"]
 
 
 def test_listing_tells_files_from_folders(root: str) -> None:

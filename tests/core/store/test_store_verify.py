@@ -10,8 +10,9 @@ from numbers_stage import SPEC, WHOLE, Work
 
 from crowdselect_core.store import verify as verify_module
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells, as_keys, cell_key
+from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.index import as_keys, cell_key
 from crowdselect_core.store.manifest import FILE
 from crowdselect_core.store.store import Store
 from crowdselect_core.store.verify import Verified, remove, verify
