@@ -13,7 +13,6 @@ from crowdselect_core.errors import ConfigError, first_line, shown
 from crowdselect_core.generate.base import Message
 from crowdselect_core.weights import hub_commit, local_folder
 
-PLAIN_FORMAT = "plain-1"  # name of the format below, raised when it changes: part of identities
 PLAIN_ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 PLAIN_STOP = "\n\nUser:"  # where an answer in the plain format ends: the next turn's beginning
 # The plain format as a chat template, for servers; the same text as `_plain` and 'Assistant:'.

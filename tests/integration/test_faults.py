@@ -1,25 +1,19 @@
 """Live runs on an S3 server that dies, or behind a network that fails, delays and cuts."""
 
-import subprocess
-import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from command import Command, finish, until
-from drill import FILES, Drill, One, Place, Size, damage
-from servers import S3Server, quiet_environment
+from drill import FILES, Drill, One, Size, damage
+from faults import RATES, place_in, proxied
+from servers import S3Server
 
 pytestmark = pytest.mark.server
 
 SIZE = Size(rows=120, models=2, concurrency=4, delay=250, sleep=0.01)
-PROXY = Path(__file__).parent.parent / "faulty_proxy.py"
-TENTH = {"500": 0.04, "503": 0.03, "slowdown": 0.03}  # of the requests
-CUTS = {"cut_request": 0.02, "cut_answer": 0.03, "lost": 0.02, "delay": 0.01}
 
 
 @pytest.fixture(scope="module")
@@ -39,31 +33,6 @@ def own(tmp_path: Path) -> Iterator[S3Server]:
     server = S3Server.start(tmp_path / "s3")
     yield server
     server.stop()
-
-
-@contextmanager
-def proxied(server: S3Server, folder: Path, **how: object) -> Iterator[tuple[str, Path]]:
-    """Run the proxy before a server; yield its URL and its log of faults."""
-    log = folder / "faults.txt"
-    rates = [f"--rate={kind}={share}" for kind, share in {**TENTH, **CUTS}.items()]
-    process = subprocess.Popen(
-        [sys.executable, PROXY, server.endpoint, "--log", log, *rates,
-         *(f"--{name}={value}" for name, value in how.items())],
-        stdout=subprocess.PIPE, text=True, env=quiet_environment(folder), cwd=folder,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip(), log
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def place_in(server: S3Server, endpoint: str | None = None) -> Place:
-    """Return a prefix of the server's bucket, behind the proxy if one is named."""
-    environment = server.environment()
-    environment |= {"AWS_ENDPOINT_URL": endpoint or server.endpoint}
-    return Place(f"s3://{server.bucket}/{uuid.uuid4().hex}", environment)
 
 
 def finished(one: One, calm: dict[str, bytes], server: S3Server, patch: pytest.MonkeyPatch) -> None:
@@ -93,7 +62,7 @@ def test_a_tenth_of_the_requests_fails_and_some_are_cut(
         finished(one, calm, s3_server, monkeypatch)
         assert set(one.endpoint.asked.values()) == {1}  # no answer was lost
         kinds = Counter(line.split()[0] for line in log.read_text().splitlines())
-        assert kinds.keys() == TENTH.keys() | CUTS.keys()
+        assert kinds.keys() == RATES.keys()
 
 
 def test_the_server_is_killed_under_load_and_comes_back(

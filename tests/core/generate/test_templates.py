@@ -9,7 +9,6 @@ from tinymodel import smollm_tokenizer
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Message
 from crowdselect_core.generate.templates import (
-    PLAIN_FORMAT,
     PLAIN_TEMPLATE,
     TemplateError,
     has_template,
@@ -62,7 +61,6 @@ def test_the_plain_format_has_the_bos_that_the_tokenizer_adds() -> None:
     assert pair[: len(ids)] == ids
     assert plain.decode(pair[len(ids) :]) == "Yes ."
     assert prompt_ids(tokenizer(None, adds_bos=False), HELLO, {}) == ids[1:]
-    assert PLAIN_FORMAT == "plain-1"
 
 
 def test_smollm2s_template_is_followed_to_the_token() -> None:
