@@ -4,11 +4,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from crowdselect_core.generate.base import Failure
 
-T = TypeVar("T")
+
+class Keyed(Protocol):
+    """A request or an item that is to be scored."""
+
+    @property
+    def key(self) -> bytes:
+        """Names it; its answer bears the same."""
+
+
+T = TypeVar("T", bound=Keyed)
 
 EARLY = 20  # failures before a run is stopped ahead of its end
 IN_A_ROW = 50  # failures without one success between them: it is down
@@ -42,7 +51,9 @@ class Calls:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     started: float = field(default_factory=time.monotonic)
+    slowest: float = 0.0  # seconds from when work was handed over to when its answer came
     _in_a_row: int = 0
+    _out: dict[bytes, float] = field(default_factory=dict)  # what is out, since when
 
     @property
     def done(self) -> int:
@@ -70,9 +81,16 @@ class Calls:
         An engine takes the first one to see that there is work, and more once its model is ready.
         """
         for place, piece in enumerate(work):
+            now = time.monotonic()
             if place == 1:
-                self.started = time.monotonic()
+                self.started = now
+            self._out[piece.key] = now
             yield piece
+
+    def came(self, key: bytes) -> None:
+        """Take note that a call came to its end, before it is counted as a success or failure."""
+        self.slowest = max(self.slowest, time.monotonic() - self._out.pop(key, time.monotonic()))
+        self.failed.pop(key, None)  # the same on another row may have failed before
 
     def success(
         self, prompt_tokens: int | None = None, completion_tokens: int | None = None

@@ -61,11 +61,20 @@ def generate(
         return calls
     in_flight: set[bytes] = set()
 
+    def left() -> bool:
+        cells.refresh()
+        for shard in range(len(artifact.manifest.shards)):
+            for keys in _sample_keys(artifact.shard(shard)["prompt"], model.sampling.n):
+                lacking = as_bytes(keys[cells.missing(keys)])
+                if any(key not in in_flight and key not in calls.failed for key in lacking):
+                    return True
+        return False
+
     def requests(askers: Askers) -> Iterator[Request]:
         # Processes that answer for one store share the rows, and each goes through the shards in
         # an order of its own; what the others have committed is seen.
         order = list(range(len(artifact.manifest.shards)))
-        for mine in askers.rounds():
+        for mine in askers.rounds(left, lambda: calls.slowest):
             random.shuffle(order)
             failed = set(calls.failed)  # in an earlier round: this run has tried
             for index in order:
@@ -108,7 +117,7 @@ def count(cells: Cells, prompts: Sequence[Keys], n: int) -> tuple[int, int]:
 
 def _take(calls: Calls, writer: CellWriter, in_flight: set[bytes], given: Answer) -> None:
     answer = checked(given)
-    calls.failed.pop(answer.key, None)  # the same prompt on another row may have failed before
+    calls.came(answer.key)
     if answer.error is None or answer.failure is Failure.ROW:
         writer.add(
             (

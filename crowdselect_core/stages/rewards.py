@@ -83,7 +83,8 @@ def score(
     if not wanted:
         return calls
     with CellWriter(work.cells) as writer, work.cells.askers() as askers:
-        scorer.run(calls.clocked(work.items(askers)), partial(_take, calls, writer))
+        items = work.items(askers, lambda: calls.slowest)
+        scorer.run(calls.clocked(items), partial(_take, calls, writer))
     work.cells.merge(all_small=True)
     own = reference is not None and reference.model.name == answered.model.name
     if calls.answered and not own:  # held against itself an answer costs no call
@@ -105,7 +106,7 @@ def count(
 
 
 def _take(calls: Calls, writer: CellWriter, given: Score) -> None:
-    calls.failed.pop(given.key, None)
+    calls.came(given.key)
     usable = given.error is None and all(math.isfinite(s) for s in given.scores)
     if usable:
         writer.add((given.key, list(given.scores), given.truncated, given.raw, None))

@@ -18,7 +18,7 @@ from crowdselect_core.stages.texts import Answered, Texts
 from crowdselect_core.store.askers import Askers
 from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import canonical
-from crowdselect_core.store.index import as_keys, cell_key
+from crowdselect_core.store.index import as_bytes, as_keys, cell_key
 from crowdselect_core.store.store import Artifact, Store
 from crowdselect_core.tables import Columns
 
@@ -81,10 +81,24 @@ class Scorings:
         ]  # fmt: skip
         return table.with_columns(pl.Series("score", keys, dtype=pl.Binary))
 
-    def items(self, askers: Askers) -> Iterator[Item]:
-        """Yield the answers without a score, each text once; other processes have their share."""
+    def items(self, askers: Askers, seconds: Callable[[], float]) -> Iterator[Item]:
+        """Yield the answers without a score, each text once; other processes have their share.
+
+        Args:
+            askers: entered.
+            seconds: how long a score takes at the most, as far as has been seen.
+        """
         asked: set[bytes] = set()
-        for mine in askers.rounds():
+
+        def lacking() -> bool:
+            self.cells.refresh()
+            for _, whole in self.tables():
+                keys = as_keys(whole["score"].to_list())
+                if any(key not in asked for key in as_bytes(keys[self.cells.missing(keys)])):
+                    return True
+            return False
+
+        for mine in askers.rounds(lacking, seconds):
             for _, whole in self.tables():
                 self.cells.refresh()
                 left = whole.filter(self.cells.missing(as_keys(whole["score"].to_list())))

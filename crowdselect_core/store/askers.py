@@ -27,7 +27,9 @@ log = logging.getLogger("crowdselect.store")
 BEAT = 2.0  # seconds between two signs of life, and between two looks at those of others
 FIRST = 0.25  # the same at the start, and when another has come: doubled until it is BEAT
 DEAD = 8.0  # seconds at the same number after which a process counts as dead
-GRACE = 3.0  # seconds that the last answers of others are given to be committed
+GRACE = 3.0  # seconds that answers of others are given to be committed
+LONGEST = 60.0  # seconds that they are given to come, at most
+LOOK = 0.5  # seconds between two looks at whether they did
 EVERYTHING = 1 << 30  # a share: whosever it is
 
 
@@ -68,15 +70,21 @@ class Askers:
         except StorageError as e:  # others see that it stands still
             log.debug("%s: %s", self._folder, e)
 
-    def rounds(self) -> Iterator[Callable[[bytes], bool]]:
+    def rounds(
+        self, left: Callable[[], bool], seconds: Callable[[], float]
+    ) -> Iterator[Callable[[bytes], bool]]:
         """Yield what tells of a key whether this process makes it now, until nothing is left.
 
-        First its own share; then, after a look at what the others have committed, that where it
-        comes second; then everything. One that is alone has one round.
+        First its own share; then that where it comes second; then everything. Before each of the
+        latter the others get the time to come to their end. One that is alone has one round.
+
+        Args:
+            left: looks whether anything lacks that this process has not asked for.
+            seconds: how long an answer takes at the most, as far as this process has seen.
         """
         for share in (0, 1, EVERYTHING):
             if share:
-                self._settle()
+                self._settle(left, min(2 * seconds(), LONGEST) + GRACE)
             self._left = False
             yield partial(self._mine, share)
             if not self._left:
@@ -92,11 +100,12 @@ class Askers:
             self._left = True
         return before <= share
 
-    def _settle(self) -> None:
+    def _settle(self, left: Callable[[], bool], seconds: float) -> None:
         """Give those who are alive the time to commit what they have; nobody else is waited for."""
-        end = time.monotonic() + GRACE
-        while self._alive and time.monotonic() < end and not self._ended.wait(0.2):
-            pass
+        end = time.monotonic() + seconds
+        while self._alive and time.monotonic() < end and not self._ended.wait(LOOK):
+            if not left():
+                return
 
     def _work(self) -> None:
         wait = FIRST

@@ -3,11 +3,15 @@
 import pytest
 
 from crowdselect_core.calls import EARLY, IN_A_ROW, Calls, TooManyFailures
-from crowdselect_core.generate.base import Failure
+from crowdselect_core.generate.base import Failure, Request
 
 
 def calls(planned: int, limit: float = 0.01) -> Calls:
     return Calls("m", planned, 0, limit, lambda _: None)
+
+
+def pieces(count: int) -> list[Request]:
+    return [Request(bytes([number]), (), None) for number in range(count)]
 
 
 def fail(counted: Calls, times: int, whose: Failure = Failure.INFRASTRUCTURE) -> None:
@@ -49,3 +53,15 @@ def test_what_lies_in_the_row_is_counted_apart() -> None:
     assert not counted.failed
     assert counted.done == 100
     assert counted.codes == {"timeout": 100}
+
+
+def test_the_slowest_answer_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("crowdselect_core.calls.time.monotonic", lambda: now[0])
+    counted = calls(3)
+    for seconds, piece in zip((2.0, 9.0, 5.0), counted.clocked(pieces(3)), strict=True):
+        now[0] += seconds
+        counted.came(piece.key)
+    assert counted.slowest == 9.0
+    counted.came(b"never handed over")
+    assert counted.slowest == 9.0

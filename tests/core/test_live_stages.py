@@ -329,8 +329,9 @@ def test_what_is_scored_needs_no_scorer(tmp_path: Path) -> None:
 
 def test_the_clock_starts_when_the_model_is_ready() -> None:
     calls = Calls("a", 3, 0, 0.01, ignore, started=0.0)
-    work = calls.clocked([1, 2, 3])
-    assert next(work) == 1
+    pieces = [Request(bytes([n]), (), None) for n in range(3)]
+    work = calls.clocked(pieces)
+    assert next(work) is pieces[0]
     assert calls.started == 0.0
-    assert list(work) == [2, 3]
+    assert list(work) == pieces[1:]
     assert calls.seconds < 60

@@ -13,6 +13,7 @@ from crowdselect_core.store.place import open_place
 
 FOLDER = "generated/key"
 KEYS = [number.to_bytes(16, "big") for number in range(400)]
+LATE = (lambda: True, lambda: 0.0)  # something is always left, and answers take no time
 GHOST = f"{FOLDER}/asking-{'0' * 32}-7.txt"
 
 
@@ -21,6 +22,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(askers, "BEAT", 0.02)
     monkeypatch.setattr(askers, "FIRST", 0.02)
     monkeypatch.setattr(askers, "DEAD", 1.0)
+    monkeypatch.setattr(askers, "LOOK", 0.05)
 
 
 def asker(root: str) -> Askers:
@@ -40,7 +42,7 @@ def there(disk: Disk) -> int:
 
 def test_one_that_is_alone_has_one_round_and_leaves_nothing(root: str, disk: Disk) -> None:
     with asker(root) as one:
-        rounds = [[mine(key) for key in KEYS] for mine in one.rounds()]
+        rounds = [[mine(key) for key in KEYS] for mine in one.rounds(*LATE)]
         assert there(disk) >= 1
     assert rounds == [[True] * len(KEYS)]
     assert there(disk) == 0
@@ -50,12 +52,12 @@ def test_three_share_the_work_and_take_what_is_left(root: str) -> None:
     with asker(root) as a, asker(root) as b, asker(root) as c:
         three = (a, b, c)
         until(lambda: all(len(one._others) == 2 for one in three))
-        shares = [{k for k in KEYS if next(one.rounds())(k)} for one in three]
+        shares = [{k for k in KEYS if next(one.rounds(*LATE))(k)} for one in three]
         assert sum(map(len, shares)) == len(set.union(*shares)) == len(KEYS)
         assert min(map(len, shares)) > 90  # of 400; a third is 133
-        second = next(islice(a.rounds(), 1, None), None)
+        second = next(islice(a.rounds(*LATE), 1, None), None)
         assert second is None  # nothing was looked at, so nothing was left to others
-        walked = [[mine(k) for k in KEYS].count(True) for mine in a.rounds()]
+        walked = [[mine(k) for k in KEYS].count(True) for mine in a.rounds(*LATE)]
         assert len(shares[0]) == walked[0] < walked[1] < walked[2] == len(KEYS)
 
 
@@ -64,13 +66,13 @@ def test_nobody_waits_for_the_dead(root: str, disk: Disk, monkeypatch: pytest.Mo
     disk.write(GHOST, b"")
     monkeypatch.setattr(askers, "FIRST", 3600.0)
     with asker(root) as one:  # it cannot know yet that the other is dead, and still goes through
-        walked = [[mine(k) for k in KEYS].count(True) for mine in one.rounds()]
+        walked = [[mine(k) for k in KEYS].count(True) for mine in one.rounds(*LATE)]
         assert 0 < walked[0] < walked[1] == len(KEYS)
         assert not one._look(), "nobody has come"
         monkeypatch.setattr(askers, "DEAD", -1.0)
         one._look()
         assert GHOST not in disk.files()
-        assert [all(map(mine, KEYS)) for mine in one.rounds()] == [True]
+        assert [all(map(mine, KEYS)) for mine in one.rounds(*LATE)] == [True]
 
 
 def test_one_that_is_killed_after_it_was_seen_alive_is_waited_for_a_moment_only(
@@ -83,5 +85,29 @@ def test_one_that_is_killed_after_it_was_seen_alive_is_waited_for_a_moment_only(
         disk.remove(GHOST)
         disk.write(GHOST.replace("-7.", "-8."), b"")
         until(lambda: len(one._alive) == 1)
-        assert [all(map(mine, KEYS)) for mine in one.rounds()][-1]  # it comes to an end
+        assert [all(map(mine, KEYS)) for mine in one.rounds(*LATE)][-1]  # it comes to an end
         assert not one._alive
+
+
+def test_the_living_get_the_time_that_answers_take_and_no_more_when_all_is_there(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(askers, "GRACE", 1e9)  # to wait to the end is to hang
+    with asker(root) as one, asker(root) as other:
+        until(lambda: len(one._alive) == len(other._alive) == 1)
+        looks = iter([True, True, False])
+        rounds = one.rounds(lambda: next(looks), float)
+        walked = [[mine(k) for k in KEYS].count(True) for mine in rounds]
+        assert 0 < walked[0] < walked[-1] == len(KEYS)
+        assert next(looks, None) is None, "it looked until nothing was left"
+
+
+def test_no_answer_is_waited_for_beyond_the_longest(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(askers, "GRACE", 0.0)
+    monkeypatch.setattr(askers, "LONGEST", 0.2)
+    with asker(root) as one, asker(root):
+        until(lambda: len(one._alive) == 1)
+        walked = [[mine(k) for k in KEYS].count(True) for mine in one.rounds(LATE[0], lambda: 1e9)]
+        assert walked[-1] == len(KEYS)
