@@ -78,6 +78,14 @@ class Browser:
 
         self.until(pressed, f"cannot be clicked: {xpath}")
 
+    def send(self, xpath: str) -> None:
+        """Click the button of a form, and wait until the form was taken: then the button goes."""
+        self.press(xpath)
+        self.until(
+            lambda: not any(e.is_displayed() for e in self.all(xpath)),
+            f"the form was not taken: {xpath} is still there",
+        )
+
     def fill(self, label: str, value: str) -> None:
         """Put a value into the field of the form that has a label."""
         field = self.find(f"//label[normalize-space()='{label}']/following::input[1]")
@@ -122,7 +130,7 @@ def tour(browser: Browser) -> Shown:
     browser.find(_entry("Quick run"))
     browser.shot("deployment")
     browser.press(_entry("Quick run"))
-    browser.press("//*[@role='dialog']//button[@type='submit']")  # the form, filled in already
+    browser.send("//*[@role='dialog']//button[@type='submit']")  # the form, filled in already
     open_new_run(browser, before)
     stages, summary = read_run(browser, shots=True)
     to_deployment(browser)
@@ -132,7 +140,7 @@ def tour(browser: Browser) -> Shown:
     browser.find("//label[normalize-space()='Weights (Optional)']")
     browser.shot("form")
     browser.fill("Budget (Optional)", "25")
-    browser.press(_button("Submit"))
+    browser.send(_button("Submit"))
     open_new_run(browser, before)
     _, custom = read_run(browser)
     return Shown(stages, summary, custom)

@@ -31,6 +31,7 @@ GRACE = 3.0  # seconds that answers of others are given to be committed
 LONGEST = 60.0  # seconds that they are given to come, at most
 LOOK = 0.5  # seconds between two looks at whether they did
 EVERYTHING = 1 << 30  # a share: whosever it is
+SHARES = {0: 1, 1: EVERYTHING, EVERYTHING: EVERYTHING}  # what comes after a share
 
 
 class Askers:
@@ -71,24 +72,29 @@ class Askers:
             log.debug("%s: %s", self._folder, e)
 
     def rounds(
-        self, left: Callable[[], bool], seconds: Callable[[], float]
+        self, lacking: Callable[[], bool], seconds: Callable[[], float]
     ) -> Iterator[Callable[[bytes], bool]]:
         """Yield what tells of a key whether this process makes it now, until nothing is left.
 
-        First its own share; then that where it comes second; then everything. Before each of the
-        latter the others get the time to come to their end. One that is alone has one round.
+        First its own share, again when one of the others has gone; then that where it comes second;
+        then everything. Before each of the latter the others get the time to come to their end. One
+        that is alone has one round.
 
         Args:
-            left: looks whether anything lacks that this process has not asked for.
+            lacking: looks whether anything lacks that this process has not asked for.
             seconds: how long an answer takes at the most, as far as this process has seen.
         """
-        for share in (0, 1, EVERYTHING):
-            if share:
-                self._settle(left, min(2 * seconds(), LONGEST) + GRACE)
-            self._left = False
+        share = 0
+        while True:
+            there, self._left = set(self._others), False
             yield partial(self._mine, share)
             if not self._left:
                 return
+            end = time.monotonic() + min(2 * seconds(), LONGEST) + GRACE
+            while self._alive and time.monotonic() < end and there.issubset(self._others):
+                if self._ended.wait(LOOK) or not lacking():
+                    return
+            share = SHARES[share] if there.issubset(self._others) else 0
 
     def _mine(self, share: int, key: bytes) -> bool:
         """Tell whether at most `share` others come before this process, by a hash of the key."""
@@ -99,13 +105,6 @@ class Askers:
         if before > share:
             self._left = True
         return before <= share
-
-    def _settle(self, left: Callable[[], bool], seconds: float) -> None:
-        """Give those who are alive the time to commit what they have; nobody else is waited for."""
-        end = time.monotonic() + seconds
-        while self._alive and time.monotonic() < end and not self._ended.wait(LOOK):
-            if not left():
-                return
 
     def _work(self) -> None:
         wait = FIRST

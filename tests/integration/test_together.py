@@ -79,7 +79,6 @@ def test_eight_at_once_and_one_killed_give_one_result(
         asked = one.endpoint.asked
         assert len(asked) == SIZE.rows * SIZE.models
         again = sum(asked.values()) - len(asked)
-        # Asked twice is what the killed one lost, what one was waiting for when another had nothing
-        # left of its own, and what they did in the first seconds, before they saw each other.
-        # Without sharing it is more than there is to ask.
-        assert again <= len(asked) // 3
+        # Asked twice is what the killed one lost, what they did before they saw each other, and
+        # what came later than they waited for. Without sharing it is more than there is to ask.
+        assert again <= len(asked) // 6

@@ -98,8 +98,26 @@ def test_the_living_get_the_time_that_answers_take_and_no_more_when_all_is_there
         looks = iter([True, True, False])
         rounds = one.rounds(lambda: next(looks), float)
         walked = [[mine(k) for k in KEYS].count(True) for mine in rounds]
-        assert 0 < walked[0] < walked[-1] == len(KEYS)
+        assert len(walked) == 1, "the other came to its end, so nothing was left for a second round"
+        assert 0 < walked[0] < len(KEYS)
         assert next(looks, None) is None, "it looked until nothing was left"
+
+
+def test_the_share_of_one_that_goes_is_taken_over_at_once(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(askers, "GRACE", 1e9)
+    with asker(root) as one, asker(root) as stays:
+        with asker(root) as goes:
+            until(lambda: len(one._alive) == len(stays._alive) == len(goes._alive) == 2)
+            rounds = one.rounds(*LATE)
+            mine = next(rounds)
+            first = {k for k in KEYS if mine(k)}
+        mine = next(rounds)  # without a wait to the end
+        second = {k for k in KEYS if mine(k)}
+        assert first < second
+        assert len(second) < len(KEYS), "the other's share stays with it"
+        rounds.close()
 
 
 def test_no_answer_is_waited_for_beyond_the_longest(
