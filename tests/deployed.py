@@ -91,6 +91,10 @@ class Deployed:
         """Call the API."""
         return self._asked("POST", path, json=body).json()
 
+    def call(self, method: str, path: str, body: Any = None) -> None:
+        """Call what answers without a body."""
+        self._asked(method, path, json=body)
+
     def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
         """Call the API, again on 503: SQLite was locked for long (clients do the same)."""
         for _ in range(5):

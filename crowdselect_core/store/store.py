@@ -27,6 +27,7 @@ Finished = tuple[Shard, Mapping[str, Any]]
 
 _FOLDER = re.compile(r"[a-z]+(-[a-z]+)*/[0-9a-f]{64}")
 NEIGHBOURS_READ = 20  # manifests that are looked at to explain a miss
+_removed: dict[str, str] = {}  # shards that this process found damaged and removed, and why
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,18 @@ class Artifact:
         try:
             data = self.place.read(name)
         except FileNotFoundError:
-            raise DamagedArtifact(f"{self.place.root}/{name} is gone") from None
+            # Another thread may have found it damaged, and removed it, a moment ago.
+            why = _removed.get(f"{self.place.root}/{name}", "is gone")
+            raise DamagedArtifact(f"{self.place.root}/{name} {why}") from None
         if len(data) != shard.bytes or sha256(data).hexdigest() != shard.sha256:
             raise self._bad(shard, "is damaged (sha256 differs)")
+        _removed.pop(f"{self.place.root}/{name}", None)
         return data
 
     def _bad(self, shard: Shard, why: str) -> DamagedArtifact:
         """Remove a shard that cannot be used, and say why."""
         name = f"{self.manifest.folder}/{shard.name}"
+        _removed[f"{self.place.root}/{name}"] = why
         self.place.remove(name)
         return DamagedArtifact(f"{self.place.root}/{name} {why}")
 

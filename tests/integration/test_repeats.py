@@ -23,7 +23,7 @@ def repeated_by_schedule(server: Deployed) -> dict[str, Any]:
     try:
         return done_by(server, "SCHEDULE")
     finally:
-        server.client.delete(f"{path}/{schedule['id']}").raise_for_status()
+        server.call("DELETE", f"{path}/{schedule['id']}")
 
 
 def repeated_by_event(server: Deployed, times: int = 1) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def repeated_by_event(server: Deployed, times: int = 1) -> dict[str, Any]:
         "payload": {},
         "id": f"00000000-0000-4000-8000-{times:012d}",
     }
-    server.client.post("/events", json=[event]).raise_for_status()  # answered without a body
+    server.call("POST", "/events", [event])
     return done_by(server, "AUTOMATION", times)
 
 
@@ -68,7 +68,7 @@ def watch(server: Deployed) -> None:
     }
     path = f"/deployments/{deployment['id']}"
     body = {"parameters": {"config": config}}
-    server.client.patch(path, json=body).raise_for_status()
+    server.call("PATCH", path, body)
 
 
 def latest(server: Deployed) -> int:

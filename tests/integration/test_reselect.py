@@ -202,7 +202,7 @@ def test_a_damaged_table_of_the_base_stops_a_frozen_run_and_a_refit_does_without
     shard.write_bytes(data)
     refused = growing.run(status=2)
     lines = refused.stderr.splitlines()
-    assert any(shard.name in line and "is damaged" in line for line in lines)
+    assert any(shard.name in li and "is damaged" in li for li in lines), refused.stderr
     assert "--mode refit" in lines[-1]
     again = growing.run("--mode", "refit")
     assert "selection  2 of series default (refit, from selection 1)" in again.stdout

@@ -49,7 +49,7 @@ def test_a_schedule_starts_a_run_by_itself(served: Deployed) -> None:
                      and r["state"]["type"] == "COMPLETED"][:1]
         )  # fmt: skip
     finally:
-        served.client.delete(f"{path}/{schedule['id']}").raise_for_status()
+        served.call("DELETE", f"{path}/{schedule['id']}")
     assert run["created_by"]["type"] == "SCHEDULE"
 
 

@@ -24,7 +24,7 @@ def impatient(served: Deployed) -> Deployed:
     automation["trigger"]["within"] = 10
     automation["actions"][0]["parameters"] = {"silence": SILENCE}
     body = {k: automation[k] for k in ("name", "description", "enabled", "trigger", "actions")}
-    served.client.put(f"/automations/{automation['id']}", json=body).raise_for_status()
+    served.call("PUT", f"/automations/{automation['id']}", body)
     return served
 
 

@@ -177,7 +177,7 @@ def test_a_flipped_byte_is_noticed_when_it_is_read_and_computed_alone(
     assert artifact.shard(0).height == 10
     with pytest.raises(DamagedArtifact, match=r"part-00003-.* is damaged \(sha256 differs\)"):
         artifact.frame()
-    with pytest.raises(DamagedArtifact, match=r"part-00003-.* is gone"):
+    with pytest.raises(DamagedArtifact, match=r"part-00003-.* is damaged"):
         artifact.shard(3)
     assert store.find(SPEC) is None
     stamps, work = disk.stamps(), Work()

@@ -91,6 +91,20 @@ def test_files_cut_short(
         assert disk.files() == undisturbed
 
 
+def test_who_comes_second_to_a_damaged_shard_is_told_the_same(store: Store, disk: Disk) -> None:
+    artifact = build(store, SPEC, Work().plan)
+    name = f"{SPEC.folder}/{artifact.manifest.shards[0].name}"
+    disk.write(name, bytes(artifact.manifest.shards[0].bytes))
+    for _ in range(2):  # two threads of one run, say
+        with pytest.raises(DamagedArtifact, match="is damaged"):
+            artifact.shard(0)
+        assert name not in disk.files()
+    assert mended(store) == [0]
+    disk.remove(name)
+    with pytest.raises(DamagedArtifact, match="is gone"):
+        artifact.shard(0)
+
+
 def test_files_that_are_gone(store: Store, disk: Disk, undisturbed: dict[str, bytes]) -> None:
     build(store, SPEC, Work().plan)
     for index, name in enumerate(sorted(undisturbed)):
