@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from crowdselect_core.stages.texts import open_cells
 from crowdselect_core.store.askers import Askers
 from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.index import Keys, as_bytes, as_keys
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.store import Artifact, Store
 from crowdselect_core.store.writer import CellWriter
 
 COUNT_ROWS = 100_000  # prompts whose cells are looked up at once
@@ -61,20 +61,12 @@ def generate(
         return calls
     in_flight: set[bytes] = set()
 
-    def left() -> bool:
-        cells.refresh()
-        for shard in range(len(artifact.manifest.shards)):
-            for keys in _sample_keys(artifact.shard(shard)["prompt"], model.sampling.n):
-                lacking = as_bytes(keys[cells.missing(keys)])
-                if any(key not in in_flight and key not in calls.failed for key in lacking):
-                    return True
-        return False
-
     def requests(askers: Askers) -> Iterator[Request]:
         # Processes that answer for one store share the rows, and each goes through the shards in
         # an order of its own; what the others have committed is seen.
         order = list(range(len(artifact.manifest.shards)))
-        for mine in askers.rounds(left, lambda: calls.slowest):
+        lacking = partial(_lacking, artifact, cells, model.sampling.n, (in_flight, calls.failed))
+        for mine in askers.rounds(lacking, lambda: calls.slowest):
             random.shuffle(order)
             failed = set(calls.failed)  # in an earlier round: this run has tried
             for index in order:
@@ -113,6 +105,17 @@ def count(cells: Cells, prompts: Sequence[Keys], n: int) -> tuple[int, int]:
         for sample in range(n):
             missing += int(cells.missing(as_keys(sample_key(p, sample) for p in some)).sum())
     return missing, n * len(distinct) - missing
+
+
+def _lacking(artifact: Artifact, cells: Cells, n: int, asked: Sequence[Container[bytes]]) -> bool:
+    """Look whether an answer lacks that was not asked for."""
+    cells.refresh()
+    for frame in artifact.frames(["prompt"]):
+        for keys in _sample_keys(frame["prompt"], n):
+            for key in as_bytes(keys[cells.missing(keys)]):
+                if not any(key in those for those in asked):
+                    return True
+    return False
 
 
 def _take(calls: Calls, writer: CellWriter, in_flight: set[bytes], given: Answer) -> None:
