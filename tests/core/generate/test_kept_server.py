@@ -30,7 +30,7 @@ with Path(os.environ["STARTS"]).open("a") as starts:
     starts.write(f"{os.getpid()}\\n")
 port = sys.argv[sys.argv.index("--port") + 1]
 words = ["--port", port, "--model", sys.argv[sys.argv.index("--served-model-name") + 1]]
-words += ["--require-key", os.environ["VLLM_API_KEY"], *os.environ["WORDS"].split()]
+words += ["--require-key=" + os.environ["VLLM_API_KEY"], *os.environ["WORDS"].split()]
 asyncio.run(serve(*read_options(words)))
 """
 
