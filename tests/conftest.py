@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, Command
+from hypothesis import HealthCheck, settings
 from servers import PrefectServer, S3Server, quiet_environment
 from zoos import Zoo, write_zoo
+
+# A loaded machine fails no property, and what passed once passes again.
+settings.register_profile(
+    "house", max_examples=50, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+settings.load_profile("house")
 
 LAUNCHED = pytest.StashKey[PrefectServer]()
 

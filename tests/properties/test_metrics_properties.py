@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import polars as pl
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -16,7 +16,6 @@ from crowdselect_core.integration import integrate
 from crowdselect_core.metrics import crowd_metrics
 from crowdselect_core.rewards import combine, moments
 
-HOUSE = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SEEDS = st.integers(0, 99)
 FEW = st.integers(-16, 16).map(lambda n: n / 8)
 SCORES = st.one_of(FEW, st.floats(-50, 50), st.sampled_from([None, math.nan, math.inf, -math.inf]))
@@ -54,7 +53,6 @@ def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
     return frame.sample(fraction=1.0, shuffle=True, seed=seed)
 
 
-@HOUSE
 @given(wide_frames(), st.permutations(CROWD), SEEDS)
 def test_the_order_of_crowd_columns_and_rows_changes_no_bit(
     frame: pl.DataFrame, crowd: list[CrowdModel], seed: int
@@ -71,7 +69,6 @@ def test_the_order_of_crowd_columns_and_rows_changes_no_bit(
         assert_frame_equal(a.sort(order), b.sort(order), check_exact=True)
 
 
-@HOUSE
 @given(wide_frames())
 def test_metrics_are_null_exactly_where_undefined_and_in_range(frame: pl.DataFrame) -> None:
     for row in crowd_metrics(frame, CROWD).iter_rows(named=True):
@@ -82,7 +79,6 @@ def test_metrics_are_null_exactly_where_undefined_and_in_range(frame: pl.DataFra
         assert not any(isinstance(v, float) and math.isnan(v) for v in row.values())
 
 
-@HOUSE
 @given(wide_frames())
 def test_a_model_in_no_comparable_family_leaves_stability_alone(frame: pl.DataFrame) -> None:
     without = [m for m in CROWD if m.family != "alone"]
@@ -90,7 +86,6 @@ def test_a_model_in_no_comparable_family_leaves_stability_alone(frame: pl.DataFr
     assert crowd_metrics(frame, CROWD)["stability"].equals(expected)
 
 
-@HOUSE
 @given(st.lists(st.lists(SCORES.filter(lambda s: s is not None), max_size=9), max_size=9), SEEDS)
 def test_shards_change_no_bit_of_moments_and_scores(shards: list[list[float]], seed: int) -> None:
     arrays = [np.array(s, dtype=np.float64) for s in shards]

@@ -8,15 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from crowdselect_core.integration import integrate
 from crowdselect_core.selection.baselines import rank
 from crowdselect_core.selection.quota import select, select_by_tokens
-
-HOUSE = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 QUOTAS = ("equal", "proportional", "reference")
 EXACT = ("equal", "proportional")
@@ -62,7 +60,6 @@ def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
 COUNTS, SEEDS = st.integers(1, 9), st.integers(0, 99)
 
 
-@HOUSE
 @given(metric_frames(), WEIGHTS, COUNTS, SEEDS, st.data())
 def test_quotas_sum_to_the_budget_and_row_order_changes_nothing(
     metrics: pl.DataFrame,
@@ -87,7 +84,6 @@ def test_quotas_sum_to_the_budget_and_row_order_changes_nothing(
         assert_frame_equal(again, got, check_exact=True)
 
 
-@HOUSE
 @given(metric_frames(), COUNTS, SEEDS, st.data())
 def test_no_chosen_row_is_worse_than_one_left_out_of_its_cluster(
     metrics: pl.DataFrame, count: int, seed: int, data: st.DataObject
@@ -112,7 +108,7 @@ def test_no_chosen_row_is_worse_than_one_left_out_of_its_cluster(
     [lambda v: 2 * v, lambda v: v + 8, lambda v: v**3, lambda v: v / 4 - 1],
     ids=["doubled", "shifted", "cubed", "shrunk"],
 )
-@settings(HOUSE, max_examples=12)
+@settings(max_examples=12)
 @given(metrics=metric_frames(), weights=WEIGHTS, seed=SEEDS)
 def test_a_monotone_transform_of_a_metric_changes_no_chosen_row(
     metric: str,
@@ -133,7 +129,6 @@ def test_a_monotone_transform_of_a_metric_changes_no_chosen_row(
     assert got["instruction_id"].equals(expected["instruction_id"])
 
 
-@HOUSE
 @given(metric_frames(), WEIGHTS, SEEDS, st.sampled_from(["few", "barred", "answer", "undefined"]))
 def test_a_row_that_is_not_eligible_changes_no_chosen_row(
     metrics: pl.DataFrame, weights: tuple[float, float, float], seed: int, why: str
@@ -160,7 +155,6 @@ def test_a_row_that_is_not_eligible_changes_no_chosen_row(
         assert_frame_equal(got, select(ranking, clusters, budget, quota), check_exact=True)
 
 
-@HOUSE
 @given(metric_frames(), COUNTS, SEEDS, st.integers(1, 60))
 def test_a_token_budget_is_kept_and_one_more_row_would_break_it(
     metrics: pl.DataFrame, count: int, seed: int, budget: int
@@ -181,7 +175,6 @@ def test_a_token_budget_is_kept_and_one_more_row_would_break_it(
     assert sum(cost[i] for i in got["instruction_id"]) <= budget
 
 
-@HOUSE
 @given(metric_frames(), SEEDS, st.sampled_from(["top", "bottom"]), st.data())
 def test_the_random_baseline_does_not_see_the_order(
     metrics: pl.DataFrame, seed: int, direction: str, data: st.DataObject

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from chain import choose
 from datasets import load_dataset
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from little import CROWD, KEYS, NAMES, REWARD, jsonl, parquet, row
 
@@ -59,7 +59,7 @@ def test_any_text_passes_through_to_the_training_file(container: str, tmp_path: 
     )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10)
 @given(texts=st.lists(st.text(min_size=1).filter(str.strip), min_size=3, max_size=40))
 def test_any_text_at_all(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("text")

@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdselect_core.store.build import Plan
@@ -40,13 +40,11 @@ def test_the_key_is_the_sha256_of_stage_version_identity_and_inputs() -> None:
     assert spec.folder == f"s/{spec.key}"
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(), JSON, max_size=5))
 def test_the_order_of_keys_is_irrelevant(identity: dict[str, Any]) -> None:
     assert Spec("s", 1, identity).key == Spec("s", 1, backwards(identity)).key
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(), JSON, max_size=4), st.dictionaries(st.text(), JSON, max_size=4))
 def test_two_identities_share_a_key_only_if_they_are_the_same_text(
     one: dict[str, Any], other: dict[str, Any]
