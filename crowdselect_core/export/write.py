@@ -56,15 +56,17 @@ def spec(config: SelectConfig, inputs: Inputs) -> Spec:
 
 
 def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
-    """Return OUT's manifest if it is this export's and every file is there in its size."""
+    """Return OUT's manifest if it is this export's and every file has the bytes it tells of."""
     place = open_place(config.out)
     found = read_manifest(place)
     if found is None or found.get("key") != wanted.key:
         return None
     sizes = place.sizes("")
-    told = {name: f.get("bytes") for name, f in found["files"].items() if isinstance(f, dict)}
-    if told.keys() != found["files"].keys() or any(sizes.get(n) != b for n, b in told.items()):
-        return None
+    for name, told in found["files"].items():
+        if not isinstance(told, dict) or name not in OURS or sizes.get(name) != told.get("bytes"):
+            return None
+        if _sha256(place, name, sizes[name]) != told.get("sha256"):
+            return None
     return found
 
 
@@ -150,13 +152,12 @@ def ranking_table(config: SelectConfig, store: Store, inputs: Inputs) -> pl.Data
 
 
 def _replace_all(place: Place, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
-    """Write the files with the manifest as their mark, remove what is no longer ours."""
+    """Remove what is no longer ours, write the files with the manifest as their mark."""
     before = read_manifest(place)
+    gone = set(before["files"] if before else ()) & OURS - set(files)
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
-    place.replace_all({**files, MANIFEST: text.encode("utf-8", "backslashreplace") + b"\n"})
-    for name in set(before["files"] if before else ()) - set(files):
-        if name in OURS:
-            place.remove(name)
+    told = text.encode("utf-8", "backslashreplace") + b"\n"
+    place.replace_all({**files, MANIFEST: told}, gone=sorted(gone))
 
 
 # An old manifest is only trusted to name these: nothing else in OUT is ever removed.
@@ -171,6 +172,16 @@ OURS = {
     "membership.parquet",
     "drift.json",
 }
+
+
+def _sha256(place: Place, name: str, size: int) -> str:
+    hashed = sha256()
+    try:
+        for block in place.blocks(name, size):
+            hashed.update(block)
+    except FileNotFoundError:  # another run writes there
+        return ""
+    return hashed.hexdigest()
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

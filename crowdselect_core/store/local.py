@@ -79,7 +79,7 @@ class LocalPlace:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def replace_all(self, files: Mapping[str, bytes]) -> None:
+    def replace_all(self, files: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
         for name in files:
             with self._explained("write", name):
                 if (self._root / name).is_dir():
@@ -90,7 +90,8 @@ class LocalPlace:
                 (stack.enter_context(self._temporary(self._root / name, data)), self._root / name)
                 for name, data in files.items()
             ]
-            written[-1][1].unlink(missing_ok=True)
+            for target in (*(self._root / name for name in gone), written[-1][1]):
+                target.unlink(missing_ok=True)
             for temporary, target in written:
                 temporary.replace(target)
 

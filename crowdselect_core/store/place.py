@@ -69,10 +69,13 @@ class Place(Protocol):
         """Write a local file as `name`, piece by piece, in the place of what may be there."""
         ...
 
-    def replace_all(self, files: Mapping[str, bytes]) -> None:
-        """Write files in the place of what may be there; locally all of them or none.
+    def replace_all(self, files: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+        """Write files in the place of what may be there; locally none where they do not fit.
 
-        The last one marks that the others are whole: it is taken away first and written last.
+        Args:
+            files: the last one marks that the others are whole: it is taken away before the first
+                one is written, and written last.
+            gone: files that are removed while the old mark names them.
         """
         ...
 

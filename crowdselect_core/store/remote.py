@@ -132,8 +132,9 @@ class RemotePlace:
     def upload(self, name: str, file: Path) -> None:
         self._patiently("write", name, lambda: self._fs.put_file(str(file), self._at(name)))
 
-    def replace_all(self, files: Mapping[str, bytes]) -> None:
-        self.remove(list(files)[-1])
+    def replace_all(self, files: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+        for name in (*gone, list(files)[-1]):
+            self.remove(name)
         for name, data in files.items():
             self.replace(name, data)
 

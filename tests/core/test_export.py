@@ -5,6 +5,7 @@ for DPOTrainer) and those of LLaMA-Factory's data/README (alpaca, sharegpt, data
 """
 
 import json
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from datasets import load_dataset
 from little import KEYS, NAMES, jsonl, row, rows
 
 from crowdselect_core.export import write as exports
+from crowdselect_core.export.write import MANIFEST
 
 # Scores of ant-1b, ant-7b, bee-0.5b, bee-2.5b. Best and worst by hand:
 TABLE = [
@@ -241,7 +243,13 @@ def test_an_export_that_lies_there_is_found_and_a_changed_file_is_not(tmp_path: 
     assert found == json.loads(json.dumps(chosen.manifest))
     other = chosen.config.model_copy(update={"export": ["sharegpt"]})
     assert exports.find(other, exports.spec(other, chosen.inputs)) is None
-    (chosen.out / "train.jsonl").write_bytes(b"cut")
+    train = chosen.out / "train.jsonl"
+    data = bytearray(train.read_bytes())
+    data[-2] ^= 1
+    for damaged in (b"cut", bytes(data)):
+        train.write_bytes(damaged)
+        assert exports.find(chosen.config, wanted) is None
+    train.unlink()
     assert exports.find(chosen.config, wanted) is None
 
 
@@ -253,6 +261,45 @@ def test_what_an_earlier_export_wrote_goes_and_a_strangers_file_stays(tmp_path: 
     names = {p.name for p in chosen.out.iterdir()}
     assert names == {"manifest.json", "ranking.parquet", "selection.parquet", "train.jsonl",
                      "notes.txt"}  # fmt: skip
+
+
+def test_what_an_earlier_export_wrote_goes_whenever_the_next_one_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = jsonl(tmp_path / "z.jsonl", TABLE)
+    steps = 0
+    while True:  # killed before its first, second, ... change of OUT
+        choose(tmp_path, dataset=str(path), export="alpaca,pairs", **ALL)
+        with monkeypatch.context() as patch:
+            left = iter(range(steps))
+            for name in ("unlink", "replace"):
+                patch.setattr(Path, name, killing(getattr(Path, name), left, tmp_path / "out"))
+            try:
+                choose(tmp_path, dataset=str(path), **ALL)
+            except Killed:
+                pass
+            else:
+                break
+        chosen = choose(tmp_path, dataset=str(path), **ALL)
+        assert {p.name for p in chosen.out.iterdir()} == {*chosen.manifest["files"], MANIFEST}
+        steps += 1
+    assert steps > 6
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+def killing(call: Callable[..., Any], left: Iterator[int], out: Path) -> Callable[..., Any]:
+    """Let a call change files of OUT a number of times, then be killed instead."""
+
+    def called(path: Path, *args: Any, **how: Any) -> Any:
+        target = Path(args[0]) if args else path
+        if target.parent == out and not target.name.startswith(".") and next(left, None) is None:
+            raise Killed
+        return call(path, *args, **how)
+
+    return called
 
 
 @pytest.mark.parametrize(
