@@ -37,7 +37,7 @@ from crowdselect_core.reselection.base import (
     unmendable,
 )
 from crowdselect_core.reselection.config import ReselectConfig
-from crowdselect_core.reselection.record import Chosen, Known
+from crowdselect_core.reselection.record import Base, Chosen, Known
 from crowdselect_core.reselection.series import Overtaken
 from crowdselect_core.reselection.tell import row_counts
 from crowdselect_core.stages.common import Ref
@@ -115,23 +115,33 @@ def story(config: ReselectConfig, alone: bool = False) -> dict[str, Any]:
 
 def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
     """Find out what is new, choose, tell what changed, and record the selection."""
-    base, seen = tasks.base(config)
-    if base is None or alone:
-        return recorded(config, base, chosen(config), {}, seen)
+    start, seen = tasks.base(config)
+    if start is None or alone:
+        return recorded(config, start, chosen(config), {}, seen)
+    base, frozen = tasks.known(config, start), config.mode == "frozen"
+    settled = is_settled(config, base)
     raw = select_tasks.instructions(given(config, lacking(config)), base.raw)
+    if frozen and settled and raw.key == base.raw.key:
+        return calm(config, base)
     arrived = tasks.arrivals(config, raw, base.parts["scores"])
     changes = tasks.changes(config, base, raw, arrived)
-    if not any(changes.values()) and is_settled(config, base):
-        select_tasks.export(config, base.inputs, texts=False)
-        return tasks.nothing_new(config, base)
+    if frozen and settled and not any(changes.values()):
+        return calm(config, base)
     comparable = not unlike(config, base.record)
     new = measured(config, base, arrived) if comparable and arrived.rows else None
-    frozen = config.mode == "frozen"
     now = joined(config, base, raw, new) if frozen else chosen(config, base, embedded(base, new))
+    if not frozen and settled and tasks.unchanged(config, base, now):
+        return calm(config, base)
     membership = tasks.membership(now.config, base.inputs, now.inputs, arrived)
     drift = drifted(config, base, new) if new else None
     now = replace(now, inputs=replace(now.inputs, membership=membership, drift=drift))
     return recorded(config, base, now, changes, seen, new)
+
+
+def calm(config: ReselectConfig, base: Known) -> dict[str, Any]:
+    """Change nothing but an OUT that lacks the selection."""
+    select_tasks.export(config, base.inputs, texts=False)
+    return tasks.nothing_new(config, base)
 
 
 @dataclass(frozen=True)
@@ -235,7 +245,7 @@ def drifted(config: ReselectConfig, base: Known, new: New) -> Ref:
 
 def recorded(
     config: ReselectConfig,
-    base: Known | None,
+    base: Base | None,
     now: Chosen,
     changes: dict[str, int],
     seen: tuple[int, int],

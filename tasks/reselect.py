@@ -14,7 +14,7 @@ from crowdselect_core.export.write import Inputs
 from crowdselect_core.report import LONG, markdown_text
 from crowdselect_core.reselection import base as bases
 from crowdselect_core.reselection.config import ReselectConfig
-from crowdselect_core.reselection.record import Known, Record
+from crowdselect_core.reselection.record import Base, Chosen, Known, Record
 from crowdselect_core.reselection.series import Series
 from crowdselect_core.reselection.tell import as_changes, reselected
 from crowdselect_core.stages import arrivals as arrivals_stage
@@ -32,7 +32,7 @@ Measured = tuple[Ref, Ref | None]  # a ranking, and the clusters of its rows
 
 
 @state_task("base")
-def base(config: ReselectConfig) -> State[tuple[Known | None, tuple[int, int]]]:
+def base(config: ReselectConfig) -> State[tuple[Base | None, tuple[int, int]]]:
     """Read the record of the selection to go on from; there is none before the first one."""
     store = Store(config.store)
     seen = Series(store, config.series).seen()
@@ -40,6 +40,13 @@ def base(config: ReselectConfig) -> State[tuple[Known | None, tuple[int, int]]]:
     name = f"selection {found.number}" if found else "none yet, the first selection"
     log.info("%-13s %s of series %s", "base", name, config.series)
     return Completed(message=f"{name} of {config.series}", data=(found, seen))
+
+
+@state_task("known")
+def known(config: ReselectConfig, base: Base) -> State[Known]:
+    """Look up the artifacts that the base stands on."""
+    found = bases.whole(config, Store(config.store), base)
+    return Completed(message=f"selection {base.number} of {config.series}", data=found)
 
 
 @stage_task
@@ -95,11 +102,14 @@ def drift(config: SelectConfig, reference: Measured, new: Measured, since: Measu
 
 @state_task("record")
 def record(config: ReselectConfig, made: Record, seen: tuple[int, int]) -> State[int]:
-    """Add the selection to its series, and point `latest` to it."""
+    """Add the selection to its series, and point `latest` to it.
+
+    Raises:
+        Overtaken: another selection is there or is the latest meanwhile; go on from that.
+    """
     series = Series(Store(config.store), config.series)
     number = series.add(made, seen)
-    if series.latest() in (None, seen[0]):  # else somebody has pointed to a later one
-        series.point(number)
+    series.advance(number, seen)
     log.info("%-13s selection %d of series %s is the latest", "record", number, config.series)
     return Completed(message=f"selection {number} of {config.series}", data=number)
 
@@ -111,6 +121,13 @@ def changes(config: ReselectConfig, known: Known, raw: Ref, arrived: Ref) -> Sta
     told = ", ".join(f"{n:,} {name}" for name, n in found.items())
     log.info("%-13s %s", "changes", told)
     return Completed(message=told, data=found)
+
+
+@state_task("unchanged")
+def unchanged(config: ReselectConfig, known: Known, now: Chosen) -> State[bool]:
+    """Tell whether a refit chose what the base has."""
+    same = bases.is_same_outcome(Store(config.store), known, now)
+    return Completed(message="as the base" if same else "other than the base", data=same)
 
 
 @state_task("point")

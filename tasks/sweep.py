@@ -1,14 +1,16 @@
 """Runs whose process died: they are told from living ones by their heartbeats.
 
 A run of ours sends a heartbeat event every 30 seconds. One that sends none while the server is up
-and we look on is dead. Clocks of different machines are not compared, and a time in which it
-was down, so that no heartbeat could arrive, does not count.
+and we look on is dead. Clocks of different machines are not compared (but for runs that no worker
+has started after many minutes), and a time in which it was down, so that no heartbeat could arrive,
+does not count.
 """
 
 import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +33,7 @@ from prefect.client.schemas.responses import OrchestrationResult
 from prefect.events.filters import (
     EventFilter,
     EventNameFilter,
+    EventOccurredFilter,
     EventResourceFilter,
 )
 from prefect.exceptions import PrefectHTTPStatusError
@@ -47,6 +50,7 @@ TAG = "crowdselect"
 PAGE = 200
 LOOK_SECONDS = 3.0
 MISSED = 2.5  # heartbeats that a run may miss, where it sends them more slowly than ours
+AHEAD = timedelta(days=1)  # a worker's clock may be ahead of ours, and it dates its heartbeats
 DOWN_SECONDS = 600.0  # a server that is away for longer ends the sweep
 
 
@@ -180,5 +184,6 @@ def _is_silent(client: SyncPrefectClient, suspect: Suspect) -> bool:
 def _heartbeats(run: FlowRun) -> EventFilter:
     return EventFilter(
         event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
+        occurred=EventOccurredFilter(until=now("UTC") + AHEAD),
         resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
     )

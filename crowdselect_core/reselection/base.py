@@ -7,8 +7,8 @@ from typing import Any
 
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
-from crowdselect_core.reselection.config import ReselectConfig
-from crowdselect_core.reselection.record import Chosen, Known, Record, known, name_of
+from crowdselect_core.reselection.config import Mode, ReselectConfig
+from crowdselect_core.reselection.record import Base, Chosen, Known, Record, known, name_of
 from crowdselect_core.reselection.series import Series
 from crowdselect_core.reselection.settings import EXECUTION, choice, measures, told
 from crowdselect_core.stages.common import Ref
@@ -21,12 +21,12 @@ REFERENCES = ("ranking", "metrics", "embedder", "centers", "clusters")
 PARTS = ("scores", "metrics", "answers", "ranking", "clusters", "embeddings")
 
 
-def read(config: ReselectConfig, store: Store) -> Known | None:
+def read(config: ReselectConfig, store: Store) -> Base | None:
     """Return the base that the config names, None before the first selection of its series.
 
     Raises:
         SelectionError: the series has no selection of that number.
-        StorageError: the record, the pointer or an artifact that it needs is damaged or gone.
+        StorageError: the record or the pointer is damaged.
         ConfigError: a limit; frozen, and rows would be measured otherwise than the base's were.
     """
     if config.limit is not None:
@@ -41,7 +41,22 @@ def read(config: ReselectConfig, store: Store) -> Known | None:
             f"mode frozen: selection {number} of series {config.series!r} measured its rows "
             f"otherwise ({'; '.join(different[:3])}); set these back, or pass --mode refit"
         )
-    return _whole(config, store, number, record)
+    return Base(number, record)
+
+
+def whole(config: ReselectConfig, store: Store, base: Base) -> Known:
+    """Return what a base stands on.
+
+    Raises:
+        StorageError: frozen, and an artifact is damaged or gone.
+        DamagedArtifact: the same in a refit, which does without it.
+    """
+    try:
+        return known(store, base)
+    except DamagedArtifact as damage:
+        if config.mode == "frozen":
+            raise unmendable(config, damage) from None
+        raise
 
 
 def numbered(config: ReselectConfig, store: Store, number: int) -> Known:
@@ -51,7 +66,14 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> Known:
         SelectionError: there is none of that number.
         StorageError: its record or an artifact that it needs is damaged or gone.
     """
-    return _whole(config, store, number, Series(store, config.series).record(number))
+    record = Series(store, config.series).record(number)
+    try:
+        return known(store, Base(number, record))
+    except DamagedArtifact as e:
+        raise StorageError(
+            f"selection {number} of series {config.series!r} is no longer whole: {e}; name another "
+            "one, or select again with --mode refit"
+        ) from None
 
 
 def as_it_was(config: ReselectConfig, record: Record) -> ReselectConfig:
@@ -74,16 +96,6 @@ def folder_of(damage: DamagedArtifact) -> str:
     return found[0] if found else str(damage)
 
 
-def _whole(config: ReselectConfig, store: Store, number: int, record: Record) -> Known:
-    try:
-        return known(store, number, record)
-    except DamagedArtifact as e:
-        raise StorageError(
-            f"selection {number} of series {config.series!r} cannot be gone on from: {e}; name "
-            "another one by --base, or run once with another --series"
-        ) from None
-
-
 def unlike(config: SelectConfig, record: Record) -> list[str]:
     """Name what separates a config's measures from those of a record."""
     return differences(record.measures, plain(measures(config)))
@@ -92,6 +104,19 @@ def unlike(config: SelectConfig, record: Record) -> list[str]:
 def is_same_choice(config: SelectConfig, record: Record) -> bool:
     """Tell whether the same rows would be chosen among the same measured ones."""
     return choice(record.config) == choice(plain(told(config)))
+
+
+def is_same_outcome(store: Store, known: Known, now: Chosen) -> bool:
+    """Tell whether two selections chose the same rows by the same numbers, byte for byte."""
+    ours, theirs = known.inputs, now.inputs
+    pairs = [(ours.selection, theirs.selection), (ours.ranking, theirs.ranking)]
+    if ours.pairs and theirs.pairs:
+        pairs.append((ours.pairs, theirs.pairs))
+    return all(_shards(store, one) == _shards(store, other) for one, other in pairs)
+
+
+def _shards(store: Store, ref: Ref) -> list[str]:
+    return [shard.sha256 for shard in ref.open(store).manifest.shards]
 
 
 def changes(store: Store, known: Known, raw: Ref, arrived: Ref) -> dict[str, int]:
@@ -105,7 +130,7 @@ def changes(store: Store, known: Known, raw: Ref, arrived: Ref) -> dict[str, int
 
 def made_record(
     config: ReselectConfig,
-    known: Known | None,
+    base: Base | None,
     now: Chosen,
     rows: dict[str, int],
     new: Mapping[str, Ref],
@@ -114,24 +139,25 @@ def made_record(
 
     Args:
         config: as it was given, its crowd read.
-        known: the base, None for a first selection.
+        base: what it goes on from, None for a first selection.
         now: what was chosen.
         rows: the counts that the record tells.
         new: frozen: the tables of the rows that arrived, by role.
     """
     artifacts = {role: name_of(ref) for role, ref in now.inputs.refs().items()}
     artifacts |= {"raw": name_of(now.raw), "dataset": name_of(now.dataset)}
-    if known is None or config.mode == "refit":
-        mode, references = "refit", {role: n for role, n in artifacts.items() if role in REFERENCES}
+    mode: Mode = "refit"
+    if base is None or config.mode == "refit":
+        references = {role: n for role, n in artifacts.items() if role in REFERENCES}
         parts = {role: [name] for role, name in artifacts.items() if role in PARTS}
     else:
-        mode, references = "frozen", dict(known.record.references)
-        parts = {role: list(names) for role, names in known.record.parts.items()}
+        mode, references = "frozen", dict(base.record.references)
+        parts = {role: list(names) for role, names in base.record.parts.items()}
         for role, names in parts.items():
             names += [name_of(new[role])] if role in new else []
     return Record(
         mode=mode,
-        base=known.number if known else None,
+        base=base.number if base else None,
         measures=plain(measures(config)),
         config=plain(told(config)),
         rows=rows,

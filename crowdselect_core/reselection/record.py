@@ -6,20 +6,22 @@ runs that make the same selection of one data set write the same bytes.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.export.write import Inputs
+from crowdselect_core.reselection.config import Mode
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.store.identity import canonical
 from crowdselect_core.store.store import Store
 
-_NAMED = re.compile(r"(?P<stage>[a-z-]+)/(?P<key>[0-9a-f]{64})")
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z-]+/[0-9a-f]{64}$")]  # of an artifact
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,15 @@ class Record:
         zoos: the zoos in the store that the rows come from; empty where the data set has scores.
     """
 
-    mode: str
+    mode: Mode
     base: int | None
-    measures: Mapping[str, Any]
-    config: Mapping[str, Any]
-    rows: Mapping[str, int]
-    artifacts: Mapping[str, str]
-    references: Mapping[str, str]
-    parts: Mapping[str, Sequence[str]]
-    zoos: Sequence[str]
+    measures: dict[str, Any]
+    config: dict[str, Any]
+    rows: dict[str, int]
+    artifacts: dict[str, Name]
+    references: dict[str, Name]
+    parts: dict[str, list[Name]]
+    zoos: list[Name]
 
     def encode(self) -> bytes:
         """Return the record's bytes, with a checksum of itself."""
@@ -62,16 +64,24 @@ class Record:
         Raises:
             DamagedArtifact: not the bytes that `encode` wrote.
         """
+        told = unsealed(data)
         try:
-            record = cls(**unsealed(data))
-            named = [*record.artifacts.values(), *record.references.values()]
-            named += [*(name for names in record.parts.values() for name in names), *record.zoos]
-            whole = all(_NAMED.fullmatch(name) for name in named)
-        except (TypeError, AttributeError) as e:
-            raise DamagedArtifact(f"is no record ({type(e).__name__})") from None
-        if not whole:
-            raise DamagedArtifact("names an artifact that is none of this store's")
+            record = _RECORD.validate_json(canonical(told), strict=True)
+        except ValidationError as e:
+            where = ".".join(map(str, e.errors()[0]["loc"]))
+            raise DamagedArtifact(f"is no record (see {where[:80]!r})") from None
+        if set(told) != {field.name for field in fields(cls)}:
+            raise DamagedArtifact("is no record (it has other keys)")
+        if not _NEEDED <= set(record.artifacts) <= _ROLES or _COUNTED - set(record.rows):
+            raise DamagedArtifact("lacks an artifact or a count that a selection has")
         return record
+
+
+_RECORD = TypeAdapter(Record)
+_COUNTED = {"all", "chosen"}
+# The artifacts that a selection has, and those that it may have.
+_ROLES = {"raw", "dataset", *(field.name for field in fields(Inputs))}
+_NEEDED = {"raw", "dataset", *(f.name for f in fields(Inputs) if f.default is MISSING)}
 
 
 @dataclass(frozen=True)
@@ -96,11 +106,17 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a record stands on, as references."""
+class Base:
+    """A selection that the next one goes on from."""
 
     number: int
     record: Record
+
+
+@dataclass(frozen=True)
+class Known(Base):
+    """What it stands on, as references."""
+
     inputs: Inputs
     raw: Ref
     dataset: Ref
@@ -109,16 +125,17 @@ class Known:
     zoos: Sequence[Ref]
 
 
-def known(store: Store, number: int, record: Record) -> Known:
+def known(store: Store, base: Base) -> Known:
     """Return the artifacts of a record.
 
     Raises:
         DamagedArtifact: one of them is gone or damaged.
     """
+    record = base.record
     refs = {role: named(store, name) for role, name in record.artifacts.items()}
     raw, dataset = refs.pop("raw"), refs.pop("dataset")
     return Known(
-        number=number,
+        number=base.number,
         record=record,
         inputs=Inputs(**refs),
         raw=raw,

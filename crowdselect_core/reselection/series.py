@@ -94,6 +94,16 @@ class Series:
             raise Overtaken(f"selection {number} of series {self.name!r} was made meanwhile")
         return number
 
+    def advance(self, number: int, seen: tuple[int, int]) -> None:
+        """Move the pointer to the selection that was just added.
+
+        Raises:
+            Overtaken: it points to another one than when the selection was begun.
+        """
+        if (latest := self.latest()) not in (None, seen[0], number):
+            raise Overtaken(f"selection {latest} of series {self.name!r} is the latest meanwhile")
+        self.point(number)
+
     def point(self, number: int) -> None:
         """Move the pointer to a selection that is complete."""
         self._place.replace(f"{self._folder}/{LATEST}", sealed({"number": number}))

@@ -120,6 +120,22 @@ def test_refit_is_what_a_selection_of_today_would_be(growing: Growing) -> None:
     assert growing.run("--mode", "refit").stdout.startswith("nothing new since selection 3")
 
 
+def test_a_refit_sees_scores_that_changed_under_known_ids(growing: Growing) -> None:
+    growing.run("--mode", "refit")
+    reward = pl.col("ant-1b").struct.field("reward")
+    growing.add("a", growing.rows[:100].with_columns(
+        pl.col("ant-1b").struct.with_fields((5 - 2 * reward).alias("reward"))
+    ))  # fmt: skip
+    assert "nothing new since selection 1" in growing.run().stdout  # frozen: known by their ids
+    again = growing.run("--mode", "refit")
+    assert "selection  2 of series default (refit, from selection 1)" in again.stdout
+    growing.run("--store", "other", "--out", "plain", flow="select")
+    for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
+        ours, plain = (growing.folder / out / name for out in ("out", "plain"))
+        assert ours.read_bytes() == plain.read_bytes(), name
+    assert "nothing new since selection 2" in growing.run("--mode", "refit").stdout
+
+
 def test_rows_that_are_gone_leave_and_rows_that_return_are_known_again(growing: Growing) -> None:
     growing.add("b", growing.rows[100:])
     growing.run()
@@ -210,6 +226,21 @@ def test_a_damaged_table_of_the_base_stops_a_frozen_run_and_a_refit_does_without
     for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
         ours, plain = (growing.folder / out / name for out in ("out", "plain"))
         assert ours.read_bytes() == plain.read_bytes(), name
+
+
+@pytest.mark.parametrize("stage", ["comparison", "scores", "embeddings", "instructions"])
+def test_a_base_that_lost_a_manifest_stops_a_frozen_run_and_a_refit_does_without(
+    growing: Growing, stage: str
+) -> None:
+    growing.run()
+    growing.add("b", growing.rows[100:])
+    [manifest] = (growing.folder / ".crowdselect" / stage).glob("*/manifest.json")
+    manifest.unlink()
+    assert "--mode refit" in growing.run(status=2).error
+    again = growing.run("--mode", "refit")
+    assert "selection  2 of series default (refit, from selection 1)" in again.stdout
+    assert "going on without what the base knows" in again.stderr
+    assert "nothing new since selection 2" in growing.run().stdout
 
 
 def test_a_rollback_is_told_and_written_by_the_settings_of_then(growing: Growing) -> None:

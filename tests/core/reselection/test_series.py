@@ -2,18 +2,23 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError
-from crowdselect_core.reselection.record import Record
+from crowdselect_core.reselection.record import Record, sealed
 from crowdselect_core.reselection.series import Overtaken, Series
 from crowdselect_core.store.store import Store
 
 KEY = "0123456789abcdef" * 4
+ROLES = [
+    "raw", "dataset", "instructions", "scores", "metrics", "answers", "ranking", "selection",
+    "comparison",
+]  # fmt: skip
 RECORD = Record(
-    mode="refit", base=None, measures={"seed": 0}, config={"budget": 5}, rows={"all": 9},
-    artifacts={"selection": f"selection/{KEY}", "raw": f"instructions/{KEY}"},
+    mode="refit", base=None, measures={"seed": 0}, config={"budget": 5},
+    rows={"all": 9, "chosen": 5}, artifacts={role: f"{role}/{KEY}" for role in ROLES},
     references={"ranking": f"ranking/{KEY}"}, parts={"scores": [f"scores/{KEY}"]}, zoos=[],
 )  # fmt: skip
 
@@ -34,7 +39,7 @@ def test_a_series_counts_up_and_points_where_it_is_told(series: Series) -> None:
     series.point(2)
     assert (series.latest(), series.record(2)) == (2, second)
     series.point(1)
-    third = replace(RECORD, base=1, rows={"all": 10})
+    third = replace(RECORD, base=1, rows={"all": 10, "chosen": 5})
     assert series.add(third, series.seen()) == 3  # earlier numbers stay whose they are
     assert series.numbers() == [1, 2, 3]
 
@@ -52,7 +57,7 @@ def test_a_slower_run_is_overtaken_and_does_not_take_the_place(
     series: Series, pointed: bool
 ) -> None:
     begun = series.seen()
-    other = replace(RECORD, rows={"all": 10})
+    other = replace(RECORD, rows={"all": 10, "chosen": 5})
     assert series.add(other, begun) == 1
     if pointed:
         series.point(1)
@@ -76,11 +81,26 @@ def test_a_rollback_meanwhile_overtakes_too(series: Series) -> None:
 def test_of_two_that_add_at_once_one_is_overtaken(
     series: Series, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = replace(RECORD, rows={"all": 10})
+    other = replace(RECORD, rows={"all": 10, "chosen": 5})
     series.add(other, (0, 0))
     monkeypatch.setattr(series, "numbers", list)  # what it saw before the other came
     with pytest.raises(Overtaken):
         series.add(RECORD, (0, 0))
+
+
+def test_the_pointer_stays_where_another_run_has_put_it(series: Series) -> None:
+    series.add(RECORD, (0, 0))
+    series.point(1)
+    begun = series.seen()
+    other, ours = (replace(RECORD, base=1, rows={"all": n, "chosen": 5}) for n in (10, 11))
+    assert series.add(other, begun) == 2  # and held up before it moves the pointer
+    late = series.seen()
+    assert series.add(ours, late) == 3
+    series.advance(2, begun)
+    with pytest.raises(Overtaken, match="selection 2 of series 'nightly' is the latest meanwhile"):
+        series.advance(3, late)
+    assert series.latest() == 2
+    series.advance(2, begun)  # killed after it moved, and run again
 
 
 def test_an_unknown_number_names_the_known_ones(series: Series) -> None:
@@ -115,5 +135,27 @@ def test_each_flipped_byte_of_a_record_and_of_the_pointer_is_noticed(
 )
 def test_a_record_that_names_no_artifact_of_the_store_is_refused(name: str) -> None:
     hostile = replace(RECORD, artifacts={**RECORD.artifacts, "ranking": name})
-    with pytest.raises(DamagedArtifact, match="none of this store"):
+    with pytest.raises(DamagedArtifact, match=r"is no record \(see 'artifacts.ranking'\)"):
         Record.decode(hostile.encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"artifacts": {k: v for k, v in RECORD.artifacts.items() if k != "raw"}}, "lacks an"),
+        ({"artifacts": {**RECORD.artifacts, "other": f"other/{KEY}"}}, "lacks an artifact"),
+        ({"rows": {"all": 9}}, "lacks an artifact or a count"),
+        ({"rows": {"all": "9", "chosen": 5}}, "see 'rows.all'"),
+        ({"measures": ["seed"]}, "see 'measures'"),
+        ({"parts": {"scores": f"scores/{KEY}"}}, "see 'parts.scores'"),
+        ({"zoos": None}, "see 'zoos'"),
+        ({"mode": "thawed"}, "see 'mode'"),
+        ({"base": "1"}, "see 'base'"),
+        ({"more": 1}, "other keys"),
+    ],
+)
+def test_a_record_of_another_form_is_refused_though_its_checksum_fits(
+    change: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(DamagedArtifact, match=why):
+        Record.decode(sealed(vars(RECORD) | change))
