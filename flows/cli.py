@@ -96,7 +96,7 @@ def run(config: SelectConfig, flow: str) -> int:
         return BROKEN
     if state.is_cancelled() or state.is_cancelling():
         raise Stopped
-    result: Any = state.result(raise_on_failure=False)
+    result = outcome_of(state)
     if isinstance(result, UserError):
         raise result
     if isinstance(result, KeyboardInterrupt | TerminationSignal):
@@ -107,6 +107,13 @@ def run(config: SelectConfig, flow: str) -> int:
         return BROKEN
     console.close(result, config)
     return OK
+
+
+def outcome_of(state: Any) -> Any:
+    """Return what a run came to, or the exception that ended it."""
+    from tasks import runs
+
+    return runs.outcome() if state.data is None else state.result(raise_on_failure=False)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

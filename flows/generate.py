@@ -17,20 +17,18 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
 from typing import Any
 
 from prefect import flow
-from prefect.states import Cancelled
 
 from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
-from crowdselect_core.errors import Stopped
 from crowdselect_core.live import Lacking, answering
 from flows import live
 from tasks import live as tasks
-from tasks import stopping
-from tasks.logs import connected
+from tasks import runs
 from tasks.secrets import lend
 
 
 @flow(name="generate", persist_result=False)
+@runs.told
 def generate(config: SelectConfig) -> Any:
     """Have every model of the crowd answer the instructions of a data set.
 
@@ -41,11 +39,7 @@ def generate(config: SelectConfig) -> Any:
     config = config.resolved(scores=False)
     lacks = answering(config)
     preflight.check_out(config)
-    try:
-        with connected(), stopping.watched():
-            return live.repaired(config, lambda config: story(config, lacks))
-    except Stopped as stop:
-        return Cancelled(message=str(stop))
+    return live.repaired(config, lambda config: story(config, lacks))
 
 
 def story(config: SelectConfig, lacks: Lacking) -> dict[str, Any]:

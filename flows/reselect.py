@@ -21,11 +21,10 @@ from functools import partial
 from typing import Any
 
 from prefect import flow
-from prefect.states import Cancelled
 
 from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
-from crowdselect_core.errors import DamagedArtifact, Stopped
+from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.export.write import Inputs
 from crowdselect_core.live import given, lacking
 from crowdselect_core.reselection.base import (
@@ -46,9 +45,8 @@ from flows import live
 from flows.select import chosen, written
 from tasks import live as live_tasks
 from tasks import reselect as tasks
+from tasks import runs
 from tasks import select as select_tasks
-from tasks import stopping
-from tasks.logs import connected
 from tasks.secrets import lend
 
 log = logging.getLogger("crowdselect")
@@ -57,6 +55,7 @@ OVERTAKEN = 5  # runs that may add a selection while this one makes its own
 
 
 @flow(name="reselect", persist_result=False)
+@runs.told
 def reselect(config: ReselectConfig) -> Any:
     """Select again from a data set that rows have been added to.
 
@@ -67,13 +66,9 @@ def reselect(config: ReselectConfig) -> Any:
     config = config.resolved()
     preflight.check(config)
     preflight.check_out(config)
-    try:
-        with connected(), stopping.watched():
-            if config.rollback_to is not None:
-                return rolled_back(config, config.rollback_to)
-            return mended(config)
-    except Stopped as stop:
-        return Cancelled(message=str(stop))
+    if config.rollback_to is not None:
+        return rolled_back(config, config.rollback_to)
+    return mended(config)
 
 
 def mended(config: ReselectConfig) -> dict[str, Any]:

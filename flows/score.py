@@ -16,20 +16,18 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
 from typing import Any
 
 from prefect import flow
-from prefect.states import Cancelled
 
 from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
-from crowdselect_core.errors import Stopped
 from crowdselect_core.live import Lacking, scoring
 from flows import live
 from tasks import live as tasks
-from tasks import stopping
-from tasks.logs import connected
+from tasks import runs
 from tasks.secrets import lend
 
 
 @flow(name="score", persist_result=False)
+@runs.told
 def score(config: SelectConfig) -> Any:
     """Have every reward model score the answers of the crowd.
 
@@ -40,11 +38,7 @@ def score(config: SelectConfig) -> Any:
     config = config.resolved()
     lacks = scoring(config)
     preflight.check_out(config)
-    try:
-        with connected(), stopping.watched():
-            return live.repaired(config, lambda config: story(config, lacks))
-    except Stopped as stop:
-        return Cancelled(message=str(stop))
+    return live.repaired(config, lambda config: story(config, lacks))
 
 
 def story(config: SelectConfig, lacks: Lacking) -> dict[str, Any]:

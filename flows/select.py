@@ -18,24 +18,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
-from prefect.states import Cancelled
 
 from crowdselect_core import preflight
 from crowdselect_core.config import SelectConfig
-from crowdselect_core.errors import Stopped
 from crowdselect_core.export.write import Inputs
 from crowdselect_core.live import lacking
 from crowdselect_core.reselection.record import Chosen, Known
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.stages.embedder import is_fitted
 from flows import live
+from tasks import runs
 from tasks import select as tasks
-from tasks import stopping
-from tasks.logs import connected
 from tasks.secrets import lend
 
 
 @flow(name="select", persist_result=False)
+@runs.told
 def select(config: SelectConfig) -> Any:
     """Choose the best rows of a data set that a crowd has answered and reward models have scored.
 
@@ -48,11 +46,7 @@ def select(config: SelectConfig) -> Any:
     config = config.resolved()
     preflight.check(config)
     preflight.check_out(config)
-    try:
-        with connected(), stopping.watched():
-            return live.repaired(config, lambda config: written(chosen(config)))
-    except Stopped as stop:
-        return Cancelled(message=str(stop))
+    return live.repaired(config, lambda config: written(chosen(config)))
 
 
 def chosen(config: SelectConfig, known: Known | None = None, vectors: Sequence[Ref] = ()) -> Chosen:

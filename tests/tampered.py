@@ -1,18 +1,19 @@
 """The command on a disk that is slow, or in a process that dies at a point that can be chosen.
 
 Usage: tampered.py [slow=SECONDS] [kill=FOLDER:N] [journal=FILE] [patience=SECONDS] [opened=FILE]
-[flow=NAME] -- FLAGS
+[forgetful=1] [flow=NAME] -- FLAGS
 
 The command is flows.select, or another flow. A file gets its name by a hard link (in the store) or
 a rename (in OUT), so that is where this looks: `slow` waits before every one, `kill` ends the
 process as kill -9 does, right after the N-th file in FOLDER, a part of its path, has got its name.
 `journal` adds a line to FILE for every shard whose computation begins; `patience` is what a bucket
 that fails midway is given. `opened` writes the path of every file that the process opens to FILE,
-one a line.
+one a line. `forgetful` loses what the Prefect server answers to the run's end.
 """
 
 import logging
 import os
+import re
 import runpy
 import signal
 import sys
@@ -23,8 +24,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import httpx
+
 from crowdselect_core.store import remote
 
+END = re.compile(rb'"type":\s*"(COMPLETED|FAILED)"')
 _lock, _numbers = Lock(), count(1)
 
 
@@ -40,11 +44,27 @@ def main() -> None:
     folder, _, number = how.get("kill", "-:0").partition(":")
     if journal := how.get("journal"):
         keep_journal(Path(journal))
+    if "forgetful" in how:
+        forget()
     if patience := how.get("patience"):
         remote.PATIENCE = float(patience)
     for name in ("link", "replace"):
         setattr(os, name, tampered(getattr(os, name), slow, folder, int(number)))
     runpy.run_module(f"flows.{flow}", run_name="__main__", alter_sys=True)
+
+
+def forget() -> None:
+    """Lose the server's answer to the end of the run: Prefect's client sends it once more."""
+    real, lost = httpx.HTTPTransport.handle_request, count()
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        response = real(self, request)
+        ends = request.url.path.endswith("/set_state") and END.search(request.read())
+        if ends and next(lost) == 0:
+            raise httpx.ReadTimeout("the answer was lost", request=request)
+        return response
+
+    setattr(httpx.HTTPTransport, "handle_request", handle)  # noqa: B010 - a patch, and meant
 
 
 def keep_journal(path: Path) -> None:

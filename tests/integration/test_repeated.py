@@ -104,6 +104,19 @@ def test_damaged_shards_of_several_stages_are_mended_in_one_run(
     assert {n for n in before if after[n] != before[n]} <= names
 
 
+def test_a_run_whose_end_the_server_was_told_twice_says_what_it_chose(
+    command: Command, flags: list[str], server: Server, copy: Callable[[], Path]
+) -> None:
+    here = command.within(copy())
+    whole, again = here.run(*flags).ended(0), here.run(*flags, forgetful="1").ended(0)
+    assert again.stdout == whole.stdout
+    assert "Traceback" not in again.stderr
+    assert server.latest()["state"]["type"] == "COMPLETED"
+    wrong = here.run(*flags, "--budget", "100000", forgetful="1").ended(2)
+    assert "budget" in wrong.error
+    assert server.latest()["state"]["type"] == "FAILED"
+
+
 def test_two_runs_at_once_on_one_store(
     command: Command, flags: list[str], undisturbed: Run, tmp_path: Path
 ) -> None:
