@@ -109,11 +109,22 @@ def watch(kept: list[Part]) -> None:
             if failures[part.name] > FAILURES:
                 raise PartFailed(f"{part.name} ends again and again: {part.last_words()}")
             say(f"{part.name}: ended, starting it again")
-            part.end()
-            part.start()
-            started[part.name] = time.monotonic()
-            part.wait(START_SECONDS)
-            say(f"{part.name}: up again")
+            again(part)
+            ill.discard(part.name)
+            started[part.name] = time.monotonic()  # when it was up, or had failed to be
+
+
+def again(part: Part) -> None:
+    """Start a part again; where it does not come up it is ended, which the next look counts."""
+    part.end()
+    part.start()
+    try:
+        part.wait(START_SECONDS)
+    except PartFailed as e:
+        say(str(e))
+        part.end()
+    else:
+        say(f"{part.name}: up again")
 
 
 def lock(state: Path, stack: ExitStack) -> None:
