@@ -20,7 +20,7 @@ from typing import Any
 
 from crowdselect_core.errors import UserError
 from deployments import parts
-from deployments.deploy import HERE, parameters, prepare, register
+from deployments.deploy import HERE, NotRegistered, prepare, register
 from deployments.part import Part, PartFailed
 
 LOOK_SECONDS = 1.0  # between two looks at the parts
@@ -78,15 +78,19 @@ def serve(settings: parts.Settings) -> None:
 
 
 def deploy(settings: parts.Settings) -> None:
-    """Register the deployments, and give two of them the embedded sample for Quick run."""
+    """Register the deployments; two new ones get the embedded sample for Quick run."""
     os.environ.update(settings.client())  # before prefect is imported, which reads it then
     prepare({})
+    sample = settings.sample()
+    given = {"select": {"config": sample}, "reselect": {"config": sample | {"series": "sample"}}}
     file = settings.logs / "deploy.log"
     with file.open("wb") as log:
-        if register(HERE / "prefect.yaml", settings.deploying(), log):
-            raise PartFailed(f"the deployments could not be registered; see {file}")
-    parameters("select/select", {"config": settings.sample()})
-    parameters("reselect/reselect", {"config": settings.sample() | {"series": "sample"}})
+        try:
+            refused = register(HERE / "prefect.yaml", given, settings.deploying(), log)
+        except NotRegistered:
+            raise PartFailed(f"the deployments could not be registered; see {file}") from None
+    for line in refused:
+        say(line)
     say("deployments: registered")
 
 
