@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from crowdselect_core.crowd import CrowdModel, check_crowd, read_crowd
+from crowdselect_core.embedder import EmbedderConfig
 from crowdselect_core.errors import ConfigError, nearest, shown
 from crowdselect_core.fields import Place, Weights, read_budget, read_layouts, read_names
 from crowdselect_core.frozen import Frozen, refuse_credentials
@@ -60,16 +61,21 @@ class DatasetConfig(Frozen):
         "generator-zoo: one struct column per crowd model; scores-wide: one number column per "
         "crowd model; scores-long: columns instruction_id, model, score",
     )
-    name: str | None = Field(None, description="Configuration of a hub data set")
-    split: str = Field("train", description="Split of a hub or saved data set")
+    name: str | None = Field(
+        None, description="Configuration of a hub data set", examples=["default"]
+    )
+    split: str = Field("train", description="Split of a hub or saved data set", examples=["train"])
     revision: str | None = Field(None, description="Commit or tag of a hub data set")
     columns: dict[str, str] = Field(
         {},
         description="The data set's own column names, where they differ: {instruction_id: uuid, "
         "instruction: prompt, content: content}",
+        examples=[{"instruction_id": "uuid", "instruction": "prompt"}],
     )
     storage_options: dict[str, str | int | float | bool | None] = Field(
-        {}, description="Options of the fsspec file system; never credentials"
+        {},
+        description="Options of the fsspec file system; never credentials",
+        examples=[{"anon": True}],
     )
 
     @model_validator(mode="before")
@@ -93,51 +99,6 @@ class DatasetConfig(Frozen):
         return self
 
 
-class EmbedderConfig(Frozen):
-    """How instructions become vectors."""
-
-    kind: Literal["lexical", "sentence-transformers", "column"] = Field(
-        "lexical",
-        description="lexical: TF-IDF and truncated SVD; sentence-transformers: a model; "
-        "column: vectors that the data set has",
-    )
-    model: str | None = Field(
-        None, description="Folder or hub id", examples=["jinaai/jina-embeddings-v3"]
-    )
-    revision: str | None = Field(None, description="Commit or tag of the model")
-    trust_remote_code: bool = Field(False, description="Run code that the model's repository has")
-    task: str | None = Field(None, description="e.g. text-matching for jina-embeddings-v3")
-    prompt_name: str | None = Field(None, description="A prompt that the model defines")
-    normalize: bool = Field(True, description="Scale every vector to length 1")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    max_length: int | None = Field(None, ge=1, description="Tokens after which a text is cut")
-    column: str | None = Field(None, description="Name of the vector column")
-    batch_size: int = Field(32, ge=1, description="Texts a batch; changes no result")
-    device: str | None = Field(None, description="e.g. cuda:0; the library's choice when empty")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return cls.from_name(value) if isinstance(value, str) else value
-
-    @staticmethod
-    def from_name(value: str) -> dict[str, Any]:
-        """Return the keys that a bare name stands for."""
-        if value == "lexical":
-            return {"kind": "lexical"}
-        if value.startswith("column:"):
-            return {"kind": "column", "column": value.removeprefix("column:")}
-        return {"kind": "sentence-transformers", "model": value}
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.kind == "sentence-transformers" and not self.model:
-            raise ValueError("kind sentence-transformers needs 'model', a folder or a hub id")
-        if self.kind == "column" and not self.column:
-            raise ValueError("kind column needs 'column', the vector column's name")
-        return self
-
-
 class PairsConfig(Frozen):
     """Which answers make a preference pair of a chosen row."""
 
@@ -152,51 +113,80 @@ class PairsConfig(Frozen):
 class SelectConfig(Frozen):
     """Everything a selection is told; each key is also a flag and an environment variable."""
 
-    dataset: DatasetConfig = Field(description="The data set")
+    dataset: DatasetConfig = Field(
+        description="The data set",
+        examples=[{"path": "data/instructions.jsonl", "format": "messages"}],
+    )
     crowd: list[CrowdModel] | str = Field(
-        "paper", description="The crowd models, a crowd file, or `paper` for the paper's 19"
+        "paper",
+        description="The crowd models, a crowd file, or `paper` for the paper's 19",
+        examples=["paper", "crowd.yaml"],
     )
     reward_models: Annotated[list[str | RewardConfig], BeforeValidator(read_names)] = Field(
         [],
         description="A name is a score column of the data set, a mapping with a kind scores what "
         "the data set has not; left empty, those of the crowd file",
+        examples=[
+            ["skywork"],
+            [{"name": "pmi", "kind": "likelihood", "model": "./models/smollm2"}],
+        ],
     )
     embedder: EmbedderConfig = Field(EmbedderConfig(), description="How instructions are embedded")
     method: Method = Field("crowdselect", description="What rows are ranked by")
     direction: Direction = Field("top", description="The best rows, or the worst as a baseline")
     budget: Annotated[int | float, BeforeValidator(read_budget)] = Field(
-        1000, description="Rows to choose, or a fraction of the eligible rows (0.05)"
+        1000,
+        description="Rows to choose, or a fraction of the eligible rows (0.05)",
+        examples=[1000, 0.05],
     )
     budget_tokens: int | None = Field(
-        None, ge=1, description="Tokens (instruction and kept answer) to choose, in place of rows"
+        None,
+        ge=1,
+        description="Tokens (instruction and kept answer) to choose, in place of rows",
+        examples=[5_000_000],
     )
     tokenizer: str | None = Field(
         None,
         description="Tokenizer folder or hub id for budget_tokens; left empty, tokens are "
         "estimated as UTF-8 bytes / 4",
+        examples=["Qwen/Qwen2.5-7B-Instruct"],
     )
-    clusters: int = Field(10, ge=0, description="Clusters to balance over; 0 or 1 for none")
+    clusters: int = Field(
+        10, ge=0, description="Clusters to balance over; 0 or 1 for none", examples=[10]
+    )
     weights: Weights = Field(
         (1.0, 1.0, 2.0, 0.0),
         description="Weights of difficulty, separability, stability and, where the crowd has a "
         "student, headroom (0 if left out); negative reverses one",
+        examples=[[1, 1, 2]],
     )
-    quota: Quota = Field("equal", description="How the budget is split over the clusters")
+    quota: Quota = Field(
+        "equal", description="How the budget is split over the clusters", examples=["equal"]
+    )
     response: str | list[str] | None = Field(
         None,
         description="best, random, random-of-top-5, a crowd model's name, or a list of names to "
         "choose the best among; left empty: best, and random for the method random",
+        examples=["best", "random-of-top-5"],
     )
     min_scores: int = Field(2, ge=1, description="Scores a row needs to be eligible")
     reference_model: str | None = Field(
         None, description="Also give its score minus the crowd's mean, a difficulty of its own"
     )
     allow_short: bool = Field(False, description="Fewer rows than the budget are a warning")
-    include: str | None = Field(None, description="File of ids, one a line: choose among these")
-    exclude: str | None = Field(None, description="File of ids, one a line: never choose these")
-    limit: int | None = Field(None, ge=1, description="Only the first rows, for a trial")
+    include: str | None = Field(
+        None, description="File of ids, one a line: choose among these", examples=["keep.txt"]
+    )
+    exclude: str | None = Field(
+        None, description="File of ids, one a line: never choose these", examples=["drop.txt"]
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Only the first rows, for a trial", examples=[200]
+    )
     export: Annotated[list[Export], BeforeValidator(read_layouts)] = Field(
-        [], description="Further layouts to write: sharegpt, alpaca, pairs"
+        [],
+        description="Further layouts to write: sharegpt, alpaca, pairs",
+        examples=[["sharegpt", "pairs"]],
     )
     pairs: PairsConfig = Field(PairsConfig(), description="Preference pairs, with export: pairs")
     max_failure_rate: float = Field(
@@ -208,13 +198,22 @@ class SelectConfig(Frozen):
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of every draw")
     store: Place = Field(
-        ".crowdselect", min_length=1, description="Folder or URL of the results kept"
+        ".crowdselect",
+        min_length=1,
+        description="Folder or URL of the results kept",
+        examples=["s3://bucket/crowdselect"],
     )
-    out: Place = Field("out", min_length=1, description="Folder or URL of what is written for you")
+    out: Place = Field(
+        "out",
+        min_length=1,
+        description="Folder or URL of what is written for you",
+        examples=["s3://bucket/out"],
+    )
     credentials_block: str | None = Field(
         None,
         description="Prefect Secret block with the credentials of s3:// places: a JSON object of "
         "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the like; left empty, the environment's",
+        examples=["bucket-credentials"],
     )
     workers: int = Field(2, ge=1, le=256, description="Shards computed at once; changes no result")
     shard_rows: int = Field(

@@ -31,14 +31,25 @@ class CrowdModel(Frozen):
     what the data set does not have of it.
     """
 
-    name: str = Field(min_length=1, description="What the data set calls it, e.g. its column")
-    family: str = Field(min_length=1, description="e.g. qwen2.5; stability compares inside it")
+    name: str = Field(
+        min_length=1,
+        description="What the data set calls it, e.g. its column",
+        examples=["qwen2.5-7b"],
+    )
+    family: str = Field(
+        min_length=1, description="Stability compares inside a family", examples=["qwen2.5"]
+    )
     size: float = Field(
         allow_inf_nan=False,
         description="Billions of parameters, or any number that orders the family",
+        examples=[7],
     )
-    revision: str | None = Field(None, description="Commit or tag of the model")
-    license: str | None = Field(None, description="Licence of the model's answers, e.g. apache-2.0")
+    revision: str | None = Field(
+        None, description="Commit or tag of the model", examples=["a09a354"]
+    )
+    license: str | None = Field(
+        None, description="Licence of the model's answers", examples=["apache-2.0"]
+    )
     role: Literal["crowd", "student"] = Field(
         "crowd",
         description="student: the model to be trained; it is answered for and scored, counts in no "
@@ -47,7 +58,9 @@ class CrowdModel(Frozen):
     engine: EngineConfig | None = Field(None, description="What answers for it, where nothing has")
     sampling: SamplingConfig = Field(SamplingConfig(), description="How its answers are drawn")
     system_prompt: str | None = Field(
-        None, description="Goes before every prompt that has no system message of its own"
+        None,
+        description="Goes before every prompt that has no system message of its own",
+        examples=["You are a helpful assistant."],
     )
     chat_template_kwargs: dict[str, Any] = Field(
         {}, description="Given to the chat template", examples=[{"enable_thinking": False}]

@@ -1,22 +1,34 @@
 """Register the flows with the Prefect server of PREFECT_API_URL: `python -m deployments.deploy`.
 
 Makes the process work pool and the limits that protect GPUs and endpoints where they are absent,
-then the deployments of prefect.yaml. Limits that somebody has set stay, but for what a flag names.
+then the deployments of prefect.yaml. What somebody has set stays: a deployment's parameters and
+schedules, whether it is paused, whether a trigger is on; limits, but for what a flag names.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import yaml
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
 
 HERE = Path(__file__).parent
 POOL = "crowdselect"
 ENDPOINTS = 4  # models of endpoints that are asked at once, over all runs of a server
+
+
+class NotRegistered(RuntimeError):
+    """Prefect did not make the deployments; what it printed says why."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     try:
         wanted = dict(_limit(text) for text in args.limit)
-        limits = prepare(wanted)
+        for name, limit in sorted(prepare(wanted).items()):
+            print(f"limit {name}: {limit} at once", flush=True)
+        refused = register(HERE / "prefect.yaml")
+    except NotRegistered as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
     except (ValueError, OSError) as e:
         return _refused(str(e))
     except Exception as e:
@@ -40,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the Prefect server at {urlsplit(url).hostname} (PREFECT_API_URL) does not answer as "
             f"one ({type(e).__name__}); start it, or name another"
         )
-    for name, limit in sorted(limits.items()):
-        print(f"limit {name}: {limit} at once")
-    return register(HERE / "prefect.yaml")
+    for line in refused:
+        print(f"error: {line}", file=sys.stderr)
+    return 2 if refused else 0
 
 
 def prepare(wanted: dict[str, int]) -> dict[str, int]:
@@ -85,29 +102,120 @@ def defaults() -> dict[str, int]:
 
 
 def register(
-    file: Path, environment: dict[str, str] | None = None, log: IO[bytes] | None = None
-) -> int:
-    """Register the deployments of a prefect.yaml; return Prefect's exit status.
+    file: Path,
+    given: Mapping[str, dict[str, Any]] | None = None,
+    environment: Mapping[str, str] | None = None,
+    log: IO[bytes] | None = None,
+) -> list[str]:
+    """Make the deployments of a prefect.yaml that are absent, and bring the others up to date.
+
+    `prefect deploy` puts the file's parameters and schedules in the place of what a team has set.
+    So it sees new deployments alone, and nothing is taken away that a kill could lose.
 
     Args:
         file: the prefect.yaml.
+        given: parameters of new deployments by name, in the place of the file's.
         environment: of `prefect deploy`; ours without one.
         log: where its output goes; to ours without one.
+
+    Returns:
+        A line for each deployment that was left as it was, as its parameters fit no longer.
+
+    Raises:
+        NotRegistered: `prefect deploy` failed.
     """
-    words = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
-    command = [sys.executable, "-m", *words]
-    done = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False)  # noqa: S603
-    return done.returncode
-
-
-def parameters(name: str, values: dict[str, Any]) -> None:
-    """Give a deployment (FLOW/NAME) the parameters that Quick run takes."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import DeploymentUpdate
+    from prefect.exceptions import ObjectNotFound
 
+    os.environ["PWD"] = str(Path.cwd())  # the file says that runs work there
+    told = yaml.safe_load(file.read_text("utf-8"))
+    absent: list[dict[str, Any]] = []
+    refused: list[str] = []
     with get_client(sync_client=True) as client:
-        there = client.read_deployment_by_name(name)
-        client.update_deployment(there.id, DeploymentUpdate(parameters=values))
+        for one in told["deployments"]:
+            try:
+                there = client.read_deployment_by_name(f"{one['name']}/{one['name']}")
+            except ObjectNotFound:
+                values = (given or {}).get(one["name"], one["parameters"])
+                absent.append(one | {"parameters": values})
+                continue
+            if why := _update(client, there, one):
+                refused.append(why)
+    if absent:
+        _create(told | {"deployments": absent}, environment, log)
+    return refused
+
+
+def _create(
+    told: dict[str, Any], environment: Mapping[str, str] | None, log: IO[bytes] | None
+) -> None:
+    """Have `prefect deploy` make the deployments of what a prefect.yaml holds."""
+    env = dict(environment or os.environ) | {"PWD": str(Path.cwd())}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prefect.yaml"
+        file.write_text(yaml.safe_dump(told), "utf-8")
+        words = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        command = [sys.executable, "-m", *words]
+        done = subprocess.run(command, env=env, stdout=log, stderr=log, check=False)  # noqa: S603
+    if done.returncode:
+        raise NotRegistered(f"prefect deploy ended with {done.returncode}")
+
+
+def _update(
+    client: "SyncPrefectClient", there: "DeploymentResponse", one: dict[str, Any]
+) -> str | None:
+    """Bring all of a deployment up to date but what a team sets; return why it cannot be.
+
+    What is left out of the request (parameters, schedules, paused) stays on the server.
+    """
+    from prefect.client.schemas.actions import DeploymentUpdate
+    from prefect.client.schemas.objects import ConcurrencyOptions
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.flows import load_flow_from_entrypoint
+    from prefect.utilities.callables import parameter_schema
+    from prefect.utilities.templating import apply_values
+
+    limit = dict(one["concurrency_limit"])
+    schema = parameter_schema(load_flow_from_entrypoint(one["entrypoint"]))
+    update = DeploymentUpdate(
+        description=one["description"],
+        tags=one["tags"],
+        entrypoint=one["entrypoint"],
+        work_pool_name=one["work_pool"]["name"],
+        job_variables=apply_values(one["work_pool"]["job_variables"], dict(os.environ)),
+        concurrency_limit=limit.pop("limit"),
+        concurrency_options=ConcurrencyOptions.model_validate(limit),
+        parameter_openapi_schema=schema.model_dump(exclude_unset=True),
+    )
+    try:
+        client.update_deployment(there.id, update)
+    except PrefectHTTPStatusError as e:
+        if e.response.status_code != 409:
+            raise
+        return (
+            f"deployment {one['name']}: its parameters do not fit this version, so it was left as "
+            f"it was; change them in the UI and deploy again, or delete the deployment "
+            f"({' '.join(str(e.response.json().get('detail')).split())})"
+        )
+    _renew_triggers(client, there, one.get("triggers", []))
+    return None
+
+
+def _renew_triggers(
+    client: "SyncPrefectClient", there: "DeploymentResponse", triggers: list[dict[str, Any]]
+) -> None:
+    """Make the triggers of a deployment anew; one that somebody has turned off stays off."""
+    from prefect.events import DeploymentTriggerTypes
+    from pydantic import TypeAdapter
+
+    resource = f"prefect.deployment.{there.id}"
+    enabled = {a.name: a.enabled for a in client.read_resource_related_automations(resource)}
+    client.delete_resource_owned_automations(resource)
+    for trigger in triggers:
+        on = {"enabled": enabled.get(trigger["name"], True)}
+        made: Any = TypeAdapter(DeploymentTriggerTypes).validate_python(trigger | on)
+        made.set_deployment_id(there.id)
+        client.create_automation(made.as_automation())
 
 
 def _limit(text: str) -> tuple[str, int]:

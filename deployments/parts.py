@@ -100,8 +100,8 @@ class Settings:
         }
 
     def deploying(self) -> dict[str, str]:
-        """Return the environment of `prefect deploy`; runs work in the folder that PWD names."""
-        return _base() | self.client() | {"PWD": str(Path.cwd())}
+        """Return the environment of `prefect deploy`."""
+        return _base() | self.client()
 
     def sample(self) -> dict[str, Any]:
         """Return the config of the embedded sample, with results in the object store."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from crowdselect_core.errors import UserError
 from deployments import parts
-from deployments.deploy import HERE, parameters, prepare, register
+from deployments.deploy import HERE, NotRegistered, prepare, register
 from deployments.part import Part, PartFailed
 
 LOOK_SECONDS = 1.0  # between two looks at the parts
@@ -78,15 +78,19 @@ def serve(settings: parts.Settings) -> None:
 
 
 def deploy(settings: parts.Settings) -> None:
-    """Register the deployments, and give two of them the embedded sample for Quick run."""
+    """Register the deployments; two new ones get the embedded sample for Quick run."""
     os.environ.update(settings.client())  # before prefect is imported, which reads it then
     prepare({})
+    sample = settings.sample()
+    given = {"select": {"config": sample}, "reselect": {"config": sample | {"series": "sample"}}}
     file = settings.logs / "deploy.log"
     with file.open("wb") as log:
-        if register(HERE / "prefect.yaml", settings.deploying(), log):
-            raise PartFailed(f"the deployments could not be registered; see {file}")
-    parameters("select/select", {"config": settings.sample()})
-    parameters("reselect/reselect", {"config": settings.sample() | {"series": "sample"}})
+        try:
+            refused = register(HERE / "prefect.yaml", given, settings.deploying(), log)
+        except NotRegistered:
+            raise PartFailed(f"the deployments could not be registered; see {file}") from None
+    for line in refused:
+        say(line)
     say("deployments: registered")
 
 
@@ -109,11 +113,22 @@ def watch(kept: list[Part]) -> None:
             if failures[part.name] > FAILURES:
                 raise PartFailed(f"{part.name} ends again and again: {part.last_words()}")
             say(f"{part.name}: ended, starting it again")
-            part.end()
-            part.start()
-            started[part.name] = time.monotonic()
-            part.wait(START_SECONDS)
-            say(f"{part.name}: up again")
+            again(part)
+            ill.discard(part.name)
+            started[part.name] = time.monotonic()  # when it was up, or had failed to be
+
+
+def again(part: Part) -> None:
+    """Start a part again; where it does not come up it is ended, which the next look counts."""
+    part.end()
+    part.start()
+    try:
+        part.wait(START_SECONDS)
+    except PartFailed as e:
+        say(str(e))
+        part.end()
+    else:
+        say(f"{part.name}: up again")
 
 
 def lock(state: Path, stack: ExitStack) -> None:

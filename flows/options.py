@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from crowdselect_core.config import EmbedderConfig, SelectConfig
+from crowdselect_core.config import SelectConfig
 from crowdselect_core.crowd import explain, read_crowd
+from crowdselect_core.embedder import EmbedderConfig
 from crowdselect_core.errors import ConfigError, nearest
 from crowdselect_core.reselection.config import ReselectConfig
 

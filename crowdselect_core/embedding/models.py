@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crowdselect_core.config import EmbedderConfig
+from crowdselect_core.embedder import EmbedderConfig
 from crowdselect_core.embedding.base import Embedder, Vectors
 from crowdselect_core.errors import ConfigError, first_line, nearest, shown
 from crowdselect_core.weights import hub_commit, local_folder

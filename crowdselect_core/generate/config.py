@@ -25,13 +25,23 @@ class SamplingConfig(Frozen):
     """How an answer is drawn; every key is part of the answer's identity but `n`."""
 
     temperature: float = Field(1.0, ge=0, le=10, description="0 takes the likeliest token")
-    top_p: float = Field(1.0, gt=0, le=1)
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="Draw from the likeliest tokens that have this share; 1: all"
+    )
     top_k: int | None = Field(None, ge=1, description="Likeliest tokens to draw from; all if empty")
-    min_p: float | None = Field(None, ge=0, le=1)
+    min_p: float | None = Field(
+        None, ge=0, le=1, description="Least likelihood of a token, as a share of the likeliest's"
+    )
     max_tokens: int = Field(1024, ge=1, description="Tokens after which an answer is cut")
-    stop: Annotated[list[str], BeforeValidator(_listed)] = Field([], description="Stop strings")
-    presence_penalty: float = Field(0.0, ge=-2, le=2)
-    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    stop: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [], description="Stop strings", examples=[["###"]]
+    )
+    presence_penalty: float = Field(
+        0.0, ge=-2, le=2, description="Above 0, tokens that were used become less likely"
+    )
+    frequency_penalty: float = Field(
+        0.0, ge=-2, le=2, description="The same for every time that a token was used"
+    )
     repetition_penalty: float = Field(1.0, gt=0, description="1 is none")
     seed: int | None = Field(
         0, ge=0, le=2**32 - 1, description="Sample number s is drawn with seed + s; null: unseeded"
@@ -64,17 +74,25 @@ class EngineBase(Frozen):
 class OpenAIEngineConfig(EngineBase):
     """Any OpenAI-compatible endpoint: a vLLM or SGLang server, a hosted one, a proxy."""
 
-    kind: Literal["openai"]
+    kind: Literal["openai"] = Field(description="An OpenAI-compatible endpoint")
     base_url: Annotated[list[Place], BeforeValidator(_listed)] = Field(
         [],
         description="One URL, or one for each replica; OPENAI_BASE_URL when empty",
         examples=["http://gpu1:8000/v1"],
     )
-    model: str | None = Field(None, description="Its name there; the crowd model's name when empty")
-    api_key_env: str | None = Field(
-        None, description="Environment variable with the key; OPENAI_API_KEY when both are empty"
+    model: str | None = Field(
+        None,
+        description="Its name there; the crowd model's name when empty",
+        examples=["Qwen/Qwen2.5-7B-Instruct"],
     )
-    api_key_block: str | None = Field(None, description="Prefect Secret block with the key")
+    api_key_env: str | None = Field(
+        None,
+        description="Environment variable with the key; OPENAI_API_KEY when both are empty",
+        examples=["GPU1_KEY"],
+    )
+    api_key_block: str | None = Field(
+        None, description="Prefect Secret block with the key", examples=["gpu1-key"]
+    )
     concurrency: int = Field(16, ge=1, le=4096, description="Requests in flight, at most")
     timeout: float = Field(600.0, gt=0, description="Seconds for one request")
     max_retries: int = Field(5, ge=0, le=100, description="Of what may pass: 429, 5xx, connection")
@@ -94,13 +112,15 @@ class OpenAIEngineConfig(EngineBase):
 class VllmEngineConfig(EngineBase):
     """A vLLM server that the run starts, talks to and ends."""
 
-    kind: Literal["vllm"]
-    model: str | None = Field(None, description="Folder or hub id")
-    dtype: Dtype = "auto"
+    kind: Literal["vllm"] = Field(description="A vLLM server that the run starts and ends")
+    model: str | None = Field(
+        None, description="Folder or hub id", examples=["Qwen/Qwen2.5-7B-Instruct"]
+    )
+    dtype: Dtype = Field("auto", description="Of the weights; auto: as they are stored")
     quantization: str | None = Field(None, description="In vLLM's own names, e.g. fp8, awq")
-    tensor_parallel_size: int = Field(1, ge=1)
-    data_parallel_size: int = Field(1, ge=1)
-    pipeline_parallel_size: int = Field(1, ge=1)
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share every layer")
+    data_parallel_size: int = Field(1, ge=1, description="Copies of the model, of so many GPUs")
+    pipeline_parallel_size: int = Field(1, ge=1, description="GPUs that share the layers out")
     args: dict[str, Any] = Field(
         {},
         description="Further options in vLLM's own names; identity where they change the answer",
@@ -132,9 +152,11 @@ class VllmEngineConfig(EngineBase):
 class TransformersEngineConfig(EngineBase):
     """Batched `generate` in this process; the fallback that runs anywhere."""
 
-    kind: Literal["transformers"]
-    model: str | None = Field(None, description="Folder or hub id")
-    dtype: Dtype = "auto"
+    kind: Literal["transformers"] = Field(description="transformers, in the process of the run")
+    model: str | None = Field(
+        None, description="Folder or hub id", examples=["Qwen/Qwen2.5-7B-Instruct"]
+    )
+    dtype: Dtype = Field("auto", description="Of the weights; auto: as they are stored")
     device: str | None = Field(None, description="e.g. cuda:0; found by itself when empty")
     attn_implementation: str | None = Field(None, description="e.g. eager, sdpa")
     trust_remote_code: bool = Field(False, description="Run code that the model's repository has")

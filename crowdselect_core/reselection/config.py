@@ -24,10 +24,13 @@ class ReselectConfig(SelectConfig):
         "rows are measured by them; refit: all of them are fitted anew",
     )
     base: Literal["latest"] | Annotated[int, Field(ge=1)] = Field(
-        "latest", description="The selection to go on from: latest, or its number in the series"
+        "latest",
+        description="The selection to go on from: latest, or its number in the series",
+        examples=["latest", 3],
     )
     rollback_to: int | None = Field(
         None,
         ge=1,
         description="Make this selection the latest again, write it to OUT, and do nothing else",
+        examples=[3],
     )

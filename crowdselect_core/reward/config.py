@@ -24,7 +24,7 @@ DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 class RewardBase(Frozen):
     """What all reward models have."""
 
-    name: str = Field(min_length=1, description="Column of its scores")
+    name: str = Field(min_length=1, description="Column of its scores", examples=["skywork"])
     revision: str | None = Field(None, description="Commit or tag of the model")
     price: PriceConfig = Field(PriceConfig(), description="For the forecast")
     conformance: bool = Field(
@@ -35,9 +35,13 @@ class RewardBase(Frozen):
 class ModelReward(RewardBase):
     """What the kinds have that run a model here."""
 
-    model: str = Field(min_length=1, description="Folder or hub id")
+    model: str = Field(
+        min_length=1,
+        description="Folder or hub id",
+        examples=["Skywork/Skywork-Reward-V2-Llama-3.1-8B"],
+    )
     max_length: int = Field(4096, ge=8, description="Tokens after which a pair is cut, and counted")
-    dtype: Dtype = "auto"
+    dtype: Dtype = Field("auto", description="Of the weights; auto: as they are stored")
     device: str | None = Field(None, description="e.g. cuda:0; found by itself when empty")
     attn_implementation: str | None = Field(None, description="e.g. eager for Gemma 2")
     trust_remote_code: bool = Field(False, description="Run code that the model's repository has")
@@ -49,7 +53,7 @@ class ModelReward(RewardBase):
 class ClassifierReward(ModelReward):
     """A sequence-classification reward model: one score, or several heads."""
 
-    kind: Literal["classifier"]
+    kind: Literal["classifier"] = Field(description="A sequence-classification reward model")
     engine: Annotated[TransformersEngineConfig | VllmEngineConfig, Field(discriminator="kind")] = (
         Field(TransformersEngineConfig(kind="transformers"), description="What runs it")
     )
@@ -62,7 +66,7 @@ class ClassifierReward(ModelReward):
 class LikelihoodReward(ModelReward):
     """Pointwise mutual information of answer and instruction under a causal language model."""
 
-    kind: Literal["likelihood"]
+    kind: Literal["likelihood"] = Field(description="A causal language model's likelihood")
 
 
 class JudgeSampling(SamplingConfig):
@@ -75,13 +79,17 @@ class JudgeSampling(SamplingConfig):
 class JudgeReward(RewardBase):
     """An LLM that grades an answer, or compares it with a reference model's answer."""
 
-    kind: Literal["judge"]
+    kind: Literal["judge"] = Field(description="An LLM that grades or compares")
     engine: EngineConfig = Field(description="What runs the judge")
     sampling: JudgeSampling = Field(JudgeSampling(), description="How verdicts are drawn")
     chat_template_kwargs: dict[str, Any] = Field({}, description="Given to the chat template")
-    mode: Literal["grade", "pairwise"] = "grade"
+    mode: Literal["grade", "pairwise"] = Field(
+        "grade", description="grade: one answer at a time; pairwise: against the reference model's"
+    )
     reference_model: str | None = Field(
-        None, description="pairwise: the crowd model whose answer every other is held against"
+        None,
+        description="pairwise: the crowd model whose answer every other is held against",
+        examples=["qwen2.5-7b"],
     )
     rubric: str | None = Field(
         None,
@@ -102,10 +110,12 @@ class JudgeReward(RewardBase):
 class FunctionReward(RewardBase):
     """A Python function with the signature of TRL's reward functions."""
 
-    kind: Literal["function"]
-    path: str = Field(description="module:function, e.g. my_checks:verify")
+    kind: Literal["function"] = Field(description="A Python function")
+    path: str = Field(description="module:function", examples=["my_checks:verify"])
     version: str = Field("1", description="Raise it when the function computes something else")
-    columns: list[str] = Field([], description="Columns of the data set that it is given")
+    columns: list[str] = Field(
+        [], description="Columns of the data set that it is given", examples=[["solution"]]
+    )
     time_limit: float = Field(10.0, gt=0, description="Seconds a row")
     workers: int = Field(2, ge=1, description="Processes; changes no result")
 

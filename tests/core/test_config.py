@@ -6,9 +6,18 @@ import pytest
 from little import CROWD, NAMES
 from pydantic import ValidationError
 
-from crowdselect_core.config import DatasetConfig, EmbedderConfig, SelectConfig
-from crowdselect_core.crowd import explain
+from crowdselect_core.config import DatasetConfig, SelectConfig
+from crowdselect_core.crowd import CrowdModel, explain
+from crowdselect_core.embedder import EmbedderConfig
 from crowdselect_core.errors import ConfigError, UserError
+from crowdselect_core.frozen import Frozen
+from crowdselect_core.generate.config import (
+    OpenAIEngineConfig,
+    TransformersEngineConfig,
+    VllmEngineConfig,
+)
+from crowdselect_core.reselection.config import ReselectConfig
+from crowdselect_core.reward.config import ClassifierReward, FunctionReward
 from flows.options import load
 
 BASE: dict[str, Any] = {"dataset": "x.parquet", "crowd": CROWD, "reward_models": ["r"]}
@@ -255,13 +264,44 @@ def test_harmless_storage_options_are_kept() -> None:
 
 
 def test_the_form_of_the_config() -> None:
-    """The Prefect UI draws a form of the schema: every key has a description or a default."""
+    """The Prefect UI draws a form of the schema: every key has a description."""
     schema = SelectConfig.model_json_schema()
-    for name, field in schema["properties"].items():
-        assert "description" in field or name == "embedder", name
+    for form in (schema, ReselectConfig.model_json_schema(), *schema["$defs"].values()):
+        for name, field in form.get("properties", {}).items():
+            assert "description" in field, f"{form['title']}.{name}"
     assert schema["required"] == ["dataset"]
     weights = schema["properties"]["weights"]  # a form that holds three stays good
     assert (weights["minItems"], weights["maxItems"]) == (3, 4)
+
+
+# What a form of a run asks for, and where an example says more than the description does.
+SHOWN = [
+    (SelectConfig, "dataset crowd reward_models budget quota weights response export store out"),
+    (ReselectConfig, "series base rollback_to"),
+    (DatasetConfig, "path columns"),
+    (CrowdModel, "name family size"),
+    (OpenAIEngineConfig, "base_url model api_key_env api_key_block"),
+    (VllmEngineConfig, "model args"),
+    (TransformersEngineConfig, "model"),
+    (ClassifierReward, "name model"),
+    (FunctionReward, "name path"),
+]
+
+
+@pytest.mark.parametrize(("config", "names"), SHOWN, ids=lambda v: getattr(v, "__name__", ""))
+def test_the_form_shows_examples(config: type[Frozen], names: str) -> None:
+    schema = config.model_json_schema()
+    shown = {name for name, field in schema["properties"].items() if field.get("examples")}
+    assert set(names.split()) <= shown
+    literal = {n for n, field in schema["properties"].items() if "const" in field}
+    assert set(schema.get("required", [])) - literal <= shown, "what must be filled in"
+
+
+@pytest.mark.parametrize("config", [SelectConfig, ReselectConfig])
+def test_every_example_of_the_form_is_a_value_that_is_taken(config: type[SelectConfig]) -> None:
+    for name, field in config.model_fields.items():
+        for example in field.examples or []:
+            config.model_validate(BASE | {name: example})
 
 
 def test_the_student_is_apart_from_the_crowd() -> None:

@@ -58,7 +58,31 @@ def test_the_compose_file_keeps_to_loopback_and_holds_no_secret() -> None:
             assert named.startswith("${") or named in compose["volumes"], mount
         for variable, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|KEY|CONNECTION", variable):
-                assert "${CROWDSELECT_" in value, f"{name}: {variable} stands in clear text"
+                assert "${CS_" in value, f"{name}: {variable} stands in clear text"
+
+
+def test_compose_asks_for_no_name_that_our_commands_would_take_for_a_key() -> None:
+    for file in (FILES / "compose.yaml", ROOT / "docs" / "compose.md"):
+        names = set(re.findall(r"\b[A-Z]+_[A-Z0-9_]+(?==|:[?-]|\})", file.read_text()))
+        assert {"CS_DB_PASSWORD", "CS_S3_KEY", "CS_S3_SECRET"} <= names
+        assert not [n for n in names if n.startswith("CROWDSELECT_")]
+
+
+def test_the_servers_user_can_write_what_prefect_writes() -> None:
+    compose = yaml.safe_load((FILES / "compose.yaml").read_text())["services"]["prefect"]
+    manifests = yaml.safe_load_all((FILES / "kubernetes" / "prefect.yaml").read_text())
+    pod = next(m for m in manifests if m["kind"] == "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["fsGroup"] == 10001, "or the volume would be root's"
+    [container] = pod["containers"]
+    assert [m["mountPath"] for m in container["volumeMounts"]] == ["/state"]
+    assert [v.split(":")[1] for v in compose["volumes"]] == ["/state"]
+    cluster = {v["name"]: v.get("value") for v in container["env"]}
+    for environment in (compose["environment"], cluster):
+        assert environment["PREFECT_HOME"] == "/state"
+        assert environment["PREFECT_SERVER_UI_STATIC_DIRECTORY"].startswith("/state/")
+    lines = (FILES / "Dockerfile").read_text().splitlines()
+    made = lines.index("RUN mkdir /state && chown crowdselect /state")
+    assert made < lines.index("USER 10001")
 
 
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda f: f.name)

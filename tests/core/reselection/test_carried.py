@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crowdselect_core.config import DatasetConfig, EmbedderConfig, SelectConfig
+from crowdselect_core.config import DatasetConfig, SelectConfig
+from crowdselect_core.embedder import EmbedderConfig
 from crowdselect_core.stages import embeddings, instructions
 from crowdselect_core.stages.carried import ById
 from crowdselect_core.stages.common import Ref
