@@ -13,11 +13,13 @@ from typing import Any
 import httpx
 import psutil
 from command import ROOT
+from processes import environment, with_words
 from servers import LOCAL, free_block, free_port, quiet_environment
 
 KEYS = {"AWS_ACCESS_KEY_ID": "MARKEDserverID", "AWS_SECRET_ACCESS_KEY": "MARKEDserverSECRET"}
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 PARTS = [0, 100, 200, 300, 400]
+SECONDS = 300  # what takes longer on a busy machine hangs
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Deployed:
         """Address of its API."""
         return f"http://{LOCAL}:{self.port}/api"
 
-    def until(self, true: Callable[[], Any], seconds: float = 90) -> Any:
+    def until(self, true: Callable[[], Any], seconds: float = SECONDS) -> Any:
         """Wait for something that is to happen while it runs; return what `true` returned."""
         end = time.monotonic() + seconds
         while not (found := true()):
@@ -73,12 +75,25 @@ class Deployed:
         """Every process that it started, wherever it put them."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def worker(self) -> psutil.Process:
+        """Its worker; what that starts has the same command line for a moment, and comes later."""
+        return next(
+            p for p, words in with_words(self.family()) if "worker" in words and "-I" not in words
+        )
+
+    def engine(self, run: dict[str, Any]) -> psutil.Process:
+        """The process of a run that its worker started."""
+        return next(
+            p for p, words in with_words(self.family())
+            if "prefect.engine" in words and environment(p).get("PREFECT__FLOW_RUN_ID") == run["id"]
+        )  # fmt: skip
+
     def stop(self) -> int:
         """End it in order; return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=60)
+            return self.process.wait(timeout=SECONDS)
         finally:
             if self.process.poll() is None:
                 os.kill(self.process.pid, signal.SIGKILL)
@@ -96,13 +111,7 @@ class Deployed:
         self._asked(method, path, json=body)
 
     def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
-        """Call the API, again on 503: SQLite was locked for long (clients do the same)."""
-        for _ in range(5):
-            response = self.client.request(method, path, **how)
-            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                break
-            time.sleep(2)
-        return response.raise_for_status()
+        return asked(self.client, method, path, **how)
 
     def deployment(self, name: str) -> dict[str, Any]:
         """A deployment by FLOW/NAME."""
@@ -118,7 +127,7 @@ class Deployed:
         body = {"flows": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_DESC"}
         return list(self.post("/flow_runs/filter", body))
 
-    def ended(self, run: dict[str, Any], seconds: float = 90) -> dict[str, Any]:
+    def ended(self, run: dict[str, Any], seconds: float = SECONDS) -> dict[str, Any]:
         """Wait for the end of a run; return it."""
 
         def final() -> dict[str, Any] | None:
@@ -141,6 +150,16 @@ class Deployed:
             key=KEYS["AWS_ACCESS_KEY_ID"], secret=KEYS["AWS_SECRET_ACCESS_KEY"],
             endpoint_url=f"http://{LOCAL}:{self.s3_port}", use_listings_cache=False,
         )  # fmt: skip
+
+
+def asked(client: httpx.Client, method: str, path: str, **how: Any) -> httpx.Response:
+    """Call Prefect's API, again on 503: SQLite was locked for long (clients do the same)."""
+    for _ in range(5):
+        response = client.request(method, path, **how)
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+        time.sleep(2)
+    return response.raise_for_status()
 
 
 def recorded(tasks: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
