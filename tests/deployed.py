@@ -100,18 +100,15 @@ class Deployed:
 
     def get(self, path: str) -> Any:
         """Read from the API."""
-        return self._asked("GET", path).json()
+        return asked(self.client, "GET", path).json()
 
     def post(self, path: str, body: Any) -> Any:
         """Call the API."""
-        return self._asked("POST", path, json=body).json()
+        return asked(self.client, "POST", path, json=body).json()
 
     def call(self, method: str, path: str, body: Any = None) -> None:
         """Call what answers without a body."""
-        self._asked(method, path, json=body)
-
-    def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
-        return asked(self.client, method, path, **how)
+        asked(self.client, method, path, json=body)
 
     def deployment(self, name: str) -> dict[str, Any]:
         """A deployment by FLOW/NAME."""
