@@ -12,8 +12,9 @@ At the end of every run each row stands in every table once, no process has told
 and train.jsonl, selection.parquet and ranking.parquet are those of the undisturbed run, byte for
 byte; anything else ends the benchmark with an error. Printed is what was done twice, beside what
 may be: per kill the requests in flight and the answers of the last second, the score in the making
-and those of the last second, and one shard (one worker computes one at a time). The seed draws the
-times; where they find the run depends on the machine.
+and those of the last second, and one shard of each table in the making (the models' responses are
+made side by side, all else one by one). The seed draws the times; where they find the run depends
+on the machine.
 """
 
 import argparse
@@ -88,7 +89,11 @@ def tell(store: str, size: Size, report: Report) -> None:
     print("  the undisturbed one's byte for byte, every row is there once, nothing torn was read")
     where = ", ".join(f"{stage} {n}" for stage, n in report.reached.most_common())
     print(f"  killed after a line of: {where}")
-    bounds = {"requests": size.per_kill, "scores": size.scores_per_kill, "shards": 1}
+    bounds = {
+        "requests": size.per_kill,
+        "scores": size.scores_per_kill,
+        "shards": size.shards_per_kill,
+    }
     done = {"requests": "asked twice", "scores": "made twice", "shards": "computed twice"}
     for kind, bound in bounds.items():
         lost = report.lost[kind]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TAMPERED = Path(__file__).parent / "tampered.py"
-SECONDS = 150  # a run that takes longer hangs
+SECONDS = 400  # a run that takes longer hangs, be it one of eight on two busy cores
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,9 @@ def finish(process: "subprocess.Popen[str]", begun: float | None = None) -> Resu
     return Result(process.returncode, stdout, stderr, time.monotonic() - begun)
 
 
-def until(true: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 90) -> None:
+def until(
+    true: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = SECONDS
+) -> None:
     """Wait for something that a running command does."""
     end = time.monotonic() + seconds
     while not true():
@@ -131,6 +133,23 @@ def contents(folder: Path) -> dict[str, bytes]:
         for p in sorted(folder.rglob("*"))
         if p.is_file() and not p.name.startswith(".tmp-")
     }
+
+
+def read(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Yield every file under a folder of a living server; what it removes meanwhile is no file."""
+
+    def gone(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for parent, _, names in os.walk(folder, onerror=gone):
+        for path in sorted(Path(parent, name) for name in names):
+            try:
+                data = path.read_bytes() if path.is_file() else None
+            except FileNotFoundError:
+                continue
+            if data is not None:
+                yield path, data
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:

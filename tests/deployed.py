@@ -13,11 +13,13 @@ from typing import Any
 import httpx
 import psutil
 from command import ROOT
+from processes import environment, with_words
 from servers import LOCAL, free_block, free_port, quiet_environment
 
 KEYS = {"AWS_ACCESS_KEY_ID": "MARKEDserverID", "AWS_SECRET_ACCESS_KEY": "MARKEDserverSECRET"}
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 PARTS = [0, 100, 200, 300, 400]
+SECONDS = 300  # what takes longer on a busy machine hangs
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Deployed:
         """Address of its API."""
         return f"http://{LOCAL}:{self.port}/api"
 
-    def until(self, true: Callable[[], Any], seconds: float = 90) -> Any:
+    def until(self, true: Callable[[], Any], seconds: float = SECONDS) -> Any:
         """Wait for something that is to happen while it runs; return what `true` returned."""
         end = time.monotonic() + seconds
         while not (found := true()):
@@ -73,36 +75,40 @@ class Deployed:
         """Every process that it started, wherever it put them."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def worker(self) -> psutil.Process:
+        """Its worker; what that starts has the same command line for a moment, and comes later."""
+        return next(
+            p for p, words in with_words(self.family()) if "worker" in words and "-I" not in words
+        )
+
+    def engine(self, run: dict[str, Any]) -> psutil.Process:
+        """The process of a run that its worker started."""
+        return next(
+            p for p, words in with_words(self.family())
+            if "prefect.engine" in words and environment(p).get("PREFECT__FLOW_RUN_ID") == run["id"]
+        )  # fmt: skip
+
     def stop(self) -> int:
         """End it in order; return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=60)
+            return self.process.wait(timeout=SECONDS)
         finally:
             if self.process.poll() is None:
                 os.kill(self.process.pid, signal.SIGKILL)
 
     def get(self, path: str) -> Any:
         """Read from the API."""
-        return self._asked("GET", path).json()
+        return asked(self.client, "GET", path).json()
 
     def post(self, path: str, body: Any) -> Any:
         """Call the API."""
-        return self._asked("POST", path, json=body).json()
+        return asked(self.client, "POST", path, json=body).json()
 
     def call(self, method: str, path: str, body: Any = None) -> None:
         """Call what answers without a body."""
-        self._asked(method, path, json=body)
-
-    def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
-        """Call the API, again on 503: SQLite was locked for long (clients do the same)."""
-        for _ in range(5):
-            response = self.client.request(method, path, **how)
-            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                break
-            time.sleep(2)
-        return response.raise_for_status()
+        asked(self.client, method, path, json=body)
 
     def deployment(self, name: str) -> dict[str, Any]:
         """A deployment by FLOW/NAME."""
@@ -118,7 +124,7 @@ class Deployed:
         body = {"flows": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_DESC"}
         return list(self.post("/flow_runs/filter", body))
 
-    def ended(self, run: dict[str, Any], seconds: float = 90) -> dict[str, Any]:
+    def ended(self, run: dict[str, Any], seconds: float = SECONDS) -> dict[str, Any]:
         """Wait for the end of a run; return it."""
 
         def final() -> dict[str, Any] | None:
@@ -141,6 +147,16 @@ class Deployed:
             key=KEYS["AWS_ACCESS_KEY_ID"], secret=KEYS["AWS_SECRET_ACCESS_KEY"],
             endpoint_url=f"http://{LOCAL}:{self.s3_port}", use_listings_cache=False,
         )  # fmt: skip
+
+
+def asked(client: httpx.Client, method: str, path: str, **how: Any) -> httpx.Response:
+    """Call Prefect's API, again on 503: SQLite was locked for long (clients do the same)."""
+    for _ in range(5):
+        response = client.request(method, path, **how)
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+        time.sleep(2)
+    return response.raise_for_status()
 
 
 def recorded(tasks: list[dict[str, Any]]) -> list[dict[str, Any]] | None:

@@ -65,6 +65,14 @@ class Size:
         """Scores that a kill may lose: the one that is made, and those of the last second."""
         return 1 + round(1 / self.sleep)
 
+    @property
+    def shards_per_kill(self) -> int:
+        """Shards that a kill may lose: one of every table that is made at that moment.
+
+        The tables of what the models answered are made side by side, all others one by one.
+        """
+        return self.models
+
 
 @dataclass
 class Life:

@@ -32,7 +32,7 @@ def running(programs: Path) -> Iterator[str]:
     initdb = [programs / "initdb", "-D", data, "-U", "prefect", "--auth=trust", "-E", "UTF8"]
     subprocess.run([*initdb, "--no-sync"], check=True, **quiet)  # type: ignore[call-overload]
     options = f"-h {LOCAL} -p {port} -k {folder} -c fsync=off"
-    ctl = [programs / "pg_ctl", "-D", data, "-w"]
+    ctl = [programs / "pg_ctl", "-D", data, "-w", "-t", "240"]
     log = ["-l", folder / "log"]
     subprocess.run([*ctl, *log, "-o", options, "start"], check=True, **quiet)  # type: ignore[call-overload]
     try:

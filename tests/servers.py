@@ -8,35 +8,57 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 BIN = Path(sys.executable).parent
 LOCAL = "127.0.0.1"
+UP = 240  # seconds; a server that takes longer to start on a busy machine hangs
 
 # The keys are marked, so that a test can look for them in everything that a run shows.
 ADMIN = ("MARKEDadminID", "MARKEDadminSECRET")
 READER = ("MARKEDreaderID", "MARKEDreaderSECRET")
 
 
+# Ports of the tests lie below those that Linux gives to outgoing connections (32768 and up), and
+# each process of pytest-xdist has its own, of which it takes each once: between a look and the
+# server's start nobody else takes one.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw19").removeprefix("gw")) % 20
+BLOCKS = range(10_500 + 500 * WORKER, 10_600 + 500 * WORKER)  # with ports 100, 200, ... above
+SINGLE = range(30_500 + 100 * WORKER, 30_600 + 100 * WORKER)
+
+
+def _in_some_order(ports: range) -> Iterator[int]:
+    """Yield ports for ever, from another place on in every process: two test runs seldom meet."""
+    first = random.randrange(len(ports))
+    return cycle([*ports[first:], *ports[:first]])
+
+
+_singles, _bases = _in_some_order(SINGLE), _in_some_order(BLOCKS)
+
+
 def free_port() -> int:
     """Return a port that nothing listens on."""
-    with socket.socket() as one:
-        one.bind((LOCAL, 0))
-        return int(one.getsockname()[1])
+    for port in islice(_singles, len(SINGLE)):
+        if _is_free(port):
+            return port
+    raise RuntimeError(f"no port of {SINGLE} is free")
 
 
 def free_block(offsets: list[int]) -> int:
-    """Return a port P for which every P + offset is free, below the range of outgoing ports."""
-    for _ in range(200):
-        base = random.randrange(10_500, 20_000)
+    """Return a port P for which every P + offset is free; offsets are whole hundreds below 500.
+
+    Or those and 10,000: so far above its own a server opens a second port.
+    """
+    for base in islice(_bases, len(BLOCKS)):
         if all(_is_free(base + offset) for offset in offsets):
             return base
-    raise RuntimeError("no block of free ports found")
+    raise RuntimeError(f"no block of free ports begins in {BLOCKS}")
 
 
 def _is_free(port: int) -> bool:
@@ -100,8 +122,7 @@ class S3Server:
         ]  # fmt: skip
         server = cls(f"http://{LOCAL}:{base}", bucket, _spawn(argv, folder), folder)
         try:
-            _await(server.process, lambda: _answers(server.endpoint), 60)
-            server.file_system().mkdir(bucket)
+            server.wait()
         except BaseException:
             server.stop()
             raise
@@ -110,7 +131,23 @@ class S3Server:
     def restart(self) -> None:
         """Start a server that was stopped again, on its ports and its data."""
         self.process = _spawn([str(arg) for arg in self.process.args], self.folder)
-        _await(self.process, lambda: _answers(self.endpoint), 60)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until the server is up and keeps files, which comes later."""
+        _await(self.process, lambda: _answers(self.endpoint), UP)
+        _await(self.process, self._keeps, UP)
+
+    def _keeps(self) -> bool:
+        files, probe = self.file_system(), f"{self.bucket}/probe"
+        try:
+            if not files.exists(self.bucket):
+                files.mkdir(self.bucket)
+            files.pipe_file(probe, b"probe")
+            files.rm_file(probe)
+        except Exception:  # of s3fs or of boto
+            return False
+        return True
 
     def environment(self, keys: tuple[str, str] = ADMIN) -> dict[str, str]:
         """Return the variables by which boto finds this server."""
@@ -133,7 +170,7 @@ class S3Server:
     def stop(self) -> None:
         """End the server; in order it would take 15 seconds."""
         self.process.kill()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=90)
 
 
 def _spawn(argv: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -157,7 +194,7 @@ def _identities(bucket: str) -> list[dict[str, object]]:
 
 def _answers(url: str) -> bool:
     try:
-        urlopen(url, timeout=2).close()  # noqa: S310 - http, of our own making
+        urlopen(url, timeout=10).close()  # noqa: S310 - http, of our own making
     except HTTPError:
         return True  # it refuses us, so it is there
     except OSError:
@@ -176,7 +213,11 @@ class PrefectServer:
     def launch(cls, folder: Path) -> "PrefectServer":
         """Launch the server; on a fresh database it is up after 10 to 30 seconds."""
         port = free_port()
-        quiet = {"PREFECT_SERVER_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_UI_ENABLED": "false"}
+        quiet = {
+            "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+            "PREFECT_SERVER_UI_ENABLED": "false",
+            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # SQLite's wait for its lock
+        }
         with (folder / "prefect.log").open("wb") as log:
             process = subprocess.Popen(
                 [BIN / "prefect", "server", "start", "--host", LOCAL, "--port", str(port)],
@@ -187,11 +228,11 @@ class PrefectServer:
 
     def wait(self) -> "PrefectServer":
         """Wait until the server is up."""
-        _await(self.process, lambda: _answers(f"{self.api}/health"), 240)
+        _await(self.process, lambda: _answers(f"{self.api}/health"), UP)
         return self
 
     def stop(self) -> None:
         """End the server and the process that it keeps for its API (both are our group)."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=90)

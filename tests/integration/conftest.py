@@ -58,6 +58,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     yield server
     family = server.family()
     assert server.stop() == 0
-    _, left = psutil.wait_procs(family, timeout=20)
+    _, left = psutil.wait_procs(family, timeout=90)
     assert not left
     assert "ended; the state is kept" in server.said

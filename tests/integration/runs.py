@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 from command import Result
-from deployed import recorded
+from deployed import SECONDS, asked, recorded
 
 SHARDS = 6
 FLAGS = ["--budget", "30", "--clusters", "4", "--shard-rows", "40"]
@@ -28,11 +28,15 @@ class Server:
     """The Prefect server as its UI sees it."""
 
     def __init__(self, api: str) -> None:
-        self._client = httpx.Client(base_url=api, timeout=30, trust_env=False)
+        self._client = httpx.Client(base_url=api, timeout=90, trust_env=False)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Call the API."""
-        return self._client.post(path, json=body).raise_for_status().json()
+        return asked(self._client, "POST", path, json=body).json()
+
+    def get(self, path: str) -> Any:
+        """Read from the API."""
+        return asked(self._client, "GET", path).json()
 
     def latest(self) -> dict[str, Any]:
         """The flow run that was created last."""
@@ -41,11 +45,11 @@ class Server:
 
     def flow_run(self, run: dict[str, Any]) -> dict[str, Any]:
         """A flow run as it is now."""
-        return dict(self._client.get(f"/flow_runs/{run['id']}").raise_for_status().json())
+        return dict(self.get(f"/flow_runs/{run['id']}"))
 
     def tasks(self, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """The task runs of a flow run that ended, by the task's name."""
-        of_it, end = {"flow_runs": {"id": {"any_": [run["id"]]}}}, time.monotonic() + 30
+        of_it, end = {"flow_runs": {"id": {"any_": [run["id"]]}}}, time.monotonic() + SECONDS
         while (found := recorded(self.post("/task_runs/filter", of_it))) is None:
             assert time.monotonic() < end, "Prefect did not record how the tasks ended"
             time.sleep(0.3)
@@ -58,7 +62,7 @@ class Server:
 
     def make_secret(self, name: str, value: Any) -> None:
         """Make a Secret block, as the UI does."""
-        kind = self._client.get("/block_types/slug/secret").raise_for_status().json()
+        kind = self.get("/block_types/slug/secret")
         wanted = {"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}}
         schema = self.post("/block_schemas/filter", wanted)[0]
         body = {"name": name, "data": {"value": value},

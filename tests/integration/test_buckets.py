@@ -19,6 +19,7 @@ from zoos import Zoo
 pytestmark = pytest.mark.server
 
 WRONG = ("MARKEDwrongID", "MARKEDwrongSECRET")
+WAITS = "trying again"  # what a run says that waits for a server
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +82,14 @@ def refused(result: Result) -> str:
     return result.error
 
 
-def test_wrong_keys_are_told_within_seconds(
+def test_wrong_keys_are_told_at_once(
     command: Command, s3_server: S3Server, bucket: str, flags: list[str], tmp_path: Path
 ) -> None:
     here = command.within(tmp_path)
     result = here.run(*flags, "--store", bucket, env=s3_server.environment(WRONG))
     assert f"cannot read {bucket}" in refused(result)
     assert "access denied" in result.error
-    assert result.seconds < 10
+    assert WAITS not in result.shown
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_keys_that_may_only_read(
 def test_a_server_that_is_down(endings: dict[str, Result]) -> None:
     line = refused(endings["down"])
     assert "check AWS_ENDPOINT_URL and that the server runs" in line
-    assert endings["down"].seconds < 60
+    assert WAITS not in endings["down"].shown, "it never answered, so there is nothing to wait for"
 
 
 def test_credentials_may_come_from_a_secret_block(

@@ -52,15 +52,18 @@ def test_a_tenth_of_the_requests_fails_and_some_are_cut(
         proxied(s3_server, tmp_path, delay=3, seed=1) as (url, log),
         drill.run("proxied", place_in(s3_server, url)) as one,
     ):
+        stopped = 0  # what was asked by the last stop
         for _ in range(4):  # it completes, or stops with one line and goes on the next time
             result = one.command.run(*one.flags())
             assert not damage(result.stderr)
             if result.status == 0:
                 break
             assert "check AWS_ENDPOINT_URL" in result.ended(2).error
+            stopped = sum(one.endpoint.asked.values())
         result.ended(0)
         finished(one, calm, s3_server, monkeypatch)
-        assert set(one.endpoint.asked.values()) == {1}  # no answer was lost
+        # No answer was lost, but for those that a stop found on their way; most come before any.
+        assert sum(one.endpoint.asked.values()) - len(one.endpoint.asked) <= stopped
         kinds = Counter(line.split()[0] for line in log.read_text().splitlines())
         assert kinds.keys() == RATES.keys()
 
@@ -69,7 +72,8 @@ def test_the_server_is_killed_under_load_and_comes_back(
     drill: Drill, calm: dict[str, bytes], own: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with drill.run("restarted", place_in(own)) as one:
-        with one.command.start(*one.flags()) as process:
+        # On a busy machine the server is not always back within the usual minute.
+        with one.command.start(*one.flags(), patience="240") as process:
             for share in (0.3, 0.7):
                 due = share * SIZE.rows * SIZE.models
                 until(lambda due=due: sum(one.endpoint.asked.values()) >= due, process)

@@ -24,7 +24,7 @@ def test_killed_again_and_again(
     whole = contents(undisturbed.folder)
 
     # From outside, as soon as a second shard appears, wherever that finds the run.
-    with here.start(*flags, slow="0.1") as process:
+    with here.start(*flags, slow="1.5") as process:
         until(lambda: len(shards(store, "instructions")) >= 2, process)
         os.killpg(process.pid, signal.SIGKILL)
         assert finish(process).status == -signal.SIGKILL

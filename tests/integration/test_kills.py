@@ -11,7 +11,7 @@ from servers import S3Server
 
 pytestmark = pytest.mark.server
 
-KILLS = 3  # of each of two runs
+KILLS = 3  # of each run at most, and of all at least
 SIZE = Size(rows=120, models=2, concurrency=4, delay=80, sleep=0.008)
 
 
@@ -40,13 +40,18 @@ def test_killed_at_random_a_live_run_ends_with_the_same_bytes(
     expected, seconds = calm
     name = request.node.callspec.id
     report = Report()
-    for run in range(2):
+    for run in range(8):
         drawn = lives(Random(run), 0.4 * seconds, seconds, KILLS)
-        report.add(drill.killed(f"{name}-{run}", place, drawn, expected))
-    assert report.kills > 0
+        one = drill.killed(f"{name}-{run}", place, drawn, expected)
+        report.add(one)
+        if report.runs >= 2 and report.kills >= KILLS:
+            break
+        if not one.kills:  # the machine was busier when nothing disturbed the run
+            seconds /= 2
+    assert report.kills >= KILLS
     assert sum(report.lost["requests"]) <= report.kills * SIZE.per_kill
     assert sum(report.lost["scores"]) <= report.kills * SIZE.scores_per_kill
-    assert max(report.lost["shards"]) <= 1
+    assert max(report.lost["shards"]) <= SIZE.shards_per_kill
 
 
 def test_damage_is_told_in_words_that_the_drill_looks_for(drill: Drill) -> None:

@@ -132,7 +132,6 @@ def test_an_endpoint_that_is_down_is_told_before_any_model_runs(
     result = command.within(tmp_path / "work").of("generate").run("--config", config).ended(2)
     assert "127.0.0.1:9" in result.error
     assert "does not answer" in result.error
-    assert result.seconds < 60
     assert not own.asked
 
 

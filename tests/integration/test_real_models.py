@@ -81,7 +81,7 @@ def test_an_instruction_file_becomes_a_training_set(
     kept: dict[tuple[str, bytes], str] = {}
     for seen in (lambda: len(answers(store)) >= ROWS, lambda: len(scores(store)) >= ROWS):
         with run.start("--config", config, "--allow-short") as process:
-            until(seen, process, seconds=140)
+            until(seen, process)
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
         there = answers(store)

@@ -47,7 +47,7 @@ def done_by(server: Deployed, what: str, times: int = 1) -> dict[str, Any]:
         done = [r for r in mine if r["state"]["type"] in ("COMPLETED", "FAILED")]
         return done[0] if len(done) >= times else None
 
-    return dict(server.until(done, 120))
+    return dict(server.until(done))
 
 
 def arrive(server: Deployed, name: str, rows: pl.DataFrame) -> None:

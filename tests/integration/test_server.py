@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from command import ROOT
-from deployed import KEYS, Deployed, launch, new_ports
+from command import ROOT, read
+from deployed import KEYS, SECONDS, Deployed, launch, new_ports
 from servers import LOCAL, quiet_environment
 
 pytestmark = pytest.mark.server
@@ -58,8 +58,7 @@ def test_a_schedule_starts_a_run_by_itself(served: Deployed) -> None:
 
 
 def test_a_worker_that_is_killed_is_started_again(served: Deployed) -> None:
-    [worker] = [p for p in served.family() if "worker" in p.cmdline() and "-I" not in p.cmdline()]
-    worker.send_signal(signal.SIGKILL)
+    served.worker().send_signal(signal.SIGKILL)
     served.until(lambda: "worker: up again" in served.said)
     assert served.ended(served.run("select/select"))["state"]["type"] == "COMPLETED"
 
@@ -168,7 +167,7 @@ def test_killed_it_leaves_nothing_and_started_again_it_finds_its_runs(tmp_path: 
     assert len(family) >= 6, "three parts and their guards"
     server.process.kill()
     server.process.wait()
-    _, left = psutil.wait_procs(family, timeout=30)
+    _, left = psutil.wait_procs(family, timeout=90)
     assert not left
     server = Deployed.start(tmp_path / "state", ports)
     try:
@@ -185,7 +184,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         taken.bind((LOCAL, s3_port + 200))
         taken.listen()
         process = launch(tmp_path / "state", port, s3_port, quiet_environment(tmp_path) | KEYS)
-        assert process.wait(timeout=60) == 2
+        assert process.wait(timeout=SECONDS) == 2
     [line] = (tmp_path / "said").read_text().splitlines()
     assert line.startswith(f"error: port {s3_port + 200} of the object store (volume) is taken")
     assert line.endswith("or pass another --s3-port")
@@ -194,9 +193,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 def test_keys_are_nowhere_in_its_state(served: Deployed) -> None:
     marks = [value.encode() for value in KEYS.values()]
     looked = 0
-    for path in served.state.rglob("*"):
-        if path.is_file():
-            found = path.read_bytes()
-            assert not [m for m in marks if m in found], path
-            looked += 1
+    for path, found in read(served.state):
+        assert not [m for m in marks if m in found], path
+        looked += 1
     assert looked > 20

@@ -17,7 +17,8 @@ def stopped(
 ) -> Result:
     """Run until a shard of a stage is there, stop the run, and check what it leaves.
 
-    Every shard takes `slow` seconds, one at a time, so the run is in the middle of the stage then.
+    Every shard takes `slow` seconds, one at a time, so the run is in the middle of the stage then:
+    five shards are left, which take longer than it takes a run to notice on a busy machine.
     """
     store = command.cwd / "store"
     before = stamps(store)
@@ -39,16 +40,16 @@ def test_cancelled_then_terminated_then_interrupted_then_finished(
     command: Command, flags: list[str], server: Server, undisturbed: Run, tmp_path: Path
 ) -> None:
     here = command.within(tmp_path)
-    stopped(here, flags, "instructions", "1", lambda _: server.cancel(server.latest()))
+    stopped(here, flags, "instructions", "5", lambda _: server.cancel(server.latest()))
     run = server.latest()
     assert (run["state"]["type"], run["state"]["name"]) == ("CANCELLED", "Cancelled")
 
-    result = stopped(here, flags, "scores", "0.4", lambda p: p.send_signal(signal.SIGTERM))
+    result = stopped(here, flags, "scores", "1", lambda p: p.send_signal(signal.SIGTERM))
     assert "instructions: " in result.stderr
     assert "finished shards found, going on from there" in result.stderr
     assert server.flow_run(server.latest())["state"]["type"] in ("CRASHED", "CANCELLED")
 
-    result = stopped(here, flags, "metrics", "0.4", lambda p: p.send_signal(signal.SIGINT))
+    result = stopped(here, flags, "metrics", "1", lambda p: p.send_signal(signal.SIGINT))
     assert result.stages("Cached") == ["instructions"]
     assert server.flow_run(server.latest())["state"]["type"] in ("CRASHED", "CANCELLED")
 

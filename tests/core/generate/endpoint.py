@@ -40,7 +40,7 @@ def served(**options: Any) -> Iterator[Served]:
     """Serve a faulty endpoint for the time of a with block."""
     server = Served(Options(**options))
     server.thread.start()
-    assert server.up.wait(10)
+    assert server.up.wait(120)
     try:
         yield server
     finally:

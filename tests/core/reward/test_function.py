@@ -129,8 +129,8 @@ def test_a_row_without_a_score_says_why_and_the_next_is_scored(
 
 @pytest.mark.parametrize("what", ["sleep", "hold"])
 def test_a_row_over_the_limit_is_killed_and_the_next_is_scored(what: str) -> None:
-    got = scored(config("odd", workers=1, time_limit=0.5), item(1, what), item(2, "fine"))
-    assert got[1].error == "time_limit: no score within 0.5 s"
+    got = scored(config("odd", workers=1, time_limit=3), item(1, what), item(2, "fine"))
+    assert got[1].error == "time_limit: no score within 3 s"
     assert got[1].failure == Failure.ROW
     assert got[2].scores == (1.0,)
 
@@ -252,11 +252,11 @@ def test_a_worker_that_hangs_in_c_ends_with_its_killed_parent(tmp_path: Path) ->
 
 
 def until(true: Any) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         if true():
             return
         time.sleep(0.05)
-    pytest.fail("waited 30 s in vain")
+    pytest.fail("waited two minutes in vain")
 
 
 def running(pid: int) -> bool:

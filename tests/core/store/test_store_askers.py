@@ -21,7 +21,7 @@ GHOST = f"{FOLDER}/asking-{'0' * 32}-7.txt"
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(askers, "BEAT", 0.02)
     monkeypatch.setattr(askers, "FIRST", 0.02)
-    monkeypatch.setattr(askers, "DEAD", 1.0)
+    monkeypatch.setattr(askers, "DEAD", 600.0)  # nobody dies of a busy machine
     monkeypatch.setattr(askers, "LOOK", 0.05)
 
 
@@ -30,17 +30,34 @@ def asker(root: str) -> Askers:
 
 
 def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not true():
         assert time.monotonic() < end, "never"
         time.sleep(0.01)
+
+
+def settled(monkeypatch: pytest.MonkeyPatch, *several: Askers) -> None:
+    """Wait until all have seen all; from then on nobody signs, and they stay there.
+
+    A sign that is replaced while another looks is missed until its next look.
+    """
+    others = len(several) - 1
+    until(lambda: all(len(one._alive) == others for one in several))
+    monkeypatch.setattr(Askers, "_sign", lambda _: None)
+    for _ in range(3):  # looks of each: of before, beside the last sign of another, and after it
+        before = [one._looks for one in several]
+        until(lambda: all(o._looks is not b for o, b in zip(several, before, strict=True)))  # noqa: B023
+    until(lambda: all(len(one._alive) == len(one._others) == others for one in several))
 
 
 def there(disk: Disk) -> int:
     return sum(ASKING.fullmatch(name.rsplit("/", 1)[-1]) is not None for name in disk.files())
 
 
-def test_one_that_is_alone_has_one_round_and_leaves_nothing(root: str, disk: Disk) -> None:
+def test_one_that_is_alone_has_one_round_and_leaves_nothing(
+    root: str, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(askers, "FIRST", 3600.0)  # its sign stays while it is looked for
     with asker(root) as one:
         rounds = [[mine(key) for key in KEYS] for mine in one.rounds(*LATE)]
         assert there(disk) >= 1
@@ -48,10 +65,12 @@ def test_one_that_is_alone_has_one_round_and_leaves_nothing(root: str, disk: Dis
     assert there(disk) == 0
 
 
-def test_three_share_the_work_and_take_what_is_left(root: str) -> None:
+def test_three_share_the_work_and_take_what_is_left(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with asker(root) as a, asker(root) as b, asker(root) as c:
         three = (a, b, c)
-        until(lambda: all(len(one._others) == 2 for one in three))
+        settled(monkeypatch, *three)
         shares = [{k for k in KEYS if next(one.rounds(*LATE))(k)} for one in three]
         assert sum(map(len, shares)) == len(set.union(*shares)) == len(KEYS)
         assert min(map(len, shares)) > 90  # of 400; a third is 133
@@ -83,8 +102,9 @@ def test_one_that_is_killed_after_it_was_seen_alive_is_waited_for_a_moment_only(
         disk.write(GHOST, b"")
         one._look()
         disk.write(GHOST.replace("-7.", "-8."), b"")  # the next sign first, as processes do
-        disk.remove(GHOST)
         until(lambda: len(one._alive) == 1)
+        disk.remove(GHOST)
+        monkeypatch.setattr(askers, "DEAD", 0.2)
         assert [all(map(mine, KEYS)) for mine in one.rounds(*LATE)][-1]  # it comes to an end
         assert not one._alive
 
@@ -94,7 +114,7 @@ def test_the_living_get_the_time_that_answers_take_and_no_more_when_all_is_there
 ) -> None:
     monkeypatch.setattr(askers, "GRACE", 1e9)  # to wait to the end is to hang
     with asker(root) as one, asker(root) as other:
-        until(lambda: len(one._alive) == len(other._alive) == 1)
+        settled(monkeypatch, one, other)
         looks = iter([True, True, False])
         rounds = one.rounds(lambda: next(looks), float)
         walked = [[mine(k) for k in KEYS].count(True) for mine in rounds]
@@ -109,7 +129,7 @@ def test_the_share_of_one_that_goes_is_taken_over_at_once(
     monkeypatch.setattr(askers, "GRACE", 1e9)
     with asker(root) as one, asker(root) as stays:
         with asker(root) as goes:
-            until(lambda: len(one._alive) == len(stays._alive) == len(goes._alive) == 2)
+            settled(monkeypatch, one, stays, goes)
             rounds = one.rounds(*LATE)
             mine = next(rounds)
             first = {k for k in KEYS if mine(k)}
@@ -125,7 +145,7 @@ def test_no_answer_is_waited_for_beyond_the_longest(
 ) -> None:
     monkeypatch.setattr(askers, "GRACE", 0.0)
     monkeypatch.setattr(askers, "LONGEST", 0.2)
-    with asker(root) as one, asker(root):
-        until(lambda: len(one._alive) == 1)
+    with asker(root) as one, asker(root) as other:
+        settled(monkeypatch, one, other)
         walked = [[mine(k) for k in KEYS].count(True) for mine in one.rounds(LATE[0], lambda: 1e9)]
         assert walked[-1] == len(KEYS)

@@ -279,13 +279,16 @@ def test_a_planted_file_with_the_name_of_a_shard_is_computed_anew(
 
 
 def test_a_build_holds_no_more_shards_than_it_has_workers(store: Store) -> None:
-    started, held = [], Event()
+    started, second, never = [], Event(), Event()
 
     def before(index: int) -> None:
         started.append(index)
+        if index == 1:
+            second.set()
         if index == 0:
             # The others may go on, but none may start that would have to wait in memory.
-            held.wait(0.5)
+            assert second.wait(120)
+            never.wait(0.5)
             assert sorted(started) == [0, 1]
 
     build(store, SPEC, Work(before=before).plan, workers=2)

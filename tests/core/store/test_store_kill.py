@@ -21,7 +21,7 @@ def builder(root: Path, *death: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, BUILDER, root, *death],
         env={**os.environ, "PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "1"},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
 
 

@@ -48,7 +48,10 @@ def calls(place: RemotePlace) -> list[Callable[[], object]]:
     ]
 
 
-def test_what_fails_midway_is_waited_for(server: S3Server, place: RemotePlace) -> None:
+def test_what_fails_midway_is_waited_for(
+    server: S3Server, place: RemotePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "PATIENCE", 240.0)  # a busy machine may need more than the minute
     place.replace("s/a", b"1")
     place.remove("s/new")
     for call in calls(place):

@@ -266,7 +266,7 @@ def on_a_disk_of_its_own(tmp_path: Path, options: str, before: str = "true") -> 
     script = f'mount -t tmpfs -o {options} none "$1" && {before} && exec "$2" -c "$3" "$1/store"'
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "-", tmp_path, sys.executable, WRITE],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     return done.stdout.splitlines() if done.returncode == 0 else _limited(tmp_path)
 
@@ -276,7 +276,7 @@ def _limited(tmp_path: Path) -> list[str]:
     done = subprocess.run(
         ["sh", "-c", 'ulimit -f 16; exec "$@"', "-", sys.executable, "-c", WRITE,
          str(tmp_path / "store")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240,
         check=True,
     )  # fmt: skip
     return done.stdout.splitlines()

@@ -35,7 +35,7 @@ def test_threads_that_race_shard_by_shard(
 
     def race(_: int) -> Artifact:
         # Every shard is begun by all of them at the same moment.
-        return build(Store(root), SPEC, Work(before=lambda _: start.wait(30) and None).plan)
+        return build(Store(root), SPEC, Work(before=lambda _: start.wait(120) and None).plan)
 
     with ThreadPoolExecutor(racers) as pool:
         built = list(pool.map(race, range(racers)))
@@ -56,11 +56,11 @@ def test_processes_that_race(
         )
         for _ in range(3)
     ]
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while len(list(gate.iterdir())) < len(racers) and time.monotonic() < end:
         time.sleep(0.01)
     (gate / "open").touch()
-    said = [racer.communicate(timeout=60)[0] for racer in racers]
+    said = [racer.communicate(timeout=240)[0] for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0, 0]
     manifests = {text.split("\n", 1)[1].rstrip("\n") + "\n" for text in said}
     assert manifests == {undisturbed[f"{SPEC.folder}/{FILE}"].decode()}
