@@ -24,6 +24,7 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.index import cell_key
 from crowdselect_core.store.manifest import FILE, Manifest
 from crowdselect_core.store.place import open_place
+from crowdselect_core.store.sealed import sealed
 from crowdselect_core.store.store import Store
 
 OTHER = replace(SPEC, identity={**SPEC.identity, "seed": 8})
@@ -182,7 +183,7 @@ def test_gc_of_what_is_unused_needs_records(
 ) -> None:
     err = Said(capsys, "gc", "--unused", status=2).err
     assert "no record that names an artifact" in err
-    disk.write("selections/a/1.json", json.dumps({"artifacts": {"r": OTHER.folder}}).encode())
+    disk.write("selections/a/1.json", sealed({"artifacts": {"r": OTHER.folder}}))
     time.sleep(1.1)
     Said(capsys, "gc", "--unused", "--older-than", "0.01s", "--delete")
     left = {e["key"] for e in Said(capsys, "ls", "--json").json["artifacts"]}

@@ -1,11 +1,11 @@
 """Garbage is what no manifest needs and nobody is making; the rest is never touched."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -17,12 +17,14 @@ from servers import S3Server
 from crowdselect_core.errors import DamagedArtifact, StorageError
 from crowdselect_core.store.build import build
 from crowdselect_core.store.cells import Cells
-from crowdselect_core.store.garbage import Garbage, delete, garbage
+from crowdselect_core.store.garbage import Garbage, _recorded, delete, garbage
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.index import cell_key
+from crowdselect_core.store.layout import sort_out
 from crowdselect_core.store.local import LocalPlace
 from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.place import Place, open_place
+from crowdselect_core.store.place import Found, Place, open_place
+from crowdselect_core.store.sealed import sealed
 from crowdselect_core.store.store import Store
 from tasks.sweep import abort_uploads, places_of
 
@@ -104,9 +106,9 @@ def test_cells_and_selections_and_strangers_never_go(store: Store, disk: Disk) -
     everything = disk.files()
     for unused in (False, True):
         if unused:
-            record = json.dumps({"artifacts": {"a": SPEC.folder}}).encode()
-            disk.write("selections/mine/1.json", record)
-            everything["selections/mine/1.json"] = record
+            kept = sealed({"artifacts": {"a": SPEC.folder}})
+            disk.write("selections/mine/1.json", kept)
+            everything["selections/mine/1.json"] = kept
         found = garbage(store.place, soon(), unused=unused)
         assert found == []
         assert disk.files() == everything
@@ -232,8 +234,8 @@ def chain(store: Store, seed: int) -> list[Spec]:
     return [one, two, three]
 
 
-def record(disk: Disk, name: str, value: object) -> None:
-    disk.write(f"selections/mine/{name}.json", json.dumps(value).encode())
+def record(disk: Disk, name: str, value: dict[str, Any]) -> None:
+    disk.write(f"selections/mine/{name}.json", sealed(value))
 
 
 def test_what_a_selection_needs_stays_with_all_it_is_made_from(store: Store, disk: Disk) -> None:
@@ -262,11 +264,32 @@ def test_without_a_record_nothing_goes(store: Store, disk: Disk) -> None:
     assert garbage(store.place, soon()) == []
 
 
-def test_a_record_that_cannot_be_read_stops_it(store: Store, disk: Disk) -> None:
+def test_a_record_that_is_damaged_stops_it_whatever_byte_it_is(tmp_path: Path) -> None:
+    """A digit of a key that is another would leave the artifact that was meant to go."""
+    store = Store(str(tmp_path))
     [one, *_] = chain(store, 1)
-    record(disk, "1", {"a": one.folder})
-    disk.write("selections/mine/2.json", b"{")
-    with pytest.raises(StorageError, match=r"2\.json is no JSON"):
+    name = tmp_path / "selections/mine/000001.json"
+    name.parent.mkdir(parents=True)
+    data = sealed({"a": one.folder})
+    layout = sort_out(store.place.walk())
+    layout.records.append(Found("selections/mine/000001.json", len(data), 0.0))
+    for at in range(len(data)):
+        name.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(StorageError, match=r"000001\.json .*cannot be told; put it back"):
+            _recorded(store.place, layout)
+    with pytest.raises(StorageError, match="remove it"):
+        garbage(store.place, soon(), unused=True)
+    assert store.find(one) is not None
+
+
+def test_a_pointer_that_is_damaged_or_points_nowhere_stops_it(store: Store, disk: Disk) -> None:
+    [one, *_] = chain(store, 1)
+    record(disk, "000001", {"a": one.folder})
+    record(disk, "latest", {"number": 2})
+    with pytest.raises(StorageError, match=r"names selections/mine/000002\.json, which is not"):
+        garbage(store.place, soon(), unused=True)
+    disk.flip("selections/mine/latest.json", 5)
+    with pytest.raises(StorageError, match=r"latest\.json .* flows.reselect --rollback-to"):
         garbage(store.place, soon(), unused=True)
 
 
