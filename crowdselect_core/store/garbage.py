@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
+from crowdselect_core.store.alive import at_work
 from crowdselect_core.store.layout import SELECTIONS, Folder, Layout, sort_out
 from crowdselect_core.store.manifest import FILE, SHARD_NAME, Manifest
 from crowdselect_core.store.place import Found, Place, Upload
@@ -52,10 +53,16 @@ def garbage(place: Place, before: float, *, unused: bool = False) -> list[Garbag
         unused: also artifacts that no record of a selection needs.
 
     Raises:
-        StorageError: the store cannot be read; with `unused`: there is no record, or one that
-            cannot be read.
+        StorageError: the store cannot be read; with `unused`: a run is at work, there is no
+            record, or one that is damaged.
     """
     layout = sort_out(place.walk())
+    if unused and (signs := at_work(layout)):
+        where = signs[0].name.rpartition("/")[0]
+        raise StorageError(
+            f"{place.root}: a run is at work here ({where}), and what it needs is in no record "
+            "yet; wait until it ends (ten minutes after a kill)"
+        )
     found = [
         Garbage(PASSING, file.name, (file,), file.modified)
         for file in layout.passing

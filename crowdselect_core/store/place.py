@@ -27,6 +27,7 @@ _WITH_PORT = ("http", "https", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs")
 
 
 TEMPORARY = ".tmp-"  # files of this prefix are unfinished writes and no part of the store
+BUILDING = f"{TEMPORARY}building-"  # what a build leaves in its folder while it runs
 PROBE = ".probe-"  # what is written to find out whether a bucket can be written
 
 
