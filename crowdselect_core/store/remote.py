@@ -22,7 +22,7 @@ import fsspec
 
 from crowdselect_core.errors import StorageError, TransientStorageError, first_line
 from crowdselect_core.store import bucket
-from crowdselect_core.store.failures import error_code, explain
+from crowdselect_core.store.failures import CONFLICTS, error_code, explain
 from crowdselect_core.store.place import PROBE, Found, Upload, shown_path
 
 log = logging.getLogger("crowdselect.store")
@@ -41,7 +41,7 @@ _S3: dict[str, Any] = {
 BLOCK = 16 << 20  # bytes of a large file that are read at a time
 READERS = 16  # small files that are read at the same time
 LISTERS = 8  # folders that are listed at the same time
-_EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_EXISTS = {"PreconditionFailed", "412"}
 
 
 def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, str]:
@@ -110,7 +110,13 @@ class RemotePlace:
         return self._patiently("read", name, lambda: bytes(self._fs.cat_file(self._at(name))))
 
     def create(self, name: str, data: bytes) -> bool:
-        return self._patiently("write", name, lambda: self._create(name, data))
+        try:
+            return self._patiently("write", name, lambda: self._create(name, data))
+        except TransientStorageError as e:
+            # A write or a removal of another's that does not end: what is there by now counts.
+            if error_code(e) in CONFLICTS and self._found(name) is not None:
+                return False
+            raise
 
     def _create(self, name: str, data: bytes) -> bool:
         try:
