@@ -18,6 +18,13 @@ PACE = "pace.json"  # of cells: how fast they were made
 ASKING = re.compile(r"asking-(?P<id>[0-9a-f]{32})-(?P<beat>\d+)\.txt")  # of cells: a live run's
 SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
 
+RESULTS = {  # what a run writes into OUT
+    "selection.parquet", "ranking.parquet", "train.jsonl", "sharegpt.jsonl", "alpaca.jsonl",
+    "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
+    "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
+}  # fmt: skip
+
+_RECORD = re.compile(rf"{SELECTIONS}/[a-z0-9-]+/(?:\d{{6}}|latest)\.json")
 _FOLDER = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*)/(?P<key>[0-9a-f]{64})/(?P<file>[^/]+)")
 _PASSING = re.compile(
     rf"(?:{SELECTIONS}/[a-z0-9-]+/|(?:[a-z][a-z0-9_-]*/)?(?:[0-9a-f]{{64}}/)?)"
@@ -105,6 +112,13 @@ def _is_ours(stage: str, file: str) -> bool:
     if stage in CELLS:
         return file in (IDENTITY, PACE) or SEGMENT.fullmatch(file) is not None
     return file == FILE or SHARD_NAME.fullmatch(file) is not None
+
+
+def is_written(name: str) -> bool:
+    """Tell a name that a run writes below a store or an OUT, also if both are a whole bucket."""
+    match = _FOLDER.fullmatch(name)
+    ours = match is not None and _is_ours(match["stage"], match["file"])
+    return ours or name in RESULTS or _RECORD.fullmatch(name) is not None
 
 
 def plain(text: str) -> str:

@@ -106,7 +106,7 @@ class Place(Protocol):
         ...
 
     def uploads(self) -> list[Upload]:
-        """Return the unfinished uploads under the root; a local folder has none."""
+        """Return the unfinished uploads of names that a run writes; a local folder has none."""
         ...
 
     def abort(self, upload: Upload) -> None:

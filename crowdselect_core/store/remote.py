@@ -23,6 +23,7 @@ import fsspec
 from crowdselect_core.errors import StorageError, TransientStorageError, first_line
 from crowdselect_core.store import bucket
 from crowdselect_core.store.failures import CONFLICTS, error_code, explain
+from crowdselect_core.store.layout import is_written
 from crowdselect_core.store.place import PROBE, Found, Upload, shown_path
 
 log = logging.getLogger("crowdselect.store")
@@ -218,7 +219,9 @@ class RemotePlace:
             "list the uploads of", "", lambda: bucket.uploads(self._fs, f"{self._path}/")
         )
         found = sorted(found, key=lambda u: (u.name, u.id))
-        return [Upload(u.name.removeprefix(f"{self._path}/"), u.id, u.begun) for u in found]
+        # Under a bucket's root other programs upload too: theirs are none of ours.
+        under = [Upload(u.name.removeprefix(f"{self._path}/"), u.id, u.begun) for u in found]
+        return [upload for upload in under if is_written(upload.name)]
 
     def abort(self, upload: Upload) -> None:
         path = self._at(upload.name)

@@ -9,9 +9,16 @@ import s3fs
 from leftovers import LATER, soon, told
 from servers import S3Server
 
+from crowdselect_core.export.tables import GENERATION, RESPONSES, SCORES, SCORING
+from crowdselect_core.export.write import MANIFEST, OURS
+from crowdselect_core.store import bucket
 from crowdselect_core.store.garbage import delete, garbage
+from crowdselect_core.store.layout import RESULTS, is_written
+from crowdselect_core.store.manifest import FILE
 from crowdselect_core.store.place import Place, open_place
 from tasks.sweep import abort_uploads, places_of
+
+SHARD = f"numbers/{'a' * 64}/part-00000-of-01234567-{'b' * 64}.parquet"
 
 
 @pytest.fixture
@@ -36,16 +43,54 @@ def test_unfinished_uploads_under_the_root_go(
     begun: tuple[Place, Callable[[str], str]], s3: S3Server, tmp_path: Path
 ) -> None:
     place, begin = begun
-    ids = {begin("numbers/a"), begin("zoo/b/c")}
+    ids = {begin(SHARD), begin("train.jsonl")}
     outside = open_place(f"s3://{s3.bucket}/{tmp_path.name}-beside")
     assert {u.id for u in place.uploads()} == ids
     assert outside.uploads() == []
     assert garbage(place, time.time() - LATER) == []
     found = garbage(place, soon())
-    assert told(found) == [("unfinished upload", n, 0) for n in ("numbers/a", "zoo/b/c")]
+    assert told(found) == [("unfinished upload", n, 0) for n in (SHARD, "train.jsonl")]
     assert len(list(delete(place, found, soon()))) == 2
     assert place.uploads() == []
     assert len(list(delete(place, found, soon()))) == 2, "one that is gone is no error"
+
+
+OTHERS = [
+    "backup.tar", "numbers/a", "models/train.jsonl", "a/b/c/manifest.json", "selections/mine/notes",
+    f"numbers/{'a' * 64}/model.safetensors", f"generated/{'a' * 64}/manifest.json",
+]  # fmt: skip
+
+
+@pytest.mark.server
+def test_uploads_of_other_programs_are_left_alone(
+    begun: tuple[Place, Callable[[str], str]], s3: S3Server, tmp_path: Path
+) -> None:
+    """The root may be a whole bucket, in which others are at work."""
+    place, begin = begun
+    theirs = {begin(name) for name in OTHERS}
+    assert place.uploads() == []
+    assert list(delete(place, garbage(place, soon()), soon())) == []
+    assert abort_uploads(place.root, hours=-1) == 0
+    fs = s3.file_system()
+    left = bucket.uploads(fs, f"{s3.bucket}/{tmp_path.name}/")
+    assert {u.id for u in left} == theirs
+    for upload in left:
+        bucket.abort(fs, upload.name, upload.id)
+
+
+@pytest.mark.server
+def test_a_bucket_as_a_root(begun: tuple[Place, Callable[[str], str]], s3: S3Server) -> None:
+    _, begin = begun
+    begin(SHARD)
+    assert open_place(f"s3://{s3.bucket}").uploads() == []
+
+
+def test_whatever_a_run_writes_may_be_uploaded() -> None:
+    written = {*OURS, MANIFEST, RESPONSES, GENERATION, SCORES, SCORING}
+    assert written == RESULTS
+    cells = f"generated/{'a' * 64}/cells-{'b' * 64}.parquet"
+    for name in (SHARD, cells, f"zoo/{'a' * 64}/{FILE}", "selections/mine/000001.json"):
+        assert is_written(name)
 
 
 @pytest.mark.server
@@ -53,7 +98,7 @@ def test_uploads_are_listed_over_many_pages(
     begun: tuple[Place, Callable[[str], str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, begin = begun
-    ids = {begin(f"numbers/{i}") for i in range(5)}
+    ids = {begin(SHARD.replace("part-0000", f"part-000{i}")) for i in range(5)}
     fs = place._fs  # type: ignore[attr-defined]
     real = type(fs).call_s3
 
@@ -71,12 +116,12 @@ def test_the_sweep_aborts_what_a_crashed_run_left_half_done(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     place, begin = begun
-    begin("numbers/a")
+    begin(SHARD)
     assert abort_uploads(place.root, hours=1) == 0
     assert len(place.uploads()) == 1
     assert abort_uploads(place.root, hours=-1) == 1
     assert place.uploads() == []
-    begin("numbers/b")
+    begin("ranking.parquet")
     with monkeypatch.context() as wrong:
         wrong.setenv("AWS_SECRET_ACCESS_KEY", "MARKED-wrong")
         s3fs.S3FileSystem.clear_instance_cache()
