@@ -56,6 +56,17 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], at: str = "") 
     return found
 
 
+def fields(told: Mapping[str, Any], at: str = "") -> dict[str, str]:
+    """Return the fields of an identity, those of nested ones as 'outer.inner', each value short."""
+    found: dict[str, str] = {}
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            found |= fields(value, f"{at}{name}.")
+        else:
+            found[f"{at}{name}"] = _short(value)
+    return found
+
+
 def _short(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
         return value[:8]
