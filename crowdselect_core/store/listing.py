@@ -6,7 +6,7 @@ from typing import Any
 
 from crowdselect_core.errors import DamagedArtifact, StorageError, nearest, shown
 from crowdselect_core.store import owner
-from crowdselect_core.store.identity import Spec, differences, fields
+from crowdselect_core.store.identity import Spec, differences, fields, short
 from crowdselect_core.store.layout import IDENTITY, SELECTIONS, Folder, Layout, sort_out
 from crowdselect_core.store.manifest import FILE, Manifest
 from crowdselect_core.store.place import Place
@@ -113,12 +113,12 @@ def lines(found: Listed) -> Iterator[str]:
         told = f"{rows:,} rows, " if any(e.rows is not None for e in entries) else ""
         size = amount(sum(e.bytes for e in entries))
         yield f"{stage} ({len(entries):,}): {told}{size}"
-        for e, short in zip(entries, _separating(entries), strict=True):
+        for e, apart in zip(entries, _separating(entries), strict=True):
             counted = "" if e.rows is None else f"{e.rows:,} rows"
             what = "segments" if e.state == CELLS else "shards"
             yield (
                 f"  {e.key[:12]}  {e.state:<10}  {counted:>16}  {e.files:>6,} {what:<8}  "
-                f"{amount(e.bytes):>10}  {short}".rstrip()
+                f"{amount(e.bytes):>10}  {apart}".rstrip()
             )
     if found.records:
         yield f"{SELECTIONS}: {len(found.records):,} records"
@@ -132,15 +132,19 @@ def _separating(entries: list[Entry]) -> list[str]:
     One that is alone is told by its identity.
     """
     told = [fields(e.made_of) for e in entries]
-    values: dict[str, set[str | None]] = {}
     known = [one for one in told if one]
-    for name in sorted({name for one in known for name in one}):
-        values[name] = {one.get(name) for one in known}
-    names = [n for n, v in values.items() if len(v) > 1 or (len(known) == 1 and n != "version")]
-    return [
-        ", ".join(f"{n.removeprefix('identity.')}={one[n]}" for n in names if n in one)[:SHORT]
-        for one in told
+    names = [
+        name
+        for name in sorted({name for one in known for name in one})
+        if (len(known) == 1 and name != "version")
+        or any(one.get(name) != known[0].get(name) for one in known)
     ]
+    return [_in_short({n: one[n] for n in names if n in one}) for one in told]
+
+
+def _in_short(told: Mapping[str, Any]) -> str:
+    text = ", ".join(f"{n.removeprefix('identity.')}={short(value)}" for n, value in told.items())
+    return text if len(text) <= SHORT else f"{text[: SHORT - 3]}..."
 
 
 def amount(size: float) -> str:

@@ -114,7 +114,7 @@ class RemotePlace:
         try:
             return self._patiently("write", name, lambda: self._create(name, data))
         except TransientStorageError as e:
-            # A write or a removal of another's that does not end: what is there by now counts.
+            # Another's write or removal does not end: what is there by now counts.
             if error_code(e) in CONFLICTS and self._found(name) is not None:
                 return False
             raise
@@ -219,9 +219,8 @@ class RemotePlace:
             "list the uploads of", "", lambda: bucket.uploads(self._fs, f"{self._path}/")
         )
         found = sorted(found, key=lambda u: (u.name, u.id))
-        # Under a bucket's root other programs upload too: theirs are none of ours.
         under = [Upload(u.name.removeprefix(f"{self._path}/"), u.id, u.begun) for u in found]
-        return [upload for upload in under if is_written(upload.name)]
+        return [u for u in under if is_written(u.name)]  # in a bucket others are at work, too
 
     def abort(self, upload: Upload) -> None:
         path = self._at(upload.name)
