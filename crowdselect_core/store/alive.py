@@ -41,7 +41,9 @@ def alive(place: Place, folder: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()  # or a sign that is on its way would come after the last one has gone
+        # Or a sign on its way would come after the last one has gone; a server that does not answer
+        # is not waited for.
+        thread.join(timeout=5)
         _quietly(lambda: place.remove(name), name)
         place.prune(folder)
 
