@@ -5,10 +5,8 @@ names the one that counts. A record names artifacts by their keys and holds no t
 runs that make the same selection of one data set write the same bytes.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
@@ -19,6 +17,7 @@ from crowdselect_core.export.write import Inputs
 from crowdselect_core.reselection.config import Mode
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.store.identity import canonical
+from crowdselect_core.store.sealed import sealed, unsealed
 from crowdselect_core.store.store import Store
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z-]+/[0-9a-f]{64}$")]  # of an artifact
@@ -155,27 +154,3 @@ def named(store: Store, name: str) -> Ref:
     """Return the artifact that a record names; DamagedArtifact where there is none."""
     stage, _, key = name.partition("/")
     return Ref.of(store.open(stage, key))
-
-
-def sealed(body: Mapping[str, Any]) -> bytes:
-    """Return a JSON object's canonical bytes, with a checksum of itself."""
-    checksum = sha256(canonical(dict(body))).hexdigest()
-    text = json.dumps({**body, "sha256": checksum}, indent=1, sort_keys=True, ensure_ascii=False)
-    return text.encode() + b"\n"
-
-
-def unsealed(data: bytes) -> dict[str, Any]:
-    """Return the JSON object that `sealed` wrote.
-
-    Raises:
-        DamagedArtifact: any byte of it is another.
-    """
-    try:
-        body = json.loads(data)
-        body.pop("sha256")
-        same = sealed(body) == data
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise DamagedArtifact(f"is unreadable ({type(e).__name__})") from None
-    if not same:
-        raise DamagedArtifact("does not fit its own checksum")
-    return dict(body)

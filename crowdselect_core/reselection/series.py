@@ -3,7 +3,8 @@
 import re
 
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError, shown
-from crowdselect_core.reselection.record import Record, sealed, unsealed
+from crowdselect_core.reselection.record import Record
+from crowdselect_core.store.sealed import sealed, unsealed
 from crowdselect_core.store.store import Store
 
 FOLDER = "selections"

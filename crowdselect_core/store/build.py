@@ -6,10 +6,9 @@ ends with the same files as an undisturbed one.
 
 import io
 import logging
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
@@ -20,9 +19,9 @@ import polars as pl
 
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store import parquet
+from crowdselect_core.store.alive import alive
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import SHARD_NAME, Shard
-from crowdselect_core.store.place import TEMPORARY
 from crowdselect_core.store.store import Artifact, Finished, Store
 
 log = logging.getLogger("crowdselect.store")
@@ -93,23 +92,11 @@ def build(
         Whatever a shard's call raises; the shards that were finished stay.
     """
     store.place.check_writable()
-    if not _finished(store, spec, plan):
-        return _build(store, spec, plan, {}, workers, progress)
-    with _alive(store, spec):
+    with alive(store.place, spec.folder):
         finished = _finished(store, spec, plan)  # as they are since the folder looks alive
-        log.info("%s: %d finished shards found, going on from there", spec.stage, len(finished))
+        if finished:
+            log.info("%s: %d finished shards found, going on from there", spec.stage, len(finished))
         return _build(store, spec, plan, finished, workers, progress)
-
-
-@contextmanager
-def _alive(store: Store, spec: Spec) -> Iterator[None]:
-    """Make a folder of old shards look alive, so that none of them is taken for garbage."""
-    name = f"{spec.folder}/{TEMPORARY}building-{uuid.uuid4().hex}"
-    store.place.replace(name, b"")
-    try:
-        yield
-    finally:
-        store.place.remove(name)
 
 
 def _build(
@@ -132,16 +119,29 @@ def _build(
         done.append(result)
         if progress:
             progress(spec.stage, len(done), plan.total)
-    if finished:
-        # Old shards were listed before; new ones are there, whether a listing shows them or not.
-        there = store.place.sizes(spec.folder)
-        old = {name for names in finished.values() for name in names}
-        if gone := [s.name for s, _ in done if s.name in old and there.get(s.name) != s.bytes]:
-            raise DamagedArtifact(
-                f"{spec.folder}: {len(gone)} finished shards ({gone[0][:10]} ...) vanished while "
-                "the others were computed; is somebody removing files?"
-            )
+    if gone := _vanished(store, spec, done):
+        raise DamagedArtifact(
+            f"{spec.folder}: {len(gone)} finished shards ({gone[0][:10]} ...) vanished while "
+            "the others were computed; is somebody removing files?"
+        )
     return store.commit(spec, done, plan.facts())
+
+
+def _vanished(store: Store, spec: Spec, done: Sequence[Finished]) -> list[str]:
+    """Return the finished shards that are not there any more.
+
+    A listing may lag behind: what it does not show is looked for by its name.
+    """
+    there = store.place.sizes(spec.folder)
+    gone = []
+    for shard, _ in done:
+        size = there.get(shard.name)
+        if size is None:
+            with suppress(FileNotFoundError):
+                size = len(store.place.read(f"{spec.folder}/{shard.name}"))
+        if size != shard.bytes:
+            gone.append(shard.name)
+    return gone
 
 
 def _in_order(

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.store import parquet
+from crowdselect_core.store import owner, parquet
 from crowdselect_core.store.askers import Askers
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.index import KEY, WIDTH, Index, Keys, as_bytes, as_keys
@@ -70,6 +70,7 @@ class Cells:
         self._index = Index()
         self._frames: dict[str, pl.DataFrame] = {}
         self._strays: set[str] = set()  # segments of other cells that somebody put here
+        self._named = False  # whether an identity.json is there
 
     def refresh(self) -> None:
         """Take in what others have committed since the last look."""
@@ -116,9 +117,20 @@ class Cells:
         """Write rows (the key first) as one segment."""
         frame = pl.DataFrame(rows, self.schema, orient="row")
         with self._lock:
-            if not self._index.weights:
-                self._place.create(f"{self.spec.folder}/{IDENTITY}", self._identity())
+            self._name()
             self._add(frame)
+
+    def open(self) -> None:
+        """Get ready for commits; where an identity.json was lost beside cells, it comes back."""
+        with self._lock:
+            if self._index.weights:
+                self._name()
+
+    def _name(self) -> None:
+        """Write whose cells these are, unless that is there."""
+        if not self._named:
+            self._place.create(f"{self.spec.folder}/{IDENTITY}", owner.encode(self.spec))
+            self._named = True
 
     def merge(self, *, all_small: bool = False) -> None:
         """Merge segments of about one size once there are MERGED of them, or all small ones."""
@@ -249,6 +261,7 @@ class Cells:
         Of the latter, one that cannot be read was merged by somebody else, and is forgotten.
         """
         sizes = self._place.sizes(self.spec.folder)
+        self._named = IDENTITY in sizes
         listed = {name: size for name, size in sizes.items() if SEGMENT.fullmatch(name)}
         mine = _made_here(self._folder)
         for name in list(mine):
@@ -270,8 +283,3 @@ class Cells:
     @property
     def _folder(self) -> str:
         return f"{self._place.root}/{self.spec.folder}"
-
-    def _identity(self) -> bytes:
-        spec = self.spec
-        told = {"stage": spec.stage, "version": spec.version, "identity": dict(spec.identity)}
-        return canonical(told) + b"\n"

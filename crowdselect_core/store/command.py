@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from crowdselect_core.errors import StorageError, UserError
-from crowdselect_core.store import garbage, listing, verify
+from crowdselect_core.store import garbage, listing, owner, verify
+from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.layout import plain
 from crowdselect_core.store.manifest import Manifest
 from crowdselect_core.store.place import Place, is_url, open_place
@@ -75,20 +76,33 @@ def show(place: Place, args: argparse.Namespace) -> int:
     return OK
 
 
-def _whole(manifest: Manifest) -> str:
-    return manifest.encode().decode().rstrip()
+def _whole(told: Manifest | Spec) -> str:
+    data = told.encode() if isinstance(told, Manifest) else owner.encode(told)
+    return data.decode().rstrip()
 
 
-def _shown(manifest: Manifest) -> list[str]:
+def _shown(told: Manifest | Spec) -> list[str]:
+    if not isinstance(told, Manifest):
+        return [told.folder, f"version {told.version}, cells", *_titled(told, ["identity"])]
+    return _of_artifact(told)
+
+
+def _titled(told: Manifest | Spec, titles: Iterable[str]) -> list[str]:
+    head = []
+    for title in titles:
+        text = json.dumps(getattr(told, title), indent=1, sort_keys=True, ensure_ascii=False)
+        lines = [plain(line) for line in text.splitlines()]
+        head += [f"{title}: {lines[0]}", *(f"  {line}" for line in lines[1:])]
+    return head
+
+
+def _of_artifact(manifest: Manifest) -> list[str]:
     head = [
         f"{manifest.stage}/{manifest.key}",
         f"version {manifest.version}, {manifest.rows:,} rows, {len(manifest.shards):,} shards, "
         f"{listing.amount(sum(s.bytes for s in manifest.shards))}",
+        *_titled(manifest, ["identity", "inputs", "counts", "facts"]),
     ]
-    for title in ("identity", "inputs", "counts", "facts"):
-        told = json.dumps(getattr(manifest, title), indent=1, sort_keys=True, ensure_ascii=False)
-        lines = [plain(line) for line in told.splitlines()]
-        head += [f"{title}: {lines[0]}", *(f"  {line}" for line in lines[1:])]
     shards = [f"  {s.name[:26]}  {s.rows:>10,} rows  {s.bytes:>12,} B" for s in manifest.shards]
     return [*head, "shards:", *shards]
 
@@ -194,9 +208,9 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     command("ls", list_all, "list artifacts and cells by stage")
-    shows = command("show", show, "show an artifact, or which fields separate two")
+    shows = command("show", show, "show an artifact or cells, or which fields separate two")
     shows.add_argument("key", metavar="KEY", help="the beginning of a key, or of stage/key")
-    shows.add_argument("other", metavar="OTHER", nargs="?", help="of another artifact")
+    shows.add_argument("other", metavar="OTHER", nargs="?", help="of another one")
     checks = command("verify", check, "check every manifest, shard and segment")
     text = "remove what is damaged, so that the next run computes it, and it alone"
     checks.add_argument("--remove", action="store_true", help=text)

@@ -14,10 +14,22 @@ _DENIED = {
     "Forbidden",
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
     "AuthorizationHeaderMalformed",
 }
+_EXPIRED = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "RequestExpired",
+    # Of botocore, which asks for new ones by itself where it can.
+    "SSOTokenLoadError",
+    "TokenRetrievalError",
+    "UnauthorizedSSOTokenError",
+}
+_CLOCK = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+# Another one writes or removes the file at this moment; nobody knows yet who wins.
+CONFLICTS = {"ConditionalRequestConflict", "OperationAborted", "409"}
 
 
 def error_code(error: BaseException) -> str:
@@ -35,9 +47,14 @@ def error_code(error: BaseException) -> str:
     return ""
 
 
+def _found(error: BaseException) -> str:
+    """Return the server's error code, or the error's kind where no server has spoken."""
+    return error_code(error) or type(error).__name__
+
+
 def is_denied(error: BaseException) -> bool:
     """Tell a refusal of the server, or credentials that are missing, from other failures."""
-    refused = error_code(error) in _DENIED or isinstance(error, PermissionError)
+    refused = _found(error) in _DENIED | _EXPIRED | _CLOCK or isinstance(error, PermissionError)
     return refused or "NoCredentials" in type(error).__name__
 
 
@@ -53,15 +70,10 @@ def _is_misnamed(error: BaseException) -> bool:
 
 def explain(error: BaseException, verb: str, where: str) -> StorageError:
     """Turn a failed call into one line that names the place, the cause and the remedy."""
-    code, kind = error_code(error), type(error).__name__
-    found = code or kind
+    code, found = error_code(error), _found(error)
     is_s3 = "s3://" in where or "s3a://" in where
     if is_denied(error):
-        names = " (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE)" if is_s3 else ""
-        return StorageError(
-            f"cannot {verb} {where}: access denied ({found}); check the credentials in the "
-            f"environment{names} and their rights"
-        )
+        return StorageError(f"cannot {verb} {where}: {_refusal(found, is_s3)}")
     if _is_misnamed(error):
         return StorageError(
             f"cannot {verb} {where}: the bucket's name is not valid; expected s3://bucket/prefix "
@@ -75,8 +87,32 @@ def explain(error: BaseException, verb: str, where: str) -> StorageError:
         isinstance(error, OSError) and error.errno == errno.ENOSPC
     ):
         return StorageError(f"cannot {verb} {where}: no space left; free some, then run again")
+    if code in CONFLICTS:
+        return TransientStorageError(
+            f"cannot {verb} {where}: others write or remove it at the same moment ({found}); run "
+            "again; what was committed is kept"
+        )
     address = "AWS_ENDPOINT_URL" if is_s3 else "the address"
     return TransientStorageError(
         f"cannot {verb} {where}: the server failed ({found}); check {address} and that the "
         "server runs, then run again; what was committed is kept"
+    )
+
+
+def _refusal(found: str, is_s3: bool) -> str:
+    """Say why a server refuses whoever asks, and what to do."""
+    if found in _CLOCK:
+        return (
+            f"the clock of this machine is wrong, the server says ({found}); set it (by NTP), then "
+            "run again"
+        )
+    if found in _EXPIRED:
+        names = " (AWS_SESSION_TOKEN, or `aws sso login` for AWS_PROFILE)" if is_s3 else ""
+        return (
+            f"the credentials have expired or their token is not valid ({found}); get new "
+            f"ones{names}, then run again; what was committed is kept"
+        )
+    names = " (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE)" if is_s3 else ""
+    return (
+        f"access denied ({found}); check the credentials in the environment{names} and their rights"
     )

@@ -5,22 +5,27 @@ spared while its newest file is young, for then somebody is building there. Cell
 are never garbage.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
+from crowdselect_core.store.alive import at_work
 from crowdselect_core.store.layout import SELECTIONS, Folder, Layout, sort_out
 from crowdselect_core.store.manifest import FILE, SHARD_NAME, Manifest
 from crowdselect_core.store.place import Found, Place, Upload
+from crowdselect_core.store.records import records, texts
 
-_REFERENCE = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*)/(?P<key>[0-9a-f]{64})")
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 PASSING, UNNAMED, UNFINISHED = "temporary file", "shards no manifest names", "unfinished artifact"
 UNUSED, UPLOAD = "artifact no selection needs", "unfinished upload"
+
+_REMEDY = {  # of a pointer, of a record
+    True: "name the selection that counts by flows.reselect --rollback-to",
+    False: "remove it (its selection is lost then) and go on from another by --rollback-to",
+}
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,16 @@ def garbage(place: Place, before: float, *, unused: bool = False) -> list[Garbag
         unused: also artifacts that no record of a selection needs.
 
     Raises:
-        StorageError: the store cannot be read; with `unused`: there is no record, or one that
-            cannot be read.
+        StorageError: the store cannot be read; with `unused`: a run is at work, there is no
+            record, or one that is damaged.
     """
     layout = sort_out(place.walk())
+    if unused and (signs := at_work(layout)):
+        where = signs[0].name.rpartition("/")[0]
+        raise StorageError(
+            f"{place.root}: a run is at work here ({where}), and what it needs is in no record "
+            "yet; wait until it ends (ten minutes after a kill)"
+        )
     found = [
         Garbage(PASSING, file.name, (file,), file.modified)
         for file in layout.passing
@@ -165,18 +176,19 @@ def _needed(place: Place, layout: Layout, manifests: Mapping[str, Manifest]) -> 
 
 
 def _recorded(place: Place, layout: Layout) -> set[str]:
-    """Return every artifact that a record of a selection names."""
+    """Return every artifact that a record of a selection names.
+
+    One that is damaged stops it: a digit that is another names another artifact, and the one that
+    was meant would go.
+    """
     named: set[str] = set()
-    records = [r.name for r in layout.records if r.name.endswith(".json")]
-    for name, data in place.read_all(records):
-        try:
-            told = json.loads(data) if data is not None else None
-        except (ValueError, RecursionError):
+    for read in records(place, layout):
+        if wrong := read.damage or (read.lost and f"names {read.lost}, which is not there"):
             raise StorageError(
-                f"{place.root}/{name} is no JSON, so what is needed cannot be told; write the "
-                "selection again or remove the file"
-            ) from None
-        named |= {text for text in _texts(told) if _REFERENCE.fullmatch(text)}
+                f"{place.root}/{read.name} {wrong}, so what is needed cannot be told; put it back "
+                f"from a copy, or {_REMEDY[read.is_pointer]}"
+            )
+        named |= read.named
     if not named:
         raise StorageError(
             f"{place.root}/{SELECTIONS} has no record that names an artifact, so every artifact "
@@ -186,17 +198,4 @@ def _recorded(place: Place, layout: Layout) -> set[str]:
 
 
 def _keys(value: Any) -> set[str]:
-    return {key for text in _texts(value) for key in _KEY.findall(text)}
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Yield every string of a JSON value."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, Mapping):
-            waiting += one.values()
-        elif isinstance(one, list | tuple):
-            waiting += one
+    return {key for text in texts(value) for key in _KEY.findall(text)}

@@ -52,11 +52,23 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], at: str = "") 
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += differences(a, b, f"{at}{name}.")
         elif a != b:
-            found.append(f"{at}{name}: {_short(a)} -> {_short(b)}")
+            found.append(f"{at}{name}: {short(a)} -> {short(b)}")
     return found
 
 
-def _short(value: Any) -> str:
+def fields(told: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """Return the fields of an identity, those of nested ones as 'outer.inner'."""
+    found: dict[str, Any] = {}
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            found |= fields(value, f"{at}{name}.")
+        else:
+            found[f"{at}{name}"] = value
+    return found
+
+
+def short(value: Any) -> str:
+    """Return a value as a line may show it: a key by its first digits, a long text cut."""
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
         return value[:8]
     text = canonical(value).decode("utf-8", "replace")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from crowdselect_core.store.manifest import FILE, SHARD_NAME
-from crowdselect_core.store.place import PROBE, TEMPORARY, Found
+from crowdselect_core.store.place import BUILDING, PROBE, TEMPORARY, Found
 
 CELLS = ("generated", "scored")  # stages whose folders hold cells
 SELECTIONS = "selections"  # records of selections; written and read elsewhere
@@ -18,9 +18,16 @@ PACE = "pace.json"  # of cells: how fast they were made
 ASKING = re.compile(r"asking-(?P<id>[0-9a-f]{32})-(?P<beat>\d+)\.txt")  # of cells: a live run's
 SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
 
+RESULTS = {  # what a run writes into OUT
+    "selection.parquet", "ranking.parquet", "train.jsonl", "sharegpt.jsonl", "alpaca.jsonl",
+    "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
+    "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
+}  # fmt: skip
+
+_RECORD = re.compile(rf"{SELECTIONS}/[a-z0-9-]+/(?:\d{{6}}|latest)\.json")
 _FOLDER = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*)/(?P<key>[0-9a-f]{64})/(?P<file>[^/]+)")
 _PASSING = re.compile(
-    rf"(?:[a-z][a-z0-9_-]*/)?(?:[0-9a-f]{{64}}/)?"
+    rf"(?:{SELECTIONS}/[a-z0-9-]+/|(?:[a-z][a-z0-9_-]*/)?(?:[0-9a-f]{{64}}/)?)"
     rf"(?:(?:{re.escape(TEMPORARY)}|{re.escape(PROBE)})[0-9a-z-]+|asking-[0-9a-f]{{32}}-\d+\.txt)"
 )
 
@@ -80,10 +87,10 @@ def sort_out(files: Iterable[Found]) -> Layout:
     layout = Layout({}, [], [], [])
     for file in files:
         match = _FOLDER.fullmatch(file.name)
-        if file.name.startswith(f"{SELECTIONS}/"):
-            layout.records.append(file)
-        elif _PASSING.fullmatch(file.name):
+        if _PASSING.fullmatch(file.name):
             layout.passing.append(file)
+        elif file.name.startswith(f"{SELECTIONS}/"):
+            layout.records.append(file)
         elif match is None or not _is_ours(match["stage"], match["file"]):
             layout.foreign.append(file)
             continue
@@ -95,10 +102,23 @@ def sort_out(files: Iterable[Found]) -> Layout:
     return layout
 
 
+def is_sign(name: str) -> bool:
+    """Tell what somebody leaves in a folder while he works there."""
+    file = name.rpartition("/")[2]
+    return file.startswith(BUILDING) or ASKING.fullmatch(file) is not None
+
+
 def _is_ours(stage: str, file: str) -> bool:
     if stage in CELLS:
         return file in (IDENTITY, PACE) or SEGMENT.fullmatch(file) is not None
     return file == FILE or SHARD_NAME.fullmatch(file) is not None
+
+
+def is_written(name: str) -> bool:
+    """Tell a name that a run writes below a store or an OUT, also if both are a whole bucket."""
+    match = _FOLDER.fullmatch(name)
+    ours = match is not None and _is_ours(match["stage"], match["file"])
+    return ours or name in RESULTS or _RECORD.fullmatch(name) is not None
 
 
 def plain(text: str) -> str:

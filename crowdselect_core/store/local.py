@@ -1,4 +1,8 @@
-"""A local folder as a place: temporary file, fsync, then an exclusive link or a rename."""
+"""A local folder as a place: temporary file, fsync, link or rename, then fsync of the folder.
+
+So a name that a call has returned for outlives a power loss, and what is removed afterwards never
+goes before it.
+"""
 
 import errno
 import os
@@ -59,23 +63,28 @@ class LocalPlace:
                 if target.exists():
                     return False
                 temporary.replace(target)
+            finally:
+                # Another's file too: its name may not be on the disk yet, and we build on it.
+                _sync(target.parent)
             return True
 
     def replace(self, name: str, data: bytes) -> None:
         target = self._root / name
         with self._explained("write", name), self._temporary(target, data) as temporary:
             temporary.replace(target)
+            _sync(target.parent)
 
     def upload(self, name: str, file: Path) -> None:
         target = self._root / name
         temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         with self._explained("write", name):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make(target.parent)
             try:
                 shutil.copyfile(file, temporary)
                 with temporary.open("rb") as copied:
                     os.fsync(copied.fileno())
                 temporary.replace(target)
+                _sync(target.parent)
             finally:
                 temporary.unlink(missing_ok=True)
 
@@ -90,10 +99,15 @@ class LocalPlace:
                 (stack.enter_context(self._temporary(self._root / name, data)), self._root / name)
                 for name, data in files.items()
             ]
-            for target in (*(self._root / name for name in gone), written[-1][1]):
+            mark = written[-1][1]
+            for target in (*(self._root / name for name in gone), mark):
                 target.unlink(missing_ok=True)
+            _sync(mark.parent)
             for temporary, target in written:
+                if target == mark:
+                    _sync(mark.parent)  # the mark says that the others are there
                 temporary.replace(target)
+            _sync(mark.parent)
 
     def remove(self, name: str) -> None:
         with self._explained("remove", name), suppress(FileNotFoundError):
@@ -177,7 +191,7 @@ class LocalPlace:
     @contextmanager
     def _temporary(self, target: Path, data: bytes) -> Iterator[Path]:
         """Write data beside its target under a passing name, gone again when the block ends."""
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make(target.parent)
         temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             with _created(temporary) as file:
@@ -208,5 +222,33 @@ def _created(path: Path) -> BinaryIO:
     try:
         return path.open("xb")
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         return path.open("xb")
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, and put the names of the new ones on the disk."""
+    new = []
+    while not folder.is_dir() and folder != folder.parent:
+        new.append(folder)
+        folder = folder.parent
+    for one in reversed(new):
+        one.mkdir(parents=True, exist_ok=True)  # one above may have been pruned meanwhile
+        _sync(one.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Put the names in a folder on the disk, where its file system can."""
+    try:
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, PermissionError):  # gone with all names; or it may only be written
+        return
+    try:
+        os.fsync(number)
+    except OSError as e:
+        # Some network and user-space file systems refuse this for a folder; they keep names
+        # their own way.
+        if e.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(number)

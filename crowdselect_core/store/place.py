@@ -27,6 +27,7 @@ _WITH_PORT = ("http", "https", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs")
 
 
 TEMPORARY = ".tmp-"  # files of this prefix are unfinished writes and no part of the store
+BUILDING = f"{TEMPORARY}building-"  # what a build leaves in its folder while it runs
 PROBE = ".probe-"  # what is written to find out whether a bucket can be written
 
 
@@ -108,7 +109,7 @@ class Place(Protocol):
         ...
 
     def uploads(self) -> list[Upload]:
-        """Return the unfinished uploads under the root; a local folder has none."""
+        """Return the unfinished uploads of names that a run writes; a local folder has none."""
         ...
 
     def abort(self, upload: Upload) -> None:

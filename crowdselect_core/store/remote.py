@@ -22,7 +22,8 @@ import fsspec
 
 from crowdselect_core.errors import StorageError, TransientStorageError, first_line
 from crowdselect_core.store import bucket
-from crowdselect_core.store.failures import error_code, explain
+from crowdselect_core.store.failures import CONFLICTS, error_code, explain
+from crowdselect_core.store.layout import is_written
 from crowdselect_core.store.place import PROBE, Found, Upload, shown_path
 
 log = logging.getLogger("crowdselect.store")
@@ -41,7 +42,7 @@ _S3: dict[str, Any] = {
 BLOCK = 16 << 20  # bytes of a large file that are read at a time
 READERS = 16  # small files that are read at the same time
 LISTERS = 8  # folders that are listed at the same time
-_EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_EXISTS = {"PreconditionFailed", "412"}
 
 
 def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, str]:
@@ -110,7 +111,13 @@ class RemotePlace:
         return self._patiently("read", name, lambda: bytes(self._fs.cat_file(self._at(name))))
 
     def create(self, name: str, data: bytes) -> bool:
-        return self._patiently("write", name, lambda: self._create(name, data))
+        try:
+            return self._patiently("write", name, lambda: self._create(name, data))
+        except TransientStorageError as e:
+            # Another's write or removal does not end: what is there by now counts.
+            if error_code(e) in CONFLICTS and self._found(name) is not None:
+                return False
+            raise
 
     def _create(self, name: str, data: bytes) -> bool:
         try:
@@ -213,7 +220,8 @@ class RemotePlace:
             "list the uploads of", "", lambda: bucket.uploads(self._fs, f"{self._path}/")
         )
         found = sorted(found, key=lambda u: (u.name, u.id))
-        return [Upload(u.name.removeprefix(f"{self._path}/"), u.id, u.begun) for u in found]
+        under = [Upload(u.name.removeprefix(f"{self._path}/"), u.id, u.begun) for u in found]
+        return [u for u in under if is_written(u.name)]  # in a bucket others are at work, too
 
     def abort(self, upload: Upload) -> None:
         path = self._at(upload.name)

@@ -26,6 +26,7 @@ log = logging.getLogger("crowdselect.store")
 Finished = tuple[Shard, Mapping[str, Any]]
 
 _FOLDER = re.compile(r"[a-z]+(-[a-z]+)*/[0-9a-f]{64}")
+COMMITS = 5  # tries to write a manifest that others remove at the same moment
 NEIGHBOURS_READ = 20  # manifests that are looked at to explain a miss
 _removed: dict[str, str] = {}  # shards that this process found damaged and removed, and why
 
@@ -112,9 +113,7 @@ class Store:
             log.warning("%s: %s; it is written anew", spec.folder, e)
             self.place.remove(f"{spec.folder}/{FILE}")
             return None
-        sizes = self.place.sizes(spec.folder)
-        bad = [s.name for s in manifest.shards if sizes.get(s.name) != s.bytes]
-        if bad:
+        if bad := self._bad(manifest):
             log.warning(
                 "%s: %d of %d shards are missing or damaged (%s ...); they alone are computed anew",
                 spec.folder, len(bad), len(manifest.shards), bad[0][:10],
@@ -175,15 +174,26 @@ class Store:
             facts={**facts} | ({"notes": notes} if notes else {}),
         )
         name, data = f"{spec.folder}/{FILE}", manifest.encode()
-        if not self.place.create(name, data):
-            there = Manifest.decode(self.place.read(name), spec)
-            if there.shards == manifest.shards:
+        for _ in range(COMMITS):
+            if self.place.create(name, data):
+                return Artifact(self.place, manifest)
+            try:
+                there = Manifest.decode(self.place.read(name), spec)
+            except FileNotFoundError:
+                continue  # removed meanwhile, by a run that found a shard of it damaged, or a gc
+            except DamagedArtifact as e:
+                log.warning("%s: %s; it is written anew", spec.folder, e)
+                break
+            if there.shards == manifest.shards or not self._bad(there):
                 return Artifact(self.place, there)
-            sizes = self.place.sizes(spec.folder)
-            if all(sizes.get(s.name) == s.bytes for s in there.shards):
-                return Artifact(self.place, there)
-            self.place.replace(name, data)
+            break
+        self.place.replace(name, data)
         return Artifact(self.place, manifest)
+
+    def _bad(self, manifest: Manifest) -> list[str]:
+        """Return the shards that are missing or of another size."""
+        sizes = self.place.sizes(manifest.folder)
+        return [s.name for s in manifest.shards if sizes.get(s.name) != s.bytes]
 
     def nearest_miss(self, spec: Spec) -> str:
         """Say which fields separate `spec` from the closest artifact of its stage ('' if none)."""

@@ -1,9 +1,8 @@
-"""Checking a whole store: every manifest, shard and segment against its size and its sha256.
+"""Checking a whole store: every manifest, record, shard and segment against its own checksum.
 
 Files are read piece by piece on a few threads, so memory does not grow with the store.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store import owner
 from crowdselect_core.store.layout import (
     IDENTITY,
     SEGMENT,
@@ -21,6 +20,7 @@ from crowdselect_core.store.layout import (
 )
 from crowdselect_core.store.manifest import FILE, SHARD_NAME, Manifest, Shard
 from crowdselect_core.store.place import Found, Place
+from crowdselect_core.store.records import records
 
 WORKERS = 4
 AHEAD = 4  # files a worker that wait to be read
@@ -150,32 +150,32 @@ def _notes(place: Place, layout: Layout) -> Iterator[Finding]:
     for name, data in place.read_all(identities):
         if data is not None and (why := _other_cells(name, data)):
             yield Finding(DAMAGED, name, why, removable=True)
-    records = [r.name for r in layout.records if r.name.endswith(".json")]
-    for name, data in place.read_all(records):
-        if data is not None and not _is_json(data):
-            yield Finding(DAMAGED, name, "is no JSON")
+    known: dict[str, bool] = {}  # artifacts that records name: whether they are there
+    for read in records(place, layout):
+        if read.damage:
+            yield Finding(DAMAGED, read.name, read.damage)
+        if read.lost:
+            yield Finding(MISSING, read.name, f"names {read.lost}, which is not there")
+        for folder in sorted(read.stands_on):
+            if folder not in known:
+                known[folder] = _is_committed(place, layout, folder)
+            if not known[folder]:
+                yield Finding(MISSING, read.name, f"names {folder}, which is not in the store")
+
+
+def _is_committed(place: Place, layout: Layout, folder: str) -> bool:
+    listed = layout.folders.get(folder)
+    # A run may have made it since it was listed.
+    return (listed is not None and listed.is_committed) or FILE in place.sizes(folder)
 
 
 def _other_cells(name: str, data: bytes) -> str:
     """Say why an identity.json is not the one of its folder ('' where it is)."""
-    stage, key = name.split("/")[:2]
     try:
-        told = json.loads(data)
-        found = Spec(told["stage"], told["version"], told["identity"]).folder
-        is_as_written = canonical(told) + b"\n" == data
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return "is unreadable"
-    if not is_as_written:
-        return "has other bytes than a store writes"
-    return "" if found == f"{stage}/{key}" else f"does not fit the folder's name (fits {found})"
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        owner.decode(name.rpartition("/")[0], data)
+    except DamagedArtifact as e:
+        return str(e)
+    return ""
 
 
 def _contents(

@@ -77,6 +77,7 @@ class CellWriter:
 
     def _work(self) -> None:
         try:
+            self._cells.open()
             while True:
                 with self._changed:
                     full = len(self._rows) >= ROWS

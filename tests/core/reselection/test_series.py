@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError
-from crowdselect_core.reselection.record import Record, sealed
+from crowdselect_core.reselection.record import Record
 from crowdselect_core.reselection.series import Overtaken, Series
+from crowdselect_core.store.sealed import sealed
 from crowdselect_core.store.store import Store
 
 KEY = "0123456789abcdef" * 4

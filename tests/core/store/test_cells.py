@@ -206,6 +206,24 @@ def test_a_writer_commits_what_it_was_given_before_an_error(tmp_path: Path) -> N
     assert not opened(tmp_path).missing(keys(range(1))).any()
 
 
+@pytest.mark.parametrize("new", [0, 1])
+def test_an_identity_that_was_lost_comes_back_with_the_next_run(tmp_path: Path, new: int) -> None:
+    opened(tmp_path).commit(rows(range(2)))
+    [name] = tmp_path.glob("generated/*/identity.json")
+    told = name.read_bytes()
+    name.unlink()
+    with CellWriter(opened(tmp_path)) as writer:
+        for row in rows(range(2, 2 + new)):
+            writer.add(row)
+    assert name.read_bytes() == told
+
+
+def test_a_writer_without_rows_makes_no_folder(tmp_path: Path) -> None:
+    with CellWriter(opened(tmp_path)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     root = tmp_path / "file"
     root.write_text("no folder")

@@ -24,9 +24,11 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.index import cell_key
 from crowdselect_core.store.manifest import FILE, Manifest
 from crowdselect_core.store.place import open_place
+from crowdselect_core.store.sealed import sealed
 from crowdselect_core.store.store import Store
 
 OTHER = replace(SPEC, identity={**SPEC.identity, "seed": 8})
+CELLS = Spec("scored", 1, {"m": 1})
 THIRD = Spec("third", 2, {"seed": 8})
 
 
@@ -43,7 +45,7 @@ def filled(store: Store, root: str, monkeypatch: pytest.MonkeyPatch) -> Store:
 
     with pytest.raises(KeyError):
         build(store, THIRD, Work(before=die).plan)
-    cells = Cells(store, Spec("scored", 1, {"m": 1}), {"text": pl.String})
+    cells = Cells(store, CELLS, {"text": pl.String})
     cells.commit([(cell_key(b"1"), "text")])
     return store
 
@@ -78,6 +80,46 @@ def test_ls(filled: Store, disk: Disk, capsys: pytest.CaptureFixture[str]) -> No
     assert [line.split()[:2] for line in lines if line.startswith("  ")] == [
         [e["key"][:12], e["state"]] for e in found["artifacts"]
     ]
+
+
+def test_ls_names_what_separates_the_artifacts_of_a_stage(
+    filled: Store, disk: Disk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ends() -> dict[str, str]:
+        lines = Said(capsys, "ls").out.splitlines()
+        return {line.split()[0]: line.split("  ")[-1] for line in lines if line.startswith("  ")}
+
+    said = ends()
+    assert said[SPEC.key[:12]] == "seed=7"
+    assert said[OTHER.key[:12]] == "seed=8"
+    assert said[CELLS.key[:12]] == "m=1", "the only one of its stage is told by its identity"
+    assert said[THIRD.key[:12]].endswith("B"), "an unfinished one has told nothing yet"
+    found = {e["key"]: e["made_of"] for e in Said(capsys, "ls", "--json").json["artifacts"]}
+    assert found[SPEC.key] == {"version": 1, "identity": SPEC.identity, "inputs": SPEC.inputs}
+    assert found[CELLS.key]["identity"] == {"m": 1}
+    assert found[THIRD.key] == {}
+    disk.flip(f"{CELLS.folder}/identity.json", 3)
+    assert ends()[CELLS.key[:12]].endswith("B")
+
+
+def test_show_of_cells(filled: Store, disk: Disk, capsys: pytest.CaptureFixture[str]) -> None:
+    other = Spec("scored", 1, {"m": {"name": 2}})
+    Cells(filled, other, {"text": pl.String}).commit([(cell_key(b"1"), "text")])
+    lines = Said(capsys, "show", CELLS.key[:8]).out.splitlines()
+    assert lines == [CELLS.folder, "version 1, cells", "identity: {", '   "m": 1', "  }"]
+    told = Said(capsys, "show", "--json", CELLS.folder).out
+    assert told.encode() == disk.files()[f"{CELLS.folder}/identity.json"]
+    out = Said(capsys, "show", CELLS.key, other.key).out
+    assert out.splitlines()[1:] == ['  identity.m: 1 -> {"name":2}']
+    out = Said(capsys, "show", CELLS.key, SPEC.key).out
+    assert '  stage: "scored" -> "numbers"' in out
+    disk.flip(f"{CELLS.folder}/identity.json", 3)
+    err = Said(capsys, "show", CELLS.key, status=2).err
+    assert "identity.json is unreadable; run verify --remove; it comes back with the next" in err
+    disk.remove(f"{CELLS.folder}/identity.json")
+    assert (
+        "identity.json is not there; it comes back" in Said(capsys, "show", CELLS.key, status=2).err
+    )
 
 
 def test_ls_tells_damage_that_shows_without_reading_the_shards(
@@ -182,7 +224,7 @@ def test_gc_of_what_is_unused_needs_records(
 ) -> None:
     err = Said(capsys, "gc", "--unused", status=2).err
     assert "no record that names an artifact" in err
-    disk.write("selections/a/1.json", json.dumps({"artifacts": {"r": OTHER.folder}}).encode())
+    disk.write("selections/a/1.json", sealed({"artifacts": {"r": OTHER.folder}}))
     time.sleep(1.1)
     Said(capsys, "gc", "--unused", "--older-than", "0.01s", "--delete")
     left = {e["key"] for e in Said(capsys, "ls", "--json").json["artifacts"]}

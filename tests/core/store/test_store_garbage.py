@@ -1,53 +1,31 @@
 """Garbage is what no manifest needs and nobody is making; the rest is never touched."""
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
-import s3fs
 from disks import Disk
+from leftovers import LATER, leave, soon, told
 from numbers_stage import SPEC, WHOLE, Work
-from servers import S3Server
 
-from crowdselect_core.errors import DamagedArtifact, StorageError
+from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.store import alive
 from crowdselect_core.store.build import build
 from crowdselect_core.store.cells import Cells
-from crowdselect_core.store.garbage import Garbage, delete, garbage
+from crowdselect_core.store.garbage import delete, garbage
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.index import cell_key
 from crowdselect_core.store.local import LocalPlace
 from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.place import Place, open_place
+from crowdselect_core.store.place import open_place
+from crowdselect_core.store.sealed import sealed
 from crowdselect_core.store.store import Store
-from tasks.sweep import abort_uploads, places_of
 
 OTHER = replace(SPEC, identity={**SPEC.identity, "seed": 8})
-LATER = 100.0
-
-
-def soon() -> float:
-    """A moment after everything that is there was written, whatever the server's clock rounds."""
-    return time.time() + LATER
-
-
-def told(found: list[Garbage]) -> list[tuple[str, str, int]]:
-    return [(g.why, g.name, len(g.files)) for g in found]
-
-
-def leave(store: Store, spec: Spec = SPEC, shards: int = 3) -> None:
-    """Leave what a build leaves that is killed after some shards."""
-
-    def die(index: int) -> None:
-        if index == shards:
-            raise KeyError(index)
-
-    with pytest.raises(KeyError):
-        build(store, spec, Work(before=die).plan)
 
 
 def test_a_whole_store_has_none(store: Store, disk: Disk) -> None:
@@ -85,6 +63,7 @@ def test_temporary_files_go_wherever_they_lie(store: Store, disk: Disk) -> None:
     kept = disk.files()
     names = [f"{SPEC.folder}/.tmp-0a1b", f"generated/{'0' * 64}/.tmp-0a1b", ".probe-0a1b", ".tmp-9"]
     names.append(f"scored/{'0' * 64}/asking-{'0' * 32}-7.txt")  # of a run that died
+    names.append("selections/mine-2/.tmp-0a1b")
     for name in names:
         disk.write(name, b"half")
     found = garbage(store.place, soon())
@@ -99,14 +78,14 @@ def test_cells_and_selections_and_strangers_never_go(store: Store, disk: Disk) -
         mine = Cells(store, Spec(stage, 1, {"model": "a"}), {"text": pl.String})
         mine.commit([(cell_key(b"1"), "text")])
     strangers = ["notes.txt", "numbers/x/y", f"numbers/{'1' * 64}/notes.txt", "a/b/c/.tmp-12"]
-    for name in ["selections/mine/1.json", "selections/mine/.tmp-12", *strangers]:
+    for name in ["selections/mine/1.json", "selections/mine/notes.txt", *strangers]:
         disk.write(name, b'{"a": "b"}')
     everything = disk.files()
     for unused in (False, True):
         if unused:
-            record = json.dumps({"artifacts": {"a": SPEC.folder}}).encode()
-            disk.write("selections/mine/1.json", record)
-            everything["selections/mine/1.json"] = record
+            kept = sealed({"artifacts": {"a": SPEC.folder}})
+            disk.write("selections/mine/1.json", kept)
+            everything["selections/mine/1.json"] = kept
         found = garbage(store.place, soon(), unused=unused)
         assert found == []
         assert disk.files() == everything
@@ -153,6 +132,64 @@ def test_a_build_that_goes_on_is_never_robbed(store: Store, disk: Disk, root: st
     assert work.made == [4, 5]
     assert garbage(store.place, soon()) == []
     assert len(disk.files()) == 7, "the mark of a build is gone with it"
+
+
+def test_a_fresh_build_is_never_robbed(store: Store, disk: Disk, root: str) -> None:
+    """Its first shards are older than the limit when the last ones are made."""
+    place, looked = open_place(root), []
+
+    def collected(index: int) -> None:
+        if index == 5:
+            for file in place.walk():
+                if "/part-" in file.name and root.startswith("/"):
+                    os.utime(f"{root}/{file.name}", (0, 0))
+            before = max(f.modified for f in place.walk() if "building-" in f.name)
+            looked.append(garbage(place, before))
+
+    work = Work(before=collected)
+    assert build(store, SPEC, work.plan).frame().equals(WHOLE)
+    assert looked == [[]]
+
+
+def test_the_mark_of_a_build_is_renewed_while_a_shard_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alive, "RENEWED", 0.05)
+    seen = []
+
+    def wait(index: int) -> None:
+        if index:
+            return
+        [mark] = tmp_path.glob("*/*/.tmp-building-*")
+        os.utime(mark, (0, 0))
+        end = time.monotonic() + 10
+        while mark.stat().st_mtime == 0 and time.monotonic() < end:
+            time.sleep(0.01)
+        seen.append(mark.stat().st_mtime)
+
+    build(Store(str(tmp_path)), SPEC, Work(before=wait).plan)
+    assert seen[0] > 0
+    assert not list(tmp_path.glob("*/*/.tmp-*"))
+
+
+def test_a_fresh_build_that_is_robbed_all_the_same_commits_no_manifest(
+    store: Store, disk: Disk
+) -> None:
+    def rob(index: int) -> None:
+        if index == 5:
+            disk.remove(next(n for n in disk.files() if "/part-00001" in n))
+
+    with pytest.raises(DamagedArtifact, match=r"1 finished shards \(part-00001 ...\) vanished"):
+        build(store, SPEC, Work(before=rob).plan)
+    assert f"{SPEC.folder}/{FILE}" not in disk.files()
+    work = Work()
+    assert build(store, SPEC, work.plan).frame().equals(WHOLE)
+    assert work.made == [1]
+
+
+def test_a_build_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
+    leave(Store(str(tmp_path)), shards=0)
+    assert not list(tmp_path.glob("*/*"))
 
 
 def test_a_build_that_fails_or_stops_takes_its_mark_away(store: Store, disk: Disk) -> None:
@@ -217,156 +254,3 @@ def test_a_write_survives_that_its_folder_is_pruned(
     assert LocalPlace(str(tmp_path)).create("s/k/file", b"1")
     assert pruned
     assert (folder / "file").read_bytes() == b"1"
-
-
-# What selections need.
-
-
-def chain(store: Store, seed: int) -> list[Spec]:
-    """Build three artifacts, each from the one before, the last by its identity alone."""
-    one = Spec("first", 1, {"seed": seed})
-    two = Spec("second", 1, {}, {"first": one.key})
-    three = Spec("third", 1, {"dataset": f"zoo/{two.key}"})
-    for spec in (one, two, three):
-        build(store, spec, Work(shard_rows=60).plan)
-    return [one, two, three]
-
-
-def record(disk: Disk, name: str, value: object) -> None:
-    disk.write(f"selections/mine/{name}.json", json.dumps(value).encode())
-
-
-def test_what_a_selection_needs_stays_with_all_it_is_made_from(store: Store, disk: Disk) -> None:
-    needed, other = chain(store, 1), chain(store, 2)
-    leave(store)
-    record(disk, "1", {"at": {"deep": [{"ranking": needed[2].folder}]}, "n": 1, "none": None})
-    assert garbage(store.place, time.time() - LATER, unused=True) == []
-    found = garbage(store.place, soon(), unused=True)
-    assert sorted(told(found)) == sorted(
-        [("artifact no selection needs", s.folder, 2) for s in other]
-        + [("unfinished artifact", SPEC.folder, 3)]
-    )
-    list(delete(store.place, found, soon()))
-    assert all(store.find(s) is not None for s in needed)
-    assert not any(store.find(s) is not None for s in other)
-    assert len(disk.files()) == 7
-
-
-def test_without_a_record_nothing_goes(store: Store, disk: Disk) -> None:
-    chain(store, 1)
-    with pytest.raises(StorageError, match="no record that names an artifact"):
-        garbage(store.place, soon(), unused=True)
-    record(disk, "1", {"artifacts": {"a": "nothing/of/ours", "b": "first/abc"}})
-    with pytest.raises(StorageError, match="no record that names an artifact"):
-        garbage(store.place, soon(), unused=True)
-    assert garbage(store.place, soon()) == []
-
-
-def test_a_record_that_cannot_be_read_stops_it(store: Store, disk: Disk) -> None:
-    [one, *_] = chain(store, 1)
-    record(disk, "1", {"a": one.folder})
-    disk.write("selections/mine/2.json", b"{")
-    with pytest.raises(StorageError, match=r"2\.json is no JSON"):
-        garbage(store.place, soon(), unused=True)
-
-
-def test_a_needed_manifest_that_is_damaged_stops_it(store: Store, disk: Disk) -> None:
-    _, two, three = chain(store, 1)
-    record(disk, "1", {"a": three.folder})
-    disk.flip(f"{two.folder}/{FILE}")
-    with pytest.raises(StorageError, match="run verify --remove first"):
-        garbage(store.place, soon(), unused=True)
-
-
-def test_an_artifact_that_is_gone_is_no_hindrance(store: Store, disk: Disk) -> None:
-    _, two, three = chain(store, 1)
-    record(disk, "1", {"a": three.folder, "b": f"first/{'0' * 64}"})
-    store.forget(two.stage, two.key)
-    assert [w for w, *_ in told(garbage(store.place, soon(), unused=True))] == [
-        "artifact no selection needs"
-    ]
-
-
-# Uploads.
-
-
-@pytest.fixture
-def begun(s3: S3Server, tmp_path: Path) -> Iterator[tuple[Place, Callable[[str], str]]]:
-    """A place in the bucket, and a way to begin an upload there and never end it."""
-    place, fs = open_place(f"s3://{s3.bucket}/{tmp_path.name}"), s3.file_system()
-
-    def begin(name: str) -> str:
-        key = f"{tmp_path.name}/{name}"
-        upload = fs.call_s3("create_multipart_upload", Bucket=s3.bucket, Key=key)["UploadId"]
-        fs.call_s3("upload_part", Bucket=s3.bucket, Key=key, UploadId=upload, PartNumber=1,
-                   Body=b"x" * 1000)  # fmt: skip
-        return str(upload)
-
-    yield place, begin
-    for upload in place.uploads():
-        place.abort(upload)
-
-
-@pytest.mark.server
-def test_unfinished_uploads_under_the_root_go(
-    begun: tuple[Place, Callable[[str], str]], s3: S3Server, tmp_path: Path
-) -> None:
-    place, begin = begun
-    ids = {begin("numbers/a"), begin("zoo/b/c")}
-    outside = open_place(f"s3://{s3.bucket}/{tmp_path.name}-beside")
-    assert {u.id for u in place.uploads()} == ids
-    assert outside.uploads() == []
-    assert garbage(place, time.time() - LATER) == []
-    found = garbage(place, soon())
-    assert told(found) == [("unfinished upload", n, 0) for n in ("numbers/a", "zoo/b/c")]
-    assert len(list(delete(place, found, soon()))) == 2
-    assert place.uploads() == []
-    assert len(list(delete(place, found, soon()))) == 2, "one that is gone is no error"
-
-
-@pytest.mark.server
-def test_uploads_are_listed_over_many_pages(
-    begun: tuple[Place, Callable[[str], str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place, begin = begun
-    ids = {begin(f"numbers/{i}") for i in range(5)}
-    fs = place._fs  # type: ignore[attr-defined]
-    real = type(fs).call_s3
-
-    def small(self: object, method: str, **how: object) -> object:
-        return real(self, method, **how, **({"MaxUploads": 2} if "list" in method else {}))
-
-    monkeypatch.setattr(type(fs), "call_s3", small)
-    assert {u.id for u in place.uploads()} == ids
-
-
-@pytest.mark.server
-def test_the_sweep_aborts_what_a_crashed_run_left_half_done(
-    begun: tuple[Place, Callable[[str], str]],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    place, begin = begun
-    begin("numbers/a")
-    assert abort_uploads(place.root, hours=1) == 0
-    assert len(place.uploads()) == 1
-    assert abort_uploads(place.root, hours=-1) == 1
-    assert place.uploads() == []
-    begin("numbers/b")
-    with monkeypatch.context() as wrong:
-        wrong.setenv("AWS_SECRET_ACCESS_KEY", "MARKED-wrong")
-        s3fs.S3FileSystem.clear_instance_cache()
-        assert abort_uploads(place.root, hours=-1) == 0
-    s3fs.S3FileSystem.clear_instance_cache()
-    assert "access denied" in caplog.text
-    assert "MARKED" not in caplog.text
-
-
-def test_the_places_of_crashed_runs_are_those_in_buckets() -> None:
-    runs = [
-        {"config": {"store": "s3://b/store", "out": "out"}},
-        {"config": {"store": "s3://b/store", "out": "s3://b/out"}},
-        {"config": "none"},
-        {},
-    ]
-    assert places_of(runs) == ["s3://b/out", "s3://b/store"]

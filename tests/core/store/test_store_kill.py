@@ -28,12 +28,13 @@ def builder(root: Path, *death: str) -> subprocess.CompletedProcess[str]:
 def test_killed_at_every_write_and_built_to_the_end(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     counted = builder(whole).stdout.split("\n")[0]
-    # 6 shards and the manifest are written to the disk and linked; the first is the probe, which
-    # is not linked.
-    assert counted == "fsync=8 link=7"
+    # 6 shards and the manifest are written to the disk and linked, and their folder with each (14).
+    # The probe (1) and the build's mark (1, 1 for its folder) are not linked. The root, the stage's
+    # and the key's folder are made (3).
+    assert counted == "fsync=20 link=7"
     undisturbed = contents(whole)
     assert len(undisturbed) == 7
-    deaths = ["fsync:1:before", "fsync:5:before", "link:3:after", "link:7:after"]
+    deaths = ["fsync:1:before", "fsync:11:before", "link:3:after", "link:7:after"]
     deaths += [f"link:{n}:before" for n in range(1, 8)]
 
     with ThreadPoolExecutor(2) as pool:

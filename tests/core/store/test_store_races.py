@@ -14,6 +14,7 @@ from disks import Disk, disk_of
 from numbers_stage import SPEC, WHOLE, Work
 
 from crowdselect_core.store.build import build
+from crowdselect_core.store.local import LocalPlace
 from crowdselect_core.store.manifest import FILE
 from crowdselect_core.store.store import Artifact, Store
 
@@ -105,3 +106,33 @@ def test_a_reader_is_not_disturbed_by_a_build(store: Store, root: str) -> None:
     first = next(frames)
     build(Store(root), SPEC, Work().plan)
     assert first.vstack(next(frames)).equals(WHOLE[:20])
+
+
+class Removing(LocalPlace):
+    """A place where another has a manifest when we write one, and removes it a moment later."""
+
+    left = 0  # times that it does so
+    damaged = False  # whether it leaves one that is damaged instead
+    tries = 0
+
+    def create(self, name: str, data: bytes) -> bool:
+        if not name.endswith(FILE) or self.left == 0:
+            return super().create(name, data)
+        self.left, self.tries = self.left - 1, self.tries + 1
+        if self.damaged:
+            self.replace(name, data[:-9])
+        return False
+
+
+@pytest.mark.parametrize(("times", "damaged"), [(1, False), (3, False), (1000, False), (1, True)])
+def test_a_manifest_that_another_removes_meanwhile_is_written(
+    tmp_path: Path, times: int, damaged: bool
+) -> None:
+    store = Store(str(tmp_path))
+    store.place = place = Removing(str(tmp_path))
+    place.left, place.damaged = times, damaged
+    assert build(store, SPEC, Work().plan).frame().equals(WHOLE)
+    found = Store(str(tmp_path)).find(SPEC)
+    assert found is not None
+    assert found.frame().equals(WHOLE)
+    assert place.tries == min(times, 5)

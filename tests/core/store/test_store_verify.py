@@ -13,12 +13,16 @@ from crowdselect_core.store.build import build
 from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.index import as_keys, cell_key
+from crowdselect_core.store.layout import sort_out
 from crowdselect_core.store.manifest import FILE
+from crowdselect_core.store.records import records
+from crowdselect_core.store.sealed import sealed
 from crowdselect_core.store.store import Store
 from crowdselect_core.store.verify import Verified, remove, verify
 
 OTHER = replace(SPEC, identity={**SPEC.identity, "seed": 8})
 CELLS = Spec("generated", 1, {"model": "a"})
+RECORD, POINTER = "selections/mine/000001.json", "selections/mine/latest.json"
 TEXTS = {cell_key(b"%d" % i): f"text {i}" for i in range(6)}
 
 
@@ -37,7 +41,9 @@ def filled(store: Store) -> Store:
     mine.commit(rows[:3])
     mine.commit(rows[3:])
     store.place.replace(f"{CELLS.folder}/pace.json", b"{}")
-    store.place.replace("selections/mine/1.json", b'{"artifacts": {}}')
+    told = {"artifacts": {"ranking": SPEC.folder}, "parts": {"scores": [OTHER.folder]}}
+    store.place.replace(RECORD, sealed({**told, "config": {"path": f"mine/{'0' * 64}"}}))
+    store.place.replace(POINTER, sealed({"number": 1}))
     return store
 
 
@@ -144,11 +150,44 @@ def test_foreign_files_are_named_and_left(filled: Store, disk: Disk) -> None:
     assert remove(filled.place, found.findings) == []
 
 
-def test_a_record_that_is_no_json_is_named_and_left(filled: Store, disk: Disk) -> None:
-    disk.write("selections/mine/2.json", b'{"artifacts": ')
+@pytest.mark.parametrize("name", [RECORD, POINTER])
+def test_a_record_is_damaged_whatever_byte_of_it_is_another(
+    filled: Store, disk: Disk, name: str
+) -> None:
+    data = disk.files()[name]
+    layout = sort_out(filled.place.walk())
+    for at in range(0, len(data), 17 if disk.root.startswith("bucket") else 1):
+        bad = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        disk.write(name, bad)
+        assert [r.name for r in records(filled.place, layout) if r.damage] == [name]
     found = verify(filled.place)
-    assert told(found) == [("damaged", "selections/mine/2.json")]
+    assert told(found) == [("damaged", name)]
+    assert remove(filled.place, found.findings) == [], "no run makes it anew"
+
+
+def test_a_record_that_is_no_json_is_named_and_left(filled: Store, disk: Disk) -> None:
+    disk.write("selections/mine/000002.json", b'{"artifacts": ')
+    found = verify(filled.place)
+    assert told(found) == [("damaged", "selections/mine/000002.json")]
     assert remove(filled.place, found.findings) == []
+
+
+def test_a_record_that_names_what_is_not_there(filled: Store, disk: Disk) -> None:
+    filled.forget(OTHER.stage, OTHER.key)
+    [finding] = verify(filled.place).findings
+    assert (finding.kind, finding.name, finding.removable) == ("missing", RECORD, False)
+    assert finding.why == f"names {OTHER.folder}, which is not in the store"
+
+
+def test_a_pointer_to_a_record_that_is_not_there(filled: Store, disk: Disk) -> None:
+    disk.remove(RECORD)
+    found = verify(filled.place)
+    [finding] = found.findings
+    assert (finding.kind, finding.name) == ("missing", POINTER)
+    assert finding.why == f"names {RECORD}, which is not there"
+    assert not found.is_whole
+    disk.write(POINTER, sealed({"number": True}))
+    assert told(verify(filled.place)) == [("damaged", POINTER)]
 
 
 def test_what_was_made_anew_meanwhile_is_not_removed(filled: Store, disk: Disk) -> None:
@@ -167,7 +206,8 @@ def test_what_was_made_anew_meanwhile_is_not_removed(filled: Store, disk: Disk) 
 def test_an_unfinished_artifact_is_no_damage_but_its_shards_are_checked(
     filled: Store, disk: Disk
 ) -> None:
-    disk.remove(f"{SPEC.folder}/{FILE}")
+    for name in (f"{SPEC.folder}/{FILE}", RECORD, POINTER):
+        disk.remove(name)
     assert verify(filled.place).is_whole
     name = one(disk, f"{SPEC.folder}/part-00003")
     flip(disk, name)
