@@ -33,9 +33,9 @@ def test_killed_again_and_again(
 
     # Then right after the n-th file that a run wrote for a stage, or for OUT.
     for stage, number, there in [
-        ("scores", 2, 2),
-        ("scores", 4, 5),  # the first file marks that a build goes on from found shards
-        ("metrics", 6, 6),
+        ("scores", 3, 2),  # the first file of a build is its mark
+        ("scores", 4, 5),
+        ("metrics", 7, 6),
         ("out", 2, 0),
     ]:
         before = stamps(store)
