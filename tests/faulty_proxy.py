@@ -6,7 +6,8 @@ signature covers. A share of them, drawn by a hash of seed and number, fails:
 
 500, 503, slowdown: refused with that answer, nothing is handed on;
 delay: handed on after some seconds;
-cut_request: half of the body reaches the server, then both connections break;
+cut_request: half of the body reaches the server, then both connections break (of one that has
+    none, the next one that has);
 cut_answer: half of the server's answer reaches the client, then the connection breaks;
 lost: the server does as it is told, and the connection breaks before its answer comes.
 """
@@ -42,6 +43,7 @@ class Proxy:
     seed: int = 0
     log: Path | None = None
     _number: int = field(default=0, init=False)
+    _uncut: int = field(default=0, init=False)  # requests that are still to be cut
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
 
     async def start(self, port: int) -> str:
@@ -59,9 +61,7 @@ class Proxy:
         """Hand a request on, or let it fail."""
         self._number += 1
         body = await request.read()
-        kind = self._drawn(self._number)
-        if kind == "cut_request" and len(body) < 2:
-            kind = None  # there is nothing to cut
+        kind = self._cut_later(self._drawn(self._number), body)
         if kind is not None and self.log is not None:
             with self.log.open("a") as log:
                 log.write(f"{kind} {request.method} {request.path}\n")
@@ -107,6 +107,16 @@ class Proxy:
             if request.method != "HEAD":
                 told["Content-Length"] = str(len(answer))
             return reply.status, told, answer
+
+    def _cut_later(self, kind: str | None, body: bytes) -> str | None:
+        """Let the next request that has a body be cut in the place of one that has none."""
+        if kind == "cut_request":
+            self._uncut += 1
+            kind = None
+        if kind is None and self._uncut and len(body) > 1:
+            self._uncut -= 1
+            return "cut_request"
+        return kind
 
     def _drawn(self, number: int) -> str | None:
         digest = hashlib.sha256(f"{self.seed} {number}".encode()).digest()
