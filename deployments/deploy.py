@@ -204,18 +204,25 @@ def _update(
 def _renew_triggers(
     client: "SyncPrefectClient", there: "DeploymentResponse", triggers: list[dict[str, Any]]
 ) -> None:
-    """Make the triggers of a deployment anew; one that somebody has turned off stays off."""
+    """Bring the triggers of a deployment up to date; one that somebody has turned off stays off.
+
+    Each is changed where it is, and what is too many goes last: a kill loses none.
+    """
     from prefect.events import DeploymentTriggerTypes
     from pydantic import TypeAdapter
 
-    resource = f"prefect.deployment.{there.id}"
-    enabled = {a.name: a.enabled for a in client.read_resource_related_automations(resource)}
-    client.delete_resource_owned_automations(resource)
+    found = client.read_resource_related_automations(f"prefect.deployment.{there.id}")
     for trigger in triggers:
-        on = {"enabled": enabled.get(trigger["name"], True)}
+        same = [a for a in found if a.name == trigger["name"]]
+        on = {"enabled": all(a.enabled for a in same)}
         made: Any = TypeAdapter(DeploymentTriggerTypes).validate_python(trigger | on)
         made.set_deployment_id(there.id)
-        client.create_automation(made.as_automation())
+        if same:
+            client.update_automation(same[0].id, made.as_automation())
+        else:
+            client.create_automation(made.as_automation())
+        for surplus in same[1:]:
+            client.delete_automation(surplus.id)
 
 
 def _limit(text: str) -> tuple[str, int]:

@@ -83,12 +83,16 @@ def deploy(settings: parts.Settings) -> None:
     prepare({})
     sample = settings.sample()
     given = {"select": {"config": sample}, "reselect": {"config": sample | {"series": "sample"}}}
+    import httpx
+    from prefect.exceptions import PrefectHTTPStatusError
+
     file = settings.logs / "deploy.log"
     with file.open("wb") as log:
         try:
             refused = register(HERE / "prefect.yaml", given, settings.deploying(), log)
-        except NotRegistered:
-            raise PartFailed(f"the deployments could not be registered; see {file}") from None
+        except (NotRegistered, httpx.HTTPError, PrefectHTTPStatusError) as e:
+            kind = type(e).__name__
+            raise PartFailed(f"the deployments could not be registered ({kind}); see {file}") from e
     for line in refused:
         say(line)
     say("deployments: registered")

@@ -113,7 +113,8 @@ def outcome_of(state: Any) -> Any:
     """Return what a run came to, or the exception that ended it."""
     from tasks import runs
 
-    return runs.outcome() if state.data is None else state.result(raise_on_failure=False)
+    known = runs.outcome() if state.data is None else None
+    return state.result(raise_on_failure=False) if known is None else known
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

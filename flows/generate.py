@@ -27,7 +27,7 @@ from tasks import runs
 from tasks.secrets import lend
 
 
-@flow(name="generate", persist_result=False)
+@flow(name="generate", version=runs.VERSION, persist_result=False)
 @runs.told
 def generate(config: SelectConfig) -> Any:
     """Have every model of the crowd answer the instructions of a data set.

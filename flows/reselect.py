@@ -54,7 +54,7 @@ log = logging.getLogger("crowdselect")
 OVERTAKEN = 5  # runs that may add a selection while this one makes its own
 
 
-@flow(name="reselect", persist_result=False)
+@flow(name="reselect", version=runs.VERSION, persist_result=False)
 @runs.told
 def reselect(config: ReselectConfig) -> Any:
     """Select again from a data set that rows have been added to.

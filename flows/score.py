@@ -26,7 +26,7 @@ from tasks import runs
 from tasks.secrets import lend
 
 
-@flow(name="score", persist_result=False)
+@flow(name="score", version=runs.VERSION, persist_result=False)
 @runs.told
 def score(config: SelectConfig) -> Any:
     """Have every reward model score the answers of the crowd.

@@ -32,7 +32,7 @@ from tasks import select as tasks
 from tasks.secrets import lend
 
 
-@flow(name="select", persist_result=False)
+@flow(name="select", version=runs.VERSION, persist_result=False)
 @runs.told
 def select(config: SelectConfig) -> Any:
     """Choose the best rows of a data set that a crowd has answered and reward models have scored.

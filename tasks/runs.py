@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from importlib.metadata import version
 from typing import Any, ParamSpec
 
 from prefect.states import Cancelled
@@ -12,7 +13,9 @@ from tasks.logs import connected
 
 P = ParamSpec("P")
 
-_outcomes: list[Any] = []
+VERSION = version("crowdselect")  # of all flows: Prefect would take that of this file
+
+_outcomes: list[Any] = []  # of the last story, one at the most
 
 
 def told(story: Callable[P, Any]) -> Callable[P, Any]:
@@ -20,15 +23,16 @@ def told(story: Callable[P, Any]) -> Callable[P, Any]:
 
     @wraps(story)
     def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+        _outcomes.clear()
         try:
             with connected(), stopping.watched():
                 result = story(*args, **kwargs)
         except Stopped as stop:
             return Cancelled(message=str(stop))
         except BaseException as error:
-            _outcomes[:] = [error]
+            _outcomes.append(error)
             raise
-        _outcomes[:] = [result]
+        _outcomes.append(result)
         return result
 
     return run
@@ -40,9 +44,7 @@ def outcome() -> Any:
     A run's state has it too, unless the server's answer to that was lost: then Prefect's client
     sends it again, and is told the state that the server has, which is without it.
 
-    Raises:
-        LookupError: no story came to its end.
+    Returns:
+        None where it did not come to an end.
     """
-    if not _outcomes:
-        raise LookupError("no run of this process has come to its end")
-    return _outcomes[-1]
+    return _outcomes[0] if _outcomes else None

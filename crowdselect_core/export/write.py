@@ -63,9 +63,10 @@ def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
         return None
     sizes = place.sizes("")
     for name, told in found["files"].items():
-        if not isinstance(told, dict) or name not in OURS or sizes.get(name) != told.get("bytes"):
+        size = sizes.get(name)
+        if not isinstance(told, dict) or name not in OURS or size is None:
             return None
-        if _sha256(place, name, sizes[name]) != told.get("sha256"):
+        if size != told.get("bytes") or _sha256(place, name, size) != told.get("sha256"):
             return None
     return found
 

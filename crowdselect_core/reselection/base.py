@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
 from crowdselect_core.reselection.config import Mode, ReselectConfig
@@ -79,7 +81,15 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> Known:
 def as_it_was(config: ReselectConfig, record: Record) -> ReselectConfig:
     """Return the config that a selection was made with; it lies and runs where this one says."""
     here = {name: getattr(config, name) for name in EXECUTION}
-    return ReselectConfig.model_validate({**record.config, **here}).resolved()
+    try:
+        then = ReselectConfig.model_validate({**record.config, **here})
+    except ValidationError as e:
+        where = ".".join(map(str, e.errors()[0]["loc"]))
+        raise StorageError(
+            f"series {config.series!r}: the selection was made by a config that this version does "
+            f"not take (see {where[:80]!r}); select again"
+        ) from None
+    return then.resolved()
 
 
 def unmendable(config: ReselectConfig, damage: DamagedArtifact) -> StorageError:
@@ -107,16 +117,18 @@ def is_same_choice(config: SelectConfig, record: Record) -> bool:
 
 
 def is_same_outcome(store: Store, known: Known, now: Chosen) -> bool:
-    """Tell whether two selections chose the same rows by the same numbers, byte for byte."""
+    """Tell whether two selections chose the same rows, in the same words, by the same numbers.
+
+    Their data sets may differ in bytes: a file that was written anew with the same rows is no news.
+    """
     ours, theirs = known.inputs, now.inputs
-    pairs = [(ours.selection, theirs.selection), (ours.ranking, theirs.ranking)]
+    tables = [(ours.selection, theirs.selection), (ours.ranking, theirs.ranking)]
     if ours.pairs and theirs.pairs:
-        pairs.append((ours.pairs, theirs.pairs))
-    return all(_shards(store, one) == _shards(store, other) for one, other in pairs)
-
-
-def _shards(store: Store, ref: Ref) -> list[str]:
-    return [shard.sha256 for shard in ref.open(store).manifest.shards]
+        tables.append((ours.pairs, theirs.pairs))
+    return all(
+        one.key == other.key or one.open(store).frame().equals(other.open(store).frame())
+        for one, other in tables
+    )
 
 
 def changes(store: Store, known: Known, raw: Ref, arrived: Ref) -> dict[str, int]:

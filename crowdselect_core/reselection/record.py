@@ -15,6 +15,7 @@ from crowdselect_core.config import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.export.write import Inputs
 from crowdselect_core.reselection.config import Mode
+from crowdselect_core.reselection.settings import CHOICE
 from crowdselect_core.stages.common import Ref
 from crowdselect_core.store.identity import canonical
 from crowdselect_core.store.sealed import sealed, unsealed
@@ -73,11 +74,18 @@ class Record:
             raise DamagedArtifact("is no record (it has other keys)")
         if not _NEEDED <= set(record.artifacts) <= _ROLES or _COUNTED - set(record.rows):
             raise DamagedArtifact("lacks an artifact or a count that a selection has")
+        if {"in", "out"} & set(record.rows) and _CHANGED - set(record.rows):
+            raise DamagedArtifact("lacks a count of what changed")
+        if not all(record.parts.get(role) for role in _TABLES) or _FITTED - set(record.references):
+            raise DamagedArtifact("lacks what the next selection goes on from")
+        if lacks := set(CHOICE) - set(record.config):
+            raise DamagedArtifact(f"lacks {min(lacks)!r} in its config")
         return record
 
 
 _RECORD = TypeAdapter(Record)
-_COUNTED = {"all", "chosen"}
+_COUNTED, _CHANGED = {"all", "chosen"}, {"new", "back", "gone", "in", "out", "stayed"}
+_TABLES, _FITTED = ("scores", "metrics", "answers", "ranking"), {"ranking", "metrics"}
 # The artifacts that a selection has, and those that it may have.
 _ROLES = {"raw", "dataset", *(field.name for field in fields(Inputs))}
 _NEEDED = {"raw", "dataset", *(f.name for f in fields(Inputs) if f.default is MISSING)}

@@ -4,11 +4,11 @@ import re
 
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError, shown
 from crowdselect_core.reselection.record import Record
+from crowdselect_core.store.layout import SELECTIONS
+from crowdselect_core.store.records import POINTER
 from crowdselect_core.store.sealed import sealed, unsealed
 from crowdselect_core.store.store import Store
 
-FOLDER = "selections"
-LATEST = "latest.json"
 _RECORD = re.compile(r"(?P<number>\d{6})\.json")
 
 
@@ -26,7 +26,7 @@ class Series:
 
     def __init__(self, store: Store, name: str) -> None:
         self._place, self.name = store.place, name
-        self._folder = f"{FOLDER}/{name}"
+        self._folder = f"{SELECTIONS}/{name}"
 
     def numbers(self) -> list[int]:
         """Return the numbers of the records, ascending."""
@@ -40,12 +40,15 @@ class Series:
             StorageError: the pointer is damaged.
         """
         try:
-            return int(unsealed(self._place.read(f"{self._folder}/{LATEST}"))["number"])
+            number = unsealed(self._place.read(f"{self._folder}/{POINTER}"))["number"]
+            if type(number) is not int:
+                raise TypeError(number)
+            return number
         except FileNotFoundError:
             return None
         except (DamagedArtifact, KeyError, TypeError, ValueError):
             raise StorageError(
-                f"{self._place.root}/{self._folder}/{LATEST} is damaged; name the selection that "
+                f"{self._place.root}/{self._folder}/{POINTER} is damaged; name the selection that "
                 f"counts by --rollback-to, one of {shown(self.numbers())}"
             ) from None
 
@@ -107,7 +110,7 @@ class Series:
 
     def point(self, number: int) -> None:
         """Move the pointer to a selection that is complete."""
-        self._place.replace(f"{self._folder}/{LATEST}", sealed({"number": number}))
+        self._place.replace(f"{self._folder}/{POINTER}", sealed({"number": number}))
 
 
 def _file(number: int) -> str:

@@ -33,6 +33,8 @@ def alive(place: Place, folder: str) -> Iterator[None]:
     def work() -> None:
         while not ended.wait(RENEWED):
             _quietly(lambda: place.replace(name, b""), name)
+        _quietly(lambda: place.remove(name), name)
+        place.prune(folder)
 
     place.replace(name, b"")
     thread = Thread(target=work, name="alive", daemon=True)
@@ -41,11 +43,8 @@ def alive(place: Place, folder: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        # Or a sign on its way would come after the last one has gone; a server that does not answer
-        # is not waited for.
+        # A server that does not answer is not waited for; a sign that is left soon means nothing.
         thread.join(timeout=5)
-        _quietly(lambda: place.remove(name), name)
-        place.prune(folder)
 
 
 def at_work(layout: Layout) -> list[Found]:
@@ -57,5 +56,5 @@ def _quietly(call: Callable[[], None], name: str) -> None:
     """Make a call that may fail: what was computed does not hang on a sign of life."""
     try:
         call()
-    except StorageError as e:
+    except (StorageError, OSError) as e:
         log.debug("%s: %s", name, e)

@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.errors import StorageError
 from crowdselect_core.store import owner, parquet
 from crowdselect_core.store.askers import Askers
 from crowdselect_core.store.identity import Spec, canonical
@@ -124,7 +125,10 @@ class Cells:
         """Get ready for commits; where an identity.json was lost beside cells, it comes back."""
         with self._lock:
             if self._index.weights:
-                self._name()
+                try:
+                    self._name()
+                except StorageError as e:  # a commit will raise it, where there is one
+                    log.warning("%s: %s", self.spec.folder, e)
 
     def _name(self) -> None:
         """Write whose cells these are, unless that is there."""

@@ -88,9 +88,14 @@ def delete(place: Place, found: Iterable[Garbage], before: float) -> Iterator[Ga
             place.abort(one.upload)
             yield one
         elif one.why == PASSING:
+            folder = one.name.rpartition("/")[0]
+            if folder and any(
+                f.name == one.name and f.modified >= before for f in place.walk(folder)
+            ):
+                continue  # it is a sign of life, and was renewed
             place.remove(one.name)
-            if "/" in one.name:
-                place.prune(one.name.rpartition("/")[0])
+            if folder:
+                place.prune(folder)
             yield one
         elif gone := _remove_files(place, one, before):
             yield gone

@@ -108,6 +108,11 @@ def is_sign(name: str) -> bool:
     return file.startswith(BUILDING) or ASKING.fullmatch(file) is not None
 
 
+def is_record(name: str) -> bool:
+    """Tell the name of a record of a selection, or of a pointer to one."""
+    return _RECORD.fullmatch(name) is not None
+
+
 def _is_ours(stage: str, file: str) -> bool:
     if stage in CELLS:
         return file in (IDENTITY, PACE) or SEGMENT.fullmatch(file) is not None
@@ -118,7 +123,7 @@ def is_written(name: str) -> bool:
     """Tell a name that a run writes below a store or an OUT, also if both are a whole bucket."""
     match = _FOLDER.fullmatch(name)
     ours = match is not None and _is_ours(match["stage"], match["file"])
-    return ours or name in RESULTS or _RECORD.fullmatch(name) is not None
+    return ours or name in RESULTS or is_record(name)
 
 
 def plain(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store.layout import Layout
+from crowdselect_core.store.layout import Layout, is_record
 from crowdselect_core.store.place import Place
 from crowdselect_core.store.sealed import unsealed
 
@@ -58,7 +58,7 @@ def records(place: Place, layout: Layout) -> Iterator[Read]:
     Raises:
         StorageError: the store cannot be read.
     """
-    for name, data in place.read_all(r.name for r in layout.records if r.name.endswith(".json")):
+    for name, data in place.read_all(r.name for r in layout.records if is_record(r.name)):
         if data is None:
             continue
         try:

@@ -251,6 +251,9 @@ def test_an_export_that_lies_there_is_found_and_a_changed_file_is_not(tmp_path: 
         assert exports.find(chosen.config, wanted) is None
     train.unlink()
     assert exports.find(chosen.config, wanted) is None
+    told = json.loads((chosen.out / MANIFEST).read_text("utf-8"))
+    (chosen.out / MANIFEST).write_text(json.dumps(told | {"files": {"train.jsonl": {}}}))
+    assert exports.find(chosen.config, wanted) is None
 
 
 def test_what_an_earlier_export_wrote_goes_and_a_strangers_file_stays(tmp_path: Path) -> None:

@@ -133,6 +133,9 @@ def test_a_refit_sees_scores_that_changed_under_known_ids(growing: Growing) -> N
     for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
         ours, plain = (growing.folder / out / name for out in ("out", "plain"))
         assert ours.read_bytes() == plain.read_bytes(), name
+    changed = pl.read_parquet(growing.folder / "data" / "a.parquet")
+    for half, rows in (("a", changed[:50]), ("a2", changed[50:])):  # the same rows in other files
+        growing.add(half, rows)
     assert "nothing new since selection 2" in growing.run("--mode", "refit").stdout
 
 

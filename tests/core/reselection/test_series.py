@@ -9,6 +9,7 @@ import pytest
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError
 from crowdselect_core.reselection.record import Record
 from crowdselect_core.reselection.series import Overtaken, Series
+from crowdselect_core.reselection.settings import CHOICE
 from crowdselect_core.store.sealed import sealed
 from crowdselect_core.store.store import Store
 
@@ -18,9 +19,10 @@ ROLES = [
     "comparison",
 ]  # fmt: skip
 RECORD = Record(
-    mode="refit", base=None, measures={"seed": 0}, config={"budget": 5},
+    mode="refit", base=None, measures={"seed": 0}, config=dict.fromkeys(CHOICE, 5),
     rows={"all": 9, "chosen": 5}, artifacts={role: f"{role}/{KEY}" for role in ROLES},
-    references={"ranking": f"ranking/{KEY}"}, parts={"scores": [f"scores/{KEY}"]}, zoos=[],
+    references={role: f"{role}/{KEY}" for role in ("metrics", "ranking")},
+    parts={role: [f"{role}/{KEY}"] for role in ROLES[3:7]}, zoos=[],
 )  # fmt: skip
 
 
@@ -153,6 +155,11 @@ def test_a_record_that_names_no_artifact_of_the_store_is_refused(name: str) -> N
         ({"mode": "thawed"}, "see 'mode'"),
         ({"base": "1"}, "see 'base'"),
         ({"more": 1}, "other keys"),
+        ({"rows": {"all": 9, "chosen": 5, "in": 1}}, "lacks a count"),
+        ({"parts": {"scores": [f"scores/{KEY}"]}}, "goes on from"),
+        ({"parts": {**RECORD.parts, "scores": []}}, "goes on from"),
+        ({"references": {}}, "goes on from"),
+        ({"config": {"budget": 5}}, "lacks 'allow_short' in its config"),
     ],
 )
 def test_a_record_of_another_form_is_refused_though_its_checksum_fits(

@@ -224,7 +224,7 @@ def test_gc_of_what_is_unused_needs_records(
 ) -> None:
     err = Said(capsys, "gc", "--unused", status=2).err
     assert "no record that names an artifact" in err
-    disk.write("selections/a/1.json", sealed({"artifacts": {"r": OTHER.folder}}))
+    disk.write("selections/a/000001.json", sealed({"artifacts": {"r": OTHER.folder}}))
     time.sleep(1.1)
     Said(capsys, "gc", "--unused", "--older-than", "0.01s", "--delete")
     left = {e["key"] for e in Said(capsys, "ls", "--json").json["artifacts"]}

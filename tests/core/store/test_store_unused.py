@@ -42,7 +42,7 @@ def record(disk: Disk, name: str, value: dict[str, Any]) -> None:
 def test_what_a_selection_needs_stays_with_all_it_is_made_from(store: Store, disk: Disk) -> None:
     needed, other = chain(store, 1), chain(store, 2)
     leave(store)
-    record(disk, "1", {"at": {"deep": [{"ranking": needed[2].folder}]}, "n": 1, "none": None})
+    record(disk, "000001", {"at": {"deep": [{"ranking": needed[2].folder}]}, "n": 1, "none": None})
     assert garbage(store.place, time.time() - LATER, unused=True) == []
     found = garbage(store.place, soon(), unused=True)
     assert sorted(told(found)) == sorted(
@@ -59,7 +59,7 @@ def test_without_a_record_nothing_goes(store: Store, disk: Disk) -> None:
     chain(store, 1)
     with pytest.raises(StorageError, match="no record that names an artifact"):
         garbage(store.place, soon(), unused=True)
-    record(disk, "1", {"artifacts": {"a": "nothing/of/ours", "b": "first/abc"}})
+    record(disk, "000001", {"artifacts": {"a": "nothing/of/ours", "b": "first/abc"}})
     with pytest.raises(StorageError, match="no record that names an artifact"):
         garbage(store.place, soon(), unused=True)
     assert garbage(store.place, soon()) == []
@@ -137,7 +137,7 @@ def test_a_pointer_that_is_damaged_or_points_nowhere_stops_it(store: Store, disk
 
 def test_a_needed_manifest_that_is_damaged_stops_it(store: Store, disk: Disk) -> None:
     _, two, three = chain(store, 1)
-    record(disk, "1", {"a": three.folder})
+    record(disk, "000001", {"a": three.folder})
     disk.flip(f"{two.folder}/{FILE}")
     with pytest.raises(StorageError, match="run verify --remove first"):
         garbage(store.place, soon(), unused=True)
@@ -145,7 +145,7 @@ def test_a_needed_manifest_that_is_damaged_stops_it(store: Store, disk: Disk) ->
 
 def test_an_artifact_that_is_gone_is_no_hindrance(store: Store, disk: Disk) -> None:
     _, two, three = chain(store, 1)
-    record(disk, "1", {"a": three.folder, "b": f"first/{'0' * 64}"})
+    record(disk, "000001", {"a": three.folder, "b": f"first/{'0' * 64}"})
     store.forget(two.stage, two.key)
     assert [w for w, *_ in told(garbage(store.place, soon(), unused=True))] == [
         "artifact no selection needs"
