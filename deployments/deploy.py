@@ -209,6 +209,7 @@ def _renew_triggers(
     Each is changed where it is, and what is too many goes last: a kill loses none.
     """
     from prefect.events import DeploymentTriggerTypes
+    from prefect.events.schemas.automations import AutomationCore
     from pydantic import TypeAdapter
 
     found = client.read_resource_related_automations(f"prefect.deployment.{there.id}")
@@ -217,10 +218,13 @@ def _renew_triggers(
         on = {"enabled": all(a.enabled for a in same)}
         made: Any = TypeAdapter(DeploymentTriggerTypes).validate_python(trigger | on)
         made.set_deployment_id(there.id)
-        if same:
-            client.update_automation(same[0].id, made.as_automation())
+        core = made.as_automation()
+        if same:  # whose it is stays, and an update may not name it
+            told = {name: getattr(core, name) for name in core.model_fields_set}
+            told.pop("owner_resource")
+            client.update_automation(same[0].id, AutomationCore(**told))
         else:
-            client.create_automation(made.as_automation())
+            client.create_automation(core)
         for surplus in same[1:]:
             client.delete_automation(surplus.id)
 
