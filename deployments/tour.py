@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 RUN_LINK = "//a[contains(@href, '/runs/flow-run/')]"
+AGAIN = 30.0  # until a form that was not taken is sent again
 SECONDS = 120.0  # for a page to show what it should, on a busy machine
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
@@ -79,12 +80,20 @@ class Browser:
         self.until(pressed, f"cannot be clicked: {xpath}")
 
     def send(self, xpath: str) -> None:
-        """Click the button of a form, and wait until the form was taken: then the button goes."""
-        self.press(xpath)
-        self.until(
-            lambda: not any(e.is_displayed() for e in self.all(xpath)),
-            f"the form was not taken: {xpath} is still there",
-        )
+        """Click the button of a form, and wait until the form was taken: then the button goes.
+
+        A busy server may refuse a form, which stays then: it is sent again, as people do.
+        """
+        sent = [0.0]
+
+        def taken() -> bool:
+            shown = [e for e in self.all(xpath) if e.is_displayed()]
+            if shown and time.monotonic() - sent[0] > AGAIN:
+                self.press(xpath)
+                sent[0] = time.monotonic()
+            return bool(sent[0]) and not shown
+
+        self.until(taken, f"the form was not taken: {xpath} is still there")
 
     def fill(self, label: str, value: str) -> None:
         """Put a value into the field of the form that has a label."""
