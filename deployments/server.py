@@ -80,12 +80,12 @@ def serve(settings: parts.Settings) -> None:
 def deploy(settings: parts.Settings) -> None:
     """Register the deployments; two new ones get the embedded sample for Quick run."""
     os.environ.update(settings.client())  # before prefect is imported, which reads it then
-    prepare({})
-    sample = settings.sample()
-    given = {"select": {"config": sample}, "reselect": {"config": sample | {"series": "sample"}}}
     import httpx
     from prefect.exceptions import PrefectHTTPStatusError
 
+    prepare({})
+    sample = settings.sample()
+    given = {"select": {"config": sample}, "reselect": {"config": sample | {"series": "sample"}}}
     file = settings.logs / "deploy.log"
     with file.open("wb") as log:
         try:

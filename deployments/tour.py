@@ -84,14 +84,16 @@ class Browser:
 
         A busy server may refuse a form, which stays then: it is sent again, as people do.
         """
-        sent = [0.0]
+        self.press(xpath)
+        sent = time.monotonic()
 
         def taken() -> bool:
+            nonlocal sent
             shown = [e for e in self.all(xpath) if e.is_displayed()]
-            if shown and time.monotonic() - sent[0] > AGAIN:
-                self.press(xpath)
-                sent[0] = time.monotonic()
-            return bool(sent[0]) and not shown
+            if shown and time.monotonic() - sent > AGAIN:
+                self.driver.execute_script("arguments[0].click()", shown[0])
+                sent = time.monotonic()
+            return not shown
 
         self.until(taken, f"the form was not taken: {xpath} is still there")
 

@@ -84,7 +84,7 @@ def mended(config: ReselectConfig) -> dict[str, Any]:
         except DamagedArtifact as damage:
             if (name := folder_of(damage)) not in again:
                 again.add(name)
-                log.warning("%s; computing it anew", damage)
+                log.warning("%s; computing it anew, if a stage of this run makes it", damage)
             elif config.mode == "frozen":
                 raise unmendable(config, damage) from None
             else:

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from functools import wraps
-from importlib.metadata import version
 from typing import Any, ParamSpec
 
 from prefect.states import Cancelled
 
 from crowdselect_core.errors import Stopped
+from crowdselect_core.versions import version_of
 from tasks import stopping
 from tasks.logs import connected
 
 P = ParamSpec("P")
 
-VERSION = version("crowdselect")  # of all flows: Prefect would take that of this file
+VERSION = version_of("crowdselect")  # of all flows: Prefect would take that of this file
 
 _outcomes: list[Any] = []  # of the last story, one at the most
 

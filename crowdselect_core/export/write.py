@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import polars as pl
@@ -20,6 +19,7 @@ from crowdselect_core.stages.common import Ref
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.place import Place, open_place
 from crowdselect_core.store.store import Store
+from crowdselect_core.versions import version_of
 
 MANIFEST = "manifest.json"
 STAGE, VERSION = "export", 1
@@ -136,7 +136,7 @@ def write(
             for name, data in files.items()
         },
         "summary": dict(summary),
-        "versions": {name: _version(name) for name in ("crowdselect", "polars", "scikit-learn")},
+        "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},
     }
     _replace_all(place, files, manifest)
     return manifest
@@ -189,10 +189,3 @@ def _parquet(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd")
     return buffer.getvalue()
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from crowdselect_core.config import SelectConfig
+from crowdselect_core.crowd import explain
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
 from crowdselect_core.reselection.config import Mode, ReselectConfig
 from crowdselect_core.reselection.record import Base, Chosen, Known, Record, known, name_of
@@ -84,10 +85,9 @@ def as_it_was(config: ReselectConfig, record: Record) -> ReselectConfig:
     try:
         then = ReselectConfig.model_validate({**record.config, **here})
     except ValidationError as e:
-        where = ".".join(map(str, e.errors()[0]["loc"]))
         raise StorageError(
             f"series {config.series!r}: the selection was made by a config that this version does "
-            f"not take (see {where[:80]!r}); select again"
+            f"not take: {explain(e, ReselectConfig)}; select again"
         ) from None
     return then.resolved()
 

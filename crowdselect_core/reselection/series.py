@@ -5,7 +5,7 @@ import re
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError, shown
 from crowdselect_core.reselection.record import Record
 from crowdselect_core.store.layout import SELECTIONS
-from crowdselect_core.store.records import POINTER
+from crowdselect_core.store.records import POINTER, record_name
 from crowdselect_core.store.sealed import sealed, unsealed
 from crowdselect_core.store.store import Store
 
@@ -59,7 +59,7 @@ class Series:
             SelectionError: there is none of that number.
             StorageError: it is damaged.
         """
-        name = f"{self._folder}/{_file(number)}"
+        name = f"{self._folder}/{record_name(number)}"
         try:
             return Record.decode(self._place.read(name))
         except FileNotFoundError:
@@ -93,7 +93,7 @@ class Series:
         if (latest, last) != seen:
             raise Overtaken(f"series {self.name!r} has another selection meanwhile")
         number = max(last, latest) + 1
-        name, data = f"{self._folder}/{_file(number)}", record.encode()
+        name, data = f"{self._folder}/{record_name(number)}", record.encode()
         if not self._place.create(name, data) and self._place.read(name) != data:
             raise Overtaken(f"selection {number} of series {self.name!r} was made meanwhile")
         return number
@@ -111,7 +111,3 @@ class Series:
     def point(self, number: int) -> None:
         """Move the pointer to a selection that is complete."""
         self._place.replace(f"{self._folder}/{POINTER}", sealed({"number": number}))
-
-
-def _file(number: int) -> str:
-    return f"{number:06d}.json"

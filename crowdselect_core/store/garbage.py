@@ -89,16 +89,19 @@ def delete(place: Place, found: Iterable[Garbage], before: float) -> Iterator[Ga
             yield one
         elif one.why == PASSING:
             folder = one.name.rpartition("/")[0]
-            if folder and any(
-                f.name == one.name and f.modified >= before for f in place.walk(folder)
-            ):
-                continue  # it is a sign of life, and was renewed
+            if folder and _is_renewed(place, folder, one.name, before):
+                continue
             place.remove(one.name)
             if folder:
                 place.prune(folder)
             yield one
         elif gone := _remove_files(place, one, before):
             yield gone
+
+
+def _is_renewed(place: Place, folder: str, name: str, before: float) -> bool:
+    """Look at a passing file again: a sign of life may be young by now."""
+    return any(file.name == name and file.modified >= before for file in place.walk(folder))
 
 
 def _remove_files(place: Place, one: Garbage, before: float) -> Garbage | None:

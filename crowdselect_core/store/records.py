@@ -73,9 +73,14 @@ def _pointed(place: Place, pointer: Read) -> Read:
     folder, number = pointer.name.rpartition("/")[0], pointer.body.get("number")
     if type(number) is not int:
         return Read(pointer.name, "names no selection")
-    record = f"{number:06d}.json"
+    record = record_name(number)
     lost = "" if record in place.sizes(folder) else f"{folder}/{record}"
     return Read(pointer.name, lost=lost, body=pointer.body)
+
+
+def record_name(number: int) -> str:
+    """Return the file's name of a record."""
+    return f"{number:06d}.json"
 
 
 def texts(value: Any) -> Iterator[str]:

@@ -39,6 +39,13 @@ class Growing:
         own = ["--dataset", "data", *FLAGS, *flags]
         return self._command.of(flow).run(*own, **how).ended(status)
 
+    def is_as_selected_today(self) -> None:
+        """OUT is, to the byte, what flows.select gives on a store of its own."""
+        self.run("--store", "other", "--out", "plain", flow="select")
+        for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
+            ours, plain = (self.folder / out / name for out in ("out", "plain"))
+            assert ours.read_bytes() == plain.read_bytes(), name
+
     def table(self, name: str, out: str = "out") -> pl.DataFrame:
         return pl.read_parquet(self.folder / out / f"{name}.parquet")
 
@@ -113,10 +120,7 @@ def test_refit_is_what_a_selection_of_today_would_be(growing: Growing) -> None:
     growing.add("b", growing.rows[100:])
     growing.run()  # frozen, between
     growing.run("--mode", "refit")
-    growing.run("--store", "other", "--out", "plain", flow="select")
-    for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
-        ours, plain = (growing.folder / out / name for out in ("out", "plain"))
-        assert ours.read_bytes() == plain.read_bytes(), name
+    growing.is_as_selected_today()
     assert growing.run("--mode", "refit").stdout.startswith("nothing new since selection 3")
 
 
@@ -129,10 +133,7 @@ def test_a_refit_sees_scores_that_changed_under_known_ids(growing: Growing) -> N
     assert "nothing new since selection 1" in growing.run().stdout  # frozen: known by their ids
     again = growing.run("--mode", "refit")
     assert "selection  2 of series default (refit, from selection 1)" in again.stdout
-    growing.run("--store", "other", "--out", "plain", flow="select")
-    for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
-        ours, plain = (growing.folder / out / name for out in ("out", "plain"))
-        assert ours.read_bytes() == plain.read_bytes(), name
+    growing.is_as_selected_today()
     changed = pl.read_parquet(growing.folder / "data" / "a.parquet")
     for half, rows in (("a", changed[:50]), ("a2", changed[50:])):  # the same rows in other files
         growing.add(half, rows)
@@ -225,10 +226,7 @@ def test_a_damaged_table_of_the_base_stops_a_frozen_run_and_a_refit_does_without
     assert "--mode refit" in lines[-1]
     again = growing.run("--mode", "refit")
     assert "selection  2 of series default (refit, from selection 1)" in again.stdout
-    growing.run("--store", "other", "--out", "plain", flow="select")
-    for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
-        ours, plain = (growing.folder / out / name for out in ("out", "plain"))
-        assert ours.read_bytes() == plain.read_bytes(), name
+    growing.is_as_selected_today()
 
 
 @pytest.mark.parametrize("stage", ["comparison", "scores", "embeddings", "instructions"])

@@ -112,9 +112,9 @@ def is_as_the_team_set_it(server: Deployed) -> None:
     assert arrived["actions"][0]["deployment_id"] == reselect["id"]
 
 
-def automations(server: Deployed, name: str) -> list[dict[str, Any]]:
-    """The automations of a name."""
-    body = {"automations": {"name": {"any_": [name]}}}
+def automations(server: Deployed, name: str = "") -> list[dict[str, Any]]:
+    """The automations of a name, or all."""
+    body = {"automations": {"name": {"any_": [name]}}} if name else {}
     return list(server.post("/automations/filter", body))
 
 
@@ -130,6 +130,7 @@ def test_what_a_team_set_stays_over_a_restart_and_a_second_deploy(tmp_path: Path
     server = Deployed.start(tmp_path / "state", ports)
     is_fresh(server)
     set_by_a_team(server)
+    triggers = {a["name"]: a["id"] for a in automations(server)}
     generate = server.deployment("generate/generate")
     changed = {"description": "old", "tags": [], "concurrency_limit": 9}
     server.call("PATCH", f"/deployments/{generate['id']}", changed)
@@ -137,6 +138,7 @@ def test_what_a_team_set_stays_over_a_restart_and_a_second_deploy(tmp_path: Path
     server = Deployed.start(tmp_path / "state", ports)
     try:
         is_as_the_team_set_it(server)
+        assert {a["name"]: a["id"] for a in automations(server)} == triggers, "changed in place"
         again = server.deployment("generate/generate")
         for key in ("id", "description", "tags", "job_variables", "parameter_openapi_schema"):
             assert again[key] == generate[key], key

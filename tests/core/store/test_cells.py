@@ -13,6 +13,7 @@ from crowdselect_core.store import index
 from crowdselect_core.store.cells import Cells
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.index import as_bytes, as_keys, cell_key
+from crowdselect_core.store.local import LocalPlace
 from crowdselect_core.store.store import Store
 from crowdselect_core.store.writer import CellWriter
 
@@ -216,6 +217,26 @@ def test_an_identity_that_was_lost_comes_back_with_the_next_run(tmp_path: Path, 
         for row in rows(range(2, 2 + new)):
             writer.add(row)
     assert name.read_bytes() == told
+
+
+def test_where_an_identity_cannot_come_back_a_writer_without_rows_does_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path).commit(rows(range(2)))
+    [name] = tmp_path.glob("generated/*/identity.json")
+    name.unlink()
+
+    def create(self: LocalPlace, name: str, data: bytes) -> bool:
+        raise StorageError("the store may only be read")
+
+    monkeypatch.setattr(LocalPlace, "create", create)
+    with CellWriter(opened(tmp_path)):
+        pass
+    with (
+        pytest.raises(StorageError, match="may only be read"),
+        CellWriter(opened(tmp_path)) as writer,
+    ):
+        writer.add((key(2), "text 2", 2))
 
 
 def test_a_writer_without_rows_makes_no_folder(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Garbage is what no manifest needs and nobody is making; the rest is never touched."""
 
+import errno
 import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -70,6 +72,20 @@ def test_temporary_files_go_wherever_they_lie(store: Store, disk: Disk) -> None:
     assert told(found) == [("temporary file", n, 1) for n in sorted(names)]
     list(delete(store.place, found, soon()))
     assert disk.files() == kept
+
+
+def test_a_sign_of_life_that_was_renewed_since_it_was_listed_stays(tmp_path: Path) -> None:
+    place = open_place(str(tmp_path))
+    mark, left = (f"{SPEC.folder}/.tmp-building-{n * 32}" for n in "01")
+    for name in (mark, left):
+        place.create(name, b"")
+        os.utime(tmp_path / name, (0, 0))
+    before = time.time() - LATER
+    found = garbage(place, before)
+    assert [g.name for g in found] == [mark, left]
+    place.replace(mark, b"")
+    assert [g.name for g in delete(place, found, before)] == [left]
+    assert (tmp_path / mark).exists()
 
 
 def test_cells_and_selections_and_strangers_never_go(store: Store, disk: Disk) -> None:
@@ -170,6 +186,28 @@ def test_the_mark_of_a_build_is_renewed_while_a_shard_takes_its_time(
     build(Store(str(tmp_path)), SPEC, Work(before=wait).plan)
     assert seen[0] > 0
     assert not list(tmp_path.glob("*/*/.tmp-*"))
+
+
+def test_a_mark_is_renewed_after_a_renewal_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alive, "RENEWED", 0.05)
+    real, marks = LocalPlace.replace, count()
+
+    def replaced(self: LocalPlace, name: str, data: bytes) -> None:
+        if ".tmp-building-" in name and next(marks) == 1:
+            raise OSError(errno.ESTALE, "stale file handle")
+        real(self, name, data)
+
+    monkeypatch.setattr(LocalPlace, "replace", replaced)
+    end = time.monotonic() + 120
+    with alive.alive(LocalPlace(str(tmp_path)), SPEC.folder):
+        [mark] = tmp_path.glob("*/*/.tmp-building-*")
+        os.utime(mark, (0, 0))
+        while mark.stat().st_mtime == 0 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert mark.stat().st_mtime > 0
+        assert next(marks) > 2
 
 
 def test_a_fresh_build_that_is_robbed_all_the_same_commits_no_manifest(
