@@ -23,7 +23,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.measure import machine, peak_gib
-from crowdselect_core.clustering import (
+from crowdselect_core.embedding import fit_sample
+from crowdselect_core.embedding.kmeans import (
     FIT_ROWS,
     Vectors,
     assign,
@@ -31,8 +32,7 @@ from crowdselect_core.clustering import (
     fit_clusters,
     fit_rows,
 )
-from crowdselect_core.embedding import fit_sample
-from crowdselect_core.threads import one_thread
+from crowdselect_core.util.single_thread import one_thread
 
 ROWS, WIDTH = 100_000, 384
 LARGE_ROWS, LARGE_WIDTH, LARGE_K = 1_000_000, 128, 10

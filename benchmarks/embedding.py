@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.measure import machine, peak_gib
-from crowdselect_core.embedder import EmbedderConfig
+from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.embedding import FIT_ROWS, fit_lexical, fit_sample, load_model
 
 ROWS, WORDS, TOPICS = 100_000, 60_000, 60

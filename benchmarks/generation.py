@@ -28,18 +28,21 @@ from typing import Any
 from urllib.request import urlopen
 
 from benchmarks.measure import machine, peak_gib, spread
-from crowdselect_core.calls import Calls
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.base import Answer, Request
-from crowdselect_core.generate.engines import engine_of
-from crowdselect_core.generate.openai import OpenAIEngine
-from crowdselect_core.live import answering, given
-from crowdselect_core.stages import asking, instructions, prompts, responses
-from crowdselect_core.stages.common import Ref
-from crowdselect_core.store.build import Plan, build
+from crowdselect_core.generate.call_tracker import Calls
+from crowdselect_core.generate.factory import engine_of
+from crowdselect_core.generate.openai.engine import OpenAIEngine
+from crowdselect_core.planning.missing_work import answering, given
+from crowdselect_core.stages.crowd import generation as asking
+from crowdselect_core.stages.crowd import prompts, responses
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select import instructions
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.build import build
+from crowdselect_core.store.cache.key_index import cell_key
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.index import cell_key
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.plan import Plan
 
 CONCURRENCY = 32
 TARGET = 0.70  # of the bare loop's rows a second
@@ -78,7 +81,7 @@ def no_secret(block: str) -> str:
 @contextmanager
 def endpoint(*flags: str) -> Iterator[str]:
     """Run the test endpoint in a process of its own; yield its URL."""
-    command = [sys.executable, "-m", "crowdselect_core.generate.faulty_endpoint", "--port", "0"]
+    command = [sys.executable, "-m", "crowdselect_core.testing.faulty_endpoint", "--port", "0"]
     command += flags
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from crowdselect_core import crowd_metrics, integrate, select
-from crowdselect_core.crowd import CrowdModel, families, read_crowd
+from crowdselect_core.config.crowd import CrowdModel, families, read_crowd
 
 ROWS, SAMPLE_ROWS, REPEATS = 100_000, 1_000, 9
 SELECT_ROWS = (100_000, 1_000_000)

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measure import machine, peak_gib
-from crowdselect_core.config import SelectConfig
-from crowdselect_core.crowd import read_crowd
-from crowdselect_core.stages.common import open_dataset
+from crowdselect_core.config.crowd import read_crowd
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.stages.partitions import open_dataset
 
 REWARD = "reward"
 GROUP = 1000

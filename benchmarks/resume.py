@@ -24,12 +24,14 @@ from typing import Any
 
 from benchmarks.generation import child, config_of, no_report, no_secret, stage, write_rows
 from benchmarks.measure import machine, peak_gib
-from crowdselect_core.generate.engines import engine_of
-from crowdselect_core.live import answering, given
-from crowdselect_core.stages import asking, instructions, prompts, responses
-from crowdselect_core.stages.texts import open_cells
+from crowdselect_core.generate.factory import engine_of
+from crowdselect_core.planning.missing_work import answering, given
+from crowdselect_core.stages.crowd import generation as asking
+from crowdselect_core.stages.crowd import prompts, responses
+from crowdselect_core.stages.crowd.answer_texts import open_cells
+from crowdselect_core.stages.select import instructions
+from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.store import Store
 
 SEGMENT = 50_000  # rows of a commit
 WORDS, LENGTH = 5_000, 200  # different words, characters of an answer: compresses as text does

@@ -23,12 +23,12 @@ import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from benchmarks.measure import machine, peak_gib, spread
-from crowdselect_core.batches import by_length
-from crowdselect_core.generate.base import Message
+from crowdselect_core.chat import Message
+from crowdselect_core.config.reward import ClassifierReward
+from crowdselect_core.models.batching import by_length
 from crowdselect_core.reward.base import Item, Score
-from crowdselect_core.reward.classifier import ClassifierScorer
-from crowdselect_core.reward.config import ClassifierReward
-from crowdselect_core.reward.pairs import Pair
+from crowdselect_core.reward.classifier.inputs import Pair
+from crowdselect_core.reward.classifier.scorer import ClassifierScorer
 from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer
 
 MODELS, ROWS, ROUNDS = 3, 80, 3  # ROWS instructions of each model

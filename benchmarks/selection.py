@@ -19,10 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measure import machine, peak_gib
-from crowdselect_core.config import SelectConfig
-from crowdselect_core.crowd import read_crowd
-from crowdselect_core.export import write as exports
-from crowdselect_core.stages import (
+from crowdselect_core.config.crowd import read_crowd
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import selection_files as exports
+from crowdselect_core.report.summary import summarise
+from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.select import (
     answers,
     centers,
     clusters,
@@ -34,11 +36,10 @@ from crowdselect_core.stages import (
     scores,
     selection,
 )
-from crowdselect_core.stages.common import Ref
-from crowdselect_core.store.build import Plan, build
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.store import Store
-from crowdselect_core.summary import summarise
+from crowdselect_core.store.plan import Plan
 
 REWARD = "reward"
 BLOCK = 10_000
@@ -109,7 +110,7 @@ def run(folder: Path, rows: int) -> None:
         lambda: comparison.plan(config, store, m, a, chosen, c),
     )
     started = time.process_time()
-    inputs = exports.Inputs(
+    inputs = Inputs(
         instructions=i, scores=s, metrics=m, answers=a, embeddings=e, centers=k, clusters=c,
         ranking=r, selection=chosen, comparison=other,
     )  # fmt: skip

@@ -37,17 +37,17 @@ import yaml
 from openai import AsyncOpenAI
 
 from benchmarks.measure import machine, spread
-from crowdselect_core.generate.base import Answer, Request
-from crowdselect_core.generate.config import (
+from crowdselect_core.config.engine import (
     SamplingConfig,
     TransformersEngineConfig,
     VllmEngineConfig,
 )
-from crowdselect_core.generate.server import VllmServer
-from crowdselect_core.generate.transformers import TransformersEngine
-from crowdselect_core.generate.vllm import VllmEngine
+from crowdselect_core.generate.base import Answer, Request
+from crowdselect_core.generate.transformers.engine import TransformersEngine
+from crowdselect_core.generate.vllm.engine import VllmEngine
+from crowdselect_core.generate.vllm.server import VllmServer
 from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer, write_variants
-from crowdselect_core.store.index import cell_key
+from crowdselect_core.store.cache.key_index import cell_key
 
 INSTRUCTIONS = Path("crowdselect_core/sample/instructions.jsonl")
 PYTHON = Path(".venv-vllm/bin/python")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from benchmarks.measure import machine
 from benchmarks.selection import REWARD, make_zoo
-from crowdselect_core.config import SelectConfig
-from crowdselect_core.stages import instructions, scores
-from crowdselect_core.stages.common import Ref
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select import instructions, scores
+from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.store import Store
 
 SIZES = (2_000, 10_000, 50_000, 200_000)
 

@@ -28,12 +28,15 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.measure import machine, spread
-from crowdselect_core.store.build import Part, Plan, build
+from crowdselect_core.store.admin.verify import WORKERS, verify
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.base import Place
+from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.manifest import FILE, Manifest, Shard
-from crowdselect_core.store.place import Place, open_place
-from crowdselect_core.store.store import Store
-from crowdselect_core.store.verify import WORKERS, verify
+from crowdselect_core.store.manifest import Manifest, Shard
+from crowdselect_core.store.names import FILE
+from crowdselect_core.store.plan import Part, Plan
 
 ROOT = Path(__file__).parents[1]
 TURNS = 3

@@ -8,15 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crowdselect_core.crowd import CrowdModel
-    from crowdselect_core.integration import integrate
-    from crowdselect_core.metrics import crowd_metrics
+    from crowdselect_core.config.crowd import CrowdModel
+    from crowdselect_core.metrics.foundation_metrics import crowd_metrics
+    from crowdselect_core.selection.integration import integrate
     from crowdselect_core.selection.quota import select
 
 _HOME = {
-    "CrowdModel": "crowdselect_core.crowd",
-    "crowd_metrics": "crowdselect_core.metrics",
-    "integrate": "crowdselect_core.integration",
+    "CrowdModel": "crowdselect_core.config.crowd",
+    "crowd_metrics": "crowdselect_core.metrics.foundation_metrics",
+    "integrate": "crowdselect_core.selection.integration",
     "select": "crowdselect_core.selection.quota",
 }
 

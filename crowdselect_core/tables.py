@@ -169,3 +169,6 @@ def check(frame: pl.DataFrame, columns: Columns, table: str) -> pl.DataFrame:
         if found != dtype:
             raise TypeError(f"table {table}: column {name!r} is {found}, expected {dtype}")
     return frame
+
+
+WEIGHTED = ("difficulty", "separability", "stability", "headroom")  # in the order of the weights

@@ -96,7 +96,7 @@ def prepare(wanted: dict[str, int]) -> dict[str, int]:
 
 def defaults() -> dict[str, int]:
     """Return the limits of a fresh server: as many models at once as this machine has GPUs."""
-    from crowdselect_core.generate.devices import visible_gpus
+    from crowdselect_core.models.devices import visible_gpus
 
     return {"gpu": max(1, len(visible_gpus())), "engine-openai": ENDPOINTS}
 

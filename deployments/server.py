@@ -19,9 +19,9 @@ from types import FrameType
 from typing import Any
 
 from crowdselect_core.errors import UserError
-from deployments import parts
+from deployments import services as parts
 from deployments.deploy import HERE, NotRegistered, prepare, register
-from deployments.part import Part, PartFailed
+from deployments.process import Part, PartFailed
 
 LOOK_SECONDS = 1.0  # between two looks at the parts
 START_SECONDS = 240.0  # for a part to be up: a fresh database on a busy machine is slow

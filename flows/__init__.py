@@ -1,0 +1,1 @@
+"""The flows: each is `python -m flows.NAME` and a deployment entrypoint."""

@@ -12,10 +12,11 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, cast
 
-from crowdselect_core.calls import TooManyFailures
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.load import load
+from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
-from crowdselect_core.reselection.config import ReselectConfig
+from crowdselect_core.generate.call_tracker import TooManyFailures
 from flows import console, options
 
 OURS = "crowdselect"  # the tag of our runs, by which the sweep knows them
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
-        config = options.load(args.config, flags, flow=flow)
+        config = load(args.config, flags, flow=flow)
         looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow)
     except UserError as e:
@@ -51,7 +52,7 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
         return check(config)
     if what == "list" and isinstance(config, ReselectConfig):
         return listed(config)
-    from crowdselect_core.forecast import forecast
+    from crowdselect_core.planning.dry_run import forecast
 
     print("\n".join(forecast(config, flow)))
     return OK
@@ -59,8 +60,8 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
 
 def check(config: SelectConfig) -> int:
     """Check the reward models for conformance, and say what was found as it is found."""
-    from crowdselect_core.reward.checks import check_all
-    from crowdselect_core.reward.scorers import Resources
+    from crowdselect_core.planning.reward_check import check_all
+    from crowdselect_core.reward.factory import Resources
     from tasks.secrets import secret
 
     for line in check_all(config, Resources(secret)):
@@ -70,8 +71,8 @@ def check(config: SelectConfig) -> int:
 
 def listed(config: ReselectConfig) -> int:
     """List the selections of a series."""
-    from crowdselect_core.reselection.tell import listing
-    from crowdselect_core.store.store import Store
+    from crowdselect_core.report.reselection import listing
+    from crowdselect_core.store.artifacts import Store
 
     print("\n".join(listing(Store(config.store), config.series)))
     return OK
@@ -111,7 +112,7 @@ def run(config: SelectConfig, flow: str) -> int:
 
 def outcome_of(state: Any) -> Any:
     """Return what a run came to, or the exception that ended it."""
-    from tasks import runs
+    from tasks import flow_runs as runs
 
     known = runs.outcome() if state.data is None else None
     return state.result(raise_on_failure=False) if known is None else known

@@ -10,10 +10,10 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from crowdselect_core.calls import TooManyFailures
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, StorageError, UserError
-from flows import afterwards
+from crowdselect_core.generate.call_tracker import TooManyFailures
+from flows import server_guard as afterwards
 
 DEFAULTS = {
     "PREFECT_LOGGING_LEVEL": "WARNING",  # ours are the progress lines; theirs would double them
@@ -86,7 +86,7 @@ def reachable() -> None:
 
 def close(result: dict[str, Any], config: SelectConfig) -> None:
     """Print the closing summary."""
-    from crowdselect_core.report import as_text, stages_line
+    from crowdselect_core.report.text import as_text, stages_line
 
     if "summary" not in result:
         if result["stages"]:

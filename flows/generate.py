@@ -18,12 +18,12 @@ from typing import Any
 
 from prefect import flow
 
-from crowdselect_core import preflight
-from crowdselect_core.config import SelectConfig
-from crowdselect_core.live import Lacking, answering
-from flows import live
-from tasks import live as tasks
-from tasks import runs
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.planning import preflight
+from crowdselect_core.planning.missing_work import Lacking, answering
+from flows import crowd_steps as live
+from tasks import crowd as tasks
+from tasks import flow_runs as runs
 from tasks.secrets import lend
 
 

@@ -22,12 +22,13 @@ from typing import Any
 
 from prefect import flow
 
-from crowdselect_core import preflight
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.export.write import Inputs
-from crowdselect_core.live import given, lacking
-from crowdselect_core.reselection.base import (
+from crowdselect_core.planning import preflight
+from crowdselect_core.planning.missing_work import given, lacking
+from crowdselect_core.report.reselection import row_counts
+from crowdselect_core.reselection.base_selection import (
     as_it_was,
     folder_of,
     is_same_choice,
@@ -35,17 +36,15 @@ from crowdselect_core.reselection.base import (
     unlike,
     unmendable,
 )
-from crowdselect_core.reselection.config import ReselectConfig
 from crowdselect_core.reselection.record import Base, Chosen, Known
 from crowdselect_core.reselection.series import Overtaken
-from crowdselect_core.reselection.tell import row_counts
-from crowdselect_core.stages.common import Ref
-from crowdselect_core.stages.zoo import dataset_of
-from flows import live
+from crowdselect_core.stages.crowd.zoo import dataset_of
+from crowdselect_core.stages.refs import Inputs, Ref
+from flows import crowd_steps as live
 from flows.select import chosen, written
-from tasks import live as live_tasks
+from tasks import crowd as live_tasks
+from tasks import flow_runs as runs
 from tasks import reselect as tasks
-from tasks import runs
 from tasks import select as select_tasks
 from tasks.secrets import lend
 

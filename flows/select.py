@@ -19,15 +19,14 @@ from typing import Any
 
 from prefect import flow
 
-from crowdselect_core import preflight
-from crowdselect_core.config import SelectConfig
-from crowdselect_core.export.write import Inputs
-from crowdselect_core.live import lacking
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.planning import preflight
+from crowdselect_core.planning.missing_work import lacking
 from crowdselect_core.reselection.record import Chosen, Known
-from crowdselect_core.stages.common import Ref
-from crowdselect_core.stages.embedder import is_fitted
-from flows import live
-from tasks import runs
+from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.select.embedder import is_fitted
+from flows import crowd_steps as live
+from tasks import flow_runs as runs
 from tasks import select as tasks
 from tasks.secrets import lend
 

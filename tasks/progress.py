@@ -17,8 +17,8 @@ import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
-from crowdselect_core.calls import Calls
-from tasks import stopping
+from crowdselect_core.generate.call_tracker import Calls
+from tasks import cancellation as stopping
 
 log = logging.getLogger("crowdselect")
 

@@ -9,22 +9,21 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from crowdselect_core.config import SelectConfig
-from crowdselect_core.export.write import Inputs
-from crowdselect_core.report import LONG, markdown_text
-from crowdselect_core.reselection import base as bases
-from crowdselect_core.reselection.config import ReselectConfig
+from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.report.reselection import as_changes, reselected
+from crowdselect_core.report.text import LONG, markdown_text
+from crowdselect_core.reselection import base_selection as bases
 from crowdselect_core.reselection.record import Base, Chosen, Known, Record
 from crowdselect_core.reselection.series import Series
-from crowdselect_core.reselection.tell import as_changes, reselected
-from crowdselect_core.stages import arrivals as arrivals_stage
-from crowdselect_core.stages import changes as changes_stage
-from crowdselect_core.stages import joined as joined_stage
-from crowdselect_core.stages import zoo as zoo_stage
-from crowdselect_core.stages.common import Ref
-from crowdselect_core.store.store import Store
+from crowdselect_core.stages.crowd import zoo as zoo_stage
+from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.reselect import changes as changes_stage
+from crowdselect_core.stages.reselect import merged_tables as joined_stage
+from crowdselect_core.stages.reselect import new_rows as arrivals_stage
+from crowdselect_core.store.artifacts import Store
 from tasks.select import TABLE_ROWS, Work
-from tasks.stored import stage_task, state_task
+from tasks.stage_task import stage_task, state_task
 
 log = logging.getLogger("crowdselect")
 

@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any
 
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
 
 # What a block of storage credentials may hold; the names that S3 clients read.

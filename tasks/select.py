@@ -9,28 +9,28 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from crowdselect_core.config import SelectConfig
-from crowdselect_core.export import write as exports
-from crowdselect_core.report import as_markdown, as_rows
-from crowdselect_core.stages import answers as answers_stage
-from crowdselect_core.stages import centers as centers_stage
-from crowdselect_core.stages import clusters as clusters_stage
-from crowdselect_core.stages import comparison as comparison_stage
-from crowdselect_core.stages import embedder as embedder_stage
-from crowdselect_core.stages import embeddings as embeddings_stage
-from crowdselect_core.stages import instructions as instructions_stage
-from crowdselect_core.stages import metrics as metrics_stage
-from crowdselect_core.stages import pairs as pairs_stage
-from crowdselect_core.stages import ranking as ranking_stage
-from crowdselect_core.stages import scores as scores_stage
-from crowdselect_core.stages import selection as selection_stage
-from crowdselect_core.stages.common import Ref
-from crowdselect_core.store.build import Plan
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import selection_files as exports
+from crowdselect_core.report.summary import summarise
+from crowdselect_core.report.text import as_markdown, as_rows
+from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.select import answers as answers_stage
+from crowdselect_core.stages.select import centers as centers_stage
+from crowdselect_core.stages.select import clusters as clusters_stage
+from crowdselect_core.stages.select import comparison as comparison_stage
+from crowdselect_core.stages.select import embedder as embedder_stage
+from crowdselect_core.stages.select import embeddings as embeddings_stage
+from crowdselect_core.stages.select import instructions as instructions_stage
+from crowdselect_core.stages.select import metrics as metrics_stage
+from crowdselect_core.stages.select import pairs as pairs_stage
+from crowdselect_core.stages.select import ranking as ranking_stage
+from crowdselect_core.stages.select import scores as scores_stage
+from crowdselect_core.stages.select import selection as selection_stage
+from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.store import Store
-from crowdselect_core.summary import summarise
-from tasks import stopping
-from tasks.stored import OPTIONS, stage_task, state_task
+from crowdselect_core.store.plan import Plan
+from tasks import cancellation as stopping
+from tasks.stage_task import OPTIONS, stage_task, state_task
 
 log = logging.getLogger("crowdselect")
 
@@ -154,9 +154,7 @@ def comparison(
 
 
 @state_task("export")
-def export(
-    config: SelectConfig, inputs: exports.Inputs, texts: bool = True
-) -> State[dict[str, Any]]:
+def export(config: SelectConfig, inputs: Inputs, texts: bool = True) -> State[dict[str, Any]]:
     """Write the results to OUT, unless they lie there already."""
     stopping.check()
     wanted = exports.spec(config, inputs)

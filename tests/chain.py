@@ -7,10 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from crowdselect_core import preflight
-from crowdselect_core.config import SelectConfig
-from crowdselect_core.export import write as exports
-from crowdselect_core.stages import (
+from crowdselect_core.config.load import load
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import selection_files as exports
+from crowdselect_core.planning import preflight
+from crowdselect_core.report.summary import summarise
+from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.select import (
     answers,
     comparison,
     instructions,
@@ -20,12 +23,10 @@ from crowdselect_core.stages import (
     scores,
     selection,
 )
-from crowdselect_core.stages.common import Ref
-from crowdselect_core.store.build import Plan, build
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.store import Store
-from crowdselect_core.summary import summarise
-from flows.options import load
+from crowdselect_core.store.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Chosen:
 
     config: SelectConfig
     store: Store
-    inputs: exports.Inputs
+    inputs: Inputs
     manifest: dict[str, Any]
 
     @property
@@ -89,7 +90,7 @@ def choose_with(config: SelectConfig) -> Chosen:
     a = made(answers.spec(config, s, m), answers.plan(config, store, s, m))
     f = e = k = c = None
     if config.clusters > 1:
-        from crowdselect_core.stages import centers, clusters, embedder, embeddings
+        from crowdselect_core.stages.select import centers, clusters, embedder, embeddings
 
         if embedder.is_fitted(config):
             f = made(embedder.spec(config, i), embedder.plan(config, store, i))
@@ -104,7 +105,7 @@ def choose_with(config: SelectConfig) -> Chosen:
     compared = made(
         comparison.spec(config, chosen, c), comparison.plan(config, store, m, a, chosen, c)
     )
-    inputs = exports.Inputs(
+    inputs = Inputs(
         instructions=i, scores=s, metrics=m, answers=a, embedder=f, embeddings=e, centers=k,
         clusters=c, ranking=r, selection=chosen, pairs=p, comparison=compared,
     )  # fmt: skip

@@ -22,8 +22,8 @@ import polars as pl
 from command import Command
 from endpoints import Endpoint, model, serving, write_work
 
-from crowdselect_core.store.place import open_place
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.open import open_place
 
 FILES = ("train.jsonl", "selection.parquet", "ranking.parquet")
 # What a run says when it reads bytes that are not what they should be.

@@ -46,7 +46,7 @@ def serving(folder: Path, *flags: str, port: int = 0) -> Iterator[Endpoint]:
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "requests.txt"
     process = subprocess.Popen(
-        [sys.executable, "-m", "crowdselect_core.generate.faulty_endpoint", "--port", str(port),
+        [sys.executable, "-m", "crowdselect_core.testing.faulty_endpoint", "--port", str(port),
          "--requests", str(log), *flags],
         stdout=subprocess.PIPE, text=True, cwd=ROOT, env=quiet_environment(folder),
         start_new_session=True,

@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 
-from crowdselect_core.store import remote
+from crowdselect_core.store.backend import remote
 
 END = re.compile(rb'"type":\s*"(COMPLETED|FAILED)"')
 _lock, _numbers = Lock(), count(1)

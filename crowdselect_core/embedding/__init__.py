@@ -6,7 +6,7 @@ data set has already are read where the data set is.
 
 from crowdselect_core.embedding.base import FIT_ROWS, Embedder, Vectors, fit_sample
 from crowdselect_core.embedding.lexical import LexicalEmbedder, fit_lexical
-from crowdselect_core.embedding.models import SentenceTransformerEmbedder, load_model
+from crowdselect_core.embedding.sentence_transformer import SentenceTransformerEmbedder, load_model
 
 __all__ = [
     "FIT_ROWS",

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.draws import uniform
+from crowdselect_core.util.hashed_random import uniform
 
 # Rows that the lexical embedder is fitted on; see `lexical` for the measurement.
 FIT_ROWS = 20_000

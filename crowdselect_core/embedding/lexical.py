@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from crowdselect_core.embedding.base import Vectors
-from crowdselect_core.embedding.words import terms
+from crowdselect_core.embedding.tokenizing import terms
 from crowdselect_core.errors import DatasetError
-from crowdselect_core.threads import one_thread
+from crowdselect_core.util.single_thread import one_thread
 
 DIMENSIONS = 100  # what scikit-learn recommends for LSA; see fit_lexical
 MAX_TERMS = 20_000

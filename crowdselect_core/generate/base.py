@@ -7,16 +7,11 @@ lazily, keeps a bounded number of them, and hands answers over in any order.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypedDict
+from typing import Protocol
+
+from crowdselect_core.chat import Message
 
 MOST_BYTES = 1_000_000  # of an answer; a longer one is no training data but a runaway model
-
-
-class Message(TypedDict):
-    """One turn of a chat."""
-
-    role: str  # system, user or assistant
-    content: str
 
 
 class Failure(StrEnum):

@@ -7,17 +7,17 @@ the same weights under vLLM or transformers are the same crowd model.
 
 from typing import Any
 
-from crowdselect_core.crowd import CrowdModel
-from crowdselect_core.errors import CrowdError
-from crowdselect_core.generate.config import (
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.engine import (
     EngineConfig,
     OpenAIEngineConfig,
     SamplingConfig,
     TransformersEngineConfig,
     VllmEngineConfig,
 )
+from crowdselect_core.errors import CrowdError
+from crowdselect_core.models.hub import COMMIT, model_identity
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.weights import COMMIT, model_identity
 
 STAGE, VERSION = "generated", 1
 

@@ -13,12 +13,12 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from crowdselect_core.config import DatasetConfig
-from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.select import DatasetConfig
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest import values
-from crowdselect_core.ingest.layout import Layout, find_layout, has_answers, is_long
-from crowdselect_core.ingest.long import pivot
+from crowdselect_core.ingest.column_layout import Layout, find_layout, has_answers, is_long
+from crowdselect_core.ingest.long_scores import pivot
 from crowdselect_core.ingest.prompt_columns import PromptColumns, find_prompt
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition, Reader, limited

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from crowdselect_core.errors import DatasetError, StorageError, first_line
-from crowdselect_core.store.failures import explain
-from crowdselect_core.store.place import checked_url, is_url, shown_path
-from crowdselect_core.store.remote import file_system
+from crowdselect_core.store.backend.errors import explain
+from crowdselect_core.store.backend.remote import file_system
+from crowdselect_core.urls import checked_url, is_url, shown_path
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
 _BLOCK = 1 << 22

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from crowdselect_core.errors import DatasetError, UserError, first_line, shown
 from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
-from crowdselect_core.store.parquet import check, names
+from crowdselect_core.store.safe_parquet import check, names
 
 BATCH_BYTES = 32 << 20  # decoded bytes a batch is aimed at
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from crowdselect_core.chat import Message
 from crowdselect_core.errors import shown
-from crowdselect_core.generate.base import Message
 from crowdselect_core.ingest.values import SPACE
 from crowdselect_core.store.identity import canonical
 

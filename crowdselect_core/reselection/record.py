@@ -11,15 +11,14 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.reselect import Mode
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.export.write import Inputs
-from crowdselect_core.reselection.config import Mode
 from crowdselect_core.reselection.settings import CHOICE
-from crowdselect_core.stages.common import Ref
+from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.checksummed_json import sealed, unsealed
 from crowdselect_core.store.identity import canonical
-from crowdselect_core.store.sealed import sealed, unsealed
-from crowdselect_core.store.store import Store
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z-]+/[0-9a-f]{64}$")]  # of an artifact
 

@@ -4,10 +4,10 @@ import re
 
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError, shown
 from crowdselect_core.reselection.record import Record
-from crowdselect_core.store.layout import SELECTIONS
-from crowdselect_core.store.records import POINTER, record_name
-from crowdselect_core.store.sealed import sealed, unsealed
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.admin.selection_records import POINTER, record_name
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.checksummed_json import sealed, unsealed
+from crowdselect_core.store.names import SELECTIONS
 
 _RECORD = re.compile(r"(?P<number>\d{6})\.json")
 

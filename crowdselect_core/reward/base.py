@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from crowdselect_core.generate.base import Failure, Message
+from crowdselect_core.chat import Message
+from crowdselect_core.generate.base import Failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from crowdselect_core.chat import Message
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.generate.base import Message
 from crowdselect_core.reward.base import Item, Score, Scorer
-from crowdselect_core.reward.pairs import Pair
-from crowdselect_core.reward.probes import MIXED, MIXED_QUESTION, PROBES
+from crowdselect_core.reward.classifier.inputs import Pair
+from crowdselect_core.reward.conformance_probes import MIXED, MIXED_QUESTION, PROBES
 
 TOLERANCE = 1e-4  # in float32, times the score where that is greater than 1
 NOISE_SHARE = 0.25  # in bf16 or fp16, of the median deviation between answers to one question

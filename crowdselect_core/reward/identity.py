@@ -2,23 +2,19 @@
 
 from typing import Any
 
-from crowdselect_core.generate.config import VllmEngineConfig
-from crowdselect_core.generate.identity import (
-    changing_args,
-    engine_identity,
-    sampling_identity,
-)
-from crowdselect_core.reward.config import (
+from crowdselect_core.config.engine import VllmEngineConfig
+from crowdselect_core.config.reward import (
     ClassifierReward,
     FunctionReward,
     JudgeReward,
     LikelihoodReward,
     RewardConfig,
 )
-from crowdselect_core.reward.function import function_identity
-from crowdselect_core.reward.judge import judge_identity
+from crowdselect_core.generate.identity import changing_args, engine_identity, sampling_identity
+from crowdselect_core.models.hub import model_identity
+from crowdselect_core.reward.function.scorer import function_identity
+from crowdselect_core.reward.judge.scorer import judge_identity
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.weights import model_identity
 
 STAGE, VERSION = "scored", 1
 

@@ -6,17 +6,13 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
-from crowdselect_core.causal import OutOfMemory, Source
-from crowdselect_core.generate.base import EngineDown, Failure, Message
-from crowdselect_core.generate.templates import (
-    TemplateError,
-    padding_id,
-    prompt_ids,
-    text_ids,
-)
-from crowdselect_core.likelihood import context, sequence_logprobs
+from crowdselect_core.chat import Message
+from crowdselect_core.config.reward import LikelihoodReward
+from crowdselect_core.generate.base import EngineDown, Failure
+from crowdselect_core.models.causal_lm import OutOfMemory, Source
+from crowdselect_core.models.chat_templates import TemplateError, padding_id, prompt_ids, text_ids
+from crowdselect_core.models.logprobs import context, sequence_logprobs
 from crowdselect_core.reward.base import Item, Score, unscored
-from crowdselect_core.reward.config import LikelihoodReward
 
 DECIMALS = 5  # of a score: equal answers to one instruction should tie in spite of float noise
 WINDOW = 256  # items that are tokenised and sorted by length together

@@ -1,0 +1,1 @@
+"""Integration of the metrics, quotas, and the choice of rows and responses."""

@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.eligibility import check_columns, check_ids
 from crowdselect_core.errors import DatasetError, SelectionError
-from crowdselect_core.integration import eligibility_counts
-from crowdselect_core.selection.allotment import Layout, check_quota, choose, lay_out
+from crowdselect_core.selection.eligibility import check_columns, check_ids
+from crowdselect_core.selection.integration import eligibility_counts
+from crowdselect_core.selection.quota_allocation import Layout, check_quota, choose, lay_out
 
 Ints = NDArray[np.int64]
 

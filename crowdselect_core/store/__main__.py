@@ -2,6 +2,6 @@
 
 import sys
 
-from crowdselect_core.store.command import main
+from crowdselect_core.store.admin.cli import main
 
 sys.exit(main())

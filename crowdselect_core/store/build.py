@@ -6,79 +6,25 @@ ends with the same files as an undisturbed one.
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
-from itertools import islice
-from threading import get_ident
 from typing import Any
 
-import polars as pl
-
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store import parquet
-from crowdselect_core.store.alive import alive
+from crowdselect_core.store import safe_parquet as parquet
+from crowdselect_core.store.artifacts import Artifact, Finished, Store
+from crowdselect_core.store.executors.threads import _in_order
+from crowdselect_core.store.heartbeat import alive
 from crowdselect_core.store.identity import Spec, canonical
-from crowdselect_core.store.manifest import SHARD_NAME, Shard
-from crowdselect_core.store.store import Artifact, Finished, Store
+from crowdselect_core.store.manifest import Shard
+from crowdselect_core.store.names import SHARD_NAME
+from crowdselect_core.store.plan import Part, Plan
 
 log = logging.getLogger("crowdselect.store")
 
+
 Progress = Callable[[str, int, int | None], None]  # (what, shards done, shards in all if known)
-
-
-@dataclass(frozen=True)
-class Part:
-    """The rows of one shard, what was counted while they were made, and what the user must know.
-
-    Counts and notes are kept in the shard, so a resumed run tells the same as an undisturbed one.
-    """
-
-    frame: pl.DataFrame
-    counts: Mapping[str, int] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a stage's work is cut: one call per shard, and a name for the cut.
-
-    `cut` holds what the borders of the shards follow from (rows a shard, say). Shards of another
-    cut in the same folder are left aside, never mixed.
-    """
-
-    parts: Iterable[Callable[[], Part]]
-    cut: Mapping[str, Any]
-    total: int | None = None
-    facts: Callable[[], Mapping[str, Any]] = dict
-
-    @property
-    def tag(self) -> str:
-        """Eight hex digits that name the cut in the shards' file names."""
-        return sha256(canonical(dict(self.cut))).hexdigest()[:8]
-
-
-@contextmanager
-def noted() -> Iterator[list[str]]:
-    """Collect the warnings that the block logs on this thread, for the notes of a part."""
-    notes: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    thread = get_ident()
-    handler.addFilter(lambda record: record.thread == thread)
-    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("crowdselect")
-    logger.addHandler(handler)
-    try:
-        yield notes
-    finally:
-        logger.removeHandler(handler)
-
-
-def single(make: Callable[[], Part], facts: Callable[[], Mapping[str, Any]] = dict) -> Plan:
-    """Return the plan of a stage whose result is one shard."""
-    return Plan(parts=[make], cut={"shards": 1}, total=1, facts=facts)
 
 
 def build(
@@ -142,24 +88,6 @@ def _vanished(store: Store, spec: Spec, done: Sequence[Finished]) -> list[str]:
         if size != shard.bytes:
             gone.append(shard.name)
     return gone
-
-
-def _in_order(
-    call: Callable[[int, Callable[[], Part]], Finished],
-    jobs: Iterator[tuple[int, Callable[[], Part]]],
-    workers: int,
-) -> Iterator[Finished]:
-    """Run the jobs on threads, no more than `workers` ahead, and yield the results in order."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="shard") as pool:
-        waiting: list[Future[Finished]] = []
-        try:
-            waiting += [pool.submit(call, *job) for job in islice(jobs, workers)]
-            while waiting:
-                yield waiting.pop(0).result()
-                waiting += [pool.submit(call, *job) for job in islice(jobs, 1)]
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _finished(store: Store, spec: Spec, plan: Plan) -> dict[int, list[str]]:

@@ -6,7 +6,6 @@ the same work gives the same bytes.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -14,12 +13,7 @@ from typing import Any, Self
 
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store.identity import Spec, canonical
-
-FILE = "manifest.json"
-STAGE = re.compile(r"[a-z][a-z0-9_-]*")
-SHARD_NAME = re.compile(
-    r"part-(?P<index>\d{5,})-of-(?P<plan>[0-9a-f]{8})-(?P<sha256>[0-9a-f]{64})\.parquet"
-)
+from crowdselect_core.store.names import SHARD_NAME, STAGE
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crowdselect_core.draws import uniform
 from crowdselect_core.errors import ConfigError, DatasetError
-from crowdselect_core.integration import integrate
-from crowdselect_core.selection.baselines import METHODS, rank, rank_random, rank_reward
+from crowdselect_core.selection.integration import integrate
+from crowdselect_core.selection.methods.rank import METHODS, rank, rank_random, rank_reward
 from crowdselect_core.tables import RANKING, check
+from crowdselect_core.util.hashed_random import uniform
 
 METRICS_FRAME = pl.DataFrame(
     {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from crowdselect_core.calls import EARLY, IN_A_ROW, Calls, TooManyFailures
 from crowdselect_core.generate.base import Failure, Request
+from crowdselect_core.generate.call_tracker import EARLY, IN_A_ROW, Calls, TooManyFailures
 
 
 def calls(planned: int, limit: float = 0.01) -> Calls:
@@ -57,7 +57,7 @@ def test_what_lies_in_the_row_is_counted_apart() -> None:
 
 def test_the_slowest_answer_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("crowdselect_core.calls.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("crowdselect_core.generate.call_tracker.time.monotonic", lambda: now[0])
     counted = calls(3)
     for seconds, piece in zip((2.0, 9.0, 5.0), counted.clocked(pieces(3)), strict=True):
         now[0] += seconds

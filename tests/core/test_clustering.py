@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from crowdselect_core.clustering import (
+from crowdselect_core.embedding.kmeans import (
     FIT_ROWS,
     Vectors,
     assign,
@@ -19,7 +19,7 @@ from crowdselect_core.clustering import (
     fit_rows,
 )
 from crowdselect_core.errors import DatasetError, SelectionError
-from crowdselect_core.threads import one_thread
+from crowdselect_core.util.single_thread import one_thread
 
 
 def points(*rows: tuple[float, ...]) -> Vectors:

@@ -6,19 +6,20 @@ import pytest
 from little import CROWD, NAMES
 from pydantic import ValidationError
 
-from crowdselect_core.config import DatasetConfig, SelectConfig
-from crowdselect_core.crowd import CrowdModel, explain
-from crowdselect_core.embedder import EmbedderConfig
-from crowdselect_core.errors import ConfigError, UserError
-from crowdselect_core.frozen import Frozen
-from crowdselect_core.generate.config import (
+from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.embedder import EmbedderConfig
+from crowdselect_core.config.engine import (
     OpenAIEngineConfig,
     TransformersEngineConfig,
     VllmEngineConfig,
 )
-from crowdselect_core.reselection.config import ReselectConfig
-from crowdselect_core.reward.config import ClassifierReward, FunctionReward
-from flows.options import load
+from crowdselect_core.config.load import load
+from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.config.reward import ClassifierReward, FunctionReward
+from crowdselect_core.config.select import DatasetConfig, SelectConfig
+from crowdselect_core.config.validation import explain
+from crowdselect_core.errors import ConfigError, UserError
 
 BASE: dict[str, Any] = {"dataset": "x.parquet", "crowd": CROWD, "reward_models": ["r"]}
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from little import CROWD
 
-from crowdselect_core.crowd import (
+from crowdselect_core.config.crowd import (
     CrowdModel,
     built_in_crowds,
     check_crowd,

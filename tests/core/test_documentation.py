@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 import yaml
 
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.load import from_environment
+from crowdselect_core.config.select import SelectConfig
 from flows import options
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def test_the_config_file_that_is_shown_has_every_key_with_its_default() -> None:
 
 def test_every_environment_variable_of_a_key_is_read() -> None:
     environ = {f"CROWDSELECT_{name.upper()}": "1" for name in SelectConfig.model_fields}
-    assert set(options.from_environment(environ)) == set(SelectConfig.model_fields)
+    assert set(from_environment(environ)) == set(SelectConfig.model_fields)
 
 
 def test_the_library_example_runs() -> None:

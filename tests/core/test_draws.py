@@ -5,7 +5,7 @@ from hashlib import blake2b
 import numpy as np
 from scipy.stats import kstest
 
-from crowdselect_core.draws import uniform
+from crowdselect_core.util.hashed_random import uniform
 
 IDS = [f"row-{i}" for i in range(5_000)]
 

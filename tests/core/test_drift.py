@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crowdselect_core.drift import advice, drift, psi
+from crowdselect_core.metrics.drift import advice, drift, psi
 
 
 def rows(values: list[float], clusters: list[int] | None = None) -> pl.DataFrame:

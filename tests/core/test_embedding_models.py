@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crowdselect_core.embedder import EmbedderConfig
+from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.embedding import Embedder, SentenceTransformerEmbedder, Vectors, load_model
 from crowdselect_core.errors import ConfigError
 

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 from little import CROWD
 
-from crowdselect_core.config import SelectConfig
-from crowdselect_core.explain import IN_WORDS, explained
-from crowdselect_core.stages import answers, ranking
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.selection.explanations import IN_WORDS, explained
+from crowdselect_core.stages.select import answers, ranking
 from crowdselect_core.tables import RANKING, check
 
 # id, cluster, score, reason why it is not eligible; c, b, d, ... is no order at all

@@ -15,8 +15,8 @@ from chain import Chosen, choose
 from datasets import load_dataset
 from little import KEYS, NAMES, jsonl, row, rows
 
-from crowdselect_core.export import write as exports
-from crowdselect_core.export.write import MANIFEST
+from crowdselect_core.export import selection_files as exports
+from crowdselect_core.export.selection_files import MANIFEST
 
 # Scores of ant-1b, ant-7b, bee-0.5b, bee-2.5b. Best and worst by hand:
 TABLE = [

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from scipy.stats import rankdata
 
-from crowdselect_core.crowd import CrowdModel, read_crowd
-from crowdselect_core.eligibility import REQUIRED
+from crowdselect_core.config.crowd import CrowdModel, read_crowd
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError
-from crowdselect_core.integration import eligibility_counts, integrate, quantiles
+from crowdselect_core.selection.eligibility import REQUIRED
+from crowdselect_core.selection.integration import eligibility_counts, integrate, quantiles
+from crowdselect_core.selection.metric_weights import check_families
 from crowdselect_core.tables import METRICS, RANKING, check
-from crowdselect_core.weighting import check_families
 
 NAN = math.nan
 

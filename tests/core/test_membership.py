@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from crowdselect_core.membership import membership
+from crowdselect_core.selection.diff import membership
 from crowdselect_core.tables import MEMBERSHIP, check
 
 Fate = tuple[str, bool, int | None, int | None, float | None, int | None, bool, str]

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.errors import CrowdError, DatasetError
-from crowdselect_core.metrics import crowd_metrics, crowd_metrics_NM
+from crowdselect_core.metrics.foundation_metrics import crowd_metrics, crowd_metrics_NM
 from crowdselect_core.tables import METRICS, check
 
 NAN, INF = math.nan, math.inf

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from polars.testing import assert_frame_equal
 from scipy.stats import spearmanr
 
-from crowdselect_core import metrics as module
-from crowdselect_core.crowd import CrowdModel, families, read_crowd
-from crowdselect_core.metrics import crowd_metrics, crowd_metrics_NM
+from crowdselect_core.config.crowd import CrowdModel, families, read_crowd
+from crowdselect_core.metrics import foundation_metrics as module
+from crowdselect_core.metrics.foundation_metrics import crowd_metrics, crowd_metrics_NM
 
 NAN, INF = math.nan, math.inf
 

@@ -7,9 +7,10 @@ import pytest
 import yaml
 from little import CROWD, NAMES
 
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.load import from_environment, from_file, load
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, UserError
-from flows.options import FLAGS, from_environment, from_file, load, parse
+from flows.options import FLAGS, parse
 
 
 def told(error: pytest.ExceptionInfo[UserError]) -> str:

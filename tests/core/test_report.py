@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from little import KEYS, NAMES, REWARD, Row, jsonl, parquet, row, rows
 from markdown_it import MarkdownIt
 
-from crowdselect_core.report import as_markdown, as_text, markdown_text, one_line
+from crowdselect_core.report.text import as_markdown, as_text, markdown_text, one_line
 
 HOSTILE = [
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "| pipe | row |\n|---|---|",

@@ -9,13 +9,9 @@ import pytest
 from chain import choose
 from little import CROWD, KEYS, NAMES, jsonl, row, rows
 
+from crowdselect_core.config.response_mode import response_mode
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.selection.responses import (
-    first_complete,
-    keep,
-    preference,
-    response_mode,
-)
+from crowdselect_core.selection.response_choice import first_complete, keep, preference
 
 MODELS = ["a", "b", "c", "d", "e", "f", "g"]
 NAN = np.nan

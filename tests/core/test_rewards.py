@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from crowdselect_core.errors import DatasetError
-from crowdselect_core.rewards import Moments, best_score, combine, moments, usable
+from crowdselect_core.metrics.combine import Moments, best_score, combine, moments, usable
 
 NAN, INF = math.nan, math.inf
 Floats = NDArray[np.float64]

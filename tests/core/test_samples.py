@@ -8,18 +8,21 @@ import polars as pl
 import pytest
 from chain import Chosen, choose_with
 
-from crowdselect_core.calls import Calls
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.base import Answer, Failure, Request, never
-from crowdselect_core.live import given, lacking
+from crowdselect_core.generate.call_tracker import Calls
+from crowdselect_core.planning.missing_work import given, lacking
 from crowdselect_core.reward.base import Item, Score, unscored
-from crowdselect_core.stages import asking, instructions, prompts, responses, rewards, zoo
-from crowdselect_core.stages.common import Ref
-from crowdselect_core.stages.texts import Answered
-from crowdselect_core.stages.zoo import Member, Scored
-from crowdselect_core.store.build import Plan, build
+from crowdselect_core.stages.crowd import generation as asking
+from crowdselect_core.stages.crowd import prompts, responses, rewards, zoo
+from crowdselect_core.stages.crowd.answer_texts import Answered
+from crowdselect_core.stages.crowd.zoo import Member, Scored
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select import instructions
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.plan import Plan
 
 # What the reward models give the samples of one answer; CUT after one that was cut at max_tokens.
 Samples = list[tuple[float | None, ...]]

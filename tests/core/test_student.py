@@ -14,11 +14,11 @@ from polars.testing import assert_frame_equal
 
 from crowdselect_core import CrowdModel, crowd_metrics, integrate
 from crowdselect_core.errors import ConfigError, CrowdError
-from crowdselect_core.integration import eligibility_counts
-from crowdselect_core.metrics import crowd_metrics_NM
-from crowdselect_core.report import as_text
-from crowdselect_core.selection.baselines import rank
-from crowdselect_core.weighting import check_student
+from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
+from crowdselect_core.report.text import as_text
+from crowdselect_core.selection.integration import eligibility_counts
+from crowdselect_core.selection.methods.rank import rank
+from crowdselect_core.selection.metric_weights import check_student
 
 # In name order the student stands between the two: a place that counts for one of the crowd shows.
 SMALL = CrowdModel(name="ant-1b", family="ant", size=1)

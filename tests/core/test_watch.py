@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployments import server
-from deployments.part import Part, PartFailed
+from deployments.process import Part, PartFailed
 
 # The start of each number does what the word of that number says.
 SCRIPT = """

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.weights import hub_commit, local_folder, model_identity
+from crowdselect_core.models.hub import hub_commit, local_folder, model_identity
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 

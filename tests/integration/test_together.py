@@ -11,7 +11,7 @@ from command import Command, finish, until
 from drill import FILES, Drill, Place, Size, damage
 from servers import S3Server
 
-from crowdselect_core.store.place import open_place
+from crowdselect_core.store.backend.open import open_place
 
 pytestmark = pytest.mark.server
 

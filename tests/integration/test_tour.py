@@ -7,7 +7,7 @@ import pytest
 from deployed import Deployed
 from servers import LOCAL
 
-from deployments.tour import opened, tour
+from deployments.screenshots import opened, tour
 
 pytestmark = pytest.mark.server
 

@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from crowdselect_core.crowd import CrowdModel
-from crowdselect_core.integration import integrate
-from crowdselect_core.metrics import crowd_metrics
-from crowdselect_core.rewards import combine, moments
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.metrics.combine import combine, moments
+from crowdselect_core.metrics.foundation_metrics import crowd_metrics
+from crowdselect_core.selection.integration import integrate
 
 SEEDS = st.integers(0, 99)
 FEW = st.integers(-16, 16).map(lambda n: n / 8)

@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from crowdselect_core.integration import integrate
-from crowdselect_core.selection.baselines import rank
+from crowdselect_core.selection.integration import integrate
+from crowdselect_core.selection.methods.rank import rank
 from crowdselect_core.selection.quota import select, select_by_tokens
 
 QUOTAS = ("equal", "proportional", "reference")

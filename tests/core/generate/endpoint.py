@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from crowdselect_core.generate.base import Answer, Message, Request
-from crowdselect_core.generate.config import OpenAIEngineConfig, SamplingConfig
-from crowdselect_core.generate.faulty_endpoint import FaultyEndpoint, Options
-from crowdselect_core.generate.openai import OpenAIEngine
+from crowdselect_core.chat import Message
+from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig
+from crowdselect_core.generate.base import Answer, Request
+from crowdselect_core.generate.openai.engine import OpenAIEngine
+from crowdselect_core.testing.faulty_endpoint import FaultyEndpoint, Options
 
 
 class Served:

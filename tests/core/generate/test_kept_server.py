@@ -9,14 +9,15 @@ from typing import Any
 import psutil
 import pytest
 
-from crowdselect_core.generate.base import Answer, EngineDown, Failure, Message, Request
-from crowdselect_core.generate.config import SamplingConfig, VllmEngineConfig
-from crowdselect_core.generate.vllm import VllmEngine
-from crowdselect_core.generate.vllm_command import lacks_template
+from crowdselect_core.chat import Message
+from crowdselect_core.config.engine import SamplingConfig, VllmEngineConfig
+from crowdselect_core.config.reward import JudgeReward
+from crowdselect_core.generate.base import Answer, EngineDown, Failure, Request
+from crowdselect_core.generate.vllm.command import lacks_template
+from crowdselect_core.generate.vllm.engine import VllmEngine
 from crowdselect_core.reward.base import Item, Score
-from crowdselect_core.reward.config import JudgeReward
-from crowdselect_core.reward.judge import JudgeScorer
-from crowdselect_core.reward.scorers import Resources, scorer_of
+from crowdselect_core.reward.factory import Resources, scorer_of
+from crowdselect_core.reward.judge.scorer import JudgeScorer
 
 ROOT = Path(__file__).parents[3]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from crowdselect_core.generate.limiter import AdaptiveLimit, Replicas
+from crowdselect_core.generate.openai.concurrency import AdaptiveLimit, Replicas
 
 
 class Clock:

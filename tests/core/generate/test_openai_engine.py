@@ -16,12 +16,13 @@ import pytest
 from endpoint import answers, engine, request, served
 from servers import free_port
 
+from crowdselect_core.chat import Message
+from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig
 from crowdselect_core.errors import ConfigError, Stopped
-from crowdselect_core.generate import replies
-from crowdselect_core.generate.base import Answer, Failure, Message, Request
-from crowdselect_core.generate.config import OpenAIEngineConfig, SamplingConfig
-from crowdselect_core.generate.faulty_endpoint import answer_text
-from crowdselect_core.generate.openai import endpoint_name
+from crowdselect_core.generate.base import Answer, Failure, Request
+from crowdselect_core.generate.openai import response as replies
+from crowdselect_core.generate.openai.engine import endpoint_name
+from crowdselect_core.testing.faulty_endpoint import answer_text
 
 KEY = "sk-MARKEDkey-0123456789"
 
@@ -454,7 +455,7 @@ def test_an_endpoint_is_named_without_its_query() -> None:
 
 def test_the_endpoint_as_a_process_logs_dies_and_is_told(tmp_path: Path) -> None:
     log = tmp_path / "requests.jsonl"
-    command = [sys.executable, "-m", "crowdselect_core.generate.faulty_endpoint"]
+    command = [sys.executable, "-m", "crowdselect_core.testing.faulty_endpoint"]
     process = subprocess.Popen(
         [*command, "--model", "model", "--die-after", "3", "--requests", str(log)],
         stdout=subprocess.PIPE, text=True, env=dict(os.environ),

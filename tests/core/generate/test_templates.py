@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from tinymodel import smollm_tokenizer
 
+from crowdselect_core.chat import Message
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.generate.base import Message
-from crowdselect_core.generate.templates import (
+from crowdselect_core.models.chat_templates import (
     PLAIN_TEMPLATE,
     TemplateError,
     has_template,
-    load_tokenizer,
     pair_ids,
     prompt_ids,
 )
+from crowdselect_core.models.loading import load_tokenizer
 
 pytest.importorskip("transformers")
 HELLO = [Message(role="system", content="Be kind."), Message(role="user", content="Hi {x} {{y}}")]

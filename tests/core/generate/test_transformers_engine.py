@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from tinymodel import smollm_tokenizer, write_tiny
 
+from crowdselect_core.chat import Message
+from crowdselect_core.config.engine import SamplingConfig, TransformersEngineConfig
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.generate.base import Answer, EngineDown, Failure, Message, Request
-from crowdselect_core.generate.config import SamplingConfig, TransformersEngineConfig
+from crowdselect_core.generate.base import Answer, EngineDown, Failure, Request
 
 torch = pytest.importorskip("torch")
-from crowdselect_core.generate.transformers import TransformersEngine  # noqa: E402
+from crowdselect_core.generate.transformers.engine import TransformersEngine  # noqa: E402
 
 WORDS = ["tides", "bread and butter", "a lease " * 9, "prime numbers", "x", "France " * 20]
 
@@ -76,7 +77,7 @@ def test_a_seed_decides_the_answer(tiny: Path) -> None:
 
 def test_noise_draws_in_proportion_to_the_probabilities(tiny: Path) -> None:
     # P = (0.6, 0.3, 0.1): 2,000 draws are within 4 standard deviations, 4 * sqrt(P(1-P)/2000)
-    from crowdselect_core.generate.noise import SeededNoise, stream
+    from crowdselect_core.generate.transformers.sampling import SeededNoise, stream
 
     chances = torch.tensor([0.6, 0.3, 0.1])
     noise = SeededNoise([stream(5, str(i).encode()) for i in range(2000)])
@@ -109,7 +110,7 @@ def test_greedy_is_the_argmax_of_the_model_step_by_step(tiny: Path) -> None:
 
 
 def test_penalties_by_hand() -> None:
-    from crowdselect_core.generate.noise import OccurrencePenalties
+    from crowdselect_core.generate.transformers.sampling import OccurrencePenalties
 
     # Row: prompt 0, answered 1 1. Token 1 twice: 5 - 2 * 0.5 - 1 = 3; token 0 is the prompt's.
     found = OccurrencePenalties(1.0, 0.5, [2])(torch.tensor([[0, 1, 1]]), torch.full((1, 3), 5.0))

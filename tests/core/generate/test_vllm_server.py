@@ -20,17 +20,18 @@ from processes import members, with_words
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from vllm_models import CONTEXT, make_chat, make_classifier, make_smollm2
 
-from crowdselect_core.errors import ConfigError, Stopped
-from crowdselect_core.generate.base import Answer, Failure, Message, Request
-from crowdselect_core.generate.config import (
+from crowdselect_core.chat import Message
+from crowdselect_core.config.engine import (
     SamplingConfig,
     TransformersEngineConfig,
     VllmEngineConfig,
 )
-from crowdselect_core.generate.transformers import TransformersEngine
-from crowdselect_core.generate.vllm import VllmEngine
-from crowdselect_core.reward.config import ClassifierReward
-from crowdselect_core.reward.managed import ManagedClassifier
+from crowdselect_core.config.reward import ClassifierReward
+from crowdselect_core.errors import ConfigError, Stopped
+from crowdselect_core.generate.base import Answer, Failure, Request
+from crowdselect_core.generate.transformers.engine import TransformersEngine
+from crowdselect_core.generate.vllm.engine import VllmEngine
+from crowdselect_core.reward.classifier.vllm_scorer import ManagedClassifier
 
 pytestmark = pytest.mark.vllm
 

@@ -6,12 +6,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from crowdselect_core.sample.variants import (
-    find_gguf,
-    load_model,
-    load_tokenizer,
-    write_variants,
-)
+from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer, write_variants
 
 CONTEXT = 512
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from little import CROWD, KEYS, NAMES, REWARD, jsonl, parquet, row
 
-from crowdselect_core.config import DatasetConfig
-from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.select import DatasetConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
-from crowdselect_core.ingest.opening import open_reader
+from crowdselect_core.ingest.open import open_reader
 from crowdselect_core.ingest.values import SPACE
 
 HOSTILE = [

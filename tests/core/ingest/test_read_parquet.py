@@ -12,11 +12,11 @@ import pytest
 from chain import choose
 from little import CROWD, KEYS, NAMES, OTHER, REWARD, SCHEMA, jsonl, parquet, row, rows
 
-from crowdselect_core.config import DatasetConfig
-from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.select import DatasetConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
-from crowdselect_core.ingest.opening import open_reader
+from crowdselect_core.ingest.open import open_reader
 from crowdselect_core.ingest.reader import Leaf
 from crowdselect_core.tables import score_column
 

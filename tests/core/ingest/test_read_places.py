@@ -10,8 +10,8 @@ import fsspec
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 
-from crowdselect_core.config import DatasetConfig
-from crowdselect_core.crowd import read_crowd
+from crowdselect_core.config.crowd import read_crowd
+from crowdselect_core.config.select import DatasetConfig
 from crowdselect_core.errors import (
     ConfigError,
     CrowdError,
@@ -20,14 +20,14 @@ from crowdselect_core.errors import (
     TransientStorageError,
     UserError,
 )
-from crowdselect_core.idlist import read_ids
 from crowdselect_core.ingest.files import fingerprint, list_files
-from crowdselect_core.ingest.opening import open_reader
-from crowdselect_core.ingest.saved import is_saved_folder, open_saved
-from crowdselect_core.store.failures import explain
-from crowdselect_core.store.local import LocalPlace
-from crowdselect_core.store.place import checked_url, shown_path
-from crowdselect_core.store.remote import file_system
+from crowdselect_core.ingest.open import open_reader
+from crowdselect_core.ingest.saved_dataset import is_saved_folder, open_saved
+from crowdselect_core.selection.id_lists import read_ids
+from crowdselect_core.store.backend.errors import explain
+from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.remote import file_system
+from crowdselect_core.urls import checked_url, shown_path
 
 HIDDEN = "abcHIDDEN/def"
 CREDENTIALS = {

@@ -11,11 +11,11 @@ import pytest
 from chain import Chosen, choose
 from little import CROWD, KEYS, NAMES, REWARD, SCHEMA, STRUCT, jsonl, parquet, row
 
-from crowdselect_core.config import DatasetConfig
-from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.select import DatasetConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
-from crowdselect_core.ingest.opening import open_reader
+from crowdselect_core.ingest.open import open_reader
 from crowdselect_core.ingest.prompts import Prompt, prompt_key, read_turns
 
 SYSTEM = {"role": "system", "content": "Be brief."}

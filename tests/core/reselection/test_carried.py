@@ -7,14 +7,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crowdselect_core.config import DatasetConfig, SelectConfig
-from crowdselect_core.embedder import EmbedderConfig
-from crowdselect_core.stages import embeddings, instructions
-from crowdselect_core.stages.carried import ById
-from crowdselect_core.stages.common import Ref
-from crowdselect_core.store.build import Part, Plan, build
+from crowdselect_core.config.embedder import EmbedderConfig
+from crowdselect_core.config.select import DatasetConfig, SelectConfig
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select import embeddings, instructions
+from crowdselect_core.stages.select.row_lookup import ById
+from crowdselect_core.store.artifacts import Artifact, Store
+from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.store import Artifact, Store
+from crowdselect_core.store.plan import Part, Plan
 
 
 def stored(store: Store, name: str, shards: Sequence[dict[str, int]]) -> Artifact:

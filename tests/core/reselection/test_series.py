@@ -10,8 +10,8 @@ from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageErro
 from crowdselect_core.reselection.record import Record
 from crowdselect_core.reselection.series import Overtaken, Series
 from crowdselect_core.reselection.settings import CHOICE
-from crowdselect_core.store.sealed import sealed
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.checksummed_json import sealed
 
 KEY = "0123456789abcdef" * 4
 ROLES = [

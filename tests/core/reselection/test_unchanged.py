@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from crowdselect_core.config import DatasetConfig, SelectConfig
-from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.select import DatasetConfig, SelectConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
-from crowdselect_core.stages import instructions
-from crowdselect_core.stages.common import Ref
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select import instructions
+from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.store import Artifact, Store
 
 MODEL = CrowdModel(name="m", family="f", size=1)
 Look = Callable[..., Artifact]

@@ -8,7 +8,7 @@ import torch
 from tinymodel import smollm_tokenizer
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from crowdselect_core.generate.base import Message
+from crowdselect_core.chat import Message
 from crowdselect_core.reward.base import Item, Score, Scorer
 
 STEPS, ROWS = 100, 48

@@ -14,10 +14,10 @@ from small_classifier import item, scored, write_random
 from tinymodel import smollm_tokenizer
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
+from crowdselect_core.config.reward import ClassifierReward
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.reward.adapters import ARMO_OBJECTIVES
-from crowdselect_core.reward.classifier import ClassifierScorer
-from crowdselect_core.reward.config import ClassifierReward
+from crowdselect_core.reward.classifier.adapters import ARMO_OBJECTIVES
+from crowdselect_core.reward.classifier.scorer import ClassifierScorer
 from crowdselect_core.reward.conformance import check_conformance
 
 GATED = Path(__file__).with_name("gated_model.py")

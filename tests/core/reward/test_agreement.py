@@ -8,7 +8,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from crowdselect_core.reward.agreement import agreement, mean_spread, spearman, within_instruction
+from crowdselect_core.metrics.reward_agreement import (
+    agreement,
+    mean_spread,
+    spearman,
+    within_instruction,
+)
 
 NAN = math.nan
 Floats = NDArray[np.float64]

@@ -17,12 +17,13 @@ from tinymodel import smollm_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSequenceClassification
 
+from crowdselect_core.chat import Message
+from crowdselect_core.config.reward import ClassifierReward
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.generate.base import Failure, Message
+from crowdselect_core.generate.base import Failure
 from crowdselect_core.reward.base import Item
-from crowdselect_core.reward.classifier import ClassifierScorer
-from crowdselect_core.reward.config import ClassifierReward
-from crowdselect_core.reward.pairs import Pair, last_read
+from crowdselect_core.reward.classifier.inputs import Pair, last_read
+from crowdselect_core.reward.classifier.scorer import ClassifierScorer
 
 TEXTS = ["Bread is flour, water and heat.", "No.", "It rises. " * 40, "Ask a baker.", "Yes, it is."]
 SMALL = {

@@ -10,16 +10,16 @@ import torch
 from small_classifier import write_trained
 from transformers import AutoModelForSequenceClassification
 
-from crowdselect_core.config import SelectConfig
+from crowdselect_core.config.reward import ClassifierReward
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Failure
+from crowdselect_core.planning.reward_check import check_all
 from crowdselect_core.reward.base import Item, Score, unscored
-from crowdselect_core.reward.checks import check_all
-from crowdselect_core.reward.classifier import ClassifierScorer
-from crowdselect_core.reward.config import ClassifierReward
+from crowdselect_core.reward.classifier.inputs import Pair
+from crowdselect_core.reward.classifier.scorer import ClassifierScorer
 from crowdselect_core.reward.conformance import Report, check_conformance
-from crowdselect_core.reward.pairs import Pair
-from crowdselect_core.reward.scorers import Resources
+from crowdselect_core.reward.factory import Resources
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from crowdselect_core.chat import Message
+from crowdselect_core.config.reward import FunctionReward
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.generate.base import Failure, Message
+from crowdselect_core.generate.base import Failure
 from crowdselect_core.reward.base import Item, Score
-from crowdselect_core.reward.config import FunctionReward
-from crowdselect_core.reward.function import FunctionScorer, function_identity
+from crowdselect_core.reward.function.scorer import FunctionScorer, function_identity
 
 MODULE = '''
 import asyncio, os, re, sys, time

@@ -7,12 +7,13 @@ from threading import Thread
 
 import pytest
 
+from crowdselect_core.chat import Message
+from crowdselect_core.config.reward import JudgeReward, JudgeSampling
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.generate.base import Answer, Failure, Message, Request, failed
+from crowdselect_core.generate.base import Answer, Failure, Request, failed
 from crowdselect_core.reward.base import Item, Score
-from crowdselect_core.reward.config import JudgeReward, JudgeSampling
-from crowdselect_core.reward.judge import JudgeScorer, judge_identity
-from crowdselect_core.reward.rubrics import read_grade, read_verdict
+from crowdselect_core.reward.judge.rubrics import read_grade, read_verdict
+from crowdselect_core.reward.judge.scorer import JudgeScorer, judge_identity
 
 ENGINE = {"kind": "openai", "model": "judge"}
 SCALE = (1.0, 10.0)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from tinymodel import smollm_tokenizer, write_tiny
 
+from crowdselect_core.chat import Message
+from crowdselect_core.config.reward import LikelihoodReward
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.generate.base import Failure, Message
+from crowdselect_core.generate.base import Failure
 from crowdselect_core.reward.base import Item, Score
-from crowdselect_core.reward.config import LikelihoodReward
 
 torch = pytest.importorskip("torch")
-from crowdselect_core.likelihood import sequence_logprobs  # noqa: E402
+from crowdselect_core.models.logprobs import sequence_logprobs  # noqa: E402
 from crowdselect_core.reward.likelihood import LikelihoodScorer  # noqa: E402
 
 PAIRS = [("What are tides?", "The sea, moved by the moon."), ("Bread?", "Flour."), ("x " * 60, "y")]

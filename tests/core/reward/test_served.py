@@ -20,11 +20,11 @@ pytest.importorskip("torch")
 from small_classifier import item, pair_ids, scored, write_random
 from tinymodel import smollm_tokenizer
 
+from crowdselect_core.config.engine import VllmEngineConfig
+from crowdselect_core.config.reward import ClassifierReward
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Failure
-from crowdselect_core.generate.config import VllmEngineConfig
-from crowdselect_core.reward.config import ClassifierReward
-from crowdselect_core.reward.served import ServedScorer
+from crowdselect_core.reward.classifier.vllm_client import ServedScorer
 
 Reply = tuple[int, Any]
 
@@ -88,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def scorer(folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> ServedScorer:
-    monkeypatch.setattr("crowdselect_core.reward.served.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("crowdselect_core.reward.classifier.vllm_client.FIRST_WAIT", 0.01)
     return ServedScorer(config(folder), server.url + "/v1")
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from numbers_stage import SPEC, Work
 
+from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.store import Store
 
 calls = {"fsync": 0, "link": 0}
 

@@ -7,7 +7,7 @@ import pytest
 from disks import Disk, disk_of
 from servers import S3Server
 
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.artifacts import Store
 
 PLACES = ["local", pytest.param("s3", marks=pytest.mark.server)]
 

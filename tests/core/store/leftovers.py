@@ -5,10 +5,10 @@ import time
 import pytest
 from numbers_stage import SPEC, Work
 
+from crowdselect_core.store.admin.gc import Garbage
+from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.garbage import Garbage
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.store import Store
 
 LATER = 100.0
 

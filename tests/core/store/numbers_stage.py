@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from crowdselect_core.store.build import Part, Plan
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan
 
 SPEC = Spec("numbers", 1, {"seed": 7, "model": "m"}, {"rows": "k"})
 ROWS = 60

@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 
 from crowdselect_core.errors import StorageError
-from crowdselect_core.store import cells as cells_module
-from crowdselect_core.store import index
-from crowdselect_core.store.cells import Cells
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.cache import call_cache as cells_module
+from crowdselect_core.store.cache import key_index as index
+from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.key_index import as_bytes, as_keys, cell_key
+from crowdselect_core.store.cache.writer import CellWriter
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.index import as_bytes, as_keys, cell_key
-from crowdselect_core.store.local import LocalPlace
-from crowdselect_core.store.store import Store
-from crowdselect_core.store.writer import CellWriter
 
 SPEC = Spec("generated", 1, {"model": "a"})
 SCHEMA = {"text": pl.String, "n": pl.Int64}

@@ -10,8 +10,8 @@ import pytest
 import s3fs
 
 from crowdselect_core.errors import StorageError, TransientStorageError
-from crowdselect_core.store import remote
-from crowdselect_core.store.remote import RemotePlace
+from crowdselect_core.store.backend import remote
+from crowdselect_core.store.backend.remote import RemotePlace
 
 Answer = tuple[int, str]  # the status, and the code of the error
 FINE = (200, "")

@@ -7,9 +7,9 @@ from itertools import islice
 import pytest
 from disks import Disk
 
-from crowdselect_core.store import askers
-from crowdselect_core.store.askers import ASKING, Askers
-from crowdselect_core.store.place import open_place
+from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.cache import work_sharing as askers
+from crowdselect_core.store.cache.work_sharing import ASKING, Askers
 
 FOLDER = "generated/key"
 KEYS = [number.to_bytes(16, "big") for number in range(400)]

@@ -14,10 +14,11 @@ from disks import Disk, disk_of
 from numbers_stage import ROWS, SPEC, WHOLE, Work
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
-from crowdselect_core.store.build import Part, Plan, build, noted, single
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.names import FILE
+from crowdselect_core.store.plan import Part, Plan, noted, single
 
 SHARDS = ROWS // 10
 

@@ -16,16 +16,17 @@ from disks import Disk
 from numbers_stage import SPEC, Work
 from servers import S3Server, free_port
 
-from crowdselect_core.store import bucket
+from crowdselect_core.store.admin.cli import main
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend import s3 as bucket
+from crowdselect_core.store.backend.open import open_place
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells
-from crowdselect_core.store.command import main
+from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.key_index import cell_key
+from crowdselect_core.store.checksummed_json import sealed
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.index import cell_key
-from crowdselect_core.store.manifest import FILE, Manifest
-from crowdselect_core.store.place import open_place
-from crowdselect_core.store.sealed import sealed
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.manifest import Manifest
+from crowdselect_core.store.names import FILE
 
 OTHER = replace(SPEC, identity={**SPEC.identity, "seed": 8})
 CELLS = Spec("scored", 1, {"m": 1})

@@ -11,13 +11,13 @@ from disks import Disk, disk_of
 from numbers_stage import ROWS, SPEC, WHOLE, Work
 
 from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.store.admin.verify import verify
+from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells
+from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.key_index import as_keys, cell_key
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.index import as_keys, cell_key
-from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.store import Store
-from crowdselect_core.store.verify import verify
+from crowdselect_core.store.names import FILE
 
 OTHER = replace(SPEC, identity={**SPEC.identity, "seed": 8})
 SHARDS = ROWS // 10

@@ -15,17 +15,17 @@ from leftovers import LATER, leave, soon, told
 from numbers_stage import SPEC, WHOLE, Work
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store import alive
+from crowdselect_core.store import heartbeat as alive
+from crowdselect_core.store.admin.gc import delete, garbage
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.open import open_place
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells
-from crowdselect_core.store.garbage import delete, garbage
+from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.key_index import cell_key
+from crowdselect_core.store.checksummed_json import sealed
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.index import cell_key
-from crowdselect_core.store.local import LocalPlace
-from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.place import open_place
-from crowdselect_core.store.sealed import sealed
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.names import FILE
 
 OTHER = replace(SPEC, identity={**SPEC.identity, "seed": 8})
 

@@ -21,19 +21,20 @@ from numbers_stage import SPEC, WHOLE, Work, frame
 from servers import S3Server
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store import parquet
+from crowdselect_core.store import safe_parquet as parquet
+from crowdselect_core.store.admin.cli import main
+from crowdselect_core.store.admin.gc import delete, garbage
+from crowdselect_core.store.admin.inventory import sort_out
+from crowdselect_core.store.admin.verify import verify
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.base import Found
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells
-from crowdselect_core.store.command import main
-from crowdselect_core.store.garbage import delete, garbage
+from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.key_index import as_keys, cell_key
 from crowdselect_core.store.identity import Spec, canonical
-from crowdselect_core.store.index import as_keys, cell_key
-from crowdselect_core.store.layout import sort_out
-from crowdselect_core.store.manifest import FILE, Manifest, Shard
-from crowdselect_core.store.parquet import Unreadable
-from crowdselect_core.store.place import Found
-from crowdselect_core.store.store import Store
-from crowdselect_core.store.verify import verify
+from crowdselect_core.store.manifest import Manifest, Shard
+from crowdselect_core.store.names import FILE
+from crowdselect_core.store.safe_parquet import Unreadable
 
 CELLS = Spec("generated", 1, {"model": "a"})
 KEY = cell_key(b"1")

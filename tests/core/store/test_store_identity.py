@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crowdselect_core.store.build import Plan
 from crowdselect_core.store.identity import Spec, canonical, differences
+from crowdselect_core.store.plan import Plan
 
 SPEC = Spec("scores", 2, {"crowd": ["a", "b"], "seed": 7, "model": {"name": "m"}}, {"rows": "k1"})
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from command import ROOT, contents, stamps
 from numbers_stage import SPEC, WHOLE, Work
 
+from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.names import FILE
 
 BUILDER = Path(__file__).parent / "builder.py"
 

@@ -9,7 +9,8 @@ import pytest
 
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.manifest import SHARD_NAME, Manifest, Shard
+from crowdselect_core.store.manifest import Manifest, Shard
+from crowdselect_core.store.names import SHARD_NAME
 
 SPEC = Spec("scores", 1, {"crowd": ["ä", "b"], "seed": 7}, {"instructions": "k"})
 DIGEST = sha256(b"shard").hexdigest()

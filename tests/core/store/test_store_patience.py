@@ -10,8 +10,8 @@ import s3fs
 from servers import S3Server
 
 from crowdselect_core.errors import StorageError, TransientStorageError
-from crowdselect_core.store import remote
-from crowdselect_core.store.remote import RemotePlace
+from crowdselect_core.store.backend import remote
+from crowdselect_core.store.backend.remote import RemotePlace
 
 pytestmark = pytest.mark.server
 

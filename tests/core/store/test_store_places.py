@@ -16,8 +16,8 @@ from disks import Disk
 from servers import S3Server
 
 from crowdselect_core.errors import ConfigError, StorageError, UserError
-from crowdselect_core.store.local import LocalPlace
-from crowdselect_core.store.place import open_place
+from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.open import open_place
 
 RACERS = 12
 

@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crowdselect_core.store.cells import Cells
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.key_index import cell_key
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.index import cell_key
-from crowdselect_core.store.local import LocalPlace
-from crowdselect_core.store.place import TEMPORARY
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.names import TEMPORARY
 
 Event = tuple[str, str]
 

@@ -13,10 +13,10 @@ from command import ROOT
 from disks import Disk, disk_of
 from numbers_stage import SPEC, WHOLE, Work
 
+from crowdselect_core.store.artifacts import Artifact, Store
+from crowdselect_core.store.backend.local import LocalPlace
 from crowdselect_core.store.build import build
-from crowdselect_core.store.local import LocalPlace
-from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.store import Artifact, Store
+from crowdselect_core.store.names import FILE
 
 BUILDER = Path(__file__).parent / "builder.py"
 

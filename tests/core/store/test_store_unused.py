@@ -14,15 +14,15 @@ from leftovers import LATER, leave, soon, told
 from numbers_stage import SPEC, Work
 
 from crowdselect_core.errors import StorageError
+from crowdselect_core.store.admin.gc import _recorded, delete, garbage
+from crowdselect_core.store.admin.inventory import sort_out
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.base import Found
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells
-from crowdselect_core.store.garbage import _recorded, delete, garbage
+from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.checksummed_json import sealed
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.layout import sort_out
-from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.place import Found
-from crowdselect_core.store.sealed import sealed
-from crowdselect_core.store.store import Store
+from crowdselect_core.store.names import FILE
 
 
 def chain(store: Store, seed: int) -> list[Spec]:

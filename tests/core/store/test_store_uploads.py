@@ -9,14 +9,14 @@ import s3fs
 from leftovers import LATER, soon, told
 from servers import S3Server
 
-from crowdselect_core.export.tables import GENERATION, RESPONSES, SCORES, SCORING
-from crowdselect_core.export.write import MANIFEST, OURS
-from crowdselect_core.store import bucket
-from crowdselect_core.store.garbage import delete, garbage
-from crowdselect_core.store.layout import RESULTS, is_written
-from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.place import Place, open_place
-from tasks.sweep import abort_uploads, places_of
+from crowdselect_core.export.long_tables import GENERATION, RESPONSES, SCORES, SCORING
+from crowdselect_core.export.selection_files import MANIFEST, OURS
+from crowdselect_core.store.admin.gc import delete, garbage
+from crowdselect_core.store.backend import s3 as bucket
+from crowdselect_core.store.backend.base import Place
+from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.names import FILE, RESULTS, is_written
+from tasks.cleanup import abort_uploads, places_of
 
 SHARD = f"numbers/{'a' * 64}/part-00000-of-01234567-{'b' * 64}.parquet"
 

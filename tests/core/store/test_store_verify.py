@@ -8,17 +8,17 @@ import pytest
 from disks import Disk
 from numbers_stage import SPEC, WHOLE, Work
 
-from crowdselect_core.store import verify as verify_module
+from crowdselect_core.store.admin import verify as verify_module
+from crowdselect_core.store.admin.inventory import sort_out
+from crowdselect_core.store.admin.selection_records import records
+from crowdselect_core.store.admin.verify import Verified, remove, verify
+from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cells import Cells
+from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.key_index import as_keys, cell_key
+from crowdselect_core.store.checksummed_json import sealed
 from crowdselect_core.store.identity import Spec, canonical
-from crowdselect_core.store.index import as_keys, cell_key
-from crowdselect_core.store.layout import sort_out
-from crowdselect_core.store.manifest import FILE
-from crowdselect_core.store.records import records
-from crowdselect_core.store.sealed import sealed
-from crowdselect_core.store.store import Store
-from crowdselect_core.store.verify import Verified, remove, verify
+from crowdselect_core.store.names import FILE
 
 OTHER = replace(SPEC, identity={**SPEC.identity, "seed": 8})
 CELLS = Spec("generated", 1, {"model": "a"})
@@ -218,7 +218,7 @@ def test_a_large_file_is_read_piece_by_piece(
     filled: Store, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("local", "remote"):
-        monkeypatch.setattr(f"crowdselect_core.store.{module}.BLOCK", 1000)
+        monkeypatch.setattr(f"crowdselect_core.store.backend.{module}.BLOCK", 1000)
     assert verify(filled.place).is_whole
     name = one(disk, "/part-00002")
     assert len(disk.files()[name]) > 1000

@@ -1,0 +1,1 @@
+"""Every pydantic model of the configuration, loading, and the wording of its errors."""

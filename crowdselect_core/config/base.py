@@ -1,0 +1,52 @@
+"""The base of every config model, and how a value that may be a credential is refused."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
+
+from crowdselect_core.urls import is_secret
+
+CREDENTIALS = "credentials"  # type of a complaint about a value that no message repeats
+# Words that no option may hold: a config is kept by the Prefect server and shown in its UI.
+SECRET_WORDS = frozenset(
+    ["key", "secret", "token", "pass", "credential", "sas", "connection", "auth", "user", "header"]
+)
+
+
+class Frozen(BaseModel):
+    """A model that cannot change and refuses keys it does not know."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+def refuse_credentials(
+    where: str, options: Mapping[str, Any], remedy: str, words: Iterable[str] = SECRET_WORDS
+) -> None:
+    """Refuse options one of which is named like a credential or holds one.
+
+    Raises:
+        PydanticCustomError: names the option, never its value.
+    """
+    for name, value in _flat(options):
+        named = any(word in name.lower().replace("-", "_") for word in words)
+        if named or (isinstance(value, str) and is_secret(value)):
+            raise PydanticCustomError(
+                CREDENTIALS,
+                "{where}.{name} looks like a credential: {remedy}",
+                {"where": where, "name": name, "remedy": remedy},
+            )
+
+
+def _flat(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of every option, nested ones too."""
+    for name, value in options.items():
+        inner = value if isinstance(value, list) else [value]
+        nested = [one for one in inner if isinstance(one, Mapping)]
+        for one in nested:
+            yield from ((f"{name}.{below}", found) for below, found in _flat(one))
+        if not nested:
+            yield from ((str(name), one) for one in inner)

@@ -1,0 +1,139 @@
+"""The crowd: which LLMs answered, to which family each belongs and how large it is."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.engine import EngineConfig, SamplingConfig
+from crowdselect_core.config.reward import RewardConfig
+from crowdselect_core.config.validation import explain
+from crowdselect_core.errors import CrowdError, nearest, shown
+from crowdselect_core.urls import shown_path
+
+BUILT_IN = Path(__file__).parent.parent / "crowds"
+
+
+_WORDS = {type(None): "nothing", list: "a list", str: "text"}
+
+
+class CrowdModel(Frozen):
+    """One response model of the crowd.
+
+    `size` is in billions of parameters, or any number that orders the family: stability asks
+    whether a larger model of the same family answers better. A model with an `engine` answers
+    what the data set does not have of it.
+    """
+
+    name: str = Field(
+        min_length=1,
+        description="What the data set calls it, e.g. its column",
+        examples=["qwen2.5-7b"],
+    )
+    family: str = Field(
+        min_length=1, description="Stability compares inside a family", examples=["qwen2.5"]
+    )
+    size: float = Field(
+        allow_inf_nan=False,
+        description="Billions of parameters, or any number that orders the family",
+        examples=[7],
+    )
+    revision: str | None = Field(
+        None, description="Commit or tag of the model", examples=["a09a354"]
+    )
+    license: str | None = Field(
+        None, description="Licence of the model's answers", examples=["apache-2.0"]
+    )
+    role: Literal["crowd", "student"] = Field(
+        "crowd",
+        description="student: the model to be trained; it is answered for and scored, counts in no "
+        "metric but headroom, and its answers are never kept",
+    )
+    engine: EngineConfig | None = Field(None, description="What answers for it, where nothing has")
+    sampling: SamplingConfig = Field(SamplingConfig(), description="How its answers are drawn")
+    system_prompt: str | None = Field(
+        None,
+        description="Goes before every prompt that has no system message of its own",
+        examples=["You are a helpful assistant."],
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {}, description="Given to the chat template", examples=[{"enable_thinking": False}]
+    )
+
+
+class CrowdFile(Frozen):
+    """What a crowd file holds: the keys `crowd` and `reward_models` of a config, and no other."""
+
+    crowd: list[CrowdModel]
+    reward_models: list[str | RewardConfig] = Field([])
+
+
+def built_in_crowds() -> list[str]:
+    """Return the names of the crowds that come with the library."""
+    return sorted(p.stem for p in BUILT_IN.glob("*.yaml"))
+
+
+def read_crowd(path: str) -> CrowdFile:
+    """Read a crowd file, or a built-in crowd by its name.
+
+    Raises:
+        CrowdError: no such file or name, not YAML, an unknown key, a wrong value.
+    """
+    where = shown_path(path)
+    file = BUILT_IN / f"{path}.yaml" if path in built_in_crowds() else Path(path)
+    try:
+        raw: Any = yaml.safe_load(file.read_text("utf-8"))
+    except FileNotFoundError:
+        known = built_in_crowds()
+        raise CrowdError(
+            f"crowd file {where!r} does not exist and is no built-in crowd either "
+            f"({shown(known)}){nearest(path, known)}: give a YAML file with the key 'crowd'"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        cause = str(e).replace("\n", " ") if where == path else type(e).__name__
+        raise CrowdError(f"crowd file {where!r} cannot be read as YAML: {cause}") from None
+    if not isinstance(raw, dict):
+        raise CrowdError(
+            f"crowd file {where!r} holds {_WORDS.get(type(raw), repr(raw)[:80])}, expected a "
+            "mapping with the key 'crowd' (a list of {name, family, size})"
+        )
+    try:
+        return CrowdFile.model_validate(raw)
+    except ValidationError as e:
+        raise CrowdError(f"crowd file {where!r}: {explain(e, CrowdFile)}") from None
+
+
+def check_crowd(crowd: list[CrowdModel]) -> list[CrowdModel]:
+    """Return the crowd, its student too, in name order.
+
+    Raises:
+        CrowdError: no model at all, a name that stands twice, several students, or nobody beside
+            the student.
+    """
+    names = [m.name for m in crowd]
+    if not names:
+        raise CrowdError("the crowd is empty: name at least one model (name, family, size)")
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise CrowdError(f"crowd: {shown(twice)} stand(s) twice: give every model one entry")
+    students = sorted(m.name for m in crowd if m.role == "student")
+    if len(students) > 1:
+        raise CrowdError(
+            f"crowd: {shown(students)} have the role student, expected one at most: headroom is "
+            "about one model, so leave out the role of the others, or the others"
+        )
+    if len(students) == len(crowd):
+        raise CrowdError(
+            f"crowd: {shown(students)} is the student and no other model is named: name at least "
+            "one model with the role crowd, the metrics are about those"
+        )
+    return sorted(crowd, key=lambda m: m.name)
+
+
+def families(crowd: list[CrowdModel]) -> dict[str, list[CrowdModel]]:
+    """Return the models of each family, families and models in name order."""
+    by_family: dict[str, list[CrowdModel]] = {}
+    for model in sorted(crowd, key=lambda m: (m.family, m.name)):
+        by_family.setdefault(model.family, []).append(model)
+    return by_family

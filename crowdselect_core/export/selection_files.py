@@ -1,0 +1,169 @@
+"""Writing a selection to OUT: the files first, and the manifest that names them last.
+
+While files are written there is no manifest, so a killed export is never taken for a whole one.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import training_formats as layouts
+from crowdselect_core.selection.explanations import explained
+from crowdselect_core.stages.refs import Inputs
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.base import Place
+from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.util.versions import version_of
+
+MANIFEST = "manifest.json"
+
+
+STAGE, VERSION = "export", 1
+
+
+def spec(config: SelectConfig, inputs: Inputs) -> Spec:
+    """Name the export: its artifacts and the layouts asked for."""
+    keys = {name: ref.key for name, ref in inputs.refs().items()}
+    return Spec(STAGE, VERSION, {"export": sorted(config.export)}, keys)
+
+
+def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
+    """Return OUT's manifest if it is this export's and every file has the bytes it tells of."""
+    place = open_place(config.out)
+    found = read_manifest(place)
+    if found is None or found.get("key") != wanted.key:
+        return None
+    sizes = place.sizes("")
+    for name, told in found["files"].items():
+        size = sizes.get(name)
+        if not isinstance(told, dict) or name not in OURS or size is None:
+            return None
+        if size != told.get("bytes") or _sha256(place, name, size) != told.get("sha256"):
+            return None
+    return found
+
+
+def read_manifest(place: Place) -> dict[str, Any] | None:
+    """Return the manifest of an earlier export, None where there is none that can be read."""
+    try:
+        found = json.loads(place.read(MANIFEST))
+    except (FileNotFoundError, ValueError):
+        return None
+    sections = ("files", "summary", "artifacts")  # another program's manifest has others
+    ours = isinstance(found, dict) and all(isinstance(found.get(s), dict) for s in sections)
+    return found if ours else None
+
+
+def write(
+    config: SelectConfig,
+    store: Store,
+    inputs: Inputs,
+    wanted: Spec,
+    ranking: pl.DataFrame,
+    summary: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write selection.parquet, ranking.parquet, train.jsonl, what else is asked for, the manifest.
+
+    Args:
+        config: the resolved config; OUT and the layouts asked for.
+        store: where the artifacts are.
+        inputs: the artifacts of the run.
+        wanted: what `spec` named.
+        ranking: what `ranking_table` returned.
+        summary: what the manifest tells of the run.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        StorageError: OUT cannot be written.
+    """
+    place = open_place(config.out)
+    selection = inputs.selection.open(store).frame()
+    files = {
+        "selection.parquet": _parquet(selection),
+        "ranking.parquet": _parquet(ranking),
+    }
+    if selection["messages"].null_count() == 0:
+        files["train.jsonl"] = layouts.chat(selection)
+        if "sharegpt" in config.export:
+            files["sharegpt.jsonl"] = layouts.sharegpt(selection)
+        if "alpaca" in config.export:
+            files["alpaca.jsonl"] = layouts.alpaca(selection)
+    if inputs.pairs is not None:
+        files["pairs.jsonl"] = layouts.preference_pairs(inputs.pairs.open(store).frame())
+    if inputs.membership is not None:
+        files["membership.parquet"] = _parquet(inputs.membership.open(store).frame())
+    if inputs.drift is not None:
+        rows = inputs.drift.open(store).frame().to_dicts()
+        files["drift.json"] = json.dumps(rows, indent=1).encode() + b"\n"
+    if config.export:
+        files["dataset_info.json"] = layouts.dataset_info(files)
+    manifest = {
+        "key": wanted.key,
+        "artifacts": {name: f"{r.stage}/{r.key}" for name, r in inputs.refs().items()},
+        "config": config.model_dump(mode="json"),
+        "files": {
+            name: {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+            for name, data in files.items()
+        },
+        "summary": dict(summary),
+        "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},
+    }
+    _replace_all(place, files, manifest)
+    return manifest
+
+
+def ranking_table(config: SelectConfig, store: Store, inputs: Inputs) -> pl.DataFrame:
+    """Return every row with its fate in words, the best first."""
+    return explained(
+        inputs.ranking.open(store).frame(),
+        inputs.clusters.open(store).frame() if inputs.clusters else None,
+        inputs.selection.open(store).frame(["instruction_id", "rank"]),
+        config,
+    )
+
+
+def _replace_all(place: Place, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+    """Remove what is no longer ours, write the files with the manifest as their mark."""
+    before = read_manifest(place)
+    gone = set(before["files"] if before else ()) & OURS - set(files)
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+    told = text.encode("utf-8", "backslashreplace") + b"\n"
+    place.replace_all({**files, MANIFEST: told}, gone=sorted(gone))
+
+
+# An old manifest is only trusted to name these: nothing else in OUT is ever removed.
+OURS = {
+    "selection.parquet",
+    "ranking.parquet",
+    "train.jsonl",
+    "sharegpt.jsonl",
+    "alpaca.jsonl",
+    "pairs.jsonl",
+    "dataset_info.json",
+    "membership.parquet",
+    "drift.json",
+}
+
+
+def _sha256(place: Place, name: str, size: int) -> str:
+    hashed = sha256()
+    try:
+        for block in place.blocks(name, size):
+            hashed.update(block)
+    except FileNotFoundError:  # another run writes there
+        return ""
+    return hashed.hexdigest()
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()

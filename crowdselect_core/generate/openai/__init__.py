@@ -1,0 +1,1 @@
+"""Generation by any endpoint that speaks OpenAI's API."""

@@ -1,0 +1,1 @@
+"""Generation by vLLM servers that a run starts, restarts and ends."""

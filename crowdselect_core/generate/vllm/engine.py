@@ -1,0 +1,136 @@
+"""A model on a vLLM server that the run starts, restarts where it dies, and ends."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig, VllmEngineConfig
+from crowdselect_core.generate.base import Answer, Request, never
+from crowdselect_core.generate.openai.engine import OpenAIEngine
+from crowdselect_core.generate.vllm.command import (
+    find_model,
+    interpreter,
+    lacks_template,
+    option_words,
+)
+from crowdselect_core.generate.vllm.restarting_server import Client, KeptServer
+from crowdselect_core.generate.vllm.server import VllmServer
+from crowdselect_core.models.chat_templates import PLAIN_STOP, PLAIN_TEMPLATE
+
+RETRIES = 1  # of one request by its client: a server that died is started again instead
+
+
+class VllmEngine:
+    """A model whose vLLM server is started by the first `run` and ended by `close`.
+
+    Requests that a dying server takes with it are asked again of the next one, so that every
+    request is answered once. In bfloat16 and float16 the requests that are computed together move
+    near ties, also at temperature 0.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: VllmEngineConfig,
+        sampling: SamplingConfig,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        *,
+        revision: str | None = None,
+        gpus: Sequence[str] = (),
+        log_folder: Path | None = None,
+    ) -> None:
+        """Keep the config; no server is started.
+
+        Args:
+            name: of the model, for messages; its folder or hub id where the config names none.
+            config: how the server is run.
+            sampling: how answers are drawn.
+            chat_template_kwargs: given to the chat template.
+            revision: commit, tag or branch of a hub id.
+            gpus: the GPUs that the server may see; all of the run's where empty.
+            log_folder: where its log goes; among the temporary files where empty.
+
+        Raises:
+            ConfigError: an option in `args` that cannot be.
+        """
+        self._name, self._config = name, config
+        self._sampling, self._kwargs = sampling, dict(chat_template_kwargs or {})
+        self._model, self._revision = config.model or name, revision
+        self._gpus = tuple(gpus)
+        self._subject = f"model {name!r}"
+        option_words(config.args)
+        exact = config.dtype == "float32"
+        noise = f"{self._subject}: in dtype {config.dtype} requests in one batch can move near ties"
+        self.limits: tuple[str, ...] = () if exact else (noise,)
+        self.stopped: Callable[[], bool] = never
+        self._kept: KeptServer[Request, Answer] = KeptServer(
+            name, self._server, self._client, restarts=config.restarts, log_folder=log_folder
+        )
+
+    def check(self) -> None:
+        """Check that vLLM and the model are there; no server is started.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        interpreter(self._subject, self._config)
+        find_model(self._subject, self._model, self._revision)
+
+    def run(self, requests: Iterator[Request], done: Callable[[Answer], None]) -> None:
+        """Answer every request; the server stays for the next run, and is gone when this raises.
+
+        Raises:
+            ConfigError: the server cannot be started.
+            EngineDown: it died more often than it is started again.
+            Stopped: `stopped` said so.
+        """
+        told = (lambda answer: done(_unblanked(answer))) if self._is_plain() else done
+        self._kept.run(requests, told, self.stopped)
+
+    def close(self) -> None:
+        """End the server; a later `run` starts it again."""
+        self._kept.close()
+
+    def _server(self, place: Path) -> VllmServer:
+        return VllmServer(
+            self._name,
+            self._config,
+            model=self._model,
+            revision=self._revision,
+            gpus=self._gpus,
+            log=place,
+            extra=[f"--chat-template={PLAIN_TEMPLATE}"] if self._is_plain() else [],
+        )
+
+    def _is_plain(self) -> bool:
+        return lacks_template(self._model, self._config)
+
+    def _client(self, server: VllmServer) -> Client[Request, Answer]:
+        """Return what asks a server that is ready.
+
+        In the plain format a BOS token is the tokenizer's to add, and the next turn ends an answer.
+        """
+        plain, stops = self._is_plain(), [*self._sampling.stop, PLAIN_STOP]
+        client = OpenAIEngine(
+            self._name,
+            OpenAIEngineConfig(
+                kind="openai",
+                base_url=[f"{server.base_url}/v1"],
+                model=server.model,
+                concurrency=self._config.concurrency,
+                timeout=self._config.timeout,
+                max_retries=RETRIES,
+                extra_body={"add_special_tokens": True} if plain else {},
+            ),
+            self._sampling.model_copy(update={"stop": stops}) if plain else self._sampling,
+            self._kwargs,
+            api_key=server.api_key,
+        )
+        client.stopped = lambda: self.stopped()
+        return client.run
+
+
+def _unblanked(answer: Answer) -> Answer:
+    """Take the blank behind 'Assistant:' away, which is the plain format's and not the answer's."""
+    return replace(answer, text=answer.text.lstrip(" ")) if answer.text else answer

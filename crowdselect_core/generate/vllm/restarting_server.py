@@ -1,0 +1,113 @@
+"""A vLLM server that stays between runs: started when first needed, again where it died."""
+
+import logging
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Generic
+
+from crowdselect_core.generate.base import EngineDown
+from crowdselect_core.generate.vllm.requeue import Asked, Told, Work
+from crowdselect_core.generate.vllm.server import VllmServer, new_log
+
+log = logging.getLogger("crowdselect")
+
+Client = Callable[[Iterator[Asked], Callable[[Told], None]], None]  # `run` of what asks a server
+
+
+class KeptServer(Generic[Asked, Told]):
+    """The server of an engine or a scorer; `close` ends it, and so does a run that raises.
+
+    What a dying server takes with it is asked again of the next one, so that everything that is
+    asked is answered once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        server: Callable[[Path], VllmServer],
+        client: Callable[[VllmServer], Client[Asked, Told]],
+        *,
+        restarts: int,
+        log_folder: Path | None,
+    ) -> None:
+        """Keep how a server is made; none is started.
+
+        Args:
+            name: of the model, for the log's name.
+            server: makes one that writes its log to a path.
+            client: returns what asks a server; called once for each that is ready.
+            restarts: how often one that died is started again.
+            log_folder: where its log goes; among the temporary files where empty.
+        """
+        self._name, self._make, self._client_of = name, server, client
+        self._restarts, self._log_folder = restarts, log_folder
+        self._log: Path | None = None  # of all its starts
+        self._server: VllmServer | None = None
+        self._client: Client[Asked, Told] | None = None
+        self._deaths = 0
+
+    def run(
+        self,
+        items: Iterator[Asked],
+        done: Callable[[Told], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Have everything answered; without anything to ask no server is started.
+
+        Raises:
+            ConfigError: the server cannot be started.
+            EngineDown: it died more often than it is started again.
+            Stopped: `stopped` said so.
+        """
+        first = next(items, None)
+        if first is None:
+            return
+        work: Work[Asked, Told] = Work(chain([first], items), done)
+        try:
+            while not work.complete:
+                server, client = self._started(stopped)
+                work.ask(client, server.down)
+                if not work.complete:
+                    self._died(server, work.lost)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the server; a later `run` starts it again."""
+        if self._server is not None:
+            self._server.end()
+        self._server = self._client = None
+
+    def _started(self, stopped: Callable[[], bool]) -> tuple[VllmServer, Client[Asked, Told]]:
+        """Return the server and its client; start it where there is none, or it died since."""
+        if self._server is not None and self._server.down():
+            self._died(self._server, 0)
+        if self._server is None or self._client is None:
+            if self._log is None:
+                self._log = new_log(self._name, self._log_folder)
+            self._server = self._make(self._log)
+            log.info("%s: starting; its log is %s", self._server.subject, self._log)
+            self._server.start()
+            self._server.ready(again=self._deaths > 0, stopped=stopped)
+            self._client = self._client_of(self._server)
+        return self._server, self._client
+
+    def _died(self, server: VllmServer, lost: int) -> None:
+        """Clear a dead server away.
+
+        Raises:
+            EngineDown: it is not started again.
+        """
+        self.close()
+        self._deaths += 1
+        if self._deaths > self._restarts:
+            raise EngineDown(
+                f"{server.subject} died {self._deaths} times (restarts: {self._restarts}), at "
+                f"last with exit code {server.exit_code}: {server.last_words()}"
+            )
+        log.warning(
+            "%s died (exit code %s) with %d requests on their way; log: %s",
+            server.subject, server.exit_code, lost, self._log,
+        )  # fmt: skip

@@ -1,0 +1,51 @@
+"""Which reader opens what a data set's path names."""
+
+from pathlib import Path
+
+from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.errors import DatasetError, shown
+from crowdselect_core.ingest.column_layout import ID_NAMES
+from crowdselect_core.ingest.files import list_files
+from crowdselect_core.ingest.hub import hub_files, is_hub_id
+from crowdselect_core.ingest.jsonl import JsonLinesReader
+from crowdselect_core.ingest.memory import read_csv
+from crowdselect_core.ingest.parquet import ParquetReader
+from crowdselect_core.ingest.reader import Reader
+from crowdselect_core.ingest.saved_dataset import is_saved_folder, open_saved
+from crowdselect_core.ingest.stored_zoo import artifact_files, is_artifact
+from crowdselect_core.urls import is_url
+
+
+def open_reader(config: DatasetConfig) -> Reader:
+    """Open the container behind a data set's path.
+
+    Raises:
+        DatasetError: nothing is there, or its format is none that is read.
+    """
+    path, options = config.path, config.storage_options
+    if is_artifact(path):
+        return ParquetReader(artifact_files(path))
+    if not is_url(path) and not Path(path).exists() and is_hub_id(path):
+        files = hub_files(path, config.name, config.split, config.revision)
+    elif is_saved_folder(path, options):
+        return open_saved(path, config.split, options)
+    else:
+        files = list_files(path, options)
+    kinds = {f.path.rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower() for f in files}
+    if len(kinds) > 1:
+        raise DatasetError(
+            f"{path}: holds files of several formats ({shown(sorted(kinds))}); name one kind by a "
+            "glob such as *.parquet"
+        )
+    kind = kinds.pop()
+    if kind == "parquet":
+        return ParquetReader(files)
+    if kind in ("jsonl", "ndjson", "json"):
+        return JsonLinesReader(files)
+    if kind == "csv":
+        texts = {*ID_NAMES, "model", "reward_model", *config.columns.values()}
+        return read_csv(files, texts)
+    raise DatasetError(
+        f"{path}: unknown format; expected .parquet, .jsonl (JSON Lines), .csv (scores "
+        "alone), a folder saved by datasets, or a hub id"
+    )

@@ -1,0 +1,146 @@
+"""A folder that `datasets.save_to_disk` wrote: Arrow files, memory-mapped where they are local."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crowdselect_core.errors import DatasetError, first_line, nearest, shown
+from crowdselect_core.ingest.files import (
+    SUFFIXES,
+    DataFile,
+    fingerprint,
+    is_glob,
+    list_files,
+    opened,
+    place_failed,
+    read_failed,
+)
+from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+from crowdselect_core.store.backend.errors import is_denied
+from crowdselect_core.urls import is_url
+
+BATCH_ROWS = 4096
+
+
+def is_saved_folder(path: str, options: Mapping[str, Any]) -> bool:
+    """Tell a saved `datasets` folder by the files that only it has.
+
+    Raises:
+        StorageError: the place cannot be reached.
+    """
+    if is_glob(path) or (is_url(path) and path.split("?", 1)[0].lower().endswith(SUFFIXES)):
+        return False
+    fs, inner = opened(path, options)
+    root = inner.rstrip("/")
+    return any(_exists(fs, path, f"{root}/{n}") for n in ("state.json", "dataset_dict.json"))
+
+
+def _exists(fs: Any, folder: str, file: str) -> bool:
+    """Tell whether a file is there; what may not be looked at is left to the listing to tell."""
+    try:
+        return bool(fs.exists(file))
+    except Exception as e:
+        if is_denied(e):
+            return False
+        raise place_failed(fs, folder, e) from None
+
+
+def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReader":
+    """Open one split of a saved folder.
+
+    Raises:
+        DatasetError: the split is not there, or the folder is incomplete.
+    """
+    fs, inner = opened(path, options)
+    folder = path.rstrip("/")
+    if _exists(fs, folder, f"{inner.rstrip('/')}/dataset_dict.json"):
+        splits = _told(fs, folder, f"{inner.rstrip('/')}/dataset_dict.json", "splits")
+        if split not in splits:
+            raise DatasetError(
+                f"{path}: has no split {split!r}{nearest(split, splits)} (found: {shown(splits)})"
+            )
+        folder = f"{folder}/{split}"
+        _, inner = opened(folder, options)
+    state = f"{inner.rstrip('/')}/state.json"
+    if not _exists(fs, folder, state):
+        raise DatasetError(f"{folder}: holds no state.json, so it was not saved whole; save again")
+    wanted = {entry["filename"] for entry in _told(fs, folder, state, "_data_files")}
+    files = [f for f in list_files(folder, options) if f.path.rsplit("/", 1)[-1] in wanted]
+    if len(files) != len(wanted):
+        raise DatasetError(
+            f"{folder}: {len(wanted) - len(files)} of its {len(wanted)} data files are gone"
+        )
+    return ArrowReader(files)
+
+
+def _told(fs: Any, folder: str, path: str, key: str) -> Any:
+    """Return a key of one of the JSON files that describe a saved folder."""
+    try:
+        told = fs.cat_file(path)
+    except Exception as e:
+        raise place_failed(fs, folder, e) from None
+    try:
+        return json.loads(told)[key]
+    except (ValueError, KeyError, TypeError):
+        name = path.rsplit("/", 1)[-1]
+        raise DatasetError(
+            f"{folder}: its {name} is damaged, expected JSON with the key {key!r}; save it again"
+        ) from None
+
+
+class ArrowReader:
+    """Arrow stream files, read record batch by record batch."""
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = list(files)
+
+    def fingerprint(self) -> str:
+        return fingerprint(self._files)
+
+    def digests(self) -> list[str]:
+        return [file.digest for file in self._files]
+
+    def source(self, file: int) -> str:
+        return self._files[file].shown
+
+    def schema(self) -> pa.Schema:
+        return self._tables[0].schema
+
+    def partitions(self, rows: int) -> list[Partition]:
+        found: list[Partition] = []
+        first_row = 0
+        for index, table in enumerate(self._tables):
+            for start in range(0, table.num_rows, rows):
+                taken = min(rows, table.num_rows - start)
+                found.append(Partition(index, first_row, taken, (start, start + taken)))
+                first_row += taken
+        return found
+
+    def read(self, partition: Partition, leaves: Sequence[Leaf]) -> Iterator[Batch]:
+        start = partition.where[0]
+        for at in range(0, partition.rows, BATCH_ROWS):
+            rows = min(BATCH_ROWS, partition.rows - at)
+            part = self._tables[partition.file].slice(start + at, rows)
+            arrays = {}
+            for leaf in leaves:
+                column = part.column(leaf.column).combine_chunks()
+                arrays[leaf] = column if leaf.field is None else pc.struct_field(column, leaf.field)
+            yield Batch(partition.first_row + at, rows, arrays)
+
+    @cached_property
+    def _tables(self) -> list[pa.Table]:
+        return [self._open(file) for file in self._files]
+
+    def _open(self, file: DataFile) -> pa.Table:
+        try:
+            if file.is_local:  # mapped: only what is touched comes into memory
+                return pa.ipc.open_stream(pa.memory_map(file.path)).read_all()
+            return pa.ipc.open_stream(b"".join(file.blocks())).read_all()
+        except pa.ArrowException as e:
+            raise DatasetError(f"{file.shown}: is no whole Arrow file ({first_line(e)})") from None
+        except OSError as e:
+            raise read_failed(file, e) from None

@@ -1,0 +1,1 @@
+"""Foundation metrics of scores, their combination over reward models, agreement, drift."""

@@ -1,0 +1,1 @@
+"""Local models and their tokenizers: hub ids, loading, templates, batches, likelihoods."""

@@ -1,0 +1,99 @@
+"""What can be refused before anything is computed: checked first, not hours into a run."""
+
+import logging
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
+from crowdselect_core.models.token_count import counter
+from crowdselect_core.selection.id_lists import read_ids
+from crowdselect_core.selection.methods.rank import METHODS
+from crowdselect_core.selection.metric_weights import check_families, check_student
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.answers import mode_of
+from crowdselect_core.store.backend.open import open_place
+
+log = logging.getLogger("crowdselect")
+
+
+def check(config: SelectConfig) -> None:
+    """Refuse a resolved config that no data could satisfy.
+
+    Raises:
+        CrowdError: stability has weight and no family has two sizes; headroom has weight and the
+            crowd no student; the reference model is not of the crowd.
+        ConfigError: a list of ids or a tokenizer that cannot be read; pairs of a single model's
+            answers.
+    """
+    names = [m.name for m in config.models]
+    wanted = config.reference_model
+    if wanted is not None and wanted not in names:
+        raise CrowdError(
+            f"reference_model {wanted!r} is not of the crowd{nearest(wanted, names)} "
+            f"({shown(names)})"
+        )
+    if config.method in METHODS:
+        weights = METHODS[config.method] or config.weights
+        check_families(config.models, weights)
+        check_student(config.everyone, weights)
+    for path in (config.include, config.exclude):
+        if path is not None:
+            read_ids(path)
+    if "pairs" in config.export and len(mode_of(config).models) < 2:
+        raise ConfigError(
+            f"export pairs: response {config.response!r} leaves one model, and a pair needs two; "
+            "name a list of models, or leave response out"
+        )
+    if config.budget_tokens is not None:
+        counter(config.tokenizer)
+
+
+def check_out(config: SelectConfig) -> None:
+    """Find out before the work whether its results can be written.
+
+    Raises:
+        StorageError: OUT cannot be written.
+    """
+    open_place(config.out).check_writable()
+
+
+def check_data(config: SelectConfig, instructions: Ref) -> None:
+    """Refuse what this data set cannot give, once its columns are known.
+
+    Raises:
+        DatasetError: training layouts, pairs or tokens of a data set without texts.
+    """
+    has_texts = instructions.facts["instructions"] and instructions.facts["answers"]
+    if has_texts:
+        return
+    lacks = "answers" if instructions.facts["instructions"] else "instruction texts"
+    if config.export:
+        raise DatasetError(
+            f"{config.dataset.path}: has no {lacks}, so there is nothing to write as "
+            f"{shown(config.export)}; leave --export out"
+        )
+    if config.budget_tokens is not None:
+        raise DatasetError(
+            f"{config.dataset.path}: has no {lacks}, so tokens cannot be counted; give --budget in "
+            "rows"
+        )
+    log.warning("no %s in the data set: selection.parquet will have ids, no train.jsonl", lacks)
+
+
+def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
+    """Say whether there are clusters to balance over.
+
+    Raises:
+        DatasetError: another number of clusters than the default was asked for, and there is
+            nothing to embed.
+    """
+    if config.clusters <= 1:
+        return False
+    if instructions.facts["instructions"] or config.embedder.kind == "column":
+        return True
+    if config.clusters != SelectConfig.model_fields["clusters"].default:
+        raise DatasetError(
+            f"{config.dataset.path}: has no instruction texts to embed, so --clusters "
+            f"{config.clusters} cannot be; pass --clusters 0, or --embedder column:NAME"
+        )
+    log.warning("no instruction texts to embed: choosing without clusters, as --clusters 0")
+    return False

@@ -1,0 +1,1 @@
+"""Summaries of what a run did, as text and Markdown."""

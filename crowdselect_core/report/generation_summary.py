@@ -1,0 +1,94 @@
+"""What a generation or scoring run tells at its end: one line per model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.generate.identity import cells_spec, is_unpinned
+from crowdselect_core.stages.crowd.answer_texts import Answered
+from crowdselect_core.stages.crowd.throughput import read_pace
+from crowdselect_core.stages.crowd.zoo import Member
+from crowdselect_core.store.artifacts import Store
+
+
+def answer_summary(store: Store, crowd: Sequence[Answered]) -> dict[str, dict[str, Any]]:
+    """Return per model: answers, truncated, declined, empty, mean length, tokens/s, errors."""
+    return {a.model.name: _answers(store, a) for a in crowd}
+
+
+def _answers(store: Store, answered: Answered) -> dict[str, Any]:
+    counts = answered.responses.counts
+    answers = counts.get("answers", 0)
+    pace = read_pace(store, cells_spec(answered.model)) if answered.generated else None
+    return {
+        "requests": answered.responses.rows,
+        "answers": answers,
+        "truncated": counts.get("truncated", 0),
+        "declined": counts.get("error/content_filter", 0),
+        "empty": counts.get("empty", 0),
+        "mean_characters": round(counts.get("characters", 0) / answers, 1) if answers else None,
+        "mean_tokens": round(counts.get("completion_tokens", 0) / answers, 1) if answers else None,
+        "tokens_per_second": round(pace.rate, 1) if pace else None,
+        "errors": errors_of(counts),
+        "cached": answered.responses.cached,
+        "unpinned": answered.generated and _unpinned(answered.model),
+    }
+
+
+def score_summary(members: Sequence[Member]) -> dict[str, dict[str, Any]]:
+    """Return per reward model and model: scores, cut pairs, errors."""
+    told: dict[str, dict[str, Any]] = {}
+    for member in members:
+        for scored in member.scored:
+            counts = scored.rewards.counts
+            told.setdefault(scored.reward, {})[member.name] = {
+                "answers": scored.rewards.rows,
+                "scores": counts.get("scores", 0),
+                "truncated": counts.get("truncated", 0),
+                "errors": errors_of(counts),
+                "cached": scored.rewards.cached,
+            }
+    return told
+
+
+def errors_of(counts: Any) -> dict[str, int]:
+    """Return the errors among an artifact's counts, by their short code."""
+    return {
+        name.removeprefix("error/"): n for name, n in counts.items() if name.startswith("error/")
+    }
+
+
+def answer_lines(summary: dict[str, dict[str, Any]]) -> list[str]:
+    """Lay the summary of answers out for the console and the UI."""
+    lines = []
+    for name, told in summary.items():
+        words = [f"{told['answers']:,} of {told['requests']:,} answers"]
+        words += [f"{told[w]:,} {w}" for w in ("truncated", "declined", "empty") if told[w]]
+        words += [f"{n:,} {code}" for code, n in told["errors"].items() if code != "content_filter"]
+        if told["mean_characters"] is not None:
+            words.append(f"{told['mean_characters']:,.0f} characters each")
+        if told["mean_tokens"]:
+            words.append(f"{told['mean_tokens']:,.0f} tokens each")
+        if told["tokens_per_second"]:
+            words.append(f"{told['tokens_per_second']:,.0f} tokens/s")
+        words += ["all there before"] if told["cached"] else []
+        words += ["unpinned: its weights may change behind the name"] if told["unpinned"] else []
+        lines.append(f"{name}: {', '.join(words)}")
+    return lines
+
+
+def score_lines(summary: dict[str, dict[str, Any]]) -> list[str]:
+    """Lay the summary of scores out for the console and the UI."""
+    lines = []
+    for reward, models in summary.items():
+        for name, told in models.items():
+            words = [f"{told['scores']:,} of {told['answers']:,} scores"]
+            words += [f"{told['truncated']:,} cut at max_length"] if told["truncated"] else []
+            words += [f"{n:,} {code}" for code, n in told["errors"].items()]
+            words += ["all there before"] if told["cached"] else []
+            lines.append(f"{reward} of {name}: {', '.join(words)}")
+    return lines
+
+
+def _unpinned(model: CrowdModel) -> bool:
+    return is_unpinned(cells_spec(model))

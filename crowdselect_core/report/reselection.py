@@ -1,0 +1,76 @@
+"""What a reselection tells: its counts, its lines, and the rows that came and went."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.metrics.drift import advice
+from crowdselect_core.report.text import one_line
+from crowdselect_core.reselection.record import Record
+from crowdselect_core.reselection.series import Series
+from crowdselect_core.stages.refs import Inputs
+from crowdselect_core.store.artifacts import Store
+
+CHANGES = ("in", "out", "stayed")
+
+
+def row_counts(inputs: Inputs, changes: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of rows that a record tells."""
+    members = inputs.membership.counts if inputs.membership else {}
+    told = {"all": inputs.instructions.rows, "chosen": inputs.selection.rows, **changes}
+    return told | {name: members.get(name, 0) for name in CHANGES if inputs.membership}
+
+
+def reselected(
+    config: ReselectConfig, store: Store, number: int, record: Record, inputs: Inputs
+) -> list[str]:
+    """Say what a selection of a series is, what changed, and what its drift advises."""
+    rows = record.rows
+    lines = [headline(config.series, number, record)]
+    if "in" in rows:
+        lines.append(
+            f"rows       {rows['new']:,} new, {rows['back']:,} back, {rows['gone']:,} gone"
+        )
+        lines.append(
+            f"members    {rows['in']:,} in, {rows['out']:,} out, {rows['stayed']:,} stayed"
+        )
+    if inputs.drift is not None:
+        lines.append(f"drift      {advice(inputs.drift.open(store).frame())}")
+    return lines
+
+
+def listing(store: Store, series: str) -> list[str]:
+    """List the selections of a series, a line each; a star marks the latest."""
+    found = Series(store, series)
+    latest = found.latest()
+    lines = [
+        f"{'*' if number == latest else ' '} {headline(series, number, found.record(number))}"
+        for number in found.numbers()
+    ]
+    return lines or [f"series {series} has no selection yet"]
+
+
+def headline(series: str, number: int, record: Record) -> str:
+    """Say in one line what a selection of a series is."""
+    base = f", from selection {record.base}" if record.base else ""
+    rows = record.rows
+    return (
+        f"selection  {number} of series {series} ({record.mode}{base}): {rows['chosen']:,} of "
+        f"{rows['all']:,} rows"
+    )
+
+
+def as_changes(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a membership table for a table in the UI, texts on one line."""
+    return [
+        {
+            "change": row["change"],
+            "instruction_id": one_line(row["instruction_id"]),
+            "rank before": row["rank_before"],
+            "rank": row["rank"],
+            "why": one_line(row["why"], 400),
+        }
+        for row in table.iter_rows(named=True)
+    ]

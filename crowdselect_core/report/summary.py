@@ -1,0 +1,142 @@
+"""What a run tells at its end, as plain JSON values: counts, comparisons, rows with their why."""
+
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export.selection_files import read_manifest
+from crowdselect_core.selection.explanations import IN_WORDS
+from crowdselect_core.stages.refs import Inputs
+from crowdselect_core.stages.select.kept_answers import answers_of
+from crowdselect_core.stages.select.metrics import STUDENT, difficulty_column, used_reward_models
+from crowdselect_core.stages.select.selection import method_label
+from crowdselect_core.store import safe_parquet as parquet
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.open import open_place
+
+SHOWN = 3  # rows that were chosen, and rows that were not
+
+
+def summarise(
+    config: SelectConfig,
+    store: Store,
+    inputs: Inputs,
+    ranking: pl.DataFrame,
+    *,
+    texts: bool = True,
+) -> dict[str, Any]:
+    """Gather what the closing summary, the report artifact and OUT/manifest.json show.
+
+    Args:
+        config: the resolved config.
+        store: where the artifacts are.
+        inputs: the artifacts of the run.
+        ranking: every row with its fate in words (`export.write.ranking_table`).
+        texts: whether the data set is still the one that was chosen from, so that the texts of
+            rows may be read there.
+    """
+    codes = inputs.ranking.open(store).frame(["eligible", "reason"])
+    counted = codes.filter(~pl.col("eligible"))["reason"].value_counts().sort("reason")
+    sizes = ranking.filter("selected").group_by("cluster_id").len().sort("cluster_id")
+    return {
+        "method": method_label(config),
+        "rows_in": inputs.instructions.counts.get("rows_in", inputs.instructions.rows),
+        "duplicate_rows": inputs.instructions.counts.get("duplicate_rows", 0),
+        "missing_scores": inputs.scores.counts.get("missing_scores", 0),
+        "eligible": int(codes["eligible"].sum()),
+        "ineligible": dict(counted.iter_rows()),
+        "clusters": sizes["len"].to_list() if inputs.clusters else [],
+        "chosen": inputs.selection.rows,
+        "without_pair": inputs.pairs.counts.get("without_pair", 0) if inputs.pairs else 0,
+        "pairs": inputs.pairs.rows if inputs.pairs else 0,
+        "overlaps": inputs.comparison.open(store).frame().to_dicts(),
+        "agreement": _agreement(config, store, inputs),
+        "student": _student(config, store, inputs),
+        "notes": _notes(config, inputs),
+        "changes": _changes(config, store, inputs),
+        "shown": _shown(config, store, inputs, ranking, texts=texts),
+    }
+
+
+def in_words(reason: str) -> str:
+    """Say why a row is not eligible."""
+    return IN_WORDS.get(reason, reason)
+
+
+def _notes(config: SelectConfig, inputs: Inputs) -> list[str]:
+    """Gather what the stages warned of, whenever they were computed."""
+    used = used_reward_models(config, inputs.metrics)
+    left_out = [r for r in config.reward_names if r not in used]
+    notes = [f"reward model {r} is left out: its scores are all equal" for r in left_out]
+    for ref in (inputs.ranking, inputs.selection):
+        notes += ref.facts.get("notes", [])
+    return notes
+
+
+def _agreement(config: SelectConfig, store: Store, inputs: Inputs) -> list[dict[str, Any]]:
+    """Give the rank correlation of difficulty between each two reward models."""
+    names = config.reward_names
+    if len(names) < 2:
+        return []
+    table = inputs.metrics.open(store).frame([difficulty_column(r) for r in names])
+    found = []
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            a, b = difficulty_column(one), difficulty_column(other)
+            both = table.drop_nulls([a, b])
+            rho = both.select(pl.corr(a, b, method="spearman")).item() if both.height > 1 else None
+            known = rho is not None and rho == rho  # NaN where one of them is constant
+            found.append({"of": [one, other], "rows": both.height, "rho": rho if known else None})
+    return found
+
+
+def _student(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, Any] | None:
+    """Tell how the student does over the rows that have each number; null where none has."""
+    if config.student is None:
+        return None
+    table = inputs.metrics.open(store).frame([STUDENT, "headroom"])
+    return {
+        "name": config.student.name,
+        "scores": table[STUDENT].count(),
+        "mean_score": table[STUDENT].mean(),
+        "mean_headroom": table["headroom"].mean(),
+    }
+
+
+def _changes(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, int] | None:
+    """Count the rows that came and went against the selection that OUT holds from before."""
+    place = open_place(config.out)
+    before = read_manifest(place)
+    if before is None:
+        return None
+    stage, _, key = str(before.get("artifacts", {}).get("selection", "")).partition("/")
+    if stage != "selection" or key == inputs.selection.key:
+        return None
+    try:
+        old = parquet.decode(place.read("selection.parquet"), ["instruction_id"])
+    except (FileNotFoundError, parquet.Unreadable):
+        return None  # somebody took the old file away: there is nothing to compare with
+    new = inputs.selection.open(store).frame(["instruction_id"])
+    came = new.join(old, on="instruction_id", how="anti").height
+    return {"came": came, "went": old.height - (new.height - came), "stayed": new.height - came}
+
+
+def _shown(
+    config: SelectConfig, store: Store, inputs: Inputs, ranking: pl.DataFrame, *, texts: bool
+) -> dict[str, list[dict[str, Any]]]:
+    """Pick rows to show: the best chosen; of the others the nearest miss, a middle and a last."""
+    chosen = ranking.filter("selected").sort("rank").head(SHOWN)
+    left = ranking.filter(~pl.col("selected"))
+    places = sorted({0, left.height // 2, left.height - 1}) if left.height else []
+    others = left[places]
+    table = pl.concat([chosen, others])
+    instructions: list[str | None] = [None] * table.height
+    if texts:
+        ids = table["instruction_id"]
+        instructions = answers_of(config, store, inputs.scores, inputs.metrics, ids).instructions()
+    rows = [
+        {"instruction_id": row["instruction_id"], "instruction": text, "why": row["reason"]}
+        for row, text in zip(table.iter_rows(named=True), instructions, strict=True)
+    ]
+    return {"chosen": rows[: chosen.height], "not_chosen": rows[chosen.height :]}

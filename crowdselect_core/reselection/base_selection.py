@@ -1,0 +1,186 @@
+"""The selection that a reselection goes on from, and what has changed since."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from crowdselect_core.config.reselect import Mode, ReselectConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.config.validation import explain
+from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
+from crowdselect_core.reselection.record import Base, Chosen, Known, Record, known, name_of
+from crowdselect_core.reselection.series import Series
+from crowdselect_core.reselection.settings import EXECUTION, choice, measures, told
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import canonical, differences
+
+# What new rows are measured by.
+REFERENCES = ("ranking", "metrics", "embedder", "centers", "clusters")
+# The tables of rows that a frozen selection adds to.
+PARTS = ("scores", "metrics", "answers", "ranking", "clusters", "embeddings")
+
+
+def read(config: ReselectConfig, store: Store) -> Base | None:
+    """Return the base that the config names, None before the first selection of its series.
+
+    Raises:
+        SelectionError: the series has no selection of that number.
+        StorageError: the record or the pointer is damaged.
+        ConfigError: a limit; frozen, and rows would be measured otherwise than the base's were.
+    """
+    if config.limit is not None:
+        raise ConfigError("limit: a reselection takes the whole data set; leave limit out")
+    series = Series(store, config.series)
+    number = series.latest() if config.base == "latest" else config.base
+    if number is None:
+        return None
+    record = series.record(number)
+    if config.mode == "frozen" and (different := unlike(config, record)):
+        raise ConfigError(
+            f"mode frozen: selection {number} of series {config.series!r} measured its rows "
+            f"otherwise ({'; '.join(different[:3])}); set these back, or pass --mode refit"
+        )
+    return Base(number, record)
+
+
+def whole(config: ReselectConfig, store: Store, base: Base) -> Known:
+    """Return what a base stands on.
+
+    Raises:
+        StorageError: frozen, and an artifact is damaged or gone.
+        DamagedArtifact: the same in a refit, which does without it.
+    """
+    try:
+        return known(store, base)
+    except DamagedArtifact as damage:
+        if config.mode == "frozen":
+            raise unmendable(config, damage) from None
+        raise
+
+
+def numbered(config: ReselectConfig, store: Store, number: int) -> Known:
+    """Return a selection of the series.
+
+    Raises:
+        SelectionError: there is none of that number.
+        StorageError: its record or an artifact that it needs is damaged or gone.
+    """
+    record = Series(store, config.series).record(number)
+    try:
+        return known(store, Base(number, record))
+    except DamagedArtifact as e:
+        raise StorageError(
+            f"selection {number} of series {config.series!r} is no longer whole: {e}; name another "
+            "one, or select again with --mode refit"
+        ) from None
+
+
+def as_it_was(config: ReselectConfig, record: Record) -> ReselectConfig:
+    """Return the config that a selection was made with; it lies and runs where this one says."""
+    here = {name: getattr(config, name) for name in EXECUTION}
+    try:
+        then = ReselectConfig.model_validate({**record.config, **here})
+    except ValidationError as e:
+        raise StorageError(
+            f"series {config.series!r}: the selection was made by a config that this version does "
+            f"not take: {explain(e, ReselectConfig)}; select again"
+        ) from None
+    return then.resolved()
+
+
+def unmendable(config: ReselectConfig, damage: DamagedArtifact) -> StorageError:
+    """Return the error for something that a base needs and that a frozen run cannot compute."""
+    return StorageError(
+        f"{damage}: the base of series {config.series!r} needs it, and a frozen run cannot compute "
+        "it anew; pass --mode refit once, which measures every row anew, or name another --base"
+    )
+
+
+def folder_of(damage: DamagedArtifact) -> str:
+    """Return the artifact that is damaged, as STAGE/KEY, or all that is said of it."""
+    found = re.search(r"[a-z-]+/[0-9a-f]{64}", str(damage))
+    return found[0] if found else str(damage)
+
+
+def unlike(config: SelectConfig, record: Record) -> list[str]:
+    """Name what separates a config's measures from those of a record."""
+    return differences(record.measures, plain(measures(config)))
+
+
+def is_same_choice(config: SelectConfig, record: Record) -> bool:
+    """Tell whether the same rows would be chosen among the same measured ones."""
+    return choice(record.config) == choice(plain(told(config)))
+
+
+def is_same_outcome(store: Store, known: Known, now: Chosen) -> bool:
+    """Tell whether two selections chose the same rows, in the same words, by the same numbers.
+
+    Their data sets may differ in bytes: a file that was written anew with the same rows is no news.
+    """
+    ours, theirs = known.inputs, now.inputs
+    tables = [(ours.selection, theirs.selection), (ours.ranking, theirs.ranking)]
+    if ours.pairs and theirs.pairs:
+        tables.append((ours.pairs, theirs.pairs))
+    return all(
+        one.key == other.key or one.open(store).frame().equals(other.open(store).frame())
+        for one, other in tables
+    )
+
+
+def changes(store: Store, known: Known, raw: Ref, arrived: Ref) -> dict[str, int]:
+    """Count the rows that came (or came back) and those that are gone since the base."""
+    now = raw.open(store).frame(["instruction_id"])
+    then = known.inputs.instructions.open(store).frame(["instruction_id"])
+    gone = then.join(now, on="instruction_id", how="anti").height
+    back = raw.rows - arrived.rows - (then.height - gone)
+    return {"new": arrived.rows, "back": back, "gone": gone}
+
+
+def made_record(
+    config: ReselectConfig,
+    base: Base | None,
+    now: Chosen,
+    rows: dict[str, int],
+    new: Mapping[str, Ref],
+) -> Record:
+    """Return the record of a selection.
+
+    Args:
+        config: as it was given, its crowd read.
+        base: what it goes on from, None for a first selection.
+        now: what was chosen.
+        rows: the counts that the record tells.
+        new: frozen: the tables of the rows that arrived, by role.
+    """
+    artifacts = {role: name_of(ref) for role, ref in now.inputs.refs().items()}
+    artifacts |= {"raw": name_of(now.raw), "dataset": name_of(now.dataset)}
+    mode: Mode = "refit"
+    if base is None or config.mode == "refit":
+        references = {role: n for role, n in artifacts.items() if role in REFERENCES}
+        parts = {role: [name] for role, name in artifacts.items() if role in PARTS}
+    else:
+        mode, references = "frozen", dict(base.record.references)
+        parts = {role: list(names) for role, names in base.record.parts.items()}
+        for role, names in parts.items():
+            names += [name_of(new[role])] if role in new else []
+    return Record(
+        mode=mode,
+        base=base.number if base else None,
+        measures=plain(measures(config)),
+        config=plain(told(config)),
+        rows=rows,
+        artifacts=artifacts,
+        references=references,
+        parts=parts,
+        zoos=[name_of(ref) for ref in now.zoos],
+    )
+
+
+def plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a value as JSON gives it back: tuples become lists."""
+    found: dict[str, Any] = json.loads(canonical(value))
+    return found

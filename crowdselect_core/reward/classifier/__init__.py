@@ -1,0 +1,1 @@
+"""Sequence classifiers as reward models, in this process or behind vLLM."""

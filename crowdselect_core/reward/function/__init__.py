@@ -1,0 +1,1 @@
+"""Python functions as reward models, in worker processes."""

@@ -1,0 +1,1 @@
+"""LLMs as judges: grades and pairwise comparisons by a rubric."""

@@ -1,0 +1,122 @@
+"""Why a row was chosen or not: one sentence for every row of the ranking."""
+
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+
+# Reason codes of rows that are not eligible, in words.
+IN_WORDS = {
+    "too_few_scores": "fewer scores than min_scores asks for",
+    "no_score": "no score at all",
+    "no_difficulty": "no score, so no difficulty",
+    "no_separability": "fewer than 2 scores, so no separability",
+    "no_stability": "no family has 2 scored models that differ, so no stability",
+    "no_headroom": "no score of the student or none of the crowd, so no headroom",
+    "no_answer": "no complete answer that could be kept",
+    "no_instruction": "no instruction text",
+    "excluded": "its id is on the exclude list",
+    "not_included": "its id is not on the include list",
+}
+
+
+def explained(
+    ranking: pl.DataFrame,
+    clusters: pl.DataFrame | None,
+    selection: pl.DataFrame,
+    config: SelectConfig,
+) -> pl.DataFrame:
+    """Return every row with its fate in words, the best first.
+
+    margin = score - best score left out of its cluster, for a chosen row (>= 0 under the equal
+    quota); score - lowest score chosen in its cluster, for one that is not (<= 0). Null where
+    there is nothing to compare with.
+
+    Output columns: RANKING with cluster_id, then selected, rank (null if not), rank_in_cluster
+    (1 is the best), margin; `reason` is a sentence for every row.
+    """
+    frame = ranking.drop("cluster_id")
+    if clusters is None:
+        frame = frame.with_columns(cluster_id=pl.lit(None, dtype=pl.Int64))
+    else:
+        groups = clusters.select("instruction_id", "cluster_id")
+        frame = frame.join(groups, on="instruction_id", how="left", maintain_order="left")
+    ranks = selection.select("instruction_id", "rank")
+    frame = frame.join(ranks, on="instruction_id", how="left", maintain_order="left")
+    frame = frame.with_columns(selected=pl.col("rank").is_not_null())
+    frame = frame.sort(
+        ["eligible", "score", "instruction_id"], descending=[True, True, False], nulls_last=True
+    )
+    frame = _placed(frame).with_columns(_sentence(config, selection.height).alias("reason"))
+    first = [*ranking.columns, "selected", "rank", "rank_in_cluster", "margin"]
+    return frame.select(first)
+
+
+def _placed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add each eligible row's place in its cluster and its margin to the cut there."""
+    score, chosen, eligible = pl.col("score"), pl.col("selected"), pl.col("eligible")
+    lowest_in = score.filter(chosen).min().over("cluster_id")
+    best_out = score.filter(~chosen & eligible).max().over("cluster_id")
+    place = pl.int_range(1, pl.len() + 1).over("cluster_id")  # eligible rows come first, sorted
+    return frame.with_columns(
+        rank_in_cluster=pl.when(eligible).then(place),
+        margin=pl.when(eligible).then(score - pl.when(chosen).then(best_out).otherwise(lowest_in)),
+        _eligible=eligible.sum().over("cluster_id"),
+        _given=chosen.sum().over("cluster_id"),
+    )
+
+
+def _sentence(config: SelectConfig, chosen: int) -> pl.Expr:
+    """Say a row's fate: its rank, its place among its cluster's, its quantiles, its margin."""
+    group = pl.when(pl.col("cluster_id").is_null()).then(pl.lit("all rows")).otherwise(
+        pl.format("cluster {}", pl.col("cluster_id"))
+    )  # fmt: skip
+    place = pl.format(
+        "place {} of {} in {}, which gave {}",
+        pl.col("rank_in_cluster"), pl.col("_eligible"), group, pl.col("_given"),
+    )  # fmt: skip
+    margin = pl.col("margin").abs().round(4)
+    won = (
+        pl.when(pl.col("margin").is_null()).then(pl.lit(""))
+        .when(pl.col("margin") == 0).then(pl.lit("; level with the best one left out, by its id"))
+        .when(pl.col("margin") >= 0).then(pl.format("; {} above the best one left out", margin))
+        .otherwise(pl.format("; {} below the best one left out", margin))
+    )  # fmt: skip
+    lost = (
+        pl.when(pl.col("margin").is_null()).then(pl.lit(""))
+        .when(pl.col("margin") == 0).then(pl.lit("; level with the last one chosen, save its id"))
+        .when(pl.col("margin") <= 0).then(pl.format("; {} below the last one chosen", margin))
+        .otherwise(pl.format("; {} above the last one chosen", margin))
+    )  # fmt: skip
+    words, total = pl.col("reason").replace(IN_WORDS), pl.lit(chosen)
+    return (
+        pl.when(~pl.col("eligible")).then(pl.format("not eligible: {}", words))
+        .when(pl.col("selected")).then(
+            pl.format("chosen: rank {} of {}; {}{}{}", "rank", total, place, _why(config), won)
+        )
+        .otherwise(pl.format("not chosen: {}{}{}", place, _why(config), lost))
+    )  # fmt: skip
+
+
+def _why(config: SelectConfig) -> pl.Expr:
+    """Say what the score is made of."""
+
+    def percent(name: str) -> pl.Expr:
+        return (pl.col(name) * 100).round(0).cast(pl.Int64)
+
+    if config.method == "random":
+        return pl.lit("; a random draw")
+    if config.method == "reward":
+        sign = 1 if config.direction == "top" else -1  # bottom ranks by the negated score
+        return pl.format("; best answer scored {}", (sign * pl.col("score")).round(4))
+    said = "; harder than {}%, models differ more than in {}%, bigger is better more than in {}%"
+    told = ["difficulty_q", "separability_q", "stability_q"]
+    if config.student is not None:
+        said += ", the student is further behind the best than on {}%"
+        told.append("headroom_q")
+    return pl.format(
+        said,
+        *(
+            pl.when(pl.col(q).is_null()).then(pl.lit("?")).otherwise(percent(q).cast(pl.String))
+            for q in told
+        ),
+    )

@@ -1,0 +1,235 @@
+"""Integration: the metrics become quantiles, and their weighted sum the score of a row.
+
+Source: METHOD, "The three foundation metrics" (who is eligible) and "Integration"; arXiv
+2503.01836, section 3. Headroom, the fourth metric, is ours and has no weight unless given one.
+
+Array names carry their shape: N rows (instructions), E of them that take part in a ranking.
+"""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.selection.eligibility import metric_columns, reasons
+from crowdselect_core.selection.metric_weights import WEIGHTS, check_weights
+from crowdselect_core.tables import RANKING, WEIGHTED
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+References = Mapping[str, Floats]  # metric -> its values over the R rows of reference, sorted
+
+LOG = logging.getLogger("crowdselect")
+STABILITY_DECIMALS = 9
+SCORE_DECIMALS = 12
+COARSE_VALUES, COARSE_ROWS = 10, 100
+
+
+def integrate(
+    metrics: pl.DataFrame,
+    weights: Sequence[float] = WEIGHTS,
+    min_scores: int = 2,
+    sorted_R_of: References | None = None,
+) -> pl.DataFrame:
+    """Rank the rows by the weighted sum of their metrics' quantiles.
+
+    score = w_difficulty*q_d + w_separability*q_s + w_stability*q_t + w_headroom*q_h, rounded to 12
+    decimals, each q the exact empirical quantile over the eligible rows (stability rounded to 9
+    decimals first). METHOD, "Integration"; arXiv 2503.01836.
+
+    A row is eligible when it is not barred, has `min_scores` scores, has every metric of non-zero
+    weight and has an answer to keep; the first of these that fails is its reason.
+
+    Input columns (tables.METRICS, further columns are ignored but for the optional ones):
+        instruction_id: String, unique.
+        n_scores, difficulty, separability, stability: as `crowd_metrics` gives them.
+        headroom: optional, the same; without it every row's is undefined.
+        answerable: optional Boolean; null or false: no answer to keep.
+        barred: optional String; not null: the row may not be chosen, and this text is the reason.
+
+    Output columns (tables.RANKING, in input order):
+        cluster_id: null.
+        difficulty_q, separability_q, stability_q, headroom_q: 0..1, same direction as the metric;
+            null for a row that is not eligible, and for one that lacks a metric of weight 0 (such a
+            metric's quantiles are taken over the eligible rows that have it).
+        score: between the sum of the negative and the sum of the positive weights, higher is
+            chosen first; null for a row that is not eligible.
+        eligible: whether the row may be chosen; reason: why not (a barred text, too_few_scores,
+            no_difficulty, no_separability, no_stability, no_headroom, no_answer), else null.
+
+    Args:
+        metrics: one row per instruction.
+        weights: of difficulty, separability, stability and, if there are four, headroom (else 0);
+            a negative one reverses its metric.
+        min_scores: how many scores a row needs at least.
+        sorted_R_of: what `references` returned of another ranking; the quantiles are then taken
+            among its rows (see `reference_quantiles`) in place of these.
+
+    Raises:
+        ConfigError: weights that are not three or four finite numbers, or all zero, or out of
+            scale; headroom has weight and no row has any.
+        DatasetError: a column that is missing or of another type, an id that is null or repeats.
+    """
+    used = check_weights(weights)
+    if isinstance(min_scores, bool) or not isinstance(min_scores, Integral) or min_scores < 0:
+        raise ConfigError(f"min_scores: found {min_scores!r}, expected a whole number, 0 or more")
+    frame = metric_columns(metrics)
+    if sorted_R_of is None:
+        _check_headroom(frame, used[3])
+    lacks = {
+        f"no_{name}": pl.col(name).is_null()
+        for name, weight in zip(WEIGHTED, used, strict=True)
+        if weight != 0
+    }
+    reason = reasons(frame, {"too_few_scores": pl.col("n_scores") < min_scores} | lacks)
+    weight_of = {n: w for n, w in zip(WEIGHTED, used, strict=True) if w != 0}
+    q_N_of = metric_quantiles(frame, reason, weight_of, sorted_R_of)
+    score_N = np.zeros(frame.height)
+    for name, weight in weight_of.items():
+        score_N += weight * q_N_of[name]
+    return ranking_table(frame, reason, q_N_of, np.round(score_N, SCORE_DECIMALS))
+
+
+def quantiles(values: pl.Series | Floats, eligible_N: Bools) -> Floats:
+    """Return the exact empirical quantile of every eligible value, NaN for the others.
+
+    q = (average rank - 1) / (n - 1) over the n eligible values that are defined, 0.5 when n = 1.
+    METHOD, "Integration".
+
+    Input columns: a number per row, any unit; null and NaN are undefined and take no part.
+    Output columns: 0..1, 0 for the smallest.
+
+    Args:
+        values: the metric.
+        eligible_N: which rows count.
+    """
+    values_N = _floats(values) if isinstance(values, pl.Series) else values
+    return _quantiles(values_N, eligible_N)[0]
+
+
+def references(ranking: pl.DataFrame) -> References:
+    """Return what later rows' quantiles are taken among: the values of every metric, sorted.
+
+    Input columns (tables.RANKING): the four metrics, eligible; rows that are not do not count.
+    """
+    eligible = ranking.filter(pl.col("eligible"))
+    return {
+        name: np.sort(values_N[~np.isnan(values_N)])
+        for name, values_N in ((n, _metric(eligible, n)) for n in WEIGHTED)
+    }
+
+
+def reference_quantiles(values_N: Floats, sorted_R: Floats) -> Floats:
+    """Return each value's quantile among R values of reference, NaN for NaN.
+
+    q = clip((below + (equal - 1) / 2) / (R - 1), 0, 1), with how many values of reference are
+    below and equal: for one that stands among them its own exact quantile, for one between two of
+    them the middle of theirs; 0.5 when R = 1.
+    """
+    n = len(sorted_R)
+    if n <= 1:
+        return np.where(np.isnan(values_N) | (n == 0), np.nan, 0.5)
+    below_N = np.searchsorted(sorted_R, values_N, side="left")
+    equal_N = np.searchsorted(sorted_R, values_N, side="right") - below_N
+    q_N = np.clip((below_N + (equal_N - 1) / 2) / (n - 1), 0.0, 1.0)
+    return np.where(np.isnan(values_N), np.nan, q_N)
+
+
+def eligibility_counts(ranking: pl.DataFrame) -> dict[str, int]:
+    """Count the rows of a ranking that are not eligible by their reason, in the order of reasons.
+
+    Input columns: eligible, reason (optional; null counts as "unknown").
+    """
+    out = ranking.filter(~pl.col("eligible").fill_null(False))
+    reason = pl.col("reason") if "reason" in out.columns else pl.lit(None, dtype=pl.String)
+    counts = out.with_columns(reason=reason.fill_null("unknown")).group_by("reason").len()
+    return {str(reason): int(n) for reason, n in sorted(counts.iter_rows())}
+
+
+def metric_quantiles(
+    frame: pl.DataFrame,
+    reason: pl.Series,
+    report: Collection[str] = (),
+    sorted_R_of: References | None = None,
+) -> dict[str, Floats]:
+    """Return the quantiles of the four metrics over the eligible rows; see `quantiles`.
+
+    A metric named in `report` that has few values over many rows is logged: its quantiles are
+    coarse, and ids decide between most of its rows.
+    """
+    eligible_N = reason.is_null().to_numpy()
+    q_N_of = {}
+    for name in WEIGHTED:
+        values_N = _metric(frame, name)
+        if sorted_R_of is not None:
+            eligible_values_N = np.where(eligible_N, values_N, np.nan)
+            q_N_of[name] = reference_quantiles(eligible_values_N, sorted_R_of[name])
+            continue
+        q_N_of[name], distinct, rows = _quantiles(values_N, eligible_N)
+        if name in report and distinct < COARSE_VALUES and rows > COARSE_ROWS:
+            LOG.warning(
+                "%s has only %d distinct values over %d eligible rows: its quantiles are coarse",
+                name,
+                distinct,
+                rows,
+            )
+    return q_N_of
+
+
+def ranking_table(
+    frame: pl.DataFrame, reason: pl.Series, q_N_of: Mapping[str, Floats], score_N: Floats
+) -> pl.DataFrame:
+    """Lay out tables.RANKING; `score_N` counts on eligible rows alone."""
+    eligible = reason.is_null()
+    score_N = np.where(eligible.to_numpy(), score_N, np.nan) + 0.0  # no -0.0
+    return frame.with_columns(
+        *(pl.Series(f"{name}_q", q_N, nan_to_null=True) for name, q_N in q_N_of.items()),
+        pl.Series("score", score_N, nan_to_null=True),
+        eligible.alias("eligible"),
+        reason.alias("reason"),
+        pl.lit(None, dtype=pl.Int64).alias("cluster_id"),
+    ).select(list(RANKING))
+
+
+def _check_headroom(frame: pl.DataFrame, weight: float) -> None:
+    """Raise a ConfigError where headroom has weight and no row has any."""
+    if weight != 0 and frame.height and frame["headroom"].null_count() == frame.height:
+        raise ConfigError(
+            f"weights: headroom has the weight {weight:g}, but none of the {frame.height} rows has "
+            "any: name the student among the crowd (role: student) and give it scores, or give "
+            "headroom no weight (1,1,2)"
+        )
+
+
+def _quantiles(values_N: Floats, eligible_N: Bools) -> tuple[Floats, int, int]:
+    """Return the quantiles, how many distinct values and how many rows they are taken over."""
+    q_N = np.full(len(values_N), np.nan)
+    (rows_E,) = np.nonzero(eligible_N & ~np.isnan(values_N))
+    n = len(rows_E)
+    if n <= 1:
+        q_N[rows_E] = 0.5
+        return q_N, n, n
+    order_E = np.argsort(values_N[rows_E])
+    sorted_E = values_N[rows_E][order_E]
+    (starts,) = np.nonzero(np.r_[True, sorted_E[1:] != sorted_E[:-1]])  # of the runs of ties
+    lengths = np.diff(np.r_[starts, n])
+    below_E = np.repeat(starts + (lengths - 1) / 2, lengths)  # average rank - 1
+    q_N[rows_E[order_E]] = below_E / (n - 1)
+    return q_N, len(starts), n
+
+
+def _metric(frame: pl.DataFrame, name: str) -> Floats:
+    """Return a metric as it is ranked."""
+    values_N = _floats(frame.get_column(name))
+    if name == "stability":  # a mean of few ratios: float noise would break its many ties
+        values_N = np.round(values_N, STABILITY_DECIMALS)
+    return values_N
+
+
+def _floats(column: pl.Series) -> Floats:
+    """Return a numeric column as float64, NaN for null."""
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()

@@ -1,0 +1,1 @@
+"""What rows are ranked by: one file per method."""

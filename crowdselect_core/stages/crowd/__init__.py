@@ -1,0 +1,1 @@
+"""The stages of a live crowd: prompts, responses, rewards, and the zoo made of them."""

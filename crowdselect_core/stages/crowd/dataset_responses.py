@@ -1,0 +1,58 @@
+"""The answers that the data set itself has of a model, as a table of the stage `responses`."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.stages.crowd.answer_texts import digest_of
+from crowdselect_core.stages.crowd.dataset_answers import given_answers
+from crowdselect_core.stages.crowd.responses import STAGE, VERSION, counted
+from crowdselect_core.stages.partitions import open_dataset
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.tables import RESPONSES, check
+
+
+def plan(config: SelectConfig, store: Store, prompts: Ref, model: str) -> Plan:
+    """Lay out the answers, as `responses.plan` does those that were asked for."""
+    dataset, artifact = open_dataset(config), prompts.open(store)
+
+    def shard(index: int) -> Callable[[], Part]:
+        def make() -> Part:
+            rows = artifact.shard(index)
+            table = _given(rows, dataset, model)
+            return Part(check(table, RESPONSES, "responses"), counted(table))
+
+        return make
+
+    shards = [shard(index) for index in range(len(artifact.manifest.shards))]
+    cut = {"rows": [s.rows for s in artifact.manifest.shards]}
+    return Plan(shards, cut=cut, total=len(shards), facts=lambda: {"generated": False})
+
+
+def spec(prompts: Ref, model: str) -> Spec:
+    """Name the table."""
+    return Spec(STAGE, VERSION, {"column": model}, {"prompts": prompts.key})
+
+
+def _given(rows: pl.DataFrame, dataset: Dataset, model: str) -> pl.DataFrame:
+    texts: list[str | None] = [None] * rows.height
+    ends: list[str | None] = [None] * rows.height
+    for place, text, end in given_answers(dataset, rows, model):
+        texts[place], ends[place] = text, end
+    digests = [digest_of(t) for t in texts]
+    absent = [None if t is not None else "no_answer: the data set has none" for t in texts]
+    return rows.with_columns(
+        pl.lit(0, pl.Int64).alias("sample"),
+        pl.lit(None, pl.Binary).alias("cell"),
+        pl.Series("content", digests, dtype=pl.Binary),
+        pl.Series("finish_reason", ends, dtype=pl.String),
+        pl.Series("characters", [len(t) if t is not None else None for t in texts], pl.Int64),
+        pl.lit(None, pl.Int64).alias("prompt_tokens"),
+        pl.lit(None, pl.Int64).alias("completion_tokens"),
+        pl.coalesce("error", pl.Series("absent", absent, dtype=pl.String)).alias("error"),
+    ).select(list(RESPONSES))

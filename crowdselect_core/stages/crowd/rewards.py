@@ -1,0 +1,177 @@
+"""Stage `rewards`: what one reward model gives the answers of one crowd model.
+
+A score is a cell of the reward model's identity, named by the prompt and the answer's own text: the
+same answer of two models, or in two data sets, is scored once, and another reward model costs only
+its own scores.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config.reward import JudgeReward, RewardConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.generate.base import Failure
+from crowdselect_core.generate.call_tracker import Calls, TooManyFailures
+from crowdselect_core.reward.base import Score, Scorer
+from crowdselect_core.reward.identity import cells_spec
+from crowdselect_core.stages.crowd.answer_texts import Answered
+from crowdselect_core.stages.crowd.responses import fingerprint
+from crowdselect_core.stages.crowd.score_requests import Scorings
+from crowdselect_core.stages.crowd.throughput import write_pace
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.key_index import as_keys
+from crowdselect_core.store.cache.writer import CellWriter
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.tables import REWARDS, check
+
+STAGE, VERSION = "rewards", 1
+
+
+def spec(
+    reward: RewardConfig,
+    answered: Answered,
+    reference: Answered | None = None,
+    failed: Sequence[bytes] = (),
+) -> Spec:
+    """Name the artifact: the answers and those they are held against, by content; who scores."""
+    identity: dict[str, Any] = {"cells": cells_spec(reward).key}
+    if failed:
+        identity["failed"] = sha256(b"".join(sorted(failed))).hexdigest()
+    identity["answers"] = answered.responses.counts.get("fingerprint")
+    inputs = {"responses": answered.responses.key}
+    if reference is not None:
+        identity["reference"] = reference.responses.counts.get("fingerprint")
+        inputs["reference"] = reference.responses.key
+    return Spec(STAGE, VERSION, identity, inputs)
+
+
+def score(
+    config: SelectConfig,
+    store: Store,
+    reward: RewardConfig,
+    answered: Answered,
+    reference: Answered | None,
+    scorer: Scorer,
+    report: Callable[[Calls], None],
+) -> Calls:
+    """Score every answer that the store has no score of; scores are committed as they come.
+
+    Args:
+        config: of the given data set.
+        store: where cells are.
+        reward: who scores.
+        answered: whose answers.
+        reference: pairwise judges: whose answers these are held against.
+        scorer: what runs the reward model.
+        report: called after every score.
+
+    Raises:
+        TooManyFailures: more calls failed than may.
+    """
+    work = Scorings(config, store, reward, answered, reference)
+    wanted, present = work.count()
+    name = f"{reward.name} of {answered.model.name}"
+    calls = Calls(name, wanted, present, config.max_failure_rate, report)
+    if not wanted:
+        return calls
+    with CellWriter(work.cells) as writer, work.cells.askers() as askers:
+        items = work.items(askers, lambda: calls.slowest)
+        scorer.run(calls.clocked(items), partial(_take, calls, writer))
+    work.cells.merge(all_small=True)
+    own = reference is not None and reference.model.name == answered.model.name
+    if calls.answered and not own:  # held against itself an answer costs no call
+        write_pace(store, work.cells.spec, calls)
+    if calls.breached:
+        raise TooManyFailures(calls.complaint())
+    return calls
+
+
+def count(
+    config: SelectConfig,
+    store: Store,
+    reward: RewardConfig,
+    answered: Answered,
+    reference: Answered | None,
+) -> tuple[int, int]:
+    """Count the answers that `score` would score, and those that have a score."""
+    return Scorings(config, store, reward, answered, reference).count()
+
+
+def _take(calls: Calls, writer: CellWriter, given: Score) -> None:
+    calls.came(given.key)
+    usable = given.error is None and all(math.isfinite(s) for s in given.scores)
+    if usable:
+        writer.add((given.key, list(given.scores), given.truncated, given.raw, None))
+        calls.success()
+        return
+    error = given.error or "not_finite: a score is not a finite number"
+    if given.failure is Failure.ROW or given.error is None:
+        writer.add((given.key, None, given.truncated, given.raw, error))
+        calls.failure(given.key, error, Failure.ROW)
+    else:
+        calls.failure(given.key, error, given.failure)
+
+
+def plan(
+    config: SelectConfig,
+    store: Store,
+    reward: RewardConfig,
+    answered: Answered,
+    reference: Answered | None,
+    failed: Mapping[bytes, str],
+    heads: Sequence[str],
+) -> Plan:
+    """Lay out the scores of every answer, shard by shard of the responses.
+
+    Output columns: REWARDS. Counts: scores, truncated, errors by code. Facts: the heads' names.
+    """
+    work = Scorings(config, store, reward, answered, reference)
+    work.cells.refresh()
+    responses = answered.responses.open(store)
+
+    def shard(index: int) -> Callable[[], Part]:
+        return lambda: _table(work.keyed(responses.shard(index)), work.cells, failed)
+
+    shards = [shard(index) for index in range(len(responses.manifest.shards))]
+    cut = {"rows": [s.rows for s in responses.manifest.shards]}
+    facts = {"heads": list(heads)}
+    return Plan(shards, cut=cut, total=len(shards), facts=lambda: facts)
+
+
+def _table(rows: pl.DataFrame, cells: Cells, failed: Mapping[bytes, str]) -> Part:
+    keys = rows["score"].drop_nulls().to_list()
+    found = cells.read(as_keys(keys)).select(
+        pl.col("key").alias("score"), "scores", "truncated", pl.col("error").alias("unscored")
+    )
+    table = rows.join(found, on="score", how="left", maintain_order="left")
+    lost = pl.Series("lost", [failed.get(k) if k else None for k in rows["score"]], dtype=pl.String)
+    nothing = pl.col("scores").is_null() & pl.col("unscored").is_null() & lost.is_null()
+    if gone := table.filter(pl.col("score").is_not_null() & nothing).height:
+        raise DamagedArtifact(f"{cells.spec.folder}: {gone} scores vanished while they were read")
+    unasked = pl.when(pl.col("scores").is_null()).then(pl.lit("no_answer: nothing to score"))
+    table = table.select(
+        "instruction_id", "source_row", "sample", "scores",
+        pl.col("truncated").fill_null(False),
+        pl.when(pl.col("scores").is_null())
+        .then(pl.coalesce("unscored", lost, "error", unasked)).alias("error"),
+    )  # fmt: skip
+    codes = table["error"].drop_nulls().str.split(":").list.first().value_counts().sort("error")
+    counts = {
+        "scores": table["scores"].len() - table["scores"].null_count(),
+        "truncated": int(table["truncated"].sum()),
+        "fingerprint": fingerprint(table.select("instruction_id", "sample", "scores")),
+    } | {f"error/{code}": int(count) for code, count in codes.iter_rows()}
+    return Part(check(table, REWARDS, "rewards"), counts)
+
+
+def is_pairwise(reward: RewardConfig) -> bool:
+    """Tell a judge that compares from one that grades."""
+    return isinstance(reward, JudgeReward) and reward.mode == "pairwise"

@@ -1,0 +1,1 @@
+"""The stages that only a reselection has: new rows, merged tables, changes."""

@@ -1,0 +1,90 @@
+"""Stages `membership` and `drift`: what a reselection changed, and how far the new rows lie off."""
+
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.metrics import drift as drifts
+from crowdselect_core.selection.diff import membership
+from crowdselect_core.selection.explanations import explained
+from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan, single
+from crowdselect_core.tables import MEMBERSHIP, WEIGHTED, check
+
+VERSION = 1
+
+
+def membership_spec(before: Inputs, now: Inputs, arrived: Ref) -> Spec:
+    """Name the artifact: the two selections, and the rows that were not known."""
+    inputs = {"before": before.selection.key, "now": now.selection.key, "arrived": arrived.key}
+    return Spec("membership", VERSION, {}, inputs)
+
+
+def membership_plan(
+    config: SelectConfig, store: Store, before: Inputs, now: Inputs, arrived: Ref
+) -> Plan:
+    """Compare the selections; output columns: MEMBERSHIP."""
+
+    def make() -> Part:
+        new = arrived.open(store).frame(["instruction_id"])["instruction_id"]
+        table = membership(fates(config, store, before), fates(config, store, now), new)
+        counts = {str(change): int(n) for change, n in table.group_by("change").len().iter_rows()}
+        return Part(check(table, MEMBERSHIP, "membership"), counts)
+
+    return single(make)
+
+
+def fates(config: SelectConfig, store: Store, inputs: Inputs) -> pl.DataFrame:
+    """Return every row of a selection's data set with its fate in words, the best first."""
+    return explained(
+        inputs.ranking.open(store).frame(),
+        inputs.clusters.open(store).frame() if inputs.clusters else None,
+        inputs.selection.open(store).frame(["instruction_id", "rank"]),
+        config,
+    )
+
+
+def drift_spec(
+    reference: tuple[Ref, Ref | None], new: tuple[Ref, Ref | None], since: tuple[Ref, Ref | None]
+) -> Spec:
+    """Name the artifact: rankings and clusters of the three."""
+    named = {"reference": reference, "new": new, "since": since}
+    inputs = {f"{name}/{ref.stage}": ref.key for name, refs in named.items() for ref in refs if ref}
+    return Spec("drift", VERSION, {}, inputs)
+
+
+def drift_plan(
+    store: Store,
+    reference: tuple[Ref, Ref | None],
+    new: tuple[Ref, Ref | None],
+    since: tuple[Ref, Ref | None],
+) -> Plan:
+    """Hold the new rows, and all that came since the measures were fitted, against reference.
+
+    Args:
+        store: where the artifacts are.
+        reference: ranking and clusters of the rows that the measures were fitted on.
+        new: of the rows that arrived now.
+        since: of all rows known before; those that are not of reference came since.
+    """
+
+    def make() -> Part:
+        fitted, arrived = _measured(store, *reference), _measured(store, *new)
+        earlier = _measured(store, *since)
+        came = earlier.join(fitted, on="instruction_id", how="anti")
+        table = drifts.drift(fitted, arrived, "new")
+        if came.height:
+            both = pl.concat([came, arrived])
+            table = pl.concat([table, drifts.drift(fitted, both, "since the fit")])
+        return Part(table)
+
+    return single(make)
+
+
+def _measured(store: Store, ranking: Ref, clusters: Ref | None) -> pl.DataFrame:
+    table = ranking.open(store).frame(["instruction_id", *WEIGHTED, "eligible"])
+    if clusters is None:
+        return table.with_columns(cluster_id=pl.lit(None, dtype=pl.Int64))
+    groups = clusters.open(store).frame(["instruction_id", "cluster_id"])
+    return table.join(groups, on="instruction_id", how="left", maintain_order="left")

@@ -1,0 +1,103 @@
+"""Stage `answers`: which rows have an instruction and an answer that could be kept.
+
+Eligibility needs to know of every row whether some answer is not empty. One model's answers are
+read after the other, the one with the most scores first, until every row of a partition is
+settled: usually that is one column of the crowd's.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.config.response_mode import ResponseMode, response_mode
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.metrics import shown_scores, stored_moments, used_reward_models
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.tables import ANSWERABLE, check
+from crowdselect_core.util.once import Once
+
+STAGE, VERSION = "answers", 1
+
+NO_INSTRUCTION = "no_instruction"
+
+
+def mode_of(config: SelectConfig) -> ResponseMode:
+    """Return the config's response mode, checked against the crowd."""
+    return response_mode(config.response_mode, [m.name for m in config.models])
+
+
+def spec(config: SelectConfig, scores: Ref, metrics: Ref) -> Spec:
+    """Name the artifact: the rows, whose answers count, and whether they need a score."""
+    mode = mode_of(config)
+    identity: dict[str, Any] = {"models": list(mode.models), "scored": mode.needs_score}
+    if mode.needs_score:
+        identity["reward_models"] = used_reward_models(config, metrics)
+    return Spec(STAGE, VERSION, identity, {"scores": scores.key})
+
+
+def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
+    """Look for one complete answer per row.
+
+    Output columns: instruction_id; answerable (true everywhere for scores alone); barred
+    (no_instruction where there are answers but no instruction text, null elsewhere).
+    """
+    dataset = open_dataset(config)
+    table = scores.open(store).frame()
+    fitted = Once(lambda: stored_moments(metrics.open(store)))
+    mode = mode_of(config)
+    partitions = holding(dataset.partitions(config.shard_rows), table)
+
+    def shard(part: Partition) -> Callable[[], Part]:
+        def make() -> Part:
+            rows, places = kept_rows(table, part)
+            shown_NM = shown_scores(rows, config, fitted())
+            answerable = _answerable(dataset, part, places, mode, shown_NM)
+            frame = rows.select("instruction_id").with_columns(
+                answerable=pl.Series(answerable), barred=_without_instruction(dataset, part, places)
+            )
+            return Part(check(frame, ANSWERABLE, "answers"))
+
+        return make
+
+    return Plan(
+        [shard(p) for p in partitions], cut={"rows": config.shard_rows}, total=len(partitions)
+    )
+
+
+def _answerable(
+    dataset: Dataset,
+    part: Partition,
+    places: NDArray[np.int64],
+    mode: ResponseMode,
+    shown_NM: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    settled = np.zeros(len(places), dtype=bool)
+    if not dataset.layout.answers:
+        return ~settled
+    possible_NM = ~np.isnan(shown_NM) if mode.needs_score else np.ones(shown_NM.shape, dtype=bool)
+    names = [m.name for m in dataset.crowd]
+    by_scores = sorted(mode.models, key=lambda m: (-possible_NM[:, names.index(m)].sum(), m))
+    for model in by_scores:
+        open_rows = ~settled & possible_NM[:, names.index(model)]
+        if open_rows.any():
+            settled |= open_rows & dataset.complete(part, model)[places]
+    return settled
+
+
+def _without_instruction(dataset: Dataset, part: Partition, places: NDArray[np.int64]) -> pl.Series:
+    if dataset.layout.instruction is None or not dataset.layout.answers:
+        return pl.Series([None] * len(places), dtype=pl.String)
+    texts = pl.Series(
+        [t for _, batch in dataset.instructions(part) for t in batch], dtype=pl.String
+    )
+    empty = texts.str.strip_chars().str.len_bytes().gather(places) == 0
+    return pl.select(pl.when(empty).then(pl.lit(NO_INSTRUCTION))).to_series()

@@ -1,0 +1,78 @@
+"""Stage `centers`: the centres of k-means, fitted on all rows or on a seeded sample, and kept."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.embedding import fit_sample
+from crowdselect_core.embedding.kmeans import check_distinct, fit_clusters, fit_rows
+from crowdselect_core.errors import SelectionError
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Artifact, Store
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan, single
+from crowdselect_core.tables import centers_schema, check
+
+STAGE, VERSION = "centers", 1
+
+Vectors = NDArray[np.float32]
+
+
+def spec(config: SelectConfig, embeddings: Ref) -> Spec:
+    """Name the artifact: the embeddings, k and the seed."""
+    identity = {"clusters": config.clusters, "seed": config.seed}
+    return Spec(STAGE, VERSION, identity, {"embeddings": embeddings.key})
+
+
+def plan(config: SelectConfig, store: Store, embeddings: Ref) -> Plan:
+    """Fit the centres.
+
+    Output columns: cluster_id (0..k-1), vector (the centre).
+
+    Raises:
+        SelectionError: k above the number of distinct embeddings.
+    """
+
+    def make() -> Part:
+        centers_KD = _centers(embeddings.open(store), config.clusters, config.seed)
+        frame = pl.DataFrame({"cluster_id": np.arange(len(centers_KD))})
+        frame = frame.with_columns(vector=pl.Series(centers_KD))
+        return Part(check(frame, centers_schema(centers_KD.shape[1]), "centers"))
+
+    return single(make)
+
+
+def stored(store: Store, centers: Ref) -> Vectors:
+    """Return the centres that an artifact of this stage holds."""
+    vectors: Vectors = centers.open(store).frame()["vector"].to_numpy()
+    return vectors
+
+
+def _centers(embeddings: Artifact, k: int, seed: int) -> Vectors:
+    ids = embeddings.frame(["instruction_id"])["instruction_id"]
+    sample = fit_sample(ids, fit_rows(k), seed)
+    wanted = np.sort(sample)
+    kept: list[Vectors] = []
+    first = 0
+    for frame in embeddings.frames(["vector"]):
+        start, end = np.searchsorted(wanted, [first, first + frame.height])
+        kept.append(frame["vector"].gather(wanted[start:end] - first).to_numpy())
+        first += frame.height
+    # Back into id order, so that the order of the data set decides nothing.
+    vectors_ND = np.concatenate(kept)[np.searchsorted(wanted, sample)]
+    del kept
+    if len(sample) < len(ids):
+        _check_all_distinct(vectors_ND, embeddings, k)
+    else:
+        check_distinct(vectors_ND, k)
+    return fit_clusters(vectors_ND, k, seed)
+
+
+def _check_all_distinct(sample_ND: Vectors, embeddings: Artifact, k: int) -> None:
+    """Check the sample first, which nearly always settles it, and only then all shards."""
+    try:
+        check_distinct(sample_ND, k)
+    except SelectionError:
+        distinct = pl.concat([f.unique() for f in embeddings.frames(["vector"])]).unique()
+        check_distinct(distinct["vector"].to_numpy(), k)

@@ -1,0 +1,65 @@
+"""Stage `comparison`: how far the choice overlaps the baselines that anyone could have had."""
+
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.selection.quota import select
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.ranking import ranked
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan, single
+
+STAGE, VERSION = "comparison", 1
+
+
+def spec(config: SelectConfig, selection: Ref, clusters: Ref | None) -> Spec:
+    """Name the artifact: the selection, and the seed of the baselines."""
+    inputs = {"selection": selection.key} | ({"clusters": clusters.key} if clusters else {})
+    return Spec(STAGE, VERSION, {"seed": config.seed}, inputs)
+
+
+def plan(
+    config: SelectConfig,
+    store: Store,
+    metrics: Ref,
+    answers: Ref,
+    selection: Ref,
+    clusters: Ref | None,
+) -> Plan:
+    """Choose as many rows by each baseline and count those that both chose.
+
+    Output columns: baseline; rows (it chose); overlap (rows chosen by both); by_chance (the
+    overlap to expect of a random choice of as many rows).
+    """
+
+    def make() -> Part:
+        chosen = selection.open(store).frame(["instruction_id"])
+        groups = clusters.open(store).frame(["instruction_id", "cluster_id"]) if clusters else None
+        baselines: list[tuple[str, str, pl.DataFrame | None]] = [
+            ("random", "random", None),
+            ("top reward", "reward", None),
+        ]
+        if groups is not None:
+            baselines.insert(1, ("random, clustered", "random", groups))
+        # Draws of their own: the method random would else be held against itself.
+        other_draws = config.model_copy(update={"seed": (config.seed + 1) % 2**32})
+        rankings = {
+            method: ranked(other_draws, store, metrics, answers, method)
+            for method in ("random", "reward")
+        }
+        rows = []
+        for name, method, balanced in baselines:
+            ranking = rankings[method]
+            eligible = int(ranking["eligible"].sum())
+            if not eligible:
+                continue
+            other = select(ranking, balanced, min(chosen.height, eligible), "equal")
+            both = chosen.join(other, on="instruction_id", how="semi").height
+            rows.append((name, other.height, both, chosen.height * other.height / eligible))
+        schema = {
+            "baseline": pl.String, "rows": pl.Int64, "overlap": pl.Int64, "by_chance": pl.Float64,
+        }  # fmt: skip
+        return Part(pl.DataFrame(rows, schema, orient="row"))
+
+    return single(make)

@@ -1,0 +1,164 @@
+"""Stage `instructions`: the ids of the data set's rows, each once, and where they stand.
+
+The texts stay where they are; `source_row` finds them again. Ids are read twice: first 8 bytes of
+each are held and compared, and then every shard reads its own. Of a file that an earlier artifact
+of this stage knows, nothing is read: its rows are carried over.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import DatasetError, shown
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.stages.partitions import open_dataset
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.unchanged_files import Unchanged
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.tables import INSTRUCTIONS, check
+
+STAGE, VERSION = "instructions", 2
+
+
+def spec(config: SelectConfig) -> Spec:
+    """Name the artifact: the content of the data set and what its columns are called.
+
+    Raises:
+        DatasetError: the data set is not there or cannot be read.
+    """
+    dataset = open_dataset(config)
+    identity: dict[str, Any] = {
+        "dataset": dataset.fingerprint(),
+        "format": config.dataset.format,
+        "columns": config.dataset.columns,
+        "limit": config.limit,
+    }
+    if prompt := dataset.prompt_identity():  # found by itself, and the ids follow from it
+        identity["prompt"] = prompt
+    return Spec(STAGE, VERSION, identity)
+
+
+Ids = Callable[[Partition], pl.DataFrame]
+
+
+def plan(config: SelectConfig, store: Store, earlier: Ref | None = None) -> Plan:
+    """Read the ids, drop exact repeats and refuse contradictions; then one shard per partition.
+
+    Output columns: instruction_id, source, source_row, in the order of the data set.
+    Counts: rows_in, duplicate_rows. Facts: whether there are instruction texts and answers; per
+    file the hash of its content and its rows.
+
+    Args:
+        config: the data set.
+        store: where `earlier` is.
+        earlier: an artifact of this stage, of the data set as it was. It changes no result.
+
+    Raises:
+        DatasetError: see `Dataset`; ids that repeat with different content.
+        CrowdError: a crowd model without a column.
+    """
+    dataset = open_dataset(config)
+    _ = dataset.layout  # refused before anything is written
+    partitions = dataset.partitions(config.shard_rows)
+    ids: Ids = partial(_ids, dataset)
+    if earlier is not None:
+        ids = Unchanged(dataset, partitions, earlier.open(store), spec(config), ids).ids
+    again = _maybe_repeated(ids, partitions)
+    dropped = _repeats(dataset, again, config.shard_rows)
+
+    def shard(part: Partition) -> Part:
+        frame = ids(part)
+        kept = (
+            frame.filter(~pl.col("source_row").is_in(dropped.implode())) if len(dropped) else frame
+        )
+        check(kept, INSTRUCTIONS, "instructions")
+        return Part(kept, {"rows_in": part.rows, "duplicate_rows": part.rows - kept.height})
+
+    return Plan(
+        [partial(shard, part) for part in partitions],
+        cut={"rows": config.shard_rows},
+        total=len(partitions),
+        facts=lambda: {
+            "instructions": dataset.layout.instruction is not None,
+            "answers": bool(dataset.layout.answers),
+            "files": _files(dataset, partitions),
+        },
+    )
+
+
+def _files(dataset: Dataset, partitions: Sequence[Partition]) -> list[list[str | int]]:
+    """Return the content hash and the rows of every file, in order."""
+    rows = [0] * len(dataset.table.digests())
+    for part in partitions:
+        rows[part.file] += part.rows
+    return [[digest, n] for digest, n in zip(dataset.table.digests(), rows, strict=True)]
+
+
+def _ids(dataset: Dataset, part: Partition) -> pl.DataFrame:
+    """Read the ids of a partition, and where they stand."""
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "instruction_id": rows.ids,
+                "source": pl.repeat(rows.source, len(rows.ids), eager=True),
+                "source_row": np.arange(rows.first_row, rows.first_row + len(rows.ids)),
+            }
+        )
+        for rows in dataset.rows(part)
+    )
+
+
+def _maybe_repeated(ids: Ids, partitions: Sequence[Partition]) -> pl.DataFrame:
+    """Return the rows whose id's 64-bit hash stands more than once; others repeat no id.
+
+    Holds 16 bytes a row while the hashes are compared, whatever the ids and texts.
+    """
+    hashes = [ids(part)["instruction_id"].hash(seed=0).to_numpy() for part in partitions]
+    sorted_N = np.concatenate(hashes)
+    sorted_N.sort()
+    twice = np.unique(sorted_N[1:][sorted_N[1:] == sorted_N[:-1]])
+    del sorted_N
+    frames = []
+    for part, hashes_P in zip(partitions, hashes, strict=True):
+        repeated_P = np.isin(hashes_P, twice)
+        if repeated_P.any():
+            frames.append(ids(part).filter(pl.Series(repeated_P)))
+    return pl.concat(frames) if frames else ids(partitions[0]).clear()
+
+
+def _repeats(dataset: Dataset, rows: pl.DataFrame, shard_rows: int) -> pl.Series:
+    """Return the source rows that repeat an earlier row exactly.
+
+    Raises:
+        DatasetError: an id that stands on rows with different content.
+    """
+    twice = rows.filter(pl.col("instruction_id").is_duplicated())
+    if twice.is_empty():
+        return pl.Series(dtype=pl.Int64)
+    contents = dataset.contents(twice["source_row"].to_list(), shard_rows)
+    twice = twice.with_columns(
+        content=pl.col("source_row").replace_strict(contents, return_dtype=pl.String)
+    )
+    clash = twice.group_by("instruction_id", maintain_order=True).agg(
+        pl.col("content").n_unique(), pl.col("source_row")
+    )
+    clash = clash.filter(pl.col("content") > 1)
+    if clash.height:
+        first = clash.row(0, named=True)
+        raise DatasetError(
+            f"{dataset.config.path}: the id {shown([first['instruction_id']])} stands on rows "
+            f"{shown(first['source_row'][:5])} with different content "
+            f"({clash.height} such id(s)); give every row its own id, or remove one of the rows"
+        )
+    first_of = twice.group_by("instruction_id").agg(pl.col("source_row").min().alias("first"))
+    repeated = twice.join(first_of, on="instruction_id").filter(
+        pl.col("source_row") != pl.col("first")
+    )
+    return repeated["source_row"].sort()

@@ -1,0 +1,149 @@
+"""The kept answers of some rows: whose they are, and the texts, read where they are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.chat import Message
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.prompts import Prompt
+from crowdselect_core.ingest.reader import Leaf, Partition
+from crowdselect_core.selection.response_choice import Ints
+from crowdselect_core.stages.partitions import open_dataset
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.metrics import shown_scores, stored_moments
+from crowdselect_core.store.artifacts import Store
+
+Floats = NDArray[np.float64]
+
+FINE_ROWS = 1024  # small partitions: only the row groups that hold a wanted row are read
+
+
+@dataclass
+class Answers:
+    """The answers of the crowd to some rows of a data set.
+
+    Args:
+        dataset: where the texts are.
+        partitions: of the whole data set.
+        rows: instruction_id and source_row of the rows, in the order they are asked for.
+        shown_NM: each answer's own combined score, the crowd in name order.
+    """
+
+    dataset: Dataset
+    partitions: Sequence[Partition]
+    rows: pl.DataFrame
+    shown_NM: Floats
+
+    @property
+    def models(self) -> list[str]:
+        """The crowd's names, in name order."""
+        return [m.name for m in self.dataset.crowd]
+
+    @property
+    def ids(self) -> list[str]:
+        """The rows' instruction ids."""
+        return self.rows["instruction_id"].to_list()
+
+    def complete(self, asked: Mapping[int, Ints]) -> dict[tuple[int, int], str | None]:
+        """Return the complete answers among those asked for, by (place, model index)."""
+        layout = self.dataset.layout
+        leaves: dict[Leaf, Ints] = {}
+        for model, places in asked.items():
+            name = self.models[model]
+            for leaf in (layout.answers.get(name), layout.finish_reasons.get(name)):
+                if leaf is not None:
+                    leaves[leaf] = places
+        found = self._read(leaves)
+        answers: dict[tuple[int, int], str | None] = {}
+        for model, places in asked.items():
+            text, end = (
+                layout.answers.get(self.models[model]),
+                layout.finish_reasons.get(self.models[model]),
+            )
+            for place in places.tolist():
+                answer = found.get((place, text)) if text else None
+                cut = end is not None and found.get((place, end)) == "length"
+                if answer is not None and answer.strip() and not cut:
+                    answers[place, model] = answer
+        return answers
+
+    def instructions(self) -> list[str | None]:
+        """Return the rows' instruction texts, null where the data set has none."""
+        return [found[0] if found else None for found in self._prompts]
+
+    def prompts(self) -> list[Prompt | None]:
+        """Return the rows' prompts, null where the data set has none."""
+        return [found[1] if found else None for found in self._prompts]
+
+    @cached_property
+    def _prompts(self) -> list[tuple[str | None, Prompt] | None]:
+        """The rows' texts and prompts."""
+        rows_N = self.rows["source_row"].to_numpy()
+        found: dict[int, tuple[str | None, Prompt]] = {}
+        for part in self.partitions if self.dataset.layout.prompt else ():
+            here = rows_N[(rows_N >= part.first_row) & (rows_N < part.first_row + part.rows)]
+            if len(here):
+                found.update(self.dataset.prompts_at(part, here))
+        return [found.get(row) for row in rows_N.tolist()]
+
+    def _read(self, leaves: Mapping[Leaf, Ints]) -> dict[tuple[int, Leaf], str | None]:
+        """Read texts by (place, leaf); of every partition only the columns needed there."""
+        rows_N = self.rows["source_row"].to_numpy()
+        place_of = {int(row): place for place, row in enumerate(rows_N.tolist())}
+        found: dict[tuple[int, Leaf], str | None] = {}
+        for part in self.partitions:
+            wanted: dict[Leaf, Ints] = {}
+            for leaf, places in leaves.items():
+                rows = rows_N[places]
+                here = rows[(rows >= part.first_row) & (rows < part.first_row + part.rows)]
+                if len(here):
+                    wanted[leaf] = here
+            if wanted:
+                texts = self.dataset.texts(part, wanted)
+                found.update({(place_of[row], leaf): t for (row, leaf), t in texts.items()})
+        return found
+
+
+def answers_of(
+    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, ids: pl.Series
+) -> Answers:
+    """Return the answers of the rows with these ids, in their order."""
+    dataset = open_dataset(config)
+    wanted = pl.DataFrame({"instruction_id": ids})
+    frames = [
+        frame.join(wanted, on="instruction_id", how="semi") for frame in scores.open(store).frames()
+    ]
+    rows = wanted.join(pl.concat(frames), on="instruction_id", how="left", maintain_order="left")
+    fitted = stored_moments(metrics.open(store))
+    partitions = dataset.partitions(FINE_ROWS)
+    return Answers(dataset, partitions, rows, shown_scores(rows, config, fitted))
+
+
+def answers_by_shard(
+    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, ids: pl.Series
+) -> Iterator[Answers]:
+    """Yield the answers of the rows with these ids, a shard of the scores at a time."""
+    dataset = open_dataset(config)
+    wanted = pl.DataFrame({"instruction_id": ids})
+    fitted = stored_moments(metrics.open(store))
+    partitions = dataset.partitions(FINE_ROWS)
+    for frame in scores.open(store).frames():
+        rows = frame.join(wanted, on="instruction_id", how="semi", maintain_order="left")
+        if rows.is_empty():
+            continue
+        first, last = rows["source_row"][0], rows["source_row"][-1]
+        near = [p for p in partitions if p.first_row <= last and p.first_row + p.rows > first]
+        yield Answers(dataset, near, rows, shown_scores(rows, config, fitted))
+
+
+def messages(prompt: Prompt | None, response: str | None) -> list[Message] | None:
+    """Return the chat of one training row: the whole prompt and the kept answer."""
+    if prompt is None or prompt.error is not None or response is None:
+        return None
+    return [*prompt.messages, {"role": "assistant", "content": response}]

@@ -1,0 +1,133 @@
+"""Stage `ranking`: every row's quantiles, score and eligibility."""
+
+import logging
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import shown
+from crowdselect_core.selection.id_lists import read_ids
+from crowdselect_core.selection.integration import References, references
+from crowdselect_core.selection.methods.rank import METHODS, rank
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.metrics import BEST
+from crowdselect_core.stages.shards import sliced
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.plan import Plan
+from crowdselect_core.tables import WEIGHTED
+
+STAGE, VERSION = "ranking", 2
+
+log = logging.getLogger("crowdselect")
+
+EXCLUDED, NOT_INCLUDED = "excluded", "not_included"
+
+
+def spec(config: SelectConfig, metrics: Ref, answers: Ref, reference: Ref | None = None) -> Spec:
+    """Name the artifact: metrics and answers, the method with what it uses, the lists of ids.
+
+    Raises:
+        ConfigError: a list of ids cannot be read.
+    """
+    inputs = {"metrics": metrics.key, "answers": answers.key}
+    inputs |= {"reference": reference.key} if reference else {}
+    return Spec(STAGE, VERSION, identity(config), inputs)
+
+
+def identity(config: SelectConfig) -> dict[str, Any]:
+    """Return what of the config changes a ranking; raises as `spec` does."""
+    identity: dict[str, Any] = {"method": config.method, "direction": config.direction}
+    if config.method in METHODS:
+        weights = METHODS[config.method] or config.weights
+        identity |= {"weights": list(weights), "min_scores": config.min_scores}
+    if config.method == "random":
+        identity["seed"] = config.seed
+    for name, path in (("include", config.include), ("exclude", config.exclude)):
+        if path is not None:
+            identity[name] = sha256(canonical(sorted(set(read_ids(path))))).hexdigest()
+    return identity
+
+
+def plan(
+    config: SelectConfig, store: Store, metrics: Ref, answers: Ref, reference: Ref | None = None
+) -> Plan:
+    """Rank all rows as a whole (quantiles are over all of them); shards are slices.
+
+    Output columns: RANKING, in the order of the data set, cluster_id null.
+
+    Args:
+        config: the method and what it uses.
+        store: where the artifacts are.
+        metrics: of the rows.
+        answers: of the rows.
+        reference: a ranking of other rows, among whose eligible ones the quantiles are taken.
+    """
+
+    def make() -> pl.DataFrame:
+        if reference is None:
+            return ranked(config, store, metrics, answers)
+        sorted_R_of = references(reference.open(store).frame([*WEIGHTED, "eligible"]))
+        return ranked(config, store, metrics, answers, sorted_R_of=sorted_R_of)
+
+    return sliced(make, metrics.rows, config.shard_rows)
+
+
+def ranked(
+    config: SelectConfig,
+    store: Store,
+    metrics: Ref,
+    answers: Ref,
+    method: str | None = None,
+    sorted_R_of: References | None = None,
+) -> pl.DataFrame:
+    """Return the ranking table by the config's method, or by another one beside it."""
+    table = metrics.open(store).frame()
+    fit = answers.open(store).frame()
+    table = table.with_columns(fit["answerable"], fit["barred"])
+    table = table.with_columns(barred=_barred(config))
+    if method is None and sorted_R_of is None:  # others hold a part of the rows, or say it again
+        _warn_of_unknown(table["instruction_id"], config)
+    return rank(
+        table,
+        method=method or config.method,
+        direction="top" if method else config.direction,
+        weights=config.weights,
+        min_scores=config.min_scores,
+        seed=config.seed,
+        best_scores=table[BEST],
+        sorted_R_of=sorted_R_of,
+    )
+
+
+def _barred(config: SelectConfig) -> pl.Expr:
+    barred = pl.col("barred")
+    ids = pl.col("instruction_id")
+    if config.include is not None:
+        listed = _listed(config.include)
+        barred = pl.when(~ids.is_in(listed)).then(pl.lit(NOT_INCLUDED)).otherwise(barred)
+    if config.exclude is not None:
+        listed = _listed(config.exclude)
+        barred = pl.when(ids.is_in(listed)).then(pl.lit(EXCLUDED)).otherwise(barred)
+    return barred
+
+
+def _listed(path: str) -> pl.Expr:
+    ids: Sequence[str] = read_ids(path)
+    return pl.lit(pl.Series(ids, dtype=pl.String)).implode()
+
+
+def _warn_of_unknown(ids: pl.Series, config: SelectConfig) -> None:
+    """Warn of listed ids that the data set does not have: most often a slip."""
+    for name, path in (("include", config.include), ("exclude", config.exclude)):
+        if path is not None:
+            listed = pl.Series(read_ids(path), dtype=pl.String).unique(maintain_order=True)
+            unknown = listed.filter(~listed.is_in(ids.implode()))
+            if len(unknown):
+                log.warning(
+                    "%s: %d of %d ids are not in the data set (%s)",
+                    name, len(unknown), len(listed), shown([unknown[0]]),
+                )  # fmt: skip

@@ -1,0 +1,70 @@
+"""Stage `scores`: what every reward model gave every answer, one row per instruction.
+
+The wide form of the scores: one column per (reward model, crowd model), the student's among them.
+The answers' texts are not read.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.tables import CROWD_SCORES, check, score_column, shown_column
+
+STAGE, VERSION = "scores", 2
+
+
+def spec(config: SelectConfig, instructions: Ref) -> Spec:
+    """Name the artifact: the rows, everyone's columns whatever their role, the reward models."""
+    identity = {
+        "crowd": [m.name for m in config.everyone],
+        "reward_models": config.reward_names,
+    }
+    return Spec(STAGE, VERSION, identity, {"instructions": instructions.key})
+
+
+def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
+    """Read the scores partition by partition; null, NaN and infinite scores become null.
+
+    Output columns: instruction_id, source, source_row, `score_column` of every pair, and
+    `shown_column` of those whose model has several samples.
+    Counts: missing_scores, over all reward models, crowd models and the student.
+    """
+    dataset = open_dataset(config)
+    rows = instructions.open(store).frame()
+    partitions = holding(dataset.partitions(config.shard_rows), rows)
+
+    def shard(part: Partition) -> Callable[[], Part]:
+        return lambda: _shard(dataset, part, rows)
+
+    return Plan(
+        [shard(p) for p in partitions], cut={"rows": config.shard_rows}, total=len(partitions)
+    )
+
+
+def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> Part:
+    kept, places = kept_rows(instructions, part)
+    blocks = [scores for _, scores in dataset.scores(part)]
+    columns: list[pl.Series] = []
+    missing = 0
+    for reward_model in dataset.reward_models:
+        scores_NM = np.concatenate([block[reward_model] for block in blocks])[places]
+        missing += int(np.isnan(scores_NM).sum())
+        columns += [
+            pl.Series(score_column(reward_model, m.name), scores_NM[:, i], nan_to_null=True)
+            for i, m in enumerate(dataset.everyone)
+        ]
+    columns += [
+        pl.Series(shown_column(*pair), scores_N[places], nan_to_null=True)
+        for pair, scores_N in dataset.shown_scores(part).items()
+    ]
+    frame = check(kept.with_columns(columns), CROWD_SCORES, "scores")
+    return Part(frame, {"missing_scores": missing})

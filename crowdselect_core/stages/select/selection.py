@@ -1,0 +1,139 @@
+"""Stage `selection`: the chosen rows with the answer that is kept of each."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import DatasetError
+from crowdselect_core.models.token_count import counter, counter_identity
+from crowdselect_core.selection.quota import select, select_by_tokens
+from crowdselect_core.selection.response_choice import keep, preference
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.answers import mode_of
+from crowdselect_core.stages.select.kept_answers import (
+    Answers,
+    answers_by_shard,
+    answers_of,
+    messages,
+)
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Part, Plan, noted, single
+from crowdselect_core.tables import SELECTION, WEIGHTED, check
+
+STAGE, VERSION = "selection", 2
+
+COLUMNS = ["instruction_id", "cluster_id", "score", *WEIGHTED]
+
+
+def spec(config: SelectConfig, ranking: Ref, clusters: Ref | None) -> Spec:
+    """Name the artifact: ranking and clusters, the budget and its quota, the kept answer."""
+    mode = mode_of(config)
+    identity: dict[str, Any] = {
+        "quota": config.quota,
+        "allow_short": config.allow_short,
+        "response": {"kind": mode.kind, "models": list(mode.models)},
+    }
+    if config.budget_tokens is not None:
+        identity["budget_tokens"] = config.budget_tokens
+        identity["tokenizer"] = counter_identity(config.tokenizer)
+    else:
+        identity["budget"] = config.budget
+    if mode.kind.startswith("random"):
+        identity["seed"] = config.seed
+    inputs = {"ranking": ranking.key} | ({"clusters": clusters.key} if clusters else {})
+    return Spec(STAGE, VERSION, identity, inputs)
+
+
+def plan(
+    config: SelectConfig,
+    store: Store,
+    scores: Ref,
+    metrics: Ref,
+    ranking: Ref,
+    clusters: Ref | None,
+) -> Plan:
+    """Fill the quotas by rank, then read the kept answers of the chosen rows.
+
+    Output columns: SELECTION, best row first; response and messages are null for scores alone.
+
+    Raises:
+        SelectionError: fewer rows are eligible than the budget asks for.
+    """
+
+    def make() -> Part:
+        table = ranking.open(store).frame()
+        groups = clusters.open(store).frame(["instruction_id", "cluster_id"]) if clusters else None
+        with noted() as notes:
+            if config.budget_tokens is not None:
+                tokens = _tokens(config, store, scores, metrics, table)
+                chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
+            else:
+                chosen = select(table, groups, config.budget, config.quota, config.allow_short)
+        return Part(_with_answers(config, store, scores, metrics, chosen), notes=notes)
+
+    return single(make)
+
+
+def method_label(config: SelectConfig) -> str:
+    """Name the method as the selection table and the report do."""
+    return config.method if config.direction == "top" else f"{config.method}-bottom"
+
+
+def _with_answers(
+    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, chosen: pl.DataFrame
+) -> pl.DataFrame:
+    answers = answers_of(config, store, scores, metrics, chosen["instruction_id"])
+    kept_N, texts = _kept(config, answers)
+    models = answers.models
+    frame = chosen.select(COLUMNS).with_columns(
+        pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("rank"),
+        pl.lit(method_label(config)).alias("method"),
+        pl.Series("response_model", [models[m] if m >= 0 else None for m in kept_N.tolist()]),
+        pl.Series("response", texts, dtype=pl.String),
+        pl.Series(
+            "messages",
+            [messages(p, t) for p, t in zip(answers.prompts(), texts, strict=True)],
+            dtype=SELECTION["messages"],
+        ),
+    )
+    return check(frame.select(list(SELECTION)), SELECTION, "selection")
+
+
+def _kept(config: SelectConfig, answers: Answers) -> tuple[np.ndarray, list[str | None]]:
+    """Return the kept model of each row and its text; without texts, the first by preference."""
+    mode = mode_of(config)
+    ids = answers.ids
+    order_NM = preference(mode, answers.shown_NM, answers.models, ids, config.seed)
+    if not answers.dataset.layout.answers:
+        return order_NM[:, 0], [None] * len(ids)
+    seen: dict[tuple[int, int], str | None] = {}
+
+    def texts(asked: Any) -> dict[tuple[int, int], str | None]:
+        found = answers.complete(asked)
+        seen.update(found)
+        return found
+
+    kept_N = keep(mode, order_NM, texts, ids, config.seed)
+    if (kept_N < 0).any():
+        raise DatasetError(
+            f"{int((kept_N < 0).sum())} chosen rows have no complete answer; the data set has "
+            "changed while it was read: run again"
+        )
+    return kept_N, [seen[row, int(m)] for row, m in enumerate(kept_N)]
+
+
+def _tokens(
+    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, ranking: pl.DataFrame
+) -> pl.DataFrame:
+    """Count the tokens (instruction and kept answer) of every eligible row."""
+    count = counter(config.tokenizer)
+    ids = ranking.filter("eligible")["instruction_id"]
+    frames = []
+    for answers in answers_by_shard(config, store, scores, metrics, ids):
+        _, texts = _kept(config, answers)
+        whole = [f"{i or ''}{t or ''}" for i, t in zip(answers.instructions(), texts, strict=True)]
+        frames.append(pl.DataFrame({"instruction_id": answers.ids, "tokens": count(whole)}))
+    return pl.concat(frames)

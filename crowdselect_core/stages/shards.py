@@ -1,0 +1,79 @@
+"""Tables cut into shards, and the rows of one artifact that belong to a shard of another."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.store.artifacts import Artifact
+from crowdselect_core.store.plan import Part, Plan, noted
+from crowdselect_core.util.once import Once
+
+
+class Aligned:
+    """The rows of an artifact that belong to rows of another, both in the order of the data set.
+
+    Where the two are cut alike, as they are unless `shard_rows` was changed between two runs, one
+    shard is read for one shard. Memory: two numbers per shard.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact, self._ends = artifact, Once(self._read_ends)
+
+    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return its rows with these instructions, in its order.
+
+        Args:
+            rows: with the columns instruction_id and source_row, in ascending source_row.
+        """
+        if rows.is_empty():
+            return self._artifact.shard(0).clear()
+        first, last = rows["source_row"][0], rows["source_row"][-1]
+        ids = rows.select("instruction_id")
+        near = [i for i, (low, high) in enumerate(self._ends()) if low <= last and high >= first]
+        frames = [self._artifact.shard(index) for index in near or [0]]
+        return pl.concat(
+            [f.join(ids, on="instruction_id", how="semi", maintain_order="left") for f in frames]
+        )
+
+    def _read_ends(self) -> list[tuple[int, int]]:
+        """Read the first and last row of the data set in every shard; an empty one has none."""
+        ends = []
+        for frame in self._artifact.frames(["source_row"]):
+            source = frame["source_row"]
+            ends.append((source[0], source[-1]) if frame.height else (1, 0))
+        return ends
+
+
+def sliced(frame: Callable[[], pl.DataFrame], rows: int, shard_rows: int) -> Plan:
+    """Return the plan of a table that is computed as a whole and stored in shards."""
+
+    def computed() -> tuple[pl.DataFrame, list[str]]:
+        with noted() as notes:
+            return frame(), notes
+
+    whole = Once(computed)
+
+    def cut(start: int) -> Callable[[], Part]:
+        def make() -> Part:
+            table, notes = whole()
+            return Part(table.slice(start, shard_rows), notes=notes)
+
+        return make
+
+    starts = range(0, rows, shard_rows)
+    return Plan([cut(s) for s in starts], cut={"rows": shard_rows}, total=len(starts))
+
+
+def per_shard(
+    artifact: Artifact, columns: list[str] | None = None
+) -> Iterator[Callable[[], pl.DataFrame]]:
+    """Yield a call per shard of an artifact that reads it when it is made."""
+    for index in range(len(artifact.manifest.shards)):
+        yield partial(artifact.shard, index, columns)
+
+
+def table_cut(artifact: Artifact) -> dict[str, Any]:
+    """Name a cut that follows an input artifact's shards."""
+    return {"rows": [shard.rows for shard in artifact.manifest.shards]}

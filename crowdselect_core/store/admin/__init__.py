@@ -1,0 +1,1 @@
+"""What looks after a whole store: verify, gc, ls, show."""

@@ -1,0 +1,100 @@
+"""What lies where in a store: the folders of artifacts and of cells, passing files, the rest.
+
+A name is taken for one of ours only if all of it has our form, so that whatever somebody put into
+a bucket (`..`, absolute names, line ends) is neither read, nor removed, nor shown as it is.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from crowdselect_core.store.backend.base import Found
+from crowdselect_core.store.names import (
+    _FOLDER,
+    _PASSING,
+    CELLS,
+    FILE,
+    SEGMENT,
+    SELECTIONS,
+    SHARD_NAME,
+    _is_ours,
+    is_sign,
+)
+
+
+@dataclass
+class Folder:
+    """The files of one artifact, finished or not, or of one model's cells."""
+
+    stage: str
+    key: str
+    files: dict[str, Found] = field(default_factory=dict)  # by their name in the folder
+
+    @property
+    def name(self) -> str:
+        """Its path under the root."""
+        return f"{self.stage}/{self.key}"
+
+    @property
+    def is_cells(self) -> bool:
+        """Whether it holds cells."""
+        return self.stage in CELLS
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether it has a manifest."""
+        return FILE in self.files
+
+    @property
+    def newest(self) -> float:
+        """When its last file was written."""
+        return max(file.modified for file in self.files.values())
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all its files."""
+        return sum(file.size for file in self.files.values())
+
+    def data(self) -> dict[str, Found]:
+        """Its shards or segments."""
+        form = SEGMENT if self.is_cells else SHARD_NAME
+        return {name: file for name, file in self.files.items() if form.fullmatch(name)}
+
+
+@dataclass
+class Layout:
+    """Everything that lies in a store."""
+
+    folders: dict[str, Folder]  # by stage/key, in that order
+    passing: list[Found]  # what a write leaves that was killed, or one that goes on
+    records: list[Found]  # of selections
+    foreign: list[Found]  # no file of a store
+
+
+def sort_out(files: Iterable[Found]) -> Layout:
+    """Tell the files of a store apart by their names."""
+    folders: dict[str, Folder] = {}
+    layout = Layout({}, [], [], [])
+    for file in files:
+        match = _FOLDER.fullmatch(file.name)
+        if _PASSING.fullmatch(file.name):
+            layout.passing.append(file)
+        elif file.name.startswith(f"{SELECTIONS}/"):
+            layout.records.append(file)
+        elif match is None or not _is_ours(match["stage"], match["file"]):
+            layout.foreign.append(file)
+            continue
+        if match and match["stage"] != SELECTIONS:
+            name = f"{match['stage']}/{match['key']}"
+            folder = folders.setdefault(name, Folder(match["stage"], match["key"]))
+            folder.files[match["file"]] = file
+    layout.folders = dict(sorted(folders.items()))
+    return layout
+
+
+LIVING = 600.0  # seconds after which one who left a sign counts as dead; clocks may differ a little
+
+
+def at_work(layout: Layout) -> list[Found]:
+    """Return the signs of life that are young."""
+    return [f for f in layout.passing if is_sign(f.name) and f.modified > time.time() - LIVING]

@@ -1,0 +1,1 @@
+"""The call cache: answers and scores stored one by one, shared between runs."""

@@ -1,0 +1,290 @@
+"""Cells: rows that are found by a 16-byte key and committed in small pieces while they are made.
+
+An answer or a score is a cell. Its folder ROOT/<stage>/<key>/ holds segments: parquet files that
+are named by their own sha256 and never changed. A killed run loses the rows since its last flush
+and nothing else. Small segments are merged into larger ones; the merged one is written before the
+small ones go, so at every moment each row stands somewhere. Where a key stands twice (two
+processes asked at once, or a merge was killed half-way), the row with the smaller hash counts, for
+every reader alike.
+
+Memory is the index (20 bytes a row), and a few segments.
+"""
+
+import io
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from threading import Lock, RLock
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.errors import StorageError
+from crowdselect_core.store import safe_parquet as parquet
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.cache import identity_file as owner
+from crowdselect_core.store.cache.key_index import KEY, WIDTH, Index, Keys, as_bytes, as_keys
+from crowdselect_core.store.cache.work_sharing import Askers
+from crowdselect_core.store.identity import Spec, canonical
+from crowdselect_core.store.names import IDENTITY, SEGMENT
+
+log = logging.getLogger("crowdselect.store")
+
+LARGE = 16 << 20  # weight of a segment that is merged no further
+MERGED = 16  # segments of about one size are merged when there are this many
+LOOKS = 100  # tries at a folder that another process is merging
+PAUSE = 0.05  # seconds between them, for a server whose listing lags behind
+KEPT = 2  # decoded segments that are kept for the next read
+
+
+_made: dict[str, dict[str, int]] = {}
+_making = Lock()
+
+
+def _made_here(folder: str) -> dict[str, int]:
+    """Return the segments of a folder that this process made and has not merged, by size.
+
+    A table is laid out by other objects than those that made its cells. What they commit is found
+    by them at once, so that a listing that lags behind costs nothing that was paid for.
+    """
+    with _making:
+        return _made.setdefault(folder, {})
+
+
+class Cells:
+    """The cells of one identity in a store.
+
+    Args:
+        store: where they are.
+        spec: what changes a cell's content; its key is the folder.
+        schema: the columns of a row beside its key.
+    """
+
+    def __init__(
+        self, store: Store, spec: Spec, schema: Mapping[str, type[pl.DataType] | pl.DataType]
+    ) -> None:
+        self._place, self.spec = store.place, spec
+        self.schema = {KEY: pl.Binary, **schema}
+        self._lock = RLock()
+        self._index = Index()
+        self._frames: dict[str, pl.DataFrame] = {}
+        self._strays: set[str] = set()  # segments of other cells that somebody put here
+        self._named = False  # whether an identity.json is there
+
+    def refresh(self) -> None:
+        """Take in what others have committed since the last look."""
+        with self._lock:
+            for _ in range(LOOKS):
+                there = self._listed()
+                try:
+                    for name in sorted(there.keys() - self._index.weights.keys() - self._strays):
+                        frame = self._read(name, [KEY])
+                        if frame is not None:
+                            self._index.enter(name, there[name], as_keys(frame[KEY].to_list()))
+                except FileNotFoundError:
+                    time.sleep(PAUSE)  # merged by somebody else between the listing and the read
+                    continue
+                return
+        raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
+
+    def missing(self, keys: Keys) -> NDArray[np.bool_]:
+        """Tell which keys have no cell, as far as the last `refresh` and own commits know."""
+        with self._lock:
+            return self._index.missing(keys)
+
+    def read(self, keys: Keys) -> pl.DataFrame:
+        """Return the rows of those keys that have one, each once, in no order.
+
+        Segments are checked against their sha256; a damaged one is removed and said, and its rows
+        are missing from then on.
+        """
+        with self._lock:
+            for _ in range(LOOKS):
+                try:
+                    return self._found(keys)
+                except FileNotFoundError:  # merged by somebody else meanwhile
+                    time.sleep(PAUSE)
+                    self._index, self._frames = Index(), {}
+                    self.refresh()
+        raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
+
+    def askers(self) -> Askers:
+        """Return who makes cells here: enter it to be one of them."""
+        return Askers(self._place, self.spec.folder)
+
+    def commit(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write rows (the key first) as one segment."""
+        frame = pl.DataFrame(rows, self.schema, orient="row")
+        with self._lock:
+            self._name()
+            self._add(frame)
+
+    def open(self) -> None:
+        """Get ready for commits; where an identity.json was lost beside cells, it comes back."""
+        with self._lock:
+            if self._index.weights:
+                try:
+                    self._name()
+                except StorageError as e:  # a commit will raise it, where there is one
+                    log.warning("%s: %s", self.spec.folder, e)
+
+    def _name(self) -> None:
+        """Write whose cells these are, unless that is there."""
+        if not self._named:
+            self._place.create(f"{self.spec.folder}/{IDENTITY}", owner.encode(self.spec))
+            self._named = True
+
+    def merge(self, *, all_small: bool = False) -> None:
+        """Merge segments of about one size once there are MERGED of them, or all small ones."""
+        with self._lock:
+            tiers: dict[int, list[str]] = {}
+            for name, weight in self._index.weights.items():
+                if weight < LARGE:
+                    tiers.setdefault(0 if all_small else weight.bit_length() // 4, []).append(name)
+            for names in tiers.values():
+                if len(names) >= (2 if all_small else MERGED):
+                    self._merge(names)
+
+    def _merge(self, names: list[str]) -> None:
+        """Write the rows of small segments anew, in segments up to LARGE, then remove them."""
+        batch: list[str] = []
+        for name in [*names, ""]:
+            weight = sum(self._index.weights[n] for n in batch) + self._index.weights.get(name, 0)
+            if batch and (not name or weight > LARGE):
+                if len(batch) > 1:
+                    self._rewrite(batch)
+                batch = []
+            batch.append(name)
+
+    def _rewrite(self, names: list[str]) -> None:
+        """Write the rows of segments as one; none is removed before its rows stand elsewhere."""
+        frames: dict[str, pl.DataFrame] = {}
+        elsewhere = False
+        for name in names:
+            try:
+                frame = self._read(name)
+            except FileNotFoundError:
+                self._drop(name)  # merged by somebody else, who has its rows
+                elsewhere = True
+                continue
+            if frame is not None:
+                frames[name] = frame
+        if elsewhere:
+            self.refresh()
+        if len(frames) < 2:
+            return
+        made = self._add(pl.concat(list(frames.values())))
+        for name in frames.keys() - {made}:
+            self._drop(name)
+            self._remove(name)
+
+    def _add(self, frame: pl.DataFrame) -> str:
+        buffer = io.BytesIO()
+        told = canonical({"of": self.spec.folder}).decode()
+        frame.write_parquet(buffer, compression="zstd", metadata={parquet.MARK: told})
+        data = buffer.getvalue()
+        name = f"cells-{sha256(data).hexdigest()}.parquet"
+        self._place.create(f"{self.spec.folder}/{name}", data)
+        _made_here(self._folder)[name] = len(data)
+        if name not in self._index.weights:
+            self._index.enter(name, len(data), as_keys(frame[KEY].to_list()))
+        return name
+
+    def _drop(self, name: str) -> None:
+        self._index.drop(name)
+        self._frames.pop(name, None)
+
+    def _found(self, keys: Keys) -> pl.DataFrame:
+        asked = pl.Series(KEY, as_bytes(keys), dtype=pl.Binary).unique().implode()
+        parts = []
+        for name in self._index.holders(keys):
+            frame = self._frame(name)
+            if frame is not None:
+                parts.append(frame.filter(pl.col(KEY).is_in(asked)))
+        if not parts:
+            return pl.DataFrame(schema=self.schema)
+        rows = pl.concat(parts)
+        twice = rows[KEY].is_duplicated()
+        if not twice.any():
+            return rows
+        chosen: dict[bytes, tuple[bytes, tuple[Any, ...]]] = {}
+        for row in rows.filter(twice).iter_rows():
+            ranked = sha256(repr(row).encode("utf-8", "backslashreplace")).digest(), row
+            chosen[row[0]] = min(chosen.get(row[0], ranked), ranked, key=lambda pair: pair[0])
+        single = [row for _, row in chosen.values()]
+        return pl.concat([rows.filter(~twice), pl.DataFrame(single, self.schema, orient="row")])
+
+    def _frame(self, name: str) -> pl.DataFrame | None:
+        """Return a segment, from memory when it was read lately."""
+        frame = self._frames.pop(name, None)
+        if frame is None:
+            frame = self._read(name)
+            if frame is None:
+                return None
+        self._frames[name] = frame
+        while len(self._frames) > KEPT:
+            self._frames.pop(next(iter(self._frames)))
+        return frame
+
+    def _read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame | None:
+        """Read and check a segment; None for a damaged one, which is removed."""
+        data = self._place.read(f"{self.spec.folder}/{name}")
+        match = SEGMENT.fullmatch(name)
+        why = "is damaged (sha256 differs)"
+        if match is not None and sha256(data).hexdigest() == match["sha256"]:
+            try:
+                if (told := parquet.told(data)) and told.get("of") != self.spec.folder:
+                    self._stray(name)
+                    return None
+                frame = parquet.decode(data, columns, schema=self.schema)
+                if (frame[KEY].bin.size() == WIDTH).fill_null(False).all():
+                    return frame
+                why = f"has keys that are not {WIDTH} bytes"
+            except parquet.Unreadable as e:
+                why = str(e)
+        log.warning("%s/%s %s; its rows alone are made anew", self.spec.folder, name, why)
+        self._drop(name)
+        self._remove(name)
+        return None
+
+    def _remove(self, name: str) -> None:
+        _made_here(self._folder).pop(name, None)
+        self._place.remove(f"{self.spec.folder}/{name}")
+
+    def _stray(self, name: str) -> None:
+        """Leave a segment of other cells aside; it was paid for, so it stays where it is."""
+        if name not in self._strays:
+            log.warning("%s/%s belongs to other cells; it is left aside", self.spec.folder, name)
+        self._strays.add(name)
+
+    def _listed(self) -> dict[str, int]:
+        """List the segments, and those that this process made and a lagging server does not list.
+
+        Of the latter, one that cannot be read was merged by somebody else, and is forgotten.
+        """
+        sizes = self._place.sizes(self.spec.folder)
+        self._named = IDENTITY in sizes
+        listed = {name: size for name, size in sizes.items() if SEGMENT.fullmatch(name)}
+        mine = _made_here(self._folder)
+        for name in list(mine):
+            if name in listed:
+                continue
+            if name in self._index.weights or self._is_there(name):
+                listed[name] = mine[name]
+            else:
+                mine.pop(name, None)
+        return listed
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._place.read(f"{self.spec.folder}/{name}")
+        except FileNotFoundError:
+            return False
+        return True
+
+    @property
+    def _folder(self) -> str:
+        return f"{self._place.root}/{self.spec.folder}"

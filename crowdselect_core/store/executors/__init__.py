@@ -1,0 +1,1 @@
+"""How a build's parts are run."""

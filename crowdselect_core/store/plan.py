@@ -1,0 +1,65 @@
+"""How a stage's work is cut into shards."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from threading import get_ident
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.store.identity import canonical
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one shard, what was counted while they were made, and what the user must know.
+
+    Counts and notes are kept in the shard, so a resumed run tells the same as an undisturbed one.
+    """
+
+    frame: pl.DataFrame
+    counts: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a stage's work is cut: one call per shard, and a name for the cut.
+
+    `cut` holds what the borders of the shards follow from (rows a shard, say). Shards of another
+    cut in the same folder are left aside, never mixed.
+    """
+
+    parts: Iterable[Callable[[], Part]]
+    cut: Mapping[str, Any]
+    total: int | None = None
+    facts: Callable[[], Mapping[str, Any]] = dict
+
+    @property
+    def tag(self) -> str:
+        """Eight hex digits that name the cut in the shards' file names."""
+        return sha256(canonical(dict(self.cut))).hexdigest()[:8]
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Collect the warnings that the block logs on this thread, for the notes of a part."""
+    notes: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    thread = get_ident()
+    handler.addFilter(lambda record: record.thread == thread)
+    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("crowdselect")
+    logger.addHandler(handler)
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(handler)
+
+
+def single(make: Callable[[], Part], facts: Callable[[], Mapping[str, Any]] = dict) -> Plan:
+    """Return the plan of a stage whose result is one shard."""
+    return Plan(parts=[make], cut={"shards": 1}, total=1, facts=facts)

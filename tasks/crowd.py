@@ -1,0 +1,287 @@
+"""The tasks of a live crowd: prompts, answers, scores, and the zoo that is made of them."""
+
+import html
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.engine import TransformersEngineConfig, VllmEngineConfig
+from crowdselect_core.config.reward import RewardConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import long_tables as tables
+from crowdselect_core.generate.call_tracker import Calls, TooManyFailures
+from crowdselect_core.generate.factory import check_all, engine_of
+from crowdselect_core.models.devices import Devices, visible_gpus
+from crowdselect_core.planning.missing_work import Lacking, given
+from crowdselect_core.planning.stored_lookup import There
+from crowdselect_core.report.agreement import agreement, agreement_lines
+from crowdselect_core.report.generation_summary import (
+    answer_lines,
+    answer_summary,
+    score_lines,
+    score_summary,
+)
+from crowdselect_core.reward.conformance_gate import conform
+from crowdselect_core.reward.factory import Resources, scorer_of
+from crowdselect_core.stages.crowd import dataset_responses as given_responses
+from crowdselect_core.stages.crowd import generation as asking
+from crowdselect_core.stages.crowd import prompts as prompts_stage
+from crowdselect_core.stages.crowd import responses as responses_stage
+from crowdselect_core.stages.crowd import rewards as rewards_stage
+from crowdselect_core.stages.crowd import zoo as zoo_stage
+from crowdselect_core.stages.crowd.answer_texts import Answered
+from crowdselect_core.stages.crowd.zoo import Member
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.build import build
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Plan
+from crowdselect_core.util.once import Once
+from tasks import cancellation as stopping
+from tasks.progress import shown
+from tasks.secrets import secret
+from tasks.stage_task import OPTIONS, ref_of, stage_task, state_task
+
+log = logging.getLogger("crowdselect")
+
+Work = tuple[Spec, Callable[[Store], Plan]]
+
+_devices = Once(lambda: Devices(visible_gpus()))
+
+
+@stage_task
+def prompts(config: SelectConfig, instructions: Ref) -> Work:
+    """Name every instruction's prompt by the hash of its messages."""
+    return (
+        prompts_stage.spec(instructions),
+        lambda store: prompts_stage.plan(config, store, instructions),
+    )
+
+
+@state_task("check-engines")
+def check_engines(config: SelectConfig, lacks: Lacking) -> State[None]:
+    """Find out within seconds whether every model that is to be asked could answer."""
+    there = There(config, lacks, Store(config.store))
+    models = [m for m in lacks.answers if there.answers(m) is None]
+    check_all({m.name: engine_of(m, secret) for m in models})
+    return Completed(message=f"{len(models)} models could answer", data=None)
+
+
+@state_task("responses")
+def responses(config: SelectConfig, lacks: Lacking, prompts: Ref, model: CrowdModel) -> State[Ref]:
+    """Ask one model for the answers that the store lacks, and lay them out."""
+    stopping.check()
+    started, store, own = time.monotonic(), Store(config.store), given(config, lacks)
+    wanted = responses_stage.spec(prompts, model)
+    found = store.find(wanted)
+    if found is not None:
+        log.info("%-13s %s: Cached, %s rows", "responses", model.name, f"{found.rows:,}")
+        return cached(ref_of(found, started, cached=True), wanted)
+    with shown("responses", model.name) as report, _lent(model) as gpus:
+        stopping.check()  # it may have waited long for its device
+        engine = engine_of(model, secret, gpus)
+        engine.stopped = stopping.asked
+        for limit in engine.limits:
+            log.info("%-13s %s: %s", "responses", model.name, limit)
+        with closing(engine):
+            calls = asking.generate(own, store, prompts, model, engine, report)
+    spec = responses_stage.spec(prompts, model, list(calls.failed))
+    plan = responses_stage.plan(store, prompts, model, calls.failed)
+    ref = ref_of(build(store, spec, plan), started, cached=False)
+    tell(model.name, ref, calls)
+    return Completed(message=f"computed: {spec.folder}", data=ref)
+
+
+@state_task("given-answers")
+def given_answers(
+    config: SelectConfig, lacks: Lacking, prompts: Ref, model: CrowdModel
+) -> State[Ref]:
+    """Lay out the answers that the data set itself has of a model."""
+    stopping.check()
+    started, store, own = time.monotonic(), Store(config.store), given(config, lacks)
+    spec = given_responses.spec(prompts, model.name)
+    found = store.find(spec)
+    if found is not None:
+        return cached(ref_of(found, started, cached=True), spec)
+    plan = given_responses.plan(own, store, prompts, model.name)
+    ref = ref_of(build(store, spec, plan, workers=config.workers), started, cached=False)
+    return Completed(message=f"computed: {spec.folder}", data=ref)
+
+
+@state_task("check-scorers")
+def check_scorers(config: SelectConfig, lacks: Lacking) -> State[None]:
+    """Find out within seconds whether what is to score could, before any answer is made."""
+    there = There(config, lacks, Store(config.store))
+    rewards = [r for r in lacks.scores if not there.is_scored(r)]
+    for reward in rewards:
+        scorer = scorer_of(reward, Resources(secret))
+        try:
+            scorer.check()
+        finally:
+            scorer.close()
+    return Completed(message=f"{len(rewards)} reward models could score", data=None)
+
+
+@state_task("rewards")
+def rewards(
+    config: SelectConfig, lacks: Lacking, reward: RewardConfig, crowd: list[Answered]
+) -> State[list[Ref]]:
+    """Score every model's answers that have no score, and lay the scores out."""
+    stopping.check()
+    store, own = Store(config.store), given(config, lacks)
+    reference = _reference(reward, crowd)
+    refs: dict[str, Ref] = {}
+    started = time.monotonic()
+    for answered in crowd:
+        wanted = rewards_stage.spec(reward, answered, reference)
+        found = store.find(wanted)
+        if found is not None:
+            refs[answered.model.name] = ref_of(found, started, cached=True)
+    left = [a for a in crowd if a.model.name not in refs]
+    if left:
+        with _lent(reward) as gpus:
+            stopping.check()
+            scorer = scorer_of(reward, Resources(secret, gpus, stopping.asked))
+            try:
+                conform(reward, scorer)
+                for answered in left:
+                    began = time.monotonic()
+                    with shown("rewards", f"{reward.name}-{answered.model.name}") as report:
+                        calls = rewards_stage.score(
+                            own, store, reward, answered, reference, scorer, report
+                        )
+                    spec = rewards_stage.spec(reward, answered, reference, list(calls.failed))
+                    plan = rewards_stage.plan(
+                        own, store, reward, answered, reference, calls.failed, scorer.heads
+                    )
+                    ref = ref_of(build(store, spec, plan), began, cached=False)
+                    tell(f"{reward.name} of {answered.model.name}", ref, calls)
+                    refs[answered.model.name] = ref
+            finally:
+                scorer.close()
+    else:
+        log.info("%-13s %s: Cached", "rewards", reward.name)
+    told = [refs[a.model.name] for a in crowd]
+    if not left:
+        return Completed(name="Cached", message="in the store", data=told)
+    return Completed(message=f"{len(left)} of {len(crowd)} models scored", data=told)
+
+
+@stage_task
+def zoo(
+    config: SelectConfig,
+    lacks: Lacking,
+    prompts: Ref,
+    members: list[Member],
+    reference: Ref | None = None,
+) -> Work:
+    """Put answers and scores together into one generator zoo."""
+    own = given(config, lacks)
+    columns = [r for r in config.reward_models if isinstance(r, str)]
+    return (
+        zoo_stage.spec(prompts, members, columns, reference),
+        lambda store: zoo_stage.plan(own, store, prompts, members, reference),
+    )
+
+
+@state_task("export-responses")
+def export_responses(
+    config: SelectConfig, lacks: Lacking, crowd: list[Answered]
+) -> State[dict[str, Any]]:
+    """Write OUT/responses.parquet, unless it lies there already."""
+    stopping.check()
+    store = Store(config.store)
+    summary = answer_summary(store, crowd)
+    told = {"lines": answer_lines(summary), "files": [tables.RESPONSES, tables.GENERATION]}
+    key = tables.responses_key(crowd)
+    if tables.is_there(config, tables.GENERATION, tables.RESPONSES, key):
+        return Completed(name="Cached", message=f"lies in {config.out}", data=told)
+    tables.write_responses(given(config, lacks), store, crowd, summary)
+    return Completed(message=f"written to {config.out}", data=told)
+
+
+@state_task("export-scores")
+def export_scores(config: SelectConfig, members: list[Member]) -> State[dict[str, Any]]:
+    """Write OUT/scores.parquet, unless it lies there already."""
+    stopping.check()
+    store = Store(config.store)
+    summary: dict[str, Any] = {"scores": score_summary(members)}
+    summary["agreement"] = agreement(store, members)
+    lines = score_lines(summary["scores"]) + agreement_lines(summary["agreement"])
+    told = {"lines": lines, "files": [tables.SCORES, tables.SCORING]}
+    key = tables.scores_key(members)
+    if tables.is_there(config, tables.SCORING, tables.SCORES, key):
+        return Completed(name="Cached", message=f"lies in {config.out}", data=told)
+    tables.write_scores(config, store, members, summary)
+    return Completed(message=f"written to {config.out}", data=told)
+
+
+@task(name="publish-crowd", **OPTIONS)
+def publish(key: str, lines: list[str]) -> None:
+    """Show the summary as an artifact in the Prefect UI."""
+    text = "\n".join(f"- {html.escape(line)}" for line in lines)
+    create_markdown_artifact(text, key=key, description="What each model gave")
+
+
+def cached(ref: Ref, spec: Spec) -> State[Ref]:
+    """Return the state of a task whose artifact is in the store."""
+    return Completed(name="Cached", message=f"in the store: {spec.folder}", data=ref)
+
+
+def tell(name: str, ref: Ref, calls: Calls) -> None:
+    """Say in one line what a model gave."""
+    counts = ref.counts
+    words = [f"{counts.get('answers', counts.get('scores', 0)):,} of {ref.rows:,}"]
+    if calls.planned:
+        words.append(f"{calls.planned:,} asked in {calls.seconds:.0f} s")
+    if calls.completion_tokens:
+        words.append(f"{calls.rate:,.0f} tokens/s")
+    names = ("truncated", "empty", *sorted(n for n in counts if n.startswith("error/")))
+    words += [f"{counts[n]:,} {n.removeprefix('error/')}" for n in names if counts.get(n)]
+    log.info("%-13s %s: %s", ref.stage, name, ", ".join(words))
+
+
+def tags(owner: CrowdModel | RewardConfig) -> list[str]:
+    """Return the tags of a model's task: its engine, and `gpu` where it takes this machine's."""
+    engine = getattr(owner, "engine", None)
+    kind = engine.kind if engine is not None else "local"
+    return [f"engine-{kind}", *(["gpu"] if _takes_devices(owner) and _devices().gpus else [])]
+
+
+def _takes_devices(owner: CrowdModel | RewardConfig) -> bool:
+    engine = getattr(owner, "engine", None)
+    runs_here = isinstance(engine, TransformersEngineConfig | VllmEngineConfig)
+    return runs_here or getattr(owner, "model", None) is not None
+
+
+def _reference(reward: RewardConfig, crowd: list[Answered]) -> Answered | None:
+    if not rewards_stage.is_pairwise(reward):
+        return None
+    wanted = getattr(reward, "reference_model", None)
+    return next(a for a in crowd if a.model.name == wanted)
+
+
+def _lent(owner: CrowdModel | RewardConfig) -> AbstractContextManager[list[str]]:
+    """Wait for the devices that a model of this machine needs; endpoints need none."""
+    engine = getattr(owner, "engine", None)
+    if isinstance(engine, VllmEngineConfig):
+        return _devices().lent(engine.gpus, owner.name, stopping.check)
+    if _takes_devices(owner):
+        return _devices().lent(1, owner.name, stopping.check)
+    return nullcontext([])
+
+
+def failures(errors: list[BaseException]) -> BaseException:
+    """Return what a run ends with when some of its models failed and the others are finished."""
+    others = [e for e in errors if not isinstance(e, TooManyFailures)]
+    for error in errors:
+        log.error("%s", error)
+    return others[0] if others else TooManyFailures("; ".join(str(e) for e in errors))

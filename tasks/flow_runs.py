@@ -1,0 +1,50 @@
+"""What all flows do around their story: cancelling, log lines, and what the run came to."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
+
+from prefect.states import Cancelled
+
+from crowdselect_core.errors import Stopped
+from crowdselect_core.util.versions import version_of
+from tasks import cancellation as stopping
+from tasks.logs import connected
+
+P = ParamSpec("P")
+
+VERSION = version_of("crowdselect")  # of all flows: Prefect would take that of this file
+
+_outcomes: list[Any] = []  # of the last story, one at the most
+
+
+def told(story: Callable[P, Any]) -> Callable[P, Any]:
+    """Make a flow of its story: it can be cancelled, its lines go to the run, it is remembered."""
+
+    @wraps(story)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+        _outcomes.clear()
+        try:
+            with connected(), stopping.watched():
+                result = story(*args, **kwargs)
+        except Stopped as stop:
+            return Cancelled(message=str(stop))
+        except BaseException as error:
+            _outcomes.append(error)
+            raise
+        _outcomes.append(result)
+        return result
+
+    return run
+
+
+def outcome() -> Any:
+    """Return what the last story of this process came to: its result, or what ended it.
+
+    A run's state has it too, unless the server's answer to that was lost: then Prefect's client
+    sends it again, and is told the state that the server has, which is without it.
+
+    Returns:
+        None where it did not come to an end.
+    """
+    return _outcomes[0] if _outcomes else None

@@ -1,0 +1,136 @@
+"""What every stage's task does: find the artifact, or build it and commit.
+
+Prefect's own cache and result store stay off: a Prefect result record names its own deserialiser,
+so one that was planted in a bucket could run code. Tasks return small JSON references.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from copy import copy
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
+from prefect.states import Completed
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import TransientStorageError
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Artifact, Store
+from crowdselect_core.store.build import build
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Plan
+from tasks import cancellation as stopping
+
+log = logging.getLogger("crowdselect")
+
+P = ParamSpec("P")
+
+R = TypeVar("R")
+
+Stage = Callable[Concatenate[SelectConfig, P], tuple[Spec, Callable[[Store], Plan]]]
+
+
+def storage_failed(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Tell the failures that may pass by themselves: only those of storage are tried again."""
+    return isinstance(state.result(raise_on_failure=False), TransientStorageError)
+
+
+OPTIONS: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 3,
+    "retry_delay_seconds": [1, 2, 4],
+    "retry_condition_fn": storage_failed,
+}
+
+
+class StateTask(Generic[P, R]):
+    """A task of a function that returns a state; whoever calls it gets the state's result."""
+
+    def __init__(self, name: str, function: Callable[P, State[R]]) -> None:
+        made = task(name=name, description=function.__doc__, **OPTIONS)(function)
+        self._task: Any = made
+        wraps(function)(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        # Called directly, a task that returns a state hands the state on as it is.
+        result: R = self._task(*args, **kwargs).result()
+        return result
+
+    def of(self, model: str, tags: list[str]) -> "StateTask[P, R]":
+        """Return the task of one model.
+
+        Args:
+            model: its name, which the UI shows behind the task's.
+            tags: by these a Prefect server can limit how many run at once.
+        """
+        made = copy(self)
+        # as a callable: a text would be a template, and its braces would be filled in
+        named = f"{self._task.name} {model}"
+        made._task = self._task.with_options(tags=tags, task_run_name=lambda: named)
+        return made
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> PrefectFuture[R]:
+        """Run the task beside others; the future's result is the state's."""
+        future: PrefectFuture[R] = self._task.submit(*args, **kwargs)
+        return future
+
+
+def state_task(name: str) -> Callable[[Callable[P, State[R]]], StateTask[P, R]]:
+    """Make a task of a function that returns a state."""
+    return lambda function: StateTask(name, function)
+
+
+def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
+    """Make a task of a stage: a function that names its artifact and says how it is built."""
+
+    @state_task(stage.__name__)
+    @wraps(stage)
+    def run(config: SelectConfig, *args: P.args, **kwargs: P.kwargs) -> State[Ref]:
+        stopping.check()
+        started = time.monotonic()
+        spec, plan = stage(config, *args, **kwargs)
+        store = Store(config.store)
+        artifact = store.find(spec)
+        if artifact is not None:
+            ref = ref_of(artifact, started, cached=True)
+            log.info("%-13s Cached, %s rows", spec.stage, f"{ref.rows:,}")
+            return Completed(name="Cached", message=f"in the store: {spec.folder}", data=ref)
+        if missed := store.nearest_miss(spec):
+            log.info("%-13s not in the store; the closest differs in %s", spec.stage, missed)
+        artifact = build(
+            store, spec, plan(store), workers=config.workers, progress=_Progress(started)
+        )
+        ref = ref_of(artifact, started, cached=False)
+        log.info("%-13s %s rows, %.1f s", spec.stage, f"{ref.rows:,}", ref.seconds)
+        return Completed(message=f"computed: {spec.folder}", data=ref)
+
+    return cast(Callable[Concatenate[SelectConfig, P], Ref], run)
+
+
+def ref_of(artifact: Artifact, started: float, *, cached: bool) -> Ref:
+    """Return the reference to an artifact; `started` is the monotonic time its task began."""
+    return Ref.of(artifact, time.monotonic() - started, cached=cached)
+
+
+class _Progress:
+    """A line per shard, once a second at most; a shard is also where a run can be stopped."""
+
+    def __init__(self, started: float) -> None:
+        self._started, self._said = started, time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        stopping.check()
+        now = time.monotonic()
+        if now - self._said < 1 or done == total:
+            return
+        self._said = now
+        left = (
+            f", about {(now - self._started) / done * (total - done):.0f} s left" if total else ""
+        )
+        log.info("%-13s %d of %s shards%s", stage, done, total or "?", left)
