@@ -30,12 +30,11 @@ from urllib.request import urlopen
 from benchmarks.measure import machine, peak_gib, spread
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.base import Answer, Request
-from crowdselect_core.generate.call_tracker import Calls
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.factory import engine_of
 from crowdselect_core.generate.openai.engine import OpenAIEngine
-from crowdselect_core.planning.missing_work import answering, given
-from crowdselect_core.stages.crowd import generation as asking
-from crowdselect_core.stages.crowd import prompts, responses
+from crowdselect_core.planning.missing_work import answering, without_missing
+from crowdselect_core.stages.crowd import generation, prompts, responses
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import instructions
 from crowdselect_core.store.artifacts import Store
@@ -116,7 +115,7 @@ def bare(folder: Path, url: str, rows: int) -> dict[str, Any]:
 def ours(folder: Path, url: str, rows: int) -> dict[str, Any]:
     """Generate from the file of instructions to the table of the answers."""
     config = config_of(folder, url)
-    own, (model,) = given(config, answering(config)), config.everyone
+    own, (model,) = without_missing(config, answering(config)), config.everyone
     engine = engine_of(model, no_secret)
     store = Store(config.store)
     parts: dict[str, float] = {}
@@ -133,7 +132,7 @@ def ours(folder: Path, url: str, rows: int) -> dict[str, Any]:
     with timed("prompts"):
         p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
     with timed("answers"):
-        calls = asking.generate(own, store, p, model, engine, no_report)
+        calls = generation.generate(own, store, p, model, engine, no_report)
     with timed("table"):
         spec = responses.spec(p, model, list(calls.failed))
         table = build(store, spec, responses.plan(store, p, model, calls.failed))
@@ -149,7 +148,7 @@ def stage(config: SelectConfig, store: Store, spec: Spec, plan: Callable[[], Pla
     return Ref(stage=m.stage, key=m.key, rows=m.rows, counts=m.counts, facts=m.facts)
 
 
-def no_report(calls: Calls) -> None:
+def no_report(calls: CallTracker) -> None:
     """Tell nobody: the tasks show progress from a thread of their own."""
 
 

@@ -25,9 +25,8 @@ from typing import Any
 from benchmarks.generation import child, config_of, no_report, no_secret, stage, write_rows
 from benchmarks.measure import machine, peak_gib
 from crowdselect_core.generate.factory import engine_of
-from crowdselect_core.planning.missing_work import answering, given
-from crowdselect_core.stages.crowd import generation as asking
-from crowdselect_core.stages.crowd import prompts, responses
+from crowdselect_core.planning.missing_work import answering, without_missing
+from crowdselect_core.stages.crowd import generation, prompts, responses
 from crowdselect_core.stages.crowd.answer_texts import open_cells
 from crowdselect_core.stages.select import instructions
 from crowdselect_core.store.artifacts import Store
@@ -43,7 +42,7 @@ def make(folder: Path, rows: int) -> dict[str, Any]:
     """Write the data set and a store that has an answer to every row, but no table of them."""
     write_rows(folder / "data.jsonl", rows)
     config = config_of(folder, NOWHERE)
-    own, (model,) = given(config, answering(config)), config.everyone
+    own, (model,) = without_missing(config, answering(config)), config.everyone
     store, noise = Store(config.store), random.Random(0)
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(noise.choices(letters, k=noise.randint(2, 9))) for _ in range(WORDS)]
@@ -74,7 +73,7 @@ def decide(folder: Path, *, finished: bool) -> dict[str, Any]:
     """Find out that nothing is left; where there is no table yet, lay it out then."""
     started = time.perf_counter()
     config = config_of(folder, NOWHERE)
-    own, (model,) = given(config, answering(config)), config.everyone
+    own, (model,) = without_missing(config, answering(config)), config.everyone
     store = Store(config.store)
     i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own, store))
     p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
@@ -84,7 +83,7 @@ def decide(folder: Path, *, finished: bool) -> dict[str, Any]:
         raise SystemExit(f"the table of the answers is {'absent' if finished else 'there'}")
     told: dict[str, Any] = {"inputs": named - started}
     if not finished:
-        calls = asking.generate(own, store, p, model, engine_of(model, no_secret), no_report)
+        calls = generation.generate(own, store, p, model, engine_of(model, no_secret), no_report)
         if calls.planned:
             raise SystemExit(f"{calls.planned} rows are left, expected none")
         told["present"] = calls.cached

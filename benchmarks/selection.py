@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from benchmarks.measure import machine, peak_gib
 from crowdselect_core.config.crowd import read_crowd
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.export import selection_files as exports
+from crowdselect_core.export import selection_files
 from crowdselect_core.report.summary import summarise
-from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.stages.select import (
     answers,
     centers,
@@ -110,13 +110,15 @@ def run(folder: Path, rows: int) -> None:
         lambda: comparison.plan(config, store, m, a, chosen, c),
     )
     started = time.process_time()
-    inputs = Inputs(
+    inputs = SelectionArtifacts(
         instructions=i, scores=s, metrics=m, answers=a, embeddings=e, centers=k, clusters=c,
         ranking=r, selection=chosen, comparison=other,
     )  # fmt: skip
-    table = exports.ranking_table(config, store, inputs)
+    table = selection_files.ranking_table(config, store, inputs)
     summary = summarise(config, store, inputs, table)
-    exports.write(config, store, inputs, exports.spec(config, inputs), table, summary)
+    selection_files.write(
+        config, store, inputs, selection_files.spec(config, inputs), table, summary
+    )
     costs["export"] = time.process_time() - started
     parts = ", ".join(f"{name} {cost:.2f}" for name, cost in costs.items())
     print(

@@ -30,13 +30,13 @@ import polars as pl
 from benchmarks.measure import machine, spread
 from crowdselect_core.store.admin.verify import WORKERS, verify
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.base import Place
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.base import StorageBackend
+from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.manifest import Manifest, Shard
 from crowdselect_core.store.names import FILE
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 
 ROOT = Path(__file__).parents[1]
 TURNS = 3
@@ -67,10 +67,10 @@ def overhead(folder: Path, seconds: float) -> None:
 
 def _part(
     rows: int, index: int, seconds: float, worked: list[float] | None = None
-) -> Callable[[], Part]:
+) -> Callable[[], ShardResult]:
     """Return a call that computes columns like those of `scores`, over and over for a while."""
 
-    def make() -> Part:
+    def make() -> ShardResult:
         started = time.perf_counter()
         while True:
             frame = _table(rows, index)
@@ -78,7 +78,7 @@ def _part(
                 break
         if worked is not None:
             worked.append(time.perf_counter() - started)
-        return Part(frame, {"rows": rows})
+        return ShardResult(frame, {"rows": rows})
 
     return make
 
@@ -89,7 +89,7 @@ def _table(rows: int, seed: int) -> pl.DataFrame:
     return pl.DataFrame({"instruction_id": numbers.hash(seed=99).cast(pl.String), **scores})
 
 
-def fill(place: Place, size: int, shard: int) -> list[str]:
+def fill(place: StorageBackend, size: int, shard: int) -> list[str]:
     """Write artifacts of random bytes, `size` in all, and return the names of the shards."""
     names = []
     for number in range(max(1, size // shard)):
@@ -113,17 +113,17 @@ def cold(root: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def read(place: Place, names: list[str], sizes: dict[str, int]) -> int:
+def read(place: StorageBackend, names: list[str], sizes: dict[str, int]) -> int:
     """Read files on as many threads as verify does, and do nothing with them."""
 
     def one(name: str) -> int:
-        return sum(len(block) for block in place.blocks(name, sizes[name]))
+        return sum(len(block) for block in place.read_blocks(name, sizes[name]))
 
     with ThreadPoolExecutor(WORKERS) as pool:
         return sum(pool.map(one, names))
 
 
-def beside(what: str, place: Place, names: list[str], before: Callable[[], None]) -> None:
+def beside(what: str, place: StorageBackend, names: list[str], before: Callable[[], None]) -> None:
     """Print the speed of verify and of a bare read of the same files, in turn."""
     sizes = {f.name: f.size for f in place.walk()}
     bare, checked = [], []
@@ -163,7 +163,7 @@ def s3(folder: Path) -> Iterator[str]:
 
 def listing(url: str, count: int) -> None:
     """Make artifacts of one small shard over ten stages, and time the command that lists them."""
-    place = open_place(url)
+    place = open_backend(url)
 
     def make(number: int) -> None:
         data = b"%d" % number * 200
@@ -212,7 +212,7 @@ def main() -> None:
             overhead(folder, 60 / part)
         if "verify" in wanted:
             root = folder / "verify"
-            place = open_place(str(root))
+            place = open_backend(str(root))
             names = fill(place, 10 * GB // part, 64 << 20)
             beside("verify, local and cold", place, names, lambda: cold(root))
             for name in names:
@@ -220,7 +220,7 @@ def main() -> None:
         if "s3" in wanted or "ls" in wanted:
             with s3(folder) as url:
                 if "s3" in wanted:
-                    place = open_place(f"{url}/verify")
+                    place = open_backend(f"{url}/verify")
                     names = fill(place, GB // part, 16 << 20)
                     beside("verify over S3", place, names, lambda: cold(folder / "s3"))
                 if "ls" in wanted:

@@ -171,4 +171,9 @@ def check(frame: pl.DataFrame, columns: Columns, table: str) -> pl.DataFrame:
     return frame
 
 
-WEIGHTED = ("difficulty", "separability", "stability", "headroom")  # in the order of the weights
+METRIC_NAMES = (
+    "difficulty",
+    "separability",
+    "stability",
+    "headroom",
+)  # in the order of the weights

@@ -23,7 +23,7 @@ class PartFailed(RuntimeError):
 
 
 @dataclass
-class Part:
+class Service:
     """One process, its log and how to tell that it works."""
 
     name: str

@@ -19,9 +19,9 @@ from types import FrameType
 from typing import Any
 
 from crowdselect_core.errors import UserError
-from deployments import services as parts
+from deployments import services
 from deployments.deploy import HERE, NotRegistered, prepare, register
-from deployments.process import Part, PartFailed
+from deployments.process import PartFailed, Service
 
 LOOK_SECONDS = 1.0  # between two looks at the parts
 START_SECONDS = 240.0  # for a part to be up: a fresh database on a busy machine is slow
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _asked)
     try:
-        serve(parts.settings(_parser().parse_args(argv)))
+        serve(services.settings(_parser().parse_args(argv)))
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def serve(settings: parts.Settings) -> None:
+def serve(settings: services.Settings) -> None:
     """Start everything, say what to press, and keep it running.
 
     Raises:
@@ -61,7 +61,7 @@ def serve(settings: parts.Settings) -> None:
     with ExitStack() as stack:
         lock(settings.state, stack)
         settings.check_ports()
-        store, server, worker = parts.made(settings)
+        store, server, worker = services.made(settings)
         stack.callback(_quietly, [worker, server, store])  # runs tell the server how they ended
         say(f"starting; logs in {settings.logs}")
         for part in (store, server):
@@ -77,7 +77,7 @@ def serve(settings: parts.Settings) -> None:
         watch([store, server, worker])
 
 
-def deploy(settings: parts.Settings) -> None:
+def deploy(settings: services.Settings) -> None:
     """Register the deployments; two new ones get the embedded sample for Quick run."""
     os.environ.update(settings.client())  # before prefect is imported, which reads it then
     import httpx
@@ -98,7 +98,7 @@ def deploy(settings: parts.Settings) -> None:
     say("deployments: registered")
 
 
-def watch(kept: list[Part]) -> None:
+def watch(kept: list[Service]) -> None:
     """Start again what ends, and say so; give up on what ends again and again."""
     started = {part.name: time.monotonic() for part in kept}
     failures = dict.fromkeys(started, 0)
@@ -122,7 +122,7 @@ def watch(kept: list[Part]) -> None:
             started[part.name] = time.monotonic()  # when it was up, or had failed to be
 
 
-def again(part: Part) -> None:
+def again(part: Service) -> None:
     """Start a part again; where it does not come up it is ended, which the next look counts."""
     part.end()
     part.start()
@@ -149,7 +149,7 @@ def lock(state: Path, stack: ExitStack) -> None:
         raise UserError(f"the folder {str(state)!r} cannot be written: {e.strerror}") from None
 
 
-def welcome(settings: parts.Settings) -> str:
+def welcome(settings: services.Settings) -> str:
     """Say where it is and what to press."""
     return f"""
   open     {settings.ui}
@@ -157,7 +157,7 @@ def welcome(settings: parts.Settings) -> str:
            of the embedded sample. Custom run has the form on a page of its own.
   watch    the run's page: a task per stage, its log, and the artifacts selection-summary and
            selection-rows
-  results  s3://{parts.BUCKET}/out, in the object store at {settings.s3_url}
+  results  s3://{services.BUCKET}/out, in the object store at {settings.s3_url}
   end      Ctrl-C; {settings.state} keeps runs and results for the next start
 """
 
@@ -167,7 +167,7 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-def _quietly(ending: list[Part]) -> None:
+def _quietly(ending: list[Service]) -> None:
     """End the parts in order; a second Ctrl-C changes nothing, the end takes some seconds."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

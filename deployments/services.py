@@ -13,7 +13,7 @@ from typing import Any
 
 from crowdselect_core.errors import ConfigError
 from deployments.deploy import POOL
-from deployments.process import Part, answers
+from deployments.process import Service, answers
 
 LOCAL = "127.0.0.1"
 BUCKET = "crowdselect"
@@ -130,22 +130,22 @@ def settings(args: argparse.Namespace) -> Settings:
     return Settings(args.state.absolute(), args.port, args.s3_port, keys)
 
 
-def made(settings: Settings) -> tuple[Part, Part, Part]:
+def made(settings: Settings) -> tuple[Service, Service, Service]:
     """Return the object store, Prefect's server and the worker; nothing is started."""
     for folder in (settings.logs, settings.state / "s3"):
         folder.mkdir(parents=True, exist_ok=True)
-    store = Part(
+    store = Service(
         "object store", _weed(settings), _base() | {"S3_BUCKET": BUCKET},
         settings.state / "s3", settings.logs / "s3.log",
         lambda: answers(settings.s3_url), abrupt=True,
     )  # fmt: skip
     health = f"{settings.ui}/api/health"
-    server = Part(
+    server = Service(
         "Prefect", _prefect("server", "start", "--host", LOCAL, "--port", str(settings.port)),
         _base() | settings.client() | _server(settings),
         settings.state, settings.logs / "prefect.log", lambda: answers(health),
     )  # fmt: skip
-    worker = Part(
+    worker = Service(
         "worker", _prefect("worker", "start", "--pool", POOL, "--type", "process"),
         _base() | settings.client() | settings.store() | {"PREFECT_WORKER_QUERY_SECONDS": "3"},
         Path.cwd(), settings.logs / "worker.log", lambda: worker.runs(),

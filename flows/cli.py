@@ -112,9 +112,9 @@ def run(config: SelectConfig, flow: str) -> int:
 
 def outcome_of(state: Any) -> Any:
     """Return what a run came to, or the exception that ended it."""
-    from tasks import flow_runs as runs
+    from tasks import flow_runs
 
-    known = runs.outcome() if state.data is None else None
+    known = flow_runs.outcome() if state.data is None else None
     return state.result(raise_on_failure=False) if known is None else known
 
 

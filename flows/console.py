@@ -13,7 +13,7 @@ from urllib.request import urlopen
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, StorageError, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
-from flows import server_guard as afterwards
+from flows import server_guard
 
 DEFAULTS = {
     "PREFECT_LOGGING_LEVEL": "WARNING",  # ours are the progress lines; theirs would double them
@@ -53,8 +53,8 @@ def prepare() -> None:
 def _guarded() -> None:
     """Have the server that Prefect starts for this run ended with it, however the run ends."""
     mark = secrets.token_hex(16)
-    os.environ[afterwards.MARK_NAME] = mark
-    words = [sys.executable, "-I", "-S", afterwards.__file__, str(os.getpid()), mark]
+    os.environ[server_guard.MARK_NAME] = mark
+    words = [sys.executable, "-I", "-S", server_guard.__file__, str(os.getpid()), mark]
     watching.append(
         subprocess.Popen(  # noqa: S603 - our own script
             words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

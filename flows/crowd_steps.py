@@ -8,11 +8,11 @@ from prefect.futures import PrefectFuture
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.planning.missing_work import Lacking, given
+from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored, dataset_of
 from crowdselect_core.stages.refs import Ref
-from tasks import cancellation as stopping
+from tasks import cancellation
 from tasks import crowd as tasks
 from tasks import select as select_tasks
 
@@ -36,13 +36,15 @@ def repaired(config: C, story: Callable[[C], T]) -> T:
     raise DamagedArtifact(f"{config.store}: damaged faster than it is mended; check the disk")
 
 
-def prompted(config: SelectConfig, lacks: Lacking, earlier: Ref | None = None) -> tuple[Ref, Ref]:
+def prompted(
+    config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
+) -> tuple[Ref, Ref]:
     """Read the instructions and name their prompts."""
-    instructions = select_tasks.instructions(given(config, lacks), earlier)
-    return instructions, tasks.prompts(given(config, lacks), instructions)
+    instructions = select_tasks.instructions(without_missing(config, lacks), earlier)
+    return instructions, tasks.prompts(without_missing(config, lacks), instructions)
 
 
-def answered(config: SelectConfig, lacks: Lacking, prompts: Ref) -> list[Answered]:
+def answered(config: SelectConfig, lacks: MissingWork, prompts: Ref) -> list[Answered]:
     """Have every model that lacks answers asked, all at once; take the others from the data set.
 
     Raises:
@@ -62,7 +64,7 @@ def answered(config: SelectConfig, lacks: Lacking, prompts: Ref) -> list[Answere
     return [Answered(m, refs[m.name]) for m in config.everyone]
 
 
-def scored(config: SelectConfig, lacks: Lacking, crowd: list[Answered]) -> list[Member]:
+def scored(config: SelectConfig, lacks: MissingWork, crowd: list[Answered]) -> list[Member]:
     """Have every reward model score the crowd's answers.
 
     Raises:
@@ -81,7 +83,7 @@ def scored(config: SelectConfig, lacks: Lacking, crowd: list[Answered]) -> list[
 
 
 def zoo(
-    config: SelectConfig, lacks: Lacking, earlier: Ref | None = None
+    config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
 ) -> tuple[SelectConfig, list[Ref]]:
     """Make the answers and scores that the data set lacks, and return the config of the whole.
 
@@ -97,7 +99,7 @@ def zoo(
 
 def zoo_of(
     config: SelectConfig,
-    lacks: Lacking,
+    lacks: MissingWork,
     instructions: Ref,
     prompts: Ref,
     reference: Ref | None = None,
@@ -126,7 +128,7 @@ def finished(futures: dict[str, PrefectFuture[Any]]) -> dict[str, Any]:
             while not future.state.is_final():
                 future.wait(timeout=LOOK_SECONDS)
     except BaseException:  # Ctrl-C, SIGTERM: the threads see it at their next call
-        stopping.ask()
+        cancellation.ask()
         raise
     results = {n: f.result(raise_on_failure=False) for n, f in sorted(futures.items())}
     errors = [r for r in results.values() if isinstance(r, BaseException)]

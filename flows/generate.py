@@ -20,15 +20,15 @@ from prefect import flow
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import preflight
-from crowdselect_core.planning.missing_work import Lacking, answering
-from flows import crowd_steps as live
+from crowdselect_core.planning.missing_work import MissingWork, answering
+from flows import crowd_steps
 from tasks import crowd as tasks
-from tasks import flow_runs as runs
+from tasks import flow_runs
 from tasks.secrets import lend
 
 
-@flow(name="generate", version=runs.VERSION, persist_result=False)
-@runs.told
+@flow(name="generate", version=flow_runs.VERSION, persist_result=False)
+@flow_runs.told
 def generate(config: SelectConfig) -> Any:
     """Have every model of the crowd answer the instructions of a data set.
 
@@ -39,14 +39,16 @@ def generate(config: SelectConfig) -> Any:
     config = config.resolved(scores=False)
     lacks = answering(config)
     preflight.check_out(config)
-    return live.repaired(config, lambda config: story(config, lacks))
+    return crowd_steps.repaired(config, lambda config: story(config, lacks))
 
 
-def story(config: SelectConfig, lacks: Lacking) -> dict[str, Any]:
+def story(config: SelectConfig, lacks: MissingWork) -> dict[str, Any]:
     """Check the endpoints, ask every model, write OUT/responses.parquet."""
     tasks.check_engines(config, lacks)
-    instructions, prompts = live.prompted(config, lacks)
-    crowd = live.answered(config, lacks, prompts)
+    instructions, prompts = crowd_steps.prompted(config, lacks)
+    crowd = crowd_steps.answered(config, lacks, prompts)
     written = tasks.export_responses(config, lacks, crowd)
     tasks.publish("generation-summary", written["lines"])
-    return written | {"stages": live.told([instructions, prompts, *(a.responses for a in crowd)])}
+    return written | {
+        "stages": crowd_steps.told([instructions, prompts, *(a.responses for a in crowd)])
+    }

@@ -26,7 +26,7 @@ from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.planning import preflight
-from crowdselect_core.planning.missing_work import given, lacking
+from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.report.reselection import row_counts
 from crowdselect_core.reselection.base_selection import (
     as_it_was,
@@ -36,14 +36,14 @@ from crowdselect_core.reselection.base_selection import (
     unlike,
     unmendable,
 )
-from crowdselect_core.reselection.record import Base, Chosen, Known
+from crowdselect_core.reselection.record import BaseSelection, KnownSelection, SelectionRun
 from crowdselect_core.reselection.series import Overtaken
 from crowdselect_core.stages.crowd.zoo import dataset_of
-from crowdselect_core.stages.refs import Inputs, Ref
-from flows import crowd_steps as live
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
+from flows import crowd_steps
 from flows.select import chosen, written
 from tasks import crowd as live_tasks
-from tasks import flow_runs as runs
+from tasks import flow_runs
 from tasks import reselect as tasks
 from tasks import select as select_tasks
 from tasks.secrets import lend
@@ -53,8 +53,8 @@ log = logging.getLogger("crowdselect")
 OVERTAKEN = 5  # runs that may add a selection while this one makes its own
 
 
-@flow(name="reselect", version=runs.VERSION, persist_result=False)
-@runs.told
+@flow(name="reselect", version=flow_runs.VERSION, persist_result=False)
+@flow_runs.told
 def reselect(config: ReselectConfig) -> Any:
     """Select again from a data set that rows have been added to.
 
@@ -77,7 +77,7 @@ def mended(config: ReselectConfig) -> dict[str, Any]:
         StorageError: a frozen run needs a table of its base that is damaged.
     """
     again: set[str] = set()
-    for _ in range(live.REPAIRS):
+    for _ in range(crowd_steps.REPAIRS):
         try:
             return story(config)
         except DamagedArtifact as damage:
@@ -88,7 +88,7 @@ def mended(config: ReselectConfig) -> dict[str, Any]:
                 raise unmendable(config, damage) from None
             else:
                 log.warning("%s; going on without what the base knows", damage)
-                return live.repaired(config, partial(story, alone=True))
+                return crowd_steps.repaired(config, partial(story, alone=True))
     raise DamagedArtifact(f"{config.store}: damaged faster than it is mended; check the disk")
 
 
@@ -114,7 +114,7 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
         return recorded(config, start, chosen(config), {}, seen)
     base, frozen = tasks.known(config, start), config.mode == "frozen"
     settled = is_settled(config, base)
-    raw = select_tasks.instructions(given(config, lacking(config)), base.raw)
+    raw = select_tasks.instructions(without_missing(config, find_missing(config)), base.raw)
     if frozen and settled and raw.key == base.raw.key:
         return calm(config, base)
     arrived = tasks.arrivals(config, raw, base.parts["scores"])
@@ -132,7 +132,7 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
     return recorded(config, base, now, changes, seen, new)
 
 
-def calm(config: ReselectConfig, base: Known) -> dict[str, Any]:
+def calm(config: ReselectConfig, base: KnownSelection) -> dict[str, Any]:
     """Change nothing but an OUT that lacks the selection."""
     select_tasks.export(config, base.inputs, texts=False)
     return tasks.nothing_new(config, base)
@@ -158,28 +158,28 @@ class New:
         return {role: ref for role, ref in vars(self).items() if isinstance(ref, Ref)}
 
 
-def embedded(base: Known, new: New | None) -> list[Ref]:
+def embedded(base: KnownSelection, new: New | None) -> list[Ref]:
     """Return the artifacts that hold vectors of known texts."""
     fresh = [new.embeddings] if new and new.embeddings else []
     return [*base.parts.get("embeddings", ()), *fresh]
 
 
-def is_settled(config: ReselectConfig, base: Known) -> bool:
+def is_settled(config: ReselectConfig, base: KnownSelection) -> bool:
     """Tell whether the base is what would come out of the rows that it knows."""
     same = not unlike(config, base.record) and is_same_choice(config, base.record)
     return same and (config.mode == "frozen" or base.record.mode == "refit")
 
 
-def measured(config: ReselectConfig, base: Known, arrived: Ref) -> New:
+def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> New:
     """Answer, score, measure, embed and rank the new rows alone, by the base's measures."""
-    lacks, zoo, rows = lacking(config), None, arrived
+    lacks, zoo, rows = find_missing(config), None, arrived
     scored: SelectConfig = config
     if lacks:
         live_tasks.check_engines(config, lacks)
         live_tasks.check_scorers(config, lacks)
-        prompts = live_tasks.prompts(given(config, lacks), arrived)
+        prompts = live_tasks.prompts(without_missing(config, lacks), arrived)
         fitted = base.references["metrics"]
-        scored, made = live.zoo_of(config, lacks, arrived, prompts, fitted)
+        scored, made = crowd_steps.zoo_of(config, lacks, arrived, prompts, fitted)
         zoo, rows = made[-1], select_tasks.instructions(scored)
     references = base.references
     scores = select_tasks.scores(scored, rows)
@@ -193,7 +193,7 @@ def measured(config: ReselectConfig, base: Known, arrived: Ref) -> New:
     return New(scored, rows, scores, metrics, answers, ranking, embeddings, clusters, zoo)
 
 
-def joined(config: ReselectConfig, base: Known, raw: Ref, new: New | None) -> Chosen:
+def joined(config: ReselectConfig, base: KnownSelection, raw: Ref, new: New | None) -> SelectionRun:
     """Put the new rows beside the known ones and fill the quotas among all of them."""
     now: SelectConfig = config
     dataset, rows, made = raw, raw, list[Ref]()
@@ -216,11 +216,11 @@ def joined(config: ReselectConfig, base: Known, raw: Ref, new: New | None) -> Ch
     wants_pairs = "pairs" in now.export
     pairs = select_tasks.pairs(now, scores, metrics, selection) if wants_pairs else None
     comparison = select_tasks.comparison(now, metrics, answers, selection, clusters)
-    inputs = Inputs(
+    inputs = SelectionArtifacts(
         instructions=rows, scores=scores, metrics=metrics, answers=answers,
         clusters=clusters, ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
     )  # fmt: skip
-    return Chosen(
+    return SelectionRun(
         config=now,
         inputs=inputs,
         raw=raw,
@@ -230,7 +230,7 @@ def joined(config: ReselectConfig, base: Known, raw: Ref, new: New | None) -> Ch
     )
 
 
-def drifted(config: ReselectConfig, base: Known, new: New) -> Ref:
+def drifted(config: ReselectConfig, base: KnownSelection, new: New) -> Ref:
     """Hold the new rows against those that the measures were fitted on."""
     fitted = base.references["ranking"], base.references.get("clusters")
     since = base.inputs.ranking, base.inputs.clusters
@@ -239,8 +239,8 @@ def drifted(config: ReselectConfig, base: Known, new: New) -> Ref:
 
 def recorded(
     config: ReselectConfig,
-    base: Base | None,
-    now: Chosen,
+    base: BaseSelection | None,
+    now: SelectionRun,
     changes: dict[str, int],
     seen: tuple[int, int],
     new: New | None = None,

@@ -19,15 +19,15 @@ from prefect import flow
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import preflight
-from crowdselect_core.planning.missing_work import Lacking, scoring
-from flows import crowd_steps as live
+from crowdselect_core.planning.missing_work import MissingWork, scoring
+from flows import crowd_steps
 from tasks import crowd as tasks
-from tasks import flow_runs as runs
+from tasks import flow_runs
 from tasks.secrets import lend
 
 
-@flow(name="score", version=runs.VERSION, persist_result=False)
-@runs.told
+@flow(name="score", version=flow_runs.VERSION, persist_result=False)
+@flow_runs.told
 def score(config: SelectConfig) -> Any:
     """Have every reward model score the answers of the crowd.
 
@@ -38,17 +38,17 @@ def score(config: SelectConfig) -> Any:
     config = config.resolved()
     lacks = scoring(config)
     preflight.check_out(config)
-    return live.repaired(config, lambda config: story(config, lacks))
+    return crowd_steps.repaired(config, lambda config: story(config, lacks))
 
 
-def story(config: SelectConfig, lacks: Lacking) -> dict[str, Any]:
+def story(config: SelectConfig, lacks: MissingWork) -> dict[str, Any]:
     """Check the reward models, have the answers made and scored, write OUT/scores.parquet."""
     tasks.check_engines(config, lacks)
     tasks.check_scorers(config, lacks)
-    instructions, prompts = live.prompted(config, lacks)
-    crowd = live.answered(config, lacks, prompts)
-    members = live.scored(config, lacks, crowd)
+    instructions, prompts = crowd_steps.prompted(config, lacks)
+    crowd = crowd_steps.answered(config, lacks, prompts)
+    members = crowd_steps.scored(config, lacks, crowd)
     written = tasks.export_scores(config, members)
     tasks.publish("scoring-summary", written["lines"])
     refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
-    return written | {"stages": live.told([instructions, prompts, *refs])}
+    return written | {"stages": crowd_steps.told([instructions, prompts, *refs])}

@@ -21,18 +21,18 @@ from prefect import flow
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import preflight
-from crowdselect_core.planning.missing_work import lacking
-from crowdselect_core.reselection.record import Chosen, Known
-from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.planning.missing_work import find_missing
+from crowdselect_core.reselection.record import KnownSelection, SelectionRun
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.stages.select.embedder import is_fitted
-from flows import crowd_steps as live
-from tasks import flow_runs as runs
+from flows import crowd_steps
+from tasks import flow_runs
 from tasks import select as tasks
 from tasks.secrets import lend
 
 
-@flow(name="select", version=runs.VERSION, persist_result=False)
-@runs.told
+@flow(name="select", version=flow_runs.VERSION, persist_result=False)
+@flow_runs.told
 def select(config: SelectConfig) -> Any:
     """Choose the best rows of a data set that a crowd has answered and reward models have scored.
 
@@ -45,10 +45,12 @@ def select(config: SelectConfig) -> Any:
     config = config.resolved()
     preflight.check(config)
     preflight.check_out(config)
-    return live.repaired(config, lambda config: written(chosen(config)))
+    return crowd_steps.repaired(config, lambda config: written(chosen(config)))
 
 
-def chosen(config: SelectConfig, known: Known | None = None, vectors: Sequence[Ref] = ()) -> Chosen:
+def chosen(
+    config: SelectConfig, known: KnownSelection | None = None, vectors: Sequence[Ref] = ()
+) -> SelectionRun:
     """Run the stages in order; each is found in the store or computed.
 
     Args:
@@ -57,9 +59,9 @@ def chosen(config: SelectConfig, known: Known | None = None, vectors: Sequence[R
         vectors: earlier embeddings: texts that stand there are not embedded again. Neither of the
             two changes a result.
     """
-    lacks, made = lacking(config), list[Ref]()
+    lacks, made = find_missing(config), list[Ref]()
     if lacks:
-        config, made = live.zoo(config, lacks, known.raw if known else None)
+        config, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
     earlier = None if lacks or not known else known.raw
     instructions = tasks.instructions(config, earlier)
     preflight.check_data(config, instructions)
@@ -77,12 +79,12 @@ def chosen(config: SelectConfig, known: Known | None = None, vectors: Sequence[R
     pairs = tasks.pairs(config, scores, metrics, selection) if wants_pairs else None
     comparison = tasks.comparison(config, metrics, answers, selection, clusters)
 
-    inputs = Inputs(
+    inputs = SelectionArtifacts(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
         ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
     )  # fmt: skip
-    return Chosen(
+    return SelectionRun(
         config=config,
         inputs=inputs,
         raw=made[0] if made else instructions,
@@ -92,7 +94,7 @@ def chosen(config: SelectConfig, known: Known | None = None, vectors: Sequence[R
     )
 
 
-def written(chosen: Chosen) -> dict[str, Any]:
+def written(chosen: SelectionRun) -> dict[str, Any]:
     """Write a selection to OUT and show it in the UI."""
     config, inputs = chosen.config, chosen.inputs
     told = tasks.export(config, inputs)
@@ -100,5 +102,5 @@ def written(chosen: Chosen) -> dict[str, Any]:
     return {
         "summary": told["summary"],
         "files": told["files"],
-        "stages": live.told(chosen.stages),
+        "stages": crowd_steps.told(chosen.stages),
     }

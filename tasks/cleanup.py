@@ -41,7 +41,7 @@ from prefect.states import Crashed
 from prefect.types._datetime import now
 
 from crowdselect_core.errors import ConfigError, StorageError
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.urls import is_url
 
 log = logging.getLogger("crowdselect")
@@ -140,7 +140,7 @@ def abort_uploads(url: str, hours: float) -> int:
     What cannot be reached with the credentials of the environment is told and left.
     """
     try:
-        place = open_place(url)
+        place = open_backend(url)
         old = [u for u in place.uploads() if u.begun < time.time() - hours * 3600]
         for upload in old:
             place.abort(upload)

@@ -16,12 +16,12 @@ from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.engine import TransformersEngineConfig, VllmEngineConfig
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.export import long_tables as tables
-from crowdselect_core.generate.call_tracker import Calls, TooManyFailures
+from crowdselect_core.export import long_tables
+from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
 from crowdselect_core.generate.factory import check_all, engine_of
 from crowdselect_core.models.devices import Devices, visible_gpus
-from crowdselect_core.planning.missing_work import Lacking, given
-from crowdselect_core.planning.stored_lookup import There
+from crowdselect_core.planning.missing_work import MissingWork, without_missing
+from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.report.agreement import agreement, agreement_lines
 from crowdselect_core.report.generation_summary import (
     answer_lines,
@@ -31,8 +31,7 @@ from crowdselect_core.report.generation_summary import (
 )
 from crowdselect_core.reward.conformance_gate import conform
 from crowdselect_core.reward.factory import Resources, scorer_of
-from crowdselect_core.stages.crowd import dataset_responses as given_responses
-from crowdselect_core.stages.crowd import generation as asking
+from crowdselect_core.stages.crowd import dataset_responses, generation
 from crowdselect_core.stages.crowd import prompts as prompts_stage
 from crowdselect_core.stages.crowd import responses as responses_stage
 from crowdselect_core.stages.crowd import rewards as rewards_stage
@@ -45,7 +44,7 @@ from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan
 from crowdselect_core.util.once import Once
-from tasks import cancellation as stopping
+from tasks import cancellation
 from tasks.progress import shown
 from tasks.secrets import secret
 from tasks.stage_task import OPTIONS, ref_of, stage_task, state_task
@@ -67,32 +66,34 @@ def prompts(config: SelectConfig, instructions: Ref) -> Work:
 
 
 @state_task("check-engines")
-def check_engines(config: SelectConfig, lacks: Lacking) -> State[None]:
+def check_engines(config: SelectConfig, lacks: MissingWork) -> State[None]:
     """Find out within seconds whether every model that is to be asked could answer."""
-    there = There(config, lacks, Store(config.store))
-    models = [m for m in lacks.answers if there.answers(m) is None]
+    there = StoredLookup(config, lacks, Store(config.store))
+    models = [m for m in lacks.answers if there.stored_answers(m) is None]
     check_all({m.name: engine_of(m, secret) for m in models})
     return Completed(message=f"{len(models)} models could answer", data=None)
 
 
 @state_task("responses")
-def responses(config: SelectConfig, lacks: Lacking, prompts: Ref, model: CrowdModel) -> State[Ref]:
+def responses(
+    config: SelectConfig, lacks: MissingWork, prompts: Ref, model: CrowdModel
+) -> State[Ref]:
     """Ask one model for the answers that the store lacks, and lay them out."""
-    stopping.check()
-    started, store, own = time.monotonic(), Store(config.store), given(config, lacks)
+    cancellation.check()
+    started, store, own = time.monotonic(), Store(config.store), without_missing(config, lacks)
     wanted = responses_stage.spec(prompts, model)
     found = store.find(wanted)
     if found is not None:
         log.info("%-13s %s: Cached, %s rows", "responses", model.name, f"{found.rows:,}")
         return cached(ref_of(found, started, cached=True), wanted)
     with shown("responses", model.name) as report, _lent(model) as gpus:
-        stopping.check()  # it may have waited long for its device
+        cancellation.check()  # it may have waited long for its device
         engine = engine_of(model, secret, gpus)
-        engine.stopped = stopping.asked
+        engine.stopped = cancellation.asked
         for limit in engine.limits:
             log.info("%-13s %s: %s", "responses", model.name, limit)
         with closing(engine):
-            calls = asking.generate(own, store, prompts, model, engine, report)
+            calls = generation.generate(own, store, prompts, model, engine, report)
     spec = responses_stage.spec(prompts, model, list(calls.failed))
     plan = responses_stage.plan(store, prompts, model, calls.failed)
     ref = ref_of(build(store, spec, plan), started, cached=False)
@@ -102,24 +103,24 @@ def responses(config: SelectConfig, lacks: Lacking, prompts: Ref, model: CrowdMo
 
 @state_task("given-answers")
 def given_answers(
-    config: SelectConfig, lacks: Lacking, prompts: Ref, model: CrowdModel
+    config: SelectConfig, lacks: MissingWork, prompts: Ref, model: CrowdModel
 ) -> State[Ref]:
     """Lay out the answers that the data set itself has of a model."""
-    stopping.check()
-    started, store, own = time.monotonic(), Store(config.store), given(config, lacks)
-    spec = given_responses.spec(prompts, model.name)
+    cancellation.check()
+    started, store, own = time.monotonic(), Store(config.store), without_missing(config, lacks)
+    spec = dataset_responses.spec(prompts, model.name)
     found = store.find(spec)
     if found is not None:
         return cached(ref_of(found, started, cached=True), spec)
-    plan = given_responses.plan(own, store, prompts, model.name)
+    plan = dataset_responses.plan(own, store, prompts, model.name)
     ref = ref_of(build(store, spec, plan, workers=config.workers), started, cached=False)
     return Completed(message=f"computed: {spec.folder}", data=ref)
 
 
 @state_task("check-scorers")
-def check_scorers(config: SelectConfig, lacks: Lacking) -> State[None]:
+def check_scorers(config: SelectConfig, lacks: MissingWork) -> State[None]:
     """Find out within seconds whether what is to score could, before any answer is made."""
-    there = There(config, lacks, Store(config.store))
+    there = StoredLookup(config, lacks, Store(config.store))
     rewards = [r for r in lacks.scores if not there.is_scored(r)]
     for reward in rewards:
         scorer = scorer_of(reward, Resources(secret))
@@ -132,11 +133,11 @@ def check_scorers(config: SelectConfig, lacks: Lacking) -> State[None]:
 
 @state_task("rewards")
 def rewards(
-    config: SelectConfig, lacks: Lacking, reward: RewardConfig, crowd: list[Answered]
+    config: SelectConfig, lacks: MissingWork, reward: RewardConfig, crowd: list[Answered]
 ) -> State[list[Ref]]:
     """Score every model's answers that have no score, and lay the scores out."""
-    stopping.check()
-    store, own = Store(config.store), given(config, lacks)
+    cancellation.check()
+    store, own = Store(config.store), without_missing(config, lacks)
     reference = _reference(reward, crowd)
     refs: dict[str, Ref] = {}
     started = time.monotonic()
@@ -148,8 +149,8 @@ def rewards(
     left = [a for a in crowd if a.model.name not in refs]
     if left:
         with _lent(reward) as gpus:
-            stopping.check()
-            scorer = scorer_of(reward, Resources(secret, gpus, stopping.asked))
+            cancellation.check()
+            scorer = scorer_of(reward, Resources(secret, gpus, cancellation.asked))
             try:
                 conform(reward, scorer)
                 for answered in left:
@@ -178,13 +179,13 @@ def rewards(
 @stage_task
 def zoo(
     config: SelectConfig,
-    lacks: Lacking,
+    lacks: MissingWork,
     prompts: Ref,
     members: list[Member],
     reference: Ref | None = None,
 ) -> Work:
     """Put answers and scores together into one generator zoo."""
-    own = given(config, lacks)
+    own = without_missing(config, lacks)
     columns = [r for r in config.reward_models if isinstance(r, str)]
     return (
         zoo_stage.spec(prompts, members, columns, reference),
@@ -194,33 +195,36 @@ def zoo(
 
 @state_task("export-responses")
 def export_responses(
-    config: SelectConfig, lacks: Lacking, crowd: list[Answered]
+    config: SelectConfig, lacks: MissingWork, crowd: list[Answered]
 ) -> State[dict[str, Any]]:
     """Write OUT/responses.parquet, unless it lies there already."""
-    stopping.check()
+    cancellation.check()
     store = Store(config.store)
     summary = answer_summary(store, crowd)
-    told = {"lines": answer_lines(summary), "files": [tables.RESPONSES, tables.GENERATION]}
-    key = tables.responses_key(crowd)
-    if tables.is_there(config, tables.GENERATION, tables.RESPONSES, key):
+    told = {
+        "lines": answer_lines(summary),
+        "files": [long_tables.RESPONSES, long_tables.GENERATION],
+    }
+    key = long_tables.responses_key(crowd)
+    if long_tables.is_there(config, long_tables.GENERATION, long_tables.RESPONSES, key):
         return Completed(name="Cached", message=f"lies in {config.out}", data=told)
-    tables.write_responses(given(config, lacks), store, crowd, summary)
+    long_tables.write_responses(without_missing(config, lacks), store, crowd, summary)
     return Completed(message=f"written to {config.out}", data=told)
 
 
 @state_task("export-scores")
 def export_scores(config: SelectConfig, members: list[Member]) -> State[dict[str, Any]]:
     """Write OUT/scores.parquet, unless it lies there already."""
-    stopping.check()
+    cancellation.check()
     store = Store(config.store)
     summary: dict[str, Any] = {"scores": score_summary(members)}
     summary["agreement"] = agreement(store, members)
     lines = score_lines(summary["scores"]) + agreement_lines(summary["agreement"])
-    told = {"lines": lines, "files": [tables.SCORES, tables.SCORING]}
-    key = tables.scores_key(members)
-    if tables.is_there(config, tables.SCORING, tables.SCORES, key):
+    told = {"lines": lines, "files": [long_tables.SCORES, long_tables.SCORING]}
+    key = long_tables.scores_key(members)
+    if long_tables.is_there(config, long_tables.SCORING, long_tables.SCORES, key):
         return Completed(name="Cached", message=f"lies in {config.out}", data=told)
-    tables.write_scores(config, store, members, summary)
+    long_tables.write_scores(config, store, members, summary)
     return Completed(message=f"written to {config.out}", data=told)
 
 
@@ -236,7 +240,7 @@ def cached(ref: Ref, spec: Spec) -> State[Ref]:
     return Completed(name="Cached", message=f"in the store: {spec.folder}", data=ref)
 
 
-def tell(name: str, ref: Ref, calls: Calls) -> None:
+def tell(name: str, ref: Ref, calls: CallTracker) -> None:
     """Say in one line what a model gave."""
     counts = ref.counts
     words = [f"{counts.get('answers', counts.get('scores', 0)):,} of {ref.rows:,}"]
@@ -273,9 +277,9 @@ def _lent(owner: CrowdModel | RewardConfig) -> AbstractContextManager[list[str]]
     """Wait for the devices that a model of this machine needs; endpoints need none."""
     engine = getattr(owner, "engine", None)
     if isinstance(engine, VllmEngineConfig):
-        return _devices().lent(engine.gpus, owner.name, stopping.check)
+        return _devices().lent(engine.gpus, owner.name, cancellation.check)
     if _takes_devices(owner):
-        return _devices().lent(1, owner.name, stopping.check)
+        return _devices().lent(1, owner.name, cancellation.check)
     return nullcontext([])
 
 

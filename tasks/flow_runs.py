@@ -8,7 +8,7 @@ from prefect.states import Cancelled
 
 from crowdselect_core.errors import Stopped
 from crowdselect_core.util.versions import version_of
-from tasks import cancellation as stopping
+from tasks import cancellation
 from tasks.logs import connected
 
 P = ParamSpec("P")
@@ -25,7 +25,7 @@ def told(story: Callable[P, Any]) -> Callable[P, Any]:
     def run(*args: P.args, **kwargs: P.kwargs) -> Any:
         _outcomes.clear()
         try:
-            with connected(), stopping.watched():
+            with connected(), cancellation.watched():
                 result = story(*args, **kwargs)
         except Stopped as stop:
             return Cancelled(message=str(stop))

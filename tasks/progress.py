@@ -17,8 +17,8 @@ import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
-from crowdselect_core.generate.call_tracker import Calls
-from tasks import cancellation as stopping
+from crowdselect_core.generate.call_tracker import CallTracker
+from tasks import cancellation
 
 log = logging.getLogger("crowdselect")
 
@@ -30,7 +30,7 @@ class CallsShown:
 
     def __init__(self, stage: str, key: str) -> None:
         self._stage, self._key = stage, key
-        self._calls: Calls | None = None
+        self._calls: CallTracker | None = None
         self._artifact: UUID | None = None
         self._ended = Event()
 
@@ -50,10 +50,10 @@ class CallsShown:
         self._ended.set()
         self._thread.join(timeout=10)
 
-    def __call__(self, calls: Calls) -> None:
+    def __call__(self, calls: CallTracker) -> None:
         """Take note of the counts; raises Stopped when the run is to end."""
         self._calls = calls
-        stopping.check()
+        cancellation.check()
 
     def _work(self) -> None:
         while not self._ended.wait(LINE_SECONDS):
@@ -63,7 +63,7 @@ class CallsShown:
         if self._calls is not None and self._calls.planned:
             self._show(self._calls)
 
-    def _show(self, calls: Calls) -> None:
+    def _show(self, calls: CallTracker) -> None:
         percent = 100.0 * calls.done / max(calls.planned, 1)
         words = html.escape(line(calls))
         try:
@@ -76,7 +76,7 @@ class CallsShown:
             log.debug("the server took no progress (%s); the work goes on", e)
 
 
-def line(calls: Calls) -> str:
+def line(calls: CallTracker) -> str:
     """Say how far a model is: done of planned, what was there, tokens/s, failures, time left."""
     words = [f"{calls.name}: {calls.done:,} of {calls.planned:,}"]
     if calls.cached:

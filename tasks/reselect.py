@@ -13,11 +13,16 @@ from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.report.reselection import as_changes, reselected
 from crowdselect_core.report.text import LONG, markdown_text
-from crowdselect_core.reselection import base_selection as bases
-from crowdselect_core.reselection.record import Base, Chosen, Known, Record
+from crowdselect_core.reselection import base_selection
+from crowdselect_core.reselection.record import (
+    BaseSelection,
+    KnownSelection,
+    SelectionRecord,
+    SelectionRun,
+)
 from crowdselect_core.reselection.series import Series
 from crowdselect_core.stages.crowd import zoo as zoo_stage
-from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.stages.reselect import changes as changes_stage
 from crowdselect_core.stages.reselect import merged_tables as joined_stage
 from crowdselect_core.stages.reselect import new_rows as arrivals_stage
@@ -31,20 +36,20 @@ Measured = tuple[Ref, Ref | None]  # a ranking, and the clusters of its rows
 
 
 @state_task("base")
-def base(config: ReselectConfig) -> State[tuple[Base | None, tuple[int, int]]]:
+def base(config: ReselectConfig) -> State[tuple[BaseSelection | None, tuple[int, int]]]:
     """Read the record of the selection to go on from; there is none before the first one."""
     store = Store(config.store)
     seen = Series(store, config.series).seen()
-    found = bases.read(config, store)
+    found = base_selection.read(config, store)
     name = f"selection {found.number}" if found else "none yet, the first selection"
     log.info("%-13s %s of series %s", "base", name, config.series)
     return Completed(message=f"{name} of {config.series}", data=(found, seen))
 
 
 @state_task("known")
-def known(config: ReselectConfig, base: Base) -> State[Known]:
+def known(config: ReselectConfig, base: BaseSelection) -> State[KnownSelection]:
     """Look up the artifacts that the base stands on."""
-    found = bases.whole(config, Store(config.store), base)
+    found = base_selection.whole(config, Store(config.store), base)
     return Completed(message=f"selection {base.number} of {config.series}", data=found)
 
 
@@ -82,7 +87,9 @@ def joined(config: SelectConfig, instructions: Ref, parts: Sequence[Ref]) -> Wor
 
 
 @stage_task
-def membership(config: SelectConfig, before: Inputs, now: Inputs, arrived: Ref) -> Work:
+def membership(
+    config: SelectConfig, before: SelectionArtifacts, now: SelectionArtifacts, arrived: Ref
+) -> Work:
     """Tell who came in, who went out, who stayed, and why."""
     return (
         changes_stage.membership_spec(before, now, arrived),
@@ -100,7 +107,7 @@ def drift(config: SelectConfig, reference: Measured, new: Measured, since: Measu
 
 
 @state_task("record")
-def record(config: ReselectConfig, made: Record, seen: tuple[int, int]) -> State[int]:
+def record(config: ReselectConfig, made: SelectionRecord, seen: tuple[int, int]) -> State[int]:
     """Add the selection to its series, and point `latest` to it.
 
     Raises:
@@ -114,18 +121,20 @@ def record(config: ReselectConfig, made: Record, seen: tuple[int, int]) -> State
 
 
 @state_task("changes")
-def changes(config: ReselectConfig, known: Known, raw: Ref, arrived: Ref) -> State[dict[str, int]]:
+def changes(
+    config: ReselectConfig, known: KnownSelection, raw: Ref, arrived: Ref
+) -> State[dict[str, int]]:
     """Count the rows that came, and those that are gone."""
-    found = bases.changes(Store(config.store), known, raw, arrived)
+    found = base_selection.changes(Store(config.store), known, raw, arrived)
     told = ", ".join(f"{n:,} {name}" for name, n in found.items())
     log.info("%-13s %s", "changes", told)
     return Completed(message=told, data=found)
 
 
 @state_task("unchanged")
-def unchanged(config: ReselectConfig, known: Known, now: Chosen) -> State[bool]:
+def unchanged(config: ReselectConfig, known: KnownSelection, now: SelectionRun) -> State[bool]:
     """Tell whether a refit chose what the base has."""
-    same = bases.is_same_outcome(Store(config.store), known, now)
+    same = base_selection.is_same_outcome(Store(config.store), known, now)
     return Completed(message="as the base" if same else "other than the base", data=same)
 
 
@@ -137,14 +146,16 @@ def point(config: ReselectConfig, number: int) -> State[None]:
 
 
 @state_task("numbered")
-def numbered(config: ReselectConfig, number: int) -> State[Known]:
+def numbered(config: ReselectConfig, number: int) -> State[KnownSelection]:
     """Read the record of a selection, and check that its artifacts are there."""
-    found = bases.numbered(config, Store(config.store), number)
+    found = base_selection.numbered(config, Store(config.store), number)
     return Completed(message=f"selection {number} of {config.series}", data=found)
 
 
 @state_task("tell")
-def tell(config: ReselectConfig, number: int, record: Record, inputs: Inputs) -> State[list[str]]:
+def tell(
+    config: ReselectConfig, number: int, record: SelectionRecord, inputs: SelectionArtifacts
+) -> State[list[str]]:
     """Say what a selection changed, on the console and in the UI."""
     store = Store(config.store)
     lines = reselected(config, store, number, record, inputs)
@@ -160,7 +171,7 @@ def tell(config: ReselectConfig, number: int, record: Record, inputs: Inputs) ->
     return Completed(message=lines[0], data=lines)
 
 
-def nothing_new(config: ReselectConfig, known: Known) -> dict[str, Any]:
+def nothing_new(config: ReselectConfig, known: KnownSelection) -> dict[str, Any]:
     """Return the result of a run that changes nothing, and say so."""
     line = (
         f"nothing new since selection {known.number} of series {config.series}: nothing was changed"

@@ -10,10 +10,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.export import selection_files as exports
+from crowdselect_core.export import selection_files
 from crowdselect_core.report.summary import summarise
 from crowdselect_core.report.text import as_markdown, as_rows
-from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.stages.select import answers as answers_stage
 from crowdselect_core.stages.select import centers as centers_stage
 from crowdselect_core.stages.select import clusters as clusters_stage
@@ -29,7 +29,7 @@ from crowdselect_core.stages.select import selection as selection_stage
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan
-from tasks import cancellation as stopping
+from tasks import cancellation
 from tasks.stage_task import OPTIONS, stage_task, state_task
 
 log = logging.getLogger("crowdselect")
@@ -154,19 +154,21 @@ def comparison(
 
 
 @state_task("export")
-def export(config: SelectConfig, inputs: Inputs, texts: bool = True) -> State[dict[str, Any]]:
+def export(
+    config: SelectConfig, inputs: SelectionArtifacts, texts: bool = True
+) -> State[dict[str, Any]]:
     """Write the results to OUT, unless they lie there already."""
-    stopping.check()
-    wanted = exports.spec(config, inputs)
-    found = exports.find(config, wanted)
+    cancellation.check()
+    wanted = selection_files.spec(config, inputs)
+    found = selection_files.find(config, wanted)
     if found is not None:
         log.info("%-13s Cached, lies in %s", "export", config.out)
         found["summary"]["changes"] = None  # they were told when the files were written
         return Completed(name="Cached", message=f"lies in {config.out}", data=found)
     store = Store(config.store)
-    ranking = exports.ranking_table(config, store, inputs)
+    ranking = selection_files.ranking_table(config, store, inputs)
     summary = summarise(config, store, inputs, ranking, texts=texts)
-    manifest = exports.write(config, store, inputs, wanted, ranking, summary)
+    manifest = selection_files.write(config, store, inputs, wanted, ranking, summary)
     log.info("%-13s written to %s", "export", config.out)
     return Completed(message=f"written to {config.out}", data=manifest)
 

@@ -24,7 +24,7 @@ from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan
-from tasks import cancellation as stopping
+from tasks import cancellation
 
 log = logging.getLogger("crowdselect")
 
@@ -92,7 +92,7 @@ def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
     @state_task(stage.__name__)
     @wraps(stage)
     def run(config: SelectConfig, *args: P.args, **kwargs: P.kwargs) -> State[Ref]:
-        stopping.check()
+        cancellation.check()
         started = time.monotonic()
         spec, plan = stage(config, *args, **kwargs)
         store = Store(config.store)
@@ -125,7 +125,7 @@ class _Progress:
         self._started, self._said = started, time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        stopping.check()
+        cancellation.check()
         now = time.monotonic()
         if now - self._said < 1 or done == total:
             return

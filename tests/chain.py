@@ -9,10 +9,10 @@ import polars as pl
 
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.export import selection_files as exports
+from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.report.summary import summarise
-from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.stages.select import (
     answers,
     comparison,
@@ -35,7 +35,7 @@ class Chosen:
 
     config: SelectConfig
     store: Store
-    inputs: Inputs
+    inputs: SelectionArtifacts
     manifest: dict[str, Any]
 
     @property
@@ -105,13 +105,13 @@ def choose_with(config: SelectConfig) -> Chosen:
     compared = made(
         comparison.spec(config, chosen, c), comparison.plan(config, store, m, a, chosen, c)
     )
-    inputs = Inputs(
+    inputs = SelectionArtifacts(
         instructions=i, scores=s, metrics=m, answers=a, embedder=f, embeddings=e, centers=k,
         clusters=c, ranking=r, selection=chosen, pairs=p, comparison=compared,
     )  # fmt: skip
-    table = exports.ranking_table(config, store, inputs)
+    table = selection_files.ranking_table(config, store, inputs)
     summary = summarise(config, store, inputs, table)
-    wanted = exports.spec(config, inputs)
+    wanted = selection_files.spec(config, inputs)
     return Chosen(
-        config, store, inputs, exports.write(config, store, inputs, wanted, table, summary)
+        config, store, inputs, selection_files.write(config, store, inputs, wanted, table, summary)
     )

@@ -23,7 +23,7 @@ from command import Command
 from endpoints import Endpoint, model, serving, write_work
 
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.open import open_backend
 
 FILES = ("train.jsonl", "selection.parquet", "ranking.parquet")
 # What a run says when it reads bytes that are not what they should be.
@@ -225,7 +225,7 @@ class One:
 
     def files(self) -> dict[str, bytes]:
         """Return the files of its results."""
-        place = open_place(self.out)
+        place = open_backend(self.out)
         return {name: place.read(name) for name in FILES}
 
     def check(self, size: Size) -> None:
@@ -238,7 +238,7 @@ class One:
                 table = store.open(stage, key).frame()
                 assert table.height == table["instruction_id"].n_unique() == size.rows
                 assert table["error"].null_count() == size.rows
-        ranking = pl.read_parquet(open_place(self.out).read("ranking.parquet"))
+        ranking = pl.read_parquet(open_backend(self.out).read("ranking.parquet"))
         assert ranking.height == ranking["instruction_id"].n_unique() == size.rows
         for stage, expected in (("generated", size.rows), ("scored", None)):
             for key in store.place.folders(stage):

@@ -22,7 +22,7 @@ Method = Literal[
 ]
 Direction = Literal["top", "bottom"]
 Quota = Literal["equal", "proportional", "reference"]
-Layout = Literal[
+DatasetFormat = Literal[
     "auto",
     "messages",
     "sharegpt",
@@ -54,7 +54,7 @@ class DatasetConfig(Frozen):
         "s3://bucket/zoo/*.parquet), a saved `datasets` folder, or a Hugging Face hub id",
         examples=["s3://bucket/zoo/*.parquet", "Magpie-Align/Magpie-100K-Generator-Zoo"],
     )
-    format: Layout = Field(
+    format: DatasetFormat = Field(
         "auto",
         description="Instructions: messages (lists of role, content), sharegpt (conversations of "
         "from, value), alpaca (instruction, input), instruction (or prompt). With scores: "

@@ -21,7 +21,7 @@ from crowdselect_core.stages.crowd.zoo import Member, Scored
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
 
 RESPONSES, GENERATION = "responses.parquet", "generation.json"
@@ -47,7 +47,7 @@ def scores_key(members: Sequence[Member]) -> str:
 
 def is_there(config: SelectConfig, manifest: str, table: str, key: str) -> bool:
     """Tell whether OUT has this very table, by its manifest and its size."""
-    place = open_place(config.out)
+    place = open_backend(config.out)
     try:
         told = json.loads(place.read(manifest))
     except (FileNotFoundError, ValueError):
@@ -122,7 +122,7 @@ def _write(
     key: str,
     summary: Mapping[str, Any],
 ) -> None:
-    place = open_place(config.out)
+    place = open_backend(config.out)
     place.remove(manifest)
     number, path = tempfile.mkstemp(prefix="crowdselect-", suffix=".parquet")
     os.close(number)

@@ -12,12 +12,12 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.export import training_formats as layouts
+from crowdselect_core.export import training_formats
 from crowdselect_core.selection.explanations import explained
-from crowdselect_core.stages.refs import Inputs
+from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.base import Place
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.base import StorageBackend
+from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.util.versions import version_of
 
@@ -27,7 +27,7 @@ MANIFEST = "manifest.json"
 STAGE, VERSION = "export", 1
 
 
-def spec(config: SelectConfig, inputs: Inputs) -> Spec:
+def spec(config: SelectConfig, inputs: SelectionArtifacts) -> Spec:
     """Name the export: its artifacts and the layouts asked for."""
     keys = {name: ref.key for name, ref in inputs.refs().items()}
     return Spec(STAGE, VERSION, {"export": sorted(config.export)}, keys)
@@ -35,7 +35,7 @@ def spec(config: SelectConfig, inputs: Inputs) -> Spec:
 
 def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
     """Return OUT's manifest if it is this export's and every file has the bytes it tells of."""
-    place = open_place(config.out)
+    place = open_backend(config.out)
     found = read_manifest(place)
     if found is None or found.get("key") != wanted.key:
         return None
@@ -49,7 +49,7 @@ def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
     return found
 
 
-def read_manifest(place: Place) -> dict[str, Any] | None:
+def read_manifest(place: StorageBackend) -> dict[str, Any] | None:
     """Return the manifest of an earlier export, None where there is none that can be read."""
     try:
         found = json.loads(place.read(MANIFEST))
@@ -63,7 +63,7 @@ def read_manifest(place: Place) -> dict[str, Any] | None:
 def write(
     config: SelectConfig,
     store: Store,
-    inputs: Inputs,
+    inputs: SelectionArtifacts,
     wanted: Spec,
     ranking: pl.DataFrame,
     summary: Mapping[str, Any],
@@ -84,27 +84,27 @@ def write(
     Raises:
         StorageError: OUT cannot be written.
     """
-    place = open_place(config.out)
+    place = open_backend(config.out)
     selection = inputs.selection.open(store).frame()
     files = {
         "selection.parquet": _parquet(selection),
         "ranking.parquet": _parquet(ranking),
     }
     if selection["messages"].null_count() == 0:
-        files["train.jsonl"] = layouts.chat(selection)
+        files["train.jsonl"] = training_formats.chat(selection)
         if "sharegpt" in config.export:
-            files["sharegpt.jsonl"] = layouts.sharegpt(selection)
+            files["sharegpt.jsonl"] = training_formats.sharegpt(selection)
         if "alpaca" in config.export:
-            files["alpaca.jsonl"] = layouts.alpaca(selection)
+            files["alpaca.jsonl"] = training_formats.alpaca(selection)
     if inputs.pairs is not None:
-        files["pairs.jsonl"] = layouts.preference_pairs(inputs.pairs.open(store).frame())
+        files["pairs.jsonl"] = training_formats.preference_pairs(inputs.pairs.open(store).frame())
     if inputs.membership is not None:
         files["membership.parquet"] = _parquet(inputs.membership.open(store).frame())
     if inputs.drift is not None:
         rows = inputs.drift.open(store).frame().to_dicts()
         files["drift.json"] = json.dumps(rows, indent=1).encode() + b"\n"
     if config.export:
-        files["dataset_info.json"] = layouts.dataset_info(files)
+        files["dataset_info.json"] = training_formats.dataset_info(files)
     manifest = {
         "key": wanted.key,
         "artifacts": {name: f"{r.stage}/{r.key}" for name, r in inputs.refs().items()},
@@ -120,7 +120,7 @@ def write(
     return manifest
 
 
-def ranking_table(config: SelectConfig, store: Store, inputs: Inputs) -> pl.DataFrame:
+def ranking_table(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
     """Return every row with its fate in words, the best first."""
     return explained(
         inputs.ranking.open(store).frame(),
@@ -130,7 +130,9 @@ def ranking_table(config: SelectConfig, store: Store, inputs: Inputs) -> pl.Data
     )
 
 
-def _replace_all(place: Place, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+def _replace_all(
+    place: StorageBackend, files: Mapping[str, bytes], manifest: Mapping[str, Any]
+) -> None:
     """Remove what is no longer ours, write the files with the manifest as their mark."""
     before = read_manifest(place)
     gone = set(before["files"] if before else ()) & OURS - set(files)
@@ -153,10 +155,10 @@ OURS = {
 }
 
 
-def _sha256(place: Place, name: str, size: int) -> str:
+def _sha256(place: StorageBackend, name: str, size: int) -> str:
     hashed = sha256()
     try:
-        for block in place.blocks(name, size):
+        for block in place.read_blocks(name, size):
             hashed.update(block)
     except FileNotFoundError:  # another run writes there
         return ""

@@ -28,7 +28,7 @@ class TooManyFailures(RuntimeError):
 
 
 @dataclass
-class Calls:
+class CallTracker:
     """The calls of one model in one run.
 
     Args:
@@ -44,7 +44,7 @@ class Calls:
     planned: int
     cached: int
     limit: float
-    report: Callable[["Calls"], None]
+    report: Callable[["CallTracker"], None]
     answered: int = 0
     failed: dict[bytes, str] = field(default_factory=dict)  # cell -> error, outside the row
     codes: Counter[str] = field(default_factory=Counter)  # every error by its short code
@@ -75,7 +75,7 @@ class Calls:
         """Seconds that the rest will take at this pace; None before the first call."""
         return self.seconds / self.done * (self.planned - self.done) if self.done else None
 
-    def clocked(self, work: Iterable[T]) -> Iterator[T]:
+    def timed(self, work: Iterable[T]) -> Iterator[T]:
         """Hand over the work; the clock starts with the second piece.
 
         An engine takes the first one to see that there is work, and more once its model is ready.
@@ -87,7 +87,7 @@ class Calls:
             self._out[piece.key] = now
             yield piece
 
-    def came(self, key: bytes) -> None:
+    def finished(self, key: bytes) -> None:
         """Take note that a call came to its end, before it is counted as a success or failure."""
         self.slowest = max(self.slowest, time.monotonic() - self._out.pop(key, time.monotonic()))
         self.failed.pop(key, None)  # the same on another row may have failed before

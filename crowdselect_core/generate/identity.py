@@ -50,7 +50,7 @@ EXECUTION = frozenset(
 )
 
 
-def cells_spec(model: CrowdModel) -> Spec:
+def cache_spec(model: CrowdModel) -> Spec:
     """Name the cells of a model's answers.
 
     Raises:

@@ -17,7 +17,7 @@ ID_NAMES = ("instruction_id", "uuid", "id")
 
 
 @dataclass(frozen=True)
-class Layout:
+class ColumnLayout:
     """Where in the data set things are. An empty `answers` means scores alone."""
 
     instruction_id: Leaf | None
@@ -43,7 +43,7 @@ def find_layout(
     config: DatasetConfig,
     crowd: Sequence[CrowdModel],
     reward_models: Sequence[str],
-) -> Layout:
+) -> ColumnLayout:
     """Find the columns of a zoo or of a wide table of scores, and check their types.
 
     Raises:
@@ -66,7 +66,7 @@ def find_layout(
     columns = [n for n in schema.names if n not in taken]
     _check_models(schema, columns, crowd, where, config.format)
     if not crowd:  # everything is yet to be answered
-        return Layout(id_leaf, prompt, {}, {}, {}, {})
+        return ColumnLayout(id_leaf, prompt, {}, {}, {}, {})
     first = schema.field(crowd[0].name).type
     if pa.types.is_struct(first):
         return _zoo(schema, config, crowd, reward_models, id_leaf, prompt)
@@ -80,7 +80,7 @@ def _zoo(
     reward_models: Sequence[str],
     id_leaf: Leaf | None,
     prompt: PromptColumns | None,
-) -> Layout:
+) -> ColumnLayout:
     content = config.columns.get("content", "content")
     fields = {m.name: _fields(schema, m.name) for m in crowd}
     scores: dict[tuple[str, str], Leaf] = {}
@@ -107,7 +107,7 @@ def _zoo(
     ends = {m: Leaf(m, "finish_reason") for m, names in fields.items() if "finish_reason" in names}
     for leaf in (*answers.values(), *ends.values()):
         expect(schema, leaf, config.path, "text", is_text)
-    return Layout(id_leaf, prompt, scores, answers, ends, single)
+    return ColumnLayout(id_leaf, prompt, scores, answers, ends, single)
 
 
 def _wide(
@@ -117,7 +117,7 @@ def _wide(
     reward_models: Sequence[str],
     id_leaf: Leaf | None,
     prompt: PromptColumns | None,
-) -> Layout:
+) -> ColumnLayout:
     if len(reward_models) > 1:
         raise DatasetError(
             f"{config.path}: a wide table has one number per crowd model, so it holds one reward "
@@ -127,7 +127,7 @@ def _wide(
     scores = {(r, m.name): Leaf(m.name) for r in reward_models for m in crowd}
     for leaf in scores.values():
         expect(schema, leaf, config.path, "numbers", is_number)
-    return Layout(id_leaf, prompt, scores, {}, {}, {})
+    return ColumnLayout(id_leaf, prompt, scores, {}, {}, {})
 
 
 def _check_models(

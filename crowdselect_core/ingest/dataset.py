@@ -17,7 +17,7 @@ from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.select import DatasetConfig
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest import values
-from crowdselect_core.ingest.column_layout import Layout, find_layout, has_answers, is_long
+from crowdselect_core.ingest.column_layout import ColumnLayout, find_layout, has_answers, is_long
 from crowdselect_core.ingest.long_scores import pivot
 from crowdselect_core.ingest.prompt_columns import PromptColumns, find_prompt
 from crowdselect_core.ingest.prompts import Prompt
@@ -102,7 +102,7 @@ class Dataset:
         return found.identity if found and not found.is_plain else {}
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> ColumnLayout:
         """What the columns mean, checked."""
         config = self.config
         if config.format == "scores-long":

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.tables import WEIGHTED
+from crowdselect_core.tables import METRIC_NAMES
 
 BINS = 10
 SHIFTED = 0.25  # PSI from which a shift is called major (Siddiqi, Credit Risk Scorecards, 2006)
@@ -39,7 +39,7 @@ def drift(reference: pl.DataFrame, arrived: pl.DataFrame, rows: str) -> pl.DataF
     """
     base, new = reference.filter("eligible"), arrived.filter("eligible")
     told = []
-    for name in WEIGHTED:
+    for name in METRIC_NAMES:
         values_R, values_N = _values(base, name), _values(new, name)
         if len(values_R) and len(values_N):
             told.append((rows, name, *_compared(values_R, values_N)))

@@ -5,7 +5,13 @@ from collections.abc import Callable, Iterator
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.generation_cost import bills
-from crowdselect_core.planning.missing_work import Lacking, answering, given, lacking, scoring
+from crowdselect_core.planning.missing_work import (
+    MissingWork,
+    answering,
+    find_missing,
+    scoring,
+    without_missing,
+)
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import (
@@ -40,7 +46,7 @@ def forecast(config: SelectConfig, flow: str = "select") -> list[str]:
     """
     if flow in ("select", "reselect"):
         preflight.check(config)
-    lacks = {"score": scoring, "generate": answering}.get(flow, lacking)(config)
+    lacks = {"score": scoring, "generate": answering}.get(flow, find_missing)(config)
     if lacks:
         return _live(config, lacks)
     dataset = open_dataset(config)
@@ -58,8 +64,8 @@ def forecast(config: SelectConfig, flow: str = "select") -> list[str]:
     return lines
 
 
-def _live(config: SelectConfig, lacks: Lacking) -> list[str]:
-    dataset = open_dataset(given(config, lacks))
+def _live(config: SelectConfig, lacks: MissingWork) -> list[str]:
+    dataset = open_dataset(without_missing(config, lacks))
     rows = sum(part.rows for part in dataset.partitions(ROWS))
     return [
         f"data set   {config.dataset.path}: {rows:,} rows, {len(config.everyone)} models, "

@@ -15,12 +15,12 @@ from crowdselect_core.errors import UserError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt, prompt_key
 from crowdselect_core.models.token_count import Counter, counter, estimate
-from crowdselect_core.planning.missing_work import Lacking, given
+from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.planning.scoring_cost import score_bill
-from crowdselect_core.stages.crowd import generation as asking
+from crowdselect_core.stages.crowd import generation
 from crowdselect_core.stages.crowd.answer_texts import open_cells
 from crowdselect_core.stages.crowd.generation import messages_of
-from crowdselect_core.stages.crowd.throughput import Pace, read_pace
+from crowdselect_core.stages.crowd.throughput import Throughput, read_pace
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.key_index import Keys, as_keys
@@ -73,7 +73,7 @@ class Bill:
         return f"{self.name}: {', '.join(words)}"
 
 
-def bills(config: SelectConfig, lacks: Lacking) -> Iterator[str]:
+def bills(config: SelectConfig, lacks: MissingWork) -> Iterator[str]:
     """Yield a line per model and reward model, and the totals; nothing is asked or written."""
     store = Store(config.store)
     made = [answer_bill(config, lacks, store, model) for model in lacks.answers]
@@ -92,9 +92,9 @@ def bills(config: SelectConfig, lacks: Lacking) -> Iterator[str]:
         )
 
 
-def answer_bill(config: SelectConfig, lacks: Lacking, store: Store, model: CrowdModel) -> Bill:
+def answer_bill(config: SelectConfig, lacks: MissingWork, store: Store, model: CrowdModel) -> Bill:
     """Forecast one model's answers."""
-    dataset = open_dataset(given(config, lacks))
+    dataset = open_dataset(without_missing(config, lacks))
     cells = open_cells(store, model)
     cells.refresh()
     count, counted_by = _counter(model)
@@ -109,7 +109,7 @@ def answer_bill(config: SelectConfig, lacks: Lacking, store: Store, model: Crowd
             some = prompts[: COUNTED - counted]
             tokens += sum(count([_text(p, model) for p in some]))
             counted += len(some)
-    bill.requests, bill.cached = asking.count(cells, keys, model.sampling.n)
+    bill.requests, bill.cached = generation.count(cells, keys, model.sampling.n)
     bill.prompt_tokens = tokens / counted * bill.requests if counted else 0.0
     if rows > counted:
         bill.counted_by += f", of {counted:,} prompts, scaled up"
@@ -117,7 +117,7 @@ def answer_bill(config: SelectConfig, lacks: Lacking, store: Store, model: Crowd
     return bill
 
 
-def _completions(bill: Bill, model: CrowdModel, pace: Pace | None) -> None:
+def _completions(bill: Bill, model: CrowdModel, pace: Throughput | None) -> None:
     engine = model.engine
     if pace is not None and pace.calls and pace.completion_tokens:
         bill.completion_tokens = pace.completion_tokens / pace.calls * bill.requests

@@ -8,10 +8,10 @@ from crowdselect_core.config.engine import SamplingConfig
 from crowdselect_core.config.reward import JudgeReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
-from crowdselect_core.generate.identity import cells_spec as answer_cells
+from crowdselect_core.generate.identity import cache_spec as answer_cells
 from crowdselect_core.ingest.column_layout import has_answers
 from crowdselect_core.ingest.open import open_reader
-from crowdselect_core.reward.identity import cells_spec as score_cells
+from crowdselect_core.reward.identity import cache_spec as score_cells
 from crowdselect_core.tables import RESPONSES
 
 # What else a model's struct in a zoo, and the table it is made from, hold.
@@ -19,7 +19,7 @@ RESERVED = frozenset({"content", "text", *RESPONSES})
 
 
 @dataclass(frozen=True)
-class Lacking:
+class MissingWork:
     """What has to be made: answers by these models, scores by these reward models."""
 
     answers: tuple[CrowdModel, ...]
@@ -29,7 +29,7 @@ class Lacking:
         return bool(self.answers or self.scores)
 
 
-def lacking(config: SelectConfig) -> Lacking:
+def find_missing(config: SelectConfig) -> MissingWork:
     """Find the crowd models without a column and the reward models that are to score.
 
     Raises:
@@ -39,7 +39,7 @@ def lacking(config: SelectConfig) -> Lacking:
     scores = tuple(r for r in config.reward_models if not isinstance(r, str))
     _check_rewards(config, scores)
     if not scores and not any(m.engine for m in config.everyone):
-        return Lacking((), ())  # nothing could be made: the data set is asked for everything
+        return MissingWork((), ())  # nothing could be made: the data set is asked for everything
     schema = open_reader(config.dataset).schema()
     columns = set(schema.names)
     absent = tuple(m for m in config.everyone if m.name not in columns)
@@ -51,10 +51,10 @@ def lacking(config: SelectConfig) -> Lacking:
     if scores:
         _check_answers(config, schema, absent)
     _check_distinct(absent, scores)
-    return Lacking(absent, scores)
+    return MissingWork(absent, scores)
 
 
-def given(config: SelectConfig, lacks: Lacking) -> SelectConfig:
+def without_missing(config: SelectConfig, lacks: MissingWork) -> SelectConfig:
     """Return the config of what the data set has by itself."""
     absent = {m.name for m in lacks.answers}
     crowd = [m for m in config.everyone if m.name not in absent]
@@ -68,27 +68,27 @@ def given(config: SelectConfig, lacks: Lacking) -> SelectConfig:
     return config.model_copy(update={"crowd": crowd, "reward_models": columns})
 
 
-def answering(config: SelectConfig) -> Lacking:
+def answering(config: SelectConfig) -> MissingWork:
     """Return the models that `generate` asks.
 
     Raises:
         ConfigError: none has an engine, or the data set has all answers.
     """
-    found = lacking(config).answers
+    found = find_missing(config).answers
     if not found:
         engines = [m.name for m in config.everyone if m.engine]
         why = "the data set has an answer column of each" if engines else "none has an engine"
         raise ConfigError(f"crowd: nothing to generate, {why}; see docs/live.md")
-    return Lacking(found, ())
+    return MissingWork(found, ())
 
 
-def scoring(config: SelectConfig) -> Lacking:
+def scoring(config: SelectConfig) -> MissingWork:
     """Return the reward models that `score` runs, and the models whose answers it needs first.
 
     Raises:
         ConfigError: no reward model has a kind, so none scores.
     """
-    found = lacking(config)
+    found = find_missing(config)
     if not found.scores:
         raise ConfigError(
             "reward_models: nothing to score, every one is a column of the data set; give one a "

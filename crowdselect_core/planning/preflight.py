@@ -10,7 +10,7 @@ from crowdselect_core.selection.methods.rank import METHODS
 from crowdselect_core.selection.metric_weights import check_families, check_student
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.open import open_backend
 
 log = logging.getLogger("crowdselect")
 
@@ -53,7 +53,7 @@ def check_out(config: SelectConfig) -> None:
     Raises:
         StorageError: OUT cannot be written.
     """
-    open_place(config.out).check_writable()
+    open_backend(config.out).check_writable()
 
 
 def check_data(config: SelectConfig, instructions: Ref) -> None:

@@ -12,11 +12,11 @@ from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.config.reward import JudgeReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.generate.identity import cells_spec as answer_cells
+from crowdselect_core.generate.identity import cache_spec as answer_cells
 from crowdselect_core.models.token_count import estimate
-from crowdselect_core.planning.missing_work import Lacking, given
-from crowdselect_core.planning.stored_lookup import There
-from crowdselect_core.reward.identity import cells_spec
+from crowdselect_core.planning.missing_work import MissingWork, without_missing
+from crowdselect_core.planning.stored_lookup import StoredLookup
+from crowdselect_core.reward.identity import cache_spec
 from crowdselect_core.reward.judge.rubrics import rubric_of
 from crowdselect_core.stages.crowd import rewards
 from crowdselect_core.stages.crowd.throughput import read_pace
@@ -74,17 +74,17 @@ class ScoreBill:
 
 
 def score_bill(
-    config: SelectConfig, lacks: Lacking, store: Store, reward: RewardConfig
+    config: SelectConfig, lacks: MissingWork, store: Store, reward: RewardConfig
 ) -> ScoreBill:
     """Forecast one reward model's scores; nothing is asked or written."""
-    own = given(config, lacks)
+    own = without_missing(config, lacks)
     bill = ScoreBill(reward.name, reward.kind, price=reward.price)
-    there = There(config, lacks, store)
+    there = StoredLookup(config, lacks, store)
     reference = there.reference(reward)
     dataset = open_dataset(own)
     rows = sum(part.rows for part in dataset.partitions(COUNTED))
     for model in config.everyone:
-        answered = there.answers(model)
+        answered = there.stored_answers(model)
         if answered is None or (rewards.is_pairwise(reward) and reference is None):
             bill.certain, cached = False, 0
             left = rows * (model.sampling.n if model in lacks.answers else 1)
@@ -93,7 +93,7 @@ def score_bill(
         bill.answers, bill.cached = bill.answers + left, bill.cached + cached
         if model.name != getattr(reward, "reference_model", None):  # else held against itself
             bill.to_judge += left
-    pace = read_pace(store, cells_spec(reward))
+    pace = read_pace(store, cache_spec(reward))
     bill.rate = pace.calls_a_second if pace is not None and pace.calls else None
     if isinstance(reward, JudgeReward):
         _judged(bill, reward, own, [_answer_tokens(store, m, lacks) for m in config.everyone])
@@ -120,7 +120,7 @@ def _judged(
         bill.rate = reward.engine.rate / (reward.sampling.max_tokens * sides)
 
 
-def _answer_tokens(store: Store, model: CrowdModel, lacks: Lacking) -> float:
+def _answer_tokens(store: Store, model: CrowdModel, lacks: MissingWork) -> float:
     """Return the tokens of an answer: as measured, else the most that can come."""
     if model in lacks.answers:
         pace = read_pace(store, answer_cells(model))

@@ -3,16 +3,15 @@
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.planning.missing_work import Lacking, given
-from crowdselect_core.stages.crowd import dataset_responses as given_responses
-from crowdselect_core.stages.crowd import prompts, responses, rewards
+from crowdselect_core.planning.missing_work import MissingWork, without_missing
+from crowdselect_core.stages.crowd import dataset_responses, prompts, responses, rewards
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import instructions
 from crowdselect_core.store.artifacts import Store
 
 
-class There:
+class StoredLookup:
     """Looks up the answers and scores of a config by their names.
 
     Args:
@@ -21,19 +20,19 @@ class There:
         store: where it would be.
     """
 
-    def __init__(self, config: SelectConfig, lacks: Lacking, store: Store) -> None:
-        i = instructions.spec(given(config, lacks))
+    def __init__(self, config: SelectConfig, lacks: MissingWork, store: Store) -> None:
+        i = instructions.spec(without_missing(config, lacks))
         p = prompts.spec(Ref(stage=i.stage, key=i.key, rows=0))
         self._prompts = Ref(stage=p.stage, key=p.key, rows=0)
         self._crowd, self._store = config.everyone, store
         self._asked = {m.name for m in lacks.answers}
 
-    def answers(self, model: CrowdModel) -> Answered | None:
+    def stored_answers(self, model: CrowdModel) -> Answered | None:
         """Return a model's answers, None where they are not all there."""
         if model.name in self._asked:
             spec = responses.spec(self._prompts, model)
         else:
-            spec = given_responses.spec(self._prompts, model.name)
+            spec = dataset_responses.spec(self._prompts, model.name)
         found = self._store.find(spec)
         if found is None:
             return None
@@ -43,7 +42,7 @@ class There:
         """Return the answers that a pairwise judge holds the others against, if they are there."""
         wanted = getattr(reward, "reference_model", None)
         named = next((m for m in self._crowd if m.name == wanted), None)
-        return self.answers(named) if named is not None else None
+        return self.stored_answers(named) if named is not None else None
 
     def is_scored(self, reward: RewardConfig) -> bool:
         """Tell whether a reward model's scores of the whole crowd are there."""
@@ -51,7 +50,7 @@ class There:
         if rewards.is_pairwise(reward) and reference is None:
             return False
         for model in self._crowd:
-            answered = self.answers(model)
+            answered = self.stored_answers(model)
             if answered is None:
                 return False
             if self._store.find(rewards.spec(reward, answered, reference)) is None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crowdselect_core.config.crowd import CrowdModel
-from crowdselect_core.generate.identity import cells_spec, is_unpinned
+from crowdselect_core.generate.identity import cache_spec, is_unpinned
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.throughput import read_pace
 from crowdselect_core.stages.crowd.zoo import Member
@@ -19,7 +19,7 @@ def answer_summary(store: Store, crowd: Sequence[Answered]) -> dict[str, dict[st
 def _answers(store: Store, answered: Answered) -> dict[str, Any]:
     counts = answered.responses.counts
     answers = counts.get("answers", 0)
-    pace = read_pace(store, cells_spec(answered.model)) if answered.generated else None
+    pace = read_pace(store, cache_spec(answered.model)) if answered.generated else None
     return {
         "requests": answered.responses.rows,
         "answers": answers,
@@ -91,4 +91,4 @@ def score_lines(summary: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _unpinned(model: CrowdModel) -> bool:
-    return is_unpinned(cells_spec(model))
+    return is_unpinned(cache_spec(model))

@@ -8,15 +8,15 @@ import polars as pl
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.metrics.drift import advice
 from crowdselect_core.report.text import one_line
-from crowdselect_core.reselection.record import Record
+from crowdselect_core.reselection.record import SelectionRecord
 from crowdselect_core.reselection.series import Series
-from crowdselect_core.stages.refs import Inputs
+from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
 
 CHANGES = ("in", "out", "stayed")
 
 
-def row_counts(inputs: Inputs, changes: Mapping[str, int]) -> dict[str, int]:
+def row_counts(inputs: SelectionArtifacts, changes: Mapping[str, int]) -> dict[str, int]:
     """Return the counts of rows that a record tells."""
     members = inputs.membership.counts if inputs.membership else {}
     told = {"all": inputs.instructions.rows, "chosen": inputs.selection.rows, **changes}
@@ -24,7 +24,11 @@ def row_counts(inputs: Inputs, changes: Mapping[str, int]) -> dict[str, int]:
 
 
 def reselected(
-    config: ReselectConfig, store: Store, number: int, record: Record, inputs: Inputs
+    config: ReselectConfig,
+    store: Store,
+    number: int,
+    record: SelectionRecord,
+    inputs: SelectionArtifacts,
 ) -> list[str]:
     """Say what a selection of a series is, what changed, and what its drift advises."""
     rows = record.rows
@@ -52,7 +56,7 @@ def listing(store: Store, series: str) -> list[str]:
     return lines or [f"series {series} has no selection yet"]
 
 
-def headline(series: str, number: int, record: Record) -> str:
+def headline(series: str, number: int, record: SelectionRecord) -> str:
     """Say in one line what a selection of a series is."""
     base = f", from selection {record.base}" if record.base else ""
     rows = record.rows

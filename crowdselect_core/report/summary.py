@@ -7,13 +7,13 @@ import polars as pl
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export.selection_files import read_manifest
 from crowdselect_core.selection.explanations import IN_WORDS
-from crowdselect_core.stages.refs import Inputs
+from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.kept_answers import answers_of
 from crowdselect_core.stages.select.metrics import STUDENT, difficulty_column, used_reward_models
 from crowdselect_core.stages.select.selection import method_label
-from crowdselect_core.store import safe_parquet as parquet
+from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.open import open_backend
 
 SHOWN = 3  # rows that were chosen, and rows that were not
 
@@ -21,7 +21,7 @@ SHOWN = 3  # rows that were chosen, and rows that were not
 def summarise(
     config: SelectConfig,
     store: Store,
-    inputs: Inputs,
+    inputs: SelectionArtifacts,
     ranking: pl.DataFrame,
     *,
     texts: bool = True,
@@ -64,7 +64,7 @@ def in_words(reason: str) -> str:
     return IN_WORDS.get(reason, reason)
 
 
-def _notes(config: SelectConfig, inputs: Inputs) -> list[str]:
+def _notes(config: SelectConfig, inputs: SelectionArtifacts) -> list[str]:
     """Gather what the stages warned of, whenever they were computed."""
     used = used_reward_models(config, inputs.metrics)
     left_out = [r for r in config.reward_names if r not in used]
@@ -74,7 +74,9 @@ def _notes(config: SelectConfig, inputs: Inputs) -> list[str]:
     return notes
 
 
-def _agreement(config: SelectConfig, store: Store, inputs: Inputs) -> list[dict[str, Any]]:
+def _agreement(
+    config: SelectConfig, store: Store, inputs: SelectionArtifacts
+) -> list[dict[str, Any]]:
     """Give the rank correlation of difficulty between each two reward models."""
     names = config.reward_names
     if len(names) < 2:
@@ -91,7 +93,9 @@ def _agreement(config: SelectConfig, store: Store, inputs: Inputs) -> list[dict[
     return found
 
 
-def _student(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, Any] | None:
+def _student(
+    config: SelectConfig, store: Store, inputs: SelectionArtifacts
+) -> dict[str, Any] | None:
     """Tell how the student does over the rows that have each number; null where none has."""
     if config.student is None:
         return None
@@ -104,9 +108,11 @@ def _student(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, An
     }
 
 
-def _changes(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, int] | None:
+def _changes(
+    config: SelectConfig, store: Store, inputs: SelectionArtifacts
+) -> dict[str, int] | None:
     """Count the rows that came and went against the selection that OUT holds from before."""
-    place = open_place(config.out)
+    place = open_backend(config.out)
     before = read_manifest(place)
     if before is None:
         return None
@@ -114,8 +120,8 @@ def _changes(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, in
     if stage != "selection" or key == inputs.selection.key:
         return None
     try:
-        old = parquet.decode(place.read("selection.parquet"), ["instruction_id"])
-    except (FileNotFoundError, parquet.Unreadable):
+        old = safe_parquet.decode(place.read("selection.parquet"), ["instruction_id"])
+    except (FileNotFoundError, safe_parquet.Unreadable):
         return None  # somebody took the old file away: there is nothing to compare with
     new = inputs.selection.open(store).frame(["instruction_id"])
     came = new.join(old, on="instruction_id", how="anti").height
@@ -123,7 +129,12 @@ def _changes(config: SelectConfig, store: Store, inputs: Inputs) -> dict[str, in
 
 
 def _shown(
-    config: SelectConfig, store: Store, inputs: Inputs, ranking: pl.DataFrame, *, texts: bool
+    config: SelectConfig,
+    store: Store,
+    inputs: SelectionArtifacts,
+    ranking: pl.DataFrame,
+    *,
+    texts: bool,
 ) -> dict[str, list[dict[str, Any]]]:
     """Pick rows to show: the best chosen; of the others the nearest miss, a middle and a last."""
     chosen = ranking.filter("selected").sort("rank").head(SHOWN)

@@ -11,7 +11,14 @@ from crowdselect_core.config.reselect import Mode, ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.config.validation import explain
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
-from crowdselect_core.reselection.record import Base, Chosen, Known, Record, known, name_of
+from crowdselect_core.reselection.record import (
+    BaseSelection,
+    KnownSelection,
+    SelectionRecord,
+    SelectionRun,
+    known,
+    name_of,
+)
 from crowdselect_core.reselection.series import Series
 from crowdselect_core.reselection.settings import EXECUTION, choice, measures, told
 from crowdselect_core.stages.refs import Ref
@@ -24,7 +31,7 @@ REFERENCES = ("ranking", "metrics", "embedder", "centers", "clusters")
 PARTS = ("scores", "metrics", "answers", "ranking", "clusters", "embeddings")
 
 
-def read(config: ReselectConfig, store: Store) -> Base | None:
+def read(config: ReselectConfig, store: Store) -> BaseSelection | None:
     """Return the base that the config names, None before the first selection of its series.
 
     Raises:
@@ -44,10 +51,10 @@ def read(config: ReselectConfig, store: Store) -> Base | None:
             f"mode frozen: selection {number} of series {config.series!r} measured its rows "
             f"otherwise ({'; '.join(different[:3])}); set these back, or pass --mode refit"
         )
-    return Base(number, record)
+    return BaseSelection(number, record)
 
 
-def whole(config: ReselectConfig, store: Store, base: Base) -> Known:
+def whole(config: ReselectConfig, store: Store, base: BaseSelection) -> KnownSelection:
     """Return what a base stands on.
 
     Raises:
@@ -62,7 +69,7 @@ def whole(config: ReselectConfig, store: Store, base: Base) -> Known:
         raise
 
 
-def numbered(config: ReselectConfig, store: Store, number: int) -> Known:
+def numbered(config: ReselectConfig, store: Store, number: int) -> KnownSelection:
     """Return a selection of the series.
 
     Raises:
@@ -71,7 +78,7 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> Known:
     """
     record = Series(store, config.series).record(number)
     try:
-        return known(store, Base(number, record))
+        return known(store, BaseSelection(number, record))
     except DamagedArtifact as e:
         raise StorageError(
             f"selection {number} of series {config.series!r} is no longer whole: {e}; name another "
@@ -79,7 +86,7 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> Known:
         ) from None
 
 
-def as_it_was(config: ReselectConfig, record: Record) -> ReselectConfig:
+def as_it_was(config: ReselectConfig, record: SelectionRecord) -> ReselectConfig:
     """Return the config that a selection was made with; it lies and runs where this one says."""
     here = {name: getattr(config, name) for name in EXECUTION}
     try:
@@ -106,17 +113,17 @@ def folder_of(damage: DamagedArtifact) -> str:
     return found[0] if found else str(damage)
 
 
-def unlike(config: SelectConfig, record: Record) -> list[str]:
+def unlike(config: SelectConfig, record: SelectionRecord) -> list[str]:
     """Name what separates a config's measures from those of a record."""
     return differences(record.measures, plain(measures(config)))
 
 
-def is_same_choice(config: SelectConfig, record: Record) -> bool:
+def is_same_choice(config: SelectConfig, record: SelectionRecord) -> bool:
     """Tell whether the same rows would be chosen among the same measured ones."""
     return choice(record.config) == choice(plain(told(config)))
 
 
-def is_same_outcome(store: Store, known: Known, now: Chosen) -> bool:
+def is_same_outcome(store: Store, known: KnownSelection, now: SelectionRun) -> bool:
     """Tell whether two selections chose the same rows, in the same words, by the same numbers.
 
     Their data sets may differ in bytes: a file that was written anew with the same rows is no news.
@@ -131,7 +138,7 @@ def is_same_outcome(store: Store, known: Known, now: Chosen) -> bool:
     )
 
 
-def changes(store: Store, known: Known, raw: Ref, arrived: Ref) -> dict[str, int]:
+def changes(store: Store, known: KnownSelection, raw: Ref, arrived: Ref) -> dict[str, int]:
     """Count the rows that came (or came back) and those that are gone since the base."""
     now = raw.open(store).frame(["instruction_id"])
     then = known.inputs.instructions.open(store).frame(["instruction_id"])
@@ -142,11 +149,11 @@ def changes(store: Store, known: Known, raw: Ref, arrived: Ref) -> dict[str, int
 
 def made_record(
     config: ReselectConfig,
-    base: Base | None,
-    now: Chosen,
+    base: BaseSelection | None,
+    now: SelectionRun,
     rows: dict[str, int],
     new: Mapping[str, Ref],
-) -> Record:
+) -> SelectionRecord:
     """Return the record of a selection.
 
     Args:
@@ -167,7 +174,7 @@ def made_record(
         parts = {role: list(names) for role, names in base.record.parts.items()}
         for role, names in parts.items():
             names += [name_of(new[role])] if role in new else []
-    return Record(
+    return SelectionRecord(
         mode=mode,
         base=base.number if base else None,
         measures=plain(measures(config)),

@@ -15,16 +15,16 @@ from crowdselect_core.config.reselect import Mode
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.reselection.settings import CHOICE
-from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.checksummed_json import sealed, unsealed
+from crowdselect_core.store.checksummed_json import dumps_checksummed, loads_checksummed
 from crowdselect_core.store.identity import canonical
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z-]+/[0-9a-f]{64}$")]  # of an artifact
 
 
 @dataclass(frozen=True)
-class Record:
+class SelectionRecord:
     """One selection of a series.
 
     Args:
@@ -54,16 +54,16 @@ class Record:
 
     def encode(self) -> bytes:
         """Return the record's bytes, with a checksum of itself."""
-        return sealed(vars(self))
+        return dumps_checksummed(vars(self))
 
     @classmethod
-    def decode(cls, data: bytes) -> "Record":
+    def decode(cls, data: bytes) -> "SelectionRecord":
         """Read a record.
 
         Raises:
             DamagedArtifact: not the bytes that `encode` wrote.
         """
-        told = unsealed(data)
+        told = loads_checksummed(data)
         try:
             record = _RECORD.validate_json(canonical(told), strict=True)
         except ValidationError as e:
@@ -82,16 +82,16 @@ class Record:
         return record
 
 
-_RECORD = TypeAdapter(Record)
+_RECORD = TypeAdapter(SelectionRecord)
 _COUNTED, _CHANGED = {"all", "chosen"}, {"new", "back", "gone", "in", "out", "stayed"}
 _TABLES, _FITTED = ("scores", "metrics", "answers", "ranking"), {"ranking", "metrics"}
 # The artifacts that a selection has, and those that it may have.
-_ROLES = {"raw", "dataset", *(field.name for field in fields(Inputs))}
-_NEEDED = {"raw", "dataset", *(f.name for f in fields(Inputs) if f.default is MISSING)}
+_ROLES = {"raw", "dataset", *(field.name for field in fields(SelectionArtifacts))}
+_NEEDED = {"raw", "dataset", *(f.name for f in fields(SelectionArtifacts) if f.default is MISSING)}
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectionRun:
     """A selection that was made: the config of what it was chosen from, and its artifacts.
 
     Args:
@@ -104,7 +104,7 @@ class Chosen:
     """
 
     config: SelectConfig
-    inputs: Inputs
+    inputs: SelectionArtifacts
     raw: Ref
     dataset: Ref
     zoos: Sequence[Ref]
@@ -112,18 +112,18 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseSelection:
     """A selection that the next one goes on from."""
 
     number: int
-    record: Record
+    record: SelectionRecord
 
 
 @dataclass(frozen=True)
-class Known(Base):
+class KnownSelection(BaseSelection):
     """What it stands on, as references."""
 
-    inputs: Inputs
+    inputs: SelectionArtifacts
     raw: Ref
     dataset: Ref
     references: Mapping[str, Ref]
@@ -131,7 +131,7 @@ class Known(Base):
     zoos: Sequence[Ref]
 
 
-def known(store: Store, base: Base) -> Known:
+def known(store: Store, base: BaseSelection) -> KnownSelection:
     """Return the artifacts of a record.
 
     Raises:
@@ -140,10 +140,10 @@ def known(store: Store, base: Base) -> Known:
     record = base.record
     refs = {role: named(store, name) for role, name in record.artifacts.items()}
     raw, dataset = refs.pop("raw"), refs.pop("dataset")
-    return Known(
+    return KnownSelection(
         number=base.number,
         record=record,
-        inputs=Inputs(**refs),
+        inputs=SelectionArtifacts(**refs),
         raw=raw,
         dataset=dataset,
         references={role: named(store, name) for role, name in record.references.items()},

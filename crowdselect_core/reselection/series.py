@@ -3,10 +3,10 @@
 import re
 
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError, shown
-from crowdselect_core.reselection.record import Record
+from crowdselect_core.reselection.record import SelectionRecord
 from crowdselect_core.store.admin.selection_records import POINTER, record_name
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.checksummed_json import sealed, unsealed
+from crowdselect_core.store.checksummed_json import dumps_checksummed, loads_checksummed
 from crowdselect_core.store.names import SELECTIONS
 
 _RECORD = re.compile(r"(?P<number>\d{6})\.json")
@@ -40,7 +40,7 @@ class Series:
             StorageError: the pointer is damaged.
         """
         try:
-            number = unsealed(self._place.read(f"{self._folder}/{POINTER}"))["number"]
+            number = loads_checksummed(self._place.read(f"{self._folder}/{POINTER}"))["number"]
             if type(number) is not int:
                 raise TypeError(number)
             return number
@@ -52,7 +52,7 @@ class Series:
                 f"counts by --rollback-to, one of {shown(self.numbers())}"
             ) from None
 
-    def record(self, number: int) -> Record:
+    def record(self, number: int) -> SelectionRecord:
         """Return a record.
 
         Raises:
@@ -61,7 +61,7 @@ class Series:
         """
         name = f"{self._folder}/{record_name(number)}"
         try:
-            return Record.decode(self._place.read(name))
+            return SelectionRecord.decode(self._place.read(name))
         except FileNotFoundError:
             raise SelectionError(
                 f"series {self.name!r} has no selection {number} (found: {shown(self.numbers())})"
@@ -76,7 +76,7 @@ class Series:
         """Return the latest selection and the highest number, 0 where there is none."""
         return self.latest() or 0, max(self.numbers(), default=0)
 
-    def add(self, record: Record, seen: tuple[int, int]) -> int:
+    def add(self, record: SelectionRecord, seen: tuple[int, int]) -> int:
         """Write a record under the next number; the same one is there once.
 
         Args:
@@ -94,7 +94,7 @@ class Series:
             raise Overtaken(f"series {self.name!r} has another selection meanwhile")
         number = max(last, latest) + 1
         name, data = f"{self._folder}/{record_name(number)}", record.encode()
-        if not self._place.create(name, data) and self._place.read(name) != data:
+        if not self._place.create_exclusive(name, data) and self._place.read(name) != data:
             raise Overtaken(f"selection {number} of series {self.name!r} was made meanwhile")
         return number
 
@@ -110,4 +110,4 @@ class Series:
 
     def point(self, number: int) -> None:
         """Move the pointer to a selection that is complete."""
-        self._place.replace(f"{self._folder}/{POINTER}", sealed({"number": number}))
+        self._place.replace(f"{self._folder}/{POINTER}", dumps_checksummed({"number": number}))

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.generate.identity import cells_spec as answer_cells
-from crowdselect_core.reward.identity import cells_spec as score_cells
+from crowdselect_core.generate.identity import cache_spec as answer_cells
+from crowdselect_core.reward.identity import cache_spec as score_cells
 from crowdselect_core.stages.select import embeddings, ranking
 from crowdselect_core.stages.select.answers import mode_of
 

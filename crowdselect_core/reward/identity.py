@@ -19,7 +19,7 @@ from crowdselect_core.store.identity import Spec
 STAGE, VERSION = "scored", 1
 
 
-def cells_spec(reward: RewardConfig) -> Spec:
+def cache_spec(reward: RewardConfig) -> Spec:
     """Name the cells of a reward model's scores; its name and what runs it are left out.
 
     Raises:

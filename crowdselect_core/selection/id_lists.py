@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from crowdselect_core.errors import ConfigError, first_line
-from crowdselect_core.store import safe_parquet as parquet
+from crowdselect_core.store import safe_parquet
 from crowdselect_core.urls import shown_path
 
 
@@ -20,14 +20,14 @@ def read_ids(path: str) -> list[str]:
     file, where = Path(path), shown_path(path)
     try:
         if file.suffix == ".parquet":
-            column = parquet.decode(file.read_bytes(), ["instruction_id"])["instruction_id"]
+            column = safe_parquet.decode(file.read_bytes(), ["instruction_id"])["instruction_id"]
             ids = column.drop_nulls().cast(pl.String).to_list()
         else:  # utf-8-sig: editors write a byte order mark, which is no part of the first id
             text = file.read_bytes().decode("utf-8-sig")
             ids = [i for line in text.split("\n") if (i := line.removesuffix("\r"))]
     except FileNotFoundError:
         raise ConfigError(f"{where}: no such file; expected ids, one a line") from None
-    except (OSError, UnicodeDecodeError, parquet.Unreadable, pl.exceptions.PolarsError) as e:
+    except (OSError, UnicodeDecodeError, safe_parquet.Unreadable, pl.exceptions.PolarsError) as e:
         cause = first_line(e) if where == path else type(e).__name__
         raise ConfigError(f"{where}: cannot be read as a list of ids: {cause}") from None
     if not ids:

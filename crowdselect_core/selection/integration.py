@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.selection.eligibility import metric_columns, reasons
 from crowdselect_core.selection.metric_weights import WEIGHTS, check_weights
-from crowdselect_core.tables import RANKING, WEIGHTED
+from crowdselect_core.tables import METRIC_NAMES, RANKING
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -82,11 +82,11 @@ def integrate(
         _check_headroom(frame, used[3])
     lacks = {
         f"no_{name}": pl.col(name).is_null()
-        for name, weight in zip(WEIGHTED, used, strict=True)
+        for name, weight in zip(METRIC_NAMES, used, strict=True)
         if weight != 0
     }
     reason = reasons(frame, {"too_few_scores": pl.col("n_scores") < min_scores} | lacks)
-    weight_of = {n: w for n, w in zip(WEIGHTED, used, strict=True) if w != 0}
+    weight_of = {n: w for n, w in zip(METRIC_NAMES, used, strict=True) if w != 0}
     q_N_of = metric_quantiles(frame, reason, weight_of, sorted_R_of)
     score_N = np.zeros(frame.height)
     for name, weight in weight_of.items():
@@ -119,7 +119,7 @@ def references(ranking: pl.DataFrame) -> References:
     eligible = ranking.filter(pl.col("eligible"))
     return {
         name: np.sort(values_N[~np.isnan(values_N)])
-        for name, values_N in ((n, _metric(eligible, n)) for n in WEIGHTED)
+        for name, values_N in ((n, _metric(eligible, n)) for n in METRIC_NAMES)
     }
 
 
@@ -163,7 +163,7 @@ def metric_quantiles(
     """
     eligible_N = reason.is_null().to_numpy()
     q_N_of = {}
-    for name in WEIGHTED:
+    for name in METRIC_NAMES:
         values_N = _metric(frame, name)
         if sorted_R_of is not None:
             eligible_values_N = np.where(eligible_N, values_N, np.nan)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from crowdselect_core.errors import DatasetError, SelectionError
 from crowdselect_core.selection.eligibility import check_columns, check_ids
 from crowdselect_core.selection.integration import eligibility_counts
-from crowdselect_core.selection.quota_allocation import Layout, check_quota, choose, lay_out
+from crowdselect_core.selection.quota_allocation import ClusterLayout, check_quota, choose, lay_out
 
 Ints = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ class _Pool(NamedTuple):
 
     rows: pl.DataFrame
     order_E: Ints  # the rows' places in `rows`, best first
-    layout: Layout
+    layout: ClusterLayout
     eligible: int
     counts: str  # how many rows are eligible and why the others are not, for messages
 

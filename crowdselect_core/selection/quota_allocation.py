@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 QUOTAS = ("equal", "proportional", "reference")
 
 
-class Layout(NamedTuple):
+class ClusterLayout(NamedTuple):
     """How the eligible rows, in rank order, lie in the clusters."""
 
     cluster_E: Ints  # 0..C-1
@@ -36,7 +36,7 @@ def check_quota(quota: str) -> str:
     return quota
 
 
-def lay_out(ids_E: Ints) -> Layout:
+def lay_out(ids_E: Ints) -> ClusterLayout:
     """Lay out rows in rank order by the cluster id of each."""
     _, cluster_E = np.unique(ids_E, return_inverse=True)
     sizes_C = np.bincount(cluster_E)
@@ -44,10 +44,10 @@ def lay_out(ids_E: Ints) -> Layout:
     by_cluster_E = np.argsort(cluster_E, kind="stable")
     within_E = np.empty(len(ids_E), dtype=np.int64)
     within_E[by_cluster_E] = np.arange(len(ids_E)) - np.repeat(starts_C, sizes_C)
-    return Layout(cluster_E, within_E, by_cluster_E, starts_C, sizes_C)
+    return ClusterLayout(cluster_E, within_E, by_cluster_E, starts_C, sizes_C)
 
 
-def choose(layout: Layout, budget: int, quota: str) -> Ints:
+def choose(layout: ClusterLayout, budget: int, quota: str) -> Ints:
     """Return the places of the chosen rows, best first.
 
     Args:
@@ -63,7 +63,7 @@ def choose(layout: Layout, budget: int, quota: str) -> Ints:
     return np.flatnonzero(layout.within_E < rows_C[layout.cluster_E])
 
 
-def _equal(layout: Layout, budget: int) -> Ints:
+def _equal(layout: ClusterLayout, budget: int) -> Ints:
     """Allot min(e_c, T) rows to each cluster, and what is left to the best next rows."""
     sizes_C = layout.sizes_C
     low, high = 0, int(sizes_C.max(initial=0))
@@ -80,7 +80,7 @@ def _equal(layout: Layout, budget: int) -> Ints:
     return rows_C
 
 
-def _proportional(layout: Layout, budget: int) -> Ints:
+def _proportional(layout: ClusterLayout, budget: int) -> Ints:
     """Allot budget * e_c / E rows to each cluster by largest remainder, in whole numbers.
 
     A cluster with a remainder has a row to spare: budget < E then, so its share is below e_c.
@@ -93,7 +93,7 @@ def _proportional(layout: Layout, budget: int) -> Ints:
     return rows_C
 
 
-def _next(layout: Layout, rows_C: Ints) -> Ints:
+def _next(layout: ClusterLayout, rows_C: Ints) -> Ints:
     """Return the place in rank order of each cluster's next row; E where it has none left."""
     none = len(layout.cluster_E)
     following = np.append(layout.by_cluster_E, none)[layout.starts_C + rows_C]

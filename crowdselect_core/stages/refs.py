@@ -37,7 +37,7 @@ class Ref(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
+class SelectionArtifacts:
     """The artifacts that an export is made of."""
 
     instructions: Ref

@@ -7,11 +7,11 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.store.artifacts import Artifact
-from crowdselect_core.store.plan import Part, Plan, noted
+from crowdselect_core.store.plan import Plan, ShardResult, noted
 from crowdselect_core.util.once import Once
 
 
-class Aligned:
+class AlignedReader:
     """The rows of an artifact that belong to rows of another, both in the order of the data set.
 
     Where the two are cut alike, as they are unless `shard_rows` was changed between two runs, one
@@ -55,10 +55,10 @@ def sliced(frame: Callable[[], pl.DataFrame], rows: int, shard_rows: int) -> Pla
 
     whole = Once(computed)
 
-    def cut(start: int) -> Callable[[], Part]:
-        def make() -> Part:
+    def cut(start: int) -> Callable[[], ShardResult]:
+        def make() -> ShardResult:
             table, notes = whole()
-            return Part(table.slice(start, shard_rows), notes=notes)
+            return ShardResult(table.slice(start, shard_rows), notes=notes)
 
         return make
 

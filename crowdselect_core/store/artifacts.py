@@ -15,9 +15,9 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
-from crowdselect_core.store import safe_parquet as parquet
-from crowdselect_core.store.backend.base import Place
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store import safe_parquet
+from crowdselect_core.store.backend.base import StorageBackend
+from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import Spec, differences
 from crowdselect_core.store.manifest import Manifest, Shard
 from crowdselect_core.store.names import FILE, SHARD_NAME
@@ -37,7 +37,7 @@ _removed: dict[str, str] = {}  # shards that this process found damaged and remo
 class Artifact:
     """A complete artifact: its manifest, and the place its shards are read from."""
 
-    place: Place
+    place: StorageBackend
     manifest: Manifest
 
     @property
@@ -64,8 +64,8 @@ class Artifact:
         """Return one shard, checked; see `frames`."""
         shard, data = self.manifest.shards[index], self.bytes(index)
         try:
-            return parquet.decode(data, columns, rows=shard.rows)
-        except parquet.Unreadable as e:
+            return safe_parquet.decode(data, columns, rows=shard.rows)
+        except safe_parquet.Unreadable as e:
             raise self._bad(shard, str(e)) from None
 
     def frame(self, columns: list[str] | None = None) -> pl.DataFrame:
@@ -99,7 +99,7 @@ class Store:
     """Artifacts under one root."""
 
     def __init__(self, root: str) -> None:
-        self.place = open_place(root)
+        self.place = open_backend(root)
 
     def find(self, spec: Spec) -> Artifact | None:
         """Return the artifact of `spec` if it is complete: its manifest fits, its shards are there.
@@ -177,7 +177,7 @@ class Store:
         )
         name, data = f"{spec.folder}/{FILE}", manifest.encode()
         for _ in range(COMMITS):
-            if self.place.create(name, data):
+            if self.place.create_exclusive(name, data):
                 return Artifact(self.place, manifest)
             try:
                 there = Manifest.decode(self.place.read(name), spec)

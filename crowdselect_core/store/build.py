@@ -12,14 +12,14 @@ from hashlib import sha256
 from typing import Any
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store import safe_parquet as parquet
+from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.artifacts import Artifact, Finished, Store
 from crowdselect_core.store.executors.threads import _in_order
-from crowdselect_core.store.heartbeat import alive
+from crowdselect_core.store.heartbeat import heartbeat
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import Shard
 from crowdselect_core.store.names import SHARD_NAME
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 
 log = logging.getLogger("crowdselect.store")
 
@@ -38,7 +38,7 @@ def build(
         Whatever a shard's call raises; the shards that were finished stay.
     """
     store.place.check_writable()
-    with alive(store.place, spec.folder):
+    with heartbeat(store.place, spec.folder):
         finished = _finished(store, spec, plan)  # as they are since the folder looks alive
         if finished:
             log.info("%s: %d finished shards found, going on from there", spec.stage, len(finished))
@@ -53,7 +53,7 @@ def _build(
     workers: int,
     progress: Progress | None,
 ) -> Artifact:
-    def one(index: int, make: Callable[[], Part]) -> Finished:
+    def one(index: int, make: Callable[[], ShardResult]) -> Finished:
         kept = _kept(store, spec, finished.get(index, []))
         if kept:
             return kept
@@ -128,18 +128,18 @@ def _told(data: bytes) -> dict[str, Any] | None:
     and one that lies in another's folder, or has another's name, must not be taken for its own.
     """
     try:
-        told = parquet.told(data)
+        told = safe_parquet.told(data)
         return {
             "rows": int(told["rows"]),
             "counts": {str(name): int(n) for name, n in told["counts"].items()},
             "notes": [str(note) for note in told["notes"]],
             "of": str(told["of"]),
         }
-    except (parquet.Unreadable, KeyError, TypeError, ValueError, AttributeError):
+    except (safe_parquet.Unreadable, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _write(store: Store, spec: Spec, tag: str, index: int, part: Part) -> Finished:
+def _write(store: Store, spec: Spec, tag: str, index: int, part: ShardResult) -> Finished:
     """Encode one shard and write it under a name that ends in its sha256."""
     place = f"{spec.folder}/part-{index:05d}-of-{tag}"
     told = {
@@ -150,9 +150,9 @@ def _write(store: Store, spec: Spec, tag: str, index: int, part: Part) -> Finish
     }
     text = canonical(told).decode()
     buffer = io.BytesIO()
-    part.frame.write_parquet(buffer, compression="zstd", metadata={parquet.MARK: text})
+    part.frame.write_parquet(buffer, compression="zstd", metadata={safe_parquet.MARK: text})
     data = buffer.getvalue()
     digest = sha256(data).hexdigest()
-    store.place.create(f"{place}-{digest}.parquet", data)
+    store.place.create_exclusive(f"{place}-{digest}.parquet", data)
     name = f"part-{index:05d}-of-{tag}-{digest}.parquet"
     return Shard(name, part.frame.height, len(data), digest), told

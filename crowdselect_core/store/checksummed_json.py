@@ -9,14 +9,14 @@ from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store.identity import canonical
 
 
-def sealed(body: Mapping[str, Any]) -> bytes:
+def dumps_checksummed(body: Mapping[str, Any]) -> bytes:
     """Return a JSON object's canonical bytes, with a checksum of itself."""
     checksum = sha256(canonical(dict(body))).hexdigest()
     text = json.dumps({**body, "sha256": checksum}, indent=1, sort_keys=True, ensure_ascii=False)
     return text.encode() + b"\n"
 
 
-def unsealed(data: bytes) -> dict[str, Any]:
+def loads_checksummed(data: bytes) -> dict[str, Any]:
     """Return the JSON object that `sealed` wrote.
 
     Raises:
@@ -25,7 +25,7 @@ def unsealed(data: bytes) -> dict[str, Any]:
     try:
         body = json.loads(data)
         body.pop("sha256")
-        same = sealed(body) == data
+        same = dumps_checksummed(body) == data
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise DamagedArtifact(f"is unreadable ({type(e).__name__})") from None
     if not same:

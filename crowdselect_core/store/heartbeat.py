@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 from crowdselect_core.errors import StorageError
-from crowdselect_core.store.backend.base import Place
+from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.names import BUILDING
 
 log = logging.getLogger("crowdselect.store")
@@ -21,7 +21,7 @@ RENEWED = 60.0  # seconds between two signs of life of a build, however long a s
 
 
 @contextmanager
-def alive(place: Place, folder: str) -> Iterator[None]:
+def heartbeat(place: StorageBackend, folder: str) -> Iterator[None]:
     """Make a folder look alive while the block runs.
 
     Raises:

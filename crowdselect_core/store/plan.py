@@ -14,7 +14,7 @@ from crowdselect_core.store.identity import canonical
 
 
 @dataclass(frozen=True)
-class Part:
+class ShardResult:
     """The rows of one shard, what was counted while they were made, and what the user must know.
 
     Counts and notes are kept in the shard, so a resumed run tells the same as an undisturbed one.
@@ -33,7 +33,7 @@ class Plan:
     cut in the same folder are left aside, never mixed.
     """
 
-    parts: Iterable[Callable[[], Part]]
+    parts: Iterable[Callable[[], ShardResult]]
     cut: Mapping[str, Any]
     total: int | None = None
     facts: Callable[[], Mapping[str, Any]] = dict
@@ -60,6 +60,6 @@ def noted() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def single(make: Callable[[], Part], facts: Callable[[], Mapping[str, Any]] = dict) -> Plan:
+def single(make: Callable[[], ShardResult], facts: Callable[[], Mapping[str, Any]] = dict) -> Plan:
     """Return the plan of a stage whose result is one shard."""
     return Plan(parts=[make], cut={"shards": 1}, total=1, facts=facts)

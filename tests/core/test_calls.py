@@ -3,18 +3,18 @@
 import pytest
 
 from crowdselect_core.generate.base import Failure, Request
-from crowdselect_core.generate.call_tracker import EARLY, IN_A_ROW, Calls, TooManyFailures
+from crowdselect_core.generate.call_tracker import EARLY, IN_A_ROW, CallTracker, TooManyFailures
 
 
-def calls(planned: int, limit: float = 0.01) -> Calls:
-    return Calls("m", planned, 0, limit, lambda _: None)
+def calls(planned: int, limit: float = 0.01) -> CallTracker:
+    return CallTracker("m", planned, 0, limit, lambda _: None)
 
 
 def pieces(count: int) -> list[Request]:
     return [Request(bytes([number]), (), None) for number in range(count)]
 
 
-def fail(counted: Calls, times: int, whose: Failure = Failure.INFRASTRUCTURE) -> None:
+def fail(counted: CallTracker, times: int, whose: Failure = Failure.INFRASTRUCTURE) -> None:
     for _ in range(times):
         counted.failure(str(len(counted.failed)).encode(), "timeout: 5 s", whose)
 
@@ -59,9 +59,9 @@ def test_the_slowest_answer_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("crowdselect_core.generate.call_tracker.time.monotonic", lambda: now[0])
     counted = calls(3)
-    for seconds, piece in zip((2.0, 9.0, 5.0), counted.clocked(pieces(3)), strict=True):
+    for seconds, piece in zip((2.0, 9.0, 5.0), counted.timed(pieces(3)), strict=True):
         now[0] += seconds
-        counted.came(piece.key)
+        counted.finished(piece.key)
     assert counted.slowest == 9.0
-    counted.came(b"never handed over")
+    counted.finished(b"never handed over")
     assert counted.slowest == 9.0

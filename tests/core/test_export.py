@@ -15,7 +15,7 @@ from chain import Chosen, choose
 from datasets import load_dataset
 from little import KEYS, NAMES, jsonl, row, rows
 
-from crowdselect_core.export import selection_files as exports
+from crowdselect_core.export import selection_files
 from crowdselect_core.export.selection_files import MANIFEST
 
 # Scores of ant-1b, ant-7b, bee-0.5b, bee-2.5b. Best and worst by hand:
@@ -238,22 +238,22 @@ def test_the_manifest_names_the_files_by_their_bytes(chosen: Chosen) -> None:
 def test_an_export_that_lies_there_is_found_and_a_changed_file_is_not(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "z.jsonl", TABLE)
     chosen = choose(tmp_path, dataset=str(path), export="alpaca", **ALL)
-    wanted = exports.spec(chosen.config, chosen.inputs)
-    found = exports.find(chosen.config, wanted)
+    wanted = selection_files.spec(chosen.config, chosen.inputs)
+    found = selection_files.find(chosen.config, wanted)
     assert found == json.loads(json.dumps(chosen.manifest))
     other = chosen.config.model_copy(update={"export": ["sharegpt"]})
-    assert exports.find(other, exports.spec(other, chosen.inputs)) is None
+    assert selection_files.find(other, selection_files.spec(other, chosen.inputs)) is None
     train = chosen.out / "train.jsonl"
     data = bytearray(train.read_bytes())
     data[-2] ^= 1
     for damaged in (b"cut", bytes(data)):
         train.write_bytes(damaged)
-        assert exports.find(chosen.config, wanted) is None
+        assert selection_files.find(chosen.config, wanted) is None
     train.unlink()
-    assert exports.find(chosen.config, wanted) is None
+    assert selection_files.find(chosen.config, wanted) is None
     told = json.loads((chosen.out / MANIFEST).read_text("utf-8"))
     (chosen.out / MANIFEST).write_text(json.dumps(told | {"files": {"train.jsonl": {}}}))
-    assert exports.find(chosen.config, wanted) is None
+    assert selection_files.find(chosen.config, wanted) is None
 
 
 def test_what_an_earlier_export_wrote_goes_and_a_strangers_file_stays(tmp_path: Path) -> None:
@@ -316,7 +316,10 @@ def test_a_manifest_that_is_not_ours_is_replaced(there: str, tmp_path: Path) -> 
     (tmp_path / "x").write_text("keep")
     path = jsonl(tmp_path / "z.jsonl", TABLE)
     chosen = choose(tmp_path, dataset=str(path), **ALL)
-    assert exports.find(chosen.config, exports.spec(chosen.config, chosen.inputs)) is not None
+    assert (
+        selection_files.find(chosen.config, selection_files.spec(chosen.config, chosen.inputs))
+        is not None
+    )
     assert (tmp_path / "x").read_text() == "keep"
 
 

@@ -11,14 +11,13 @@ from crowdselect_core.config.reward import JudgeSampling
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.generate.base import Answer, Failure, Request, never
-from crowdselect_core.generate.call_tracker import Calls
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.planning.generation_cost import bills
-from crowdselect_core.planning.missing_work import given, lacking
+from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.scoring_cost import ScoreBill, score_bill
-from crowdselect_core.planning.stored_lookup import There
+from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.reward.base import Item, Score
-from crowdselect_core.stages.crowd import generation as asking
-from crowdselect_core.stages.crowd import prompts, responses, rewards, zoo
+from crowdselect_core.stages.crowd import generation, prompts, responses, rewards, zoo
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored
 from crowdselect_core.stages.refs import Ref
@@ -98,8 +97,8 @@ class World:
     """A config with its store, walked through stage by stage as the tasks do."""
 
     def __init__(self, config: SelectConfig) -> None:
-        self.store, self.config = Store(config.store), given(config, lacking(config))
-        self.models, (self.reward,) = config.everyone, lacking(config).scores
+        self.store, self.config = Store(config.store), without_missing(config, find_missing(config))
+        self.models, (self.reward,) = config.everyone, find_missing(config).scores
         i = self.stage(
             instructions.spec(self.config), lambda: instructions.plan(self.config, self.store)
         )
@@ -113,7 +112,7 @@ class World:
         found = []
         for model in self.models:
             engine = (engines or {}).get(model.name, Echo(model.name))
-            asking.generate(self.config, self.store, self.prompts, model, engine, ignore)
+            generation.generate(self.config, self.store, self.prompts, model, engine, ignore)
             ref = self.stage(
                 responses.spec(self.prompts, model),
                 lambda model=model: responses.plan(self.store, self.prompts, model, {}),
@@ -142,7 +141,7 @@ class World:
         return pl.concat(ref.open(self.store).frames())
 
 
-def ignore(calls: Calls) -> None:
+def ignore(calls: CallTracker) -> None:
     """Tell nobody."""
 
 
@@ -204,7 +203,7 @@ def test_answers_that_are_gone_are_told_and_made_anew(tmp_path: Path) -> None:
     world = World(config_of(tmp_path, TEXTS))
     crowd = world.answered()
     model = world.models[0]
-    folder = tmp_path / "store" / responses.cells_spec(model).folder
+    folder = tmp_path / "store" / responses.cache_spec(model).folder
     for path in folder.glob("cells-*.parquet"):
         path.unlink()
     with pytest.raises(DamagedArtifact, match="9 answers of a are gone or changed"):
@@ -231,7 +230,7 @@ def test_of_several_samples_the_best_is_shown_and_the_mean_counts(tmp_path: Path
 
 def test_the_bill_tells_what_a_judge_will_cost_and_what_is_scored(tmp_path: Path) -> None:
     config = config_of(tmp_path, TEXTS, price={"input": 2.0, "output": 8.0})
-    lacks = lacking(config)
+    lacks = find_missing(config)
 
     def bill() -> ScoreBill:
         return score_bill(config, lacks, Store(config.store), lacks.scores[0])
@@ -254,7 +253,7 @@ def test_the_bill_tells_what_a_judge_will_cost_and_what_is_scored(tmp_path: Path
     assert (last.answers, last.cached, last.money) == (0, 18, 0.0)
     assert last.line == "judge (judge): 0 answers (18 have their score)"
     longer = config_of(tmp_path, [*TEXTS, "One more."])
-    more = score_bill(longer, lacking(longer), Store(config.store), lacks.scores[0])
+    more = score_bill(longer, find_missing(longer), Store(config.store), lacks.scores[0])
     assert more.rate is not None
     assert "hours at" in more.line
 
@@ -264,7 +263,7 @@ def test_scores_that_are_gone_are_told_and_never_taken_for_none(tmp_path: Path) 
     crowd = world.answered()
     own = (world.config, world.store, world.reward, crowd[0], crowd[1])
     rewards.score(*own, Longer(), ignore)
-    for path in (tmp_path / "store" / rewards.cells_spec(world.reward).folder).glob("cells-*"):
+    for path in (tmp_path / "store" / rewards.cache_spec(world.reward).folder).glob("cells-*"):
         path.write_bytes(b"damaged")
     with pytest.raises(DamagedArtifact, match="9 scores vanished"):
         build(
@@ -286,7 +285,7 @@ def test_a_prompt_that_failed_on_one_row_and_not_on_another_is_answered(tmp_path
 
     world = World(config_of(tmp_path, ["One."] * 4))
     model = world.models[0]
-    calls = asking.generate(world.config, world.store, world.prompts, model, Moody("a"), ignore)
+    calls = generation.generate(world.config, world.store, world.prompts, model, Moody("a"), ignore)
     assert (calls.planned, calls.answered, calls.failed) == (1, 1, {})
     plan = responses.plan(world.store, world.prompts, model, {responses.sample_key(b"", 0): "x"})
     table = build(world.store, responses.spec(world.prompts, model), plan).frame()
@@ -295,7 +294,7 @@ def test_a_prompt_that_failed_on_one_row_and_not_on_another_is_answered(tmp_path
 
 def test_the_bill_counts_a_repeated_prompt_once(tmp_path: Path) -> None:
     config = config_of(tmp_path, ["One."] * 5 + ["Two."])
-    answers, *_ = bills(config, lacking(config))
+    answers, *_ = bills(config, find_missing(config))
     assert "a: 2 requests (0% cached)" in answers
 
 
@@ -311,29 +310,29 @@ def test_the_bill_asks_nothing_of_a_model_that_has_answered(tmp_path: Path) -> N
     changed = SelectConfig.model_validate(
         config.model_dump(mode="json") | {"crowd": [entry, other]}
     ).resolved()
-    lacks = lacking(changed)
+    lacks = find_missing(changed)
     assert [m.name for m in lacks.answers] == ["b"]
     assert score_bill(changed, lacks, Store(changed.store), lacks.scores[0]).answers == 18
 
 
 def test_what_is_scored_needs_no_scorer(tmp_path: Path) -> None:
     config = config_of(tmp_path, TEXTS)
-    lacks = lacking(config)
-    there = There(config, lacks, Store(config.store))
-    assert there.answers(config.everyone[0]) is None
+    lacks = find_missing(config)
+    there = StoredLookup(config, lacks, Store(config.store))
+    assert there.stored_answers(config.everyone[0]) is None
     assert not there.is_scored(lacks.scores[0])
     world = World(config)
     crowd = world.answered()
-    assert all(there.answers(m) is not None for m in config.everyone)
+    assert all(there.stored_answers(m) is not None for m in config.everyone)
     assert not there.is_scored(lacks.scores[0])
     world.scored(crowd, Longer())
     assert there.is_scored(lacks.scores[0])
 
 
 def test_the_clock_starts_when_the_model_is_ready() -> None:
-    calls = Calls("a", 3, 0, 0.01, ignore, started=0.0)
+    calls = CallTracker("a", 3, 0, 0.01, ignore, started=0.0)
     pieces = [Request(bytes([n]), (), None) for n in range(3)]
-    work = calls.clocked(pieces)
+    work = calls.timed(pieces)
     assert next(work) is pieces[0]
     assert calls.started == 0.0
     assert list(work) == pieces[1:]

@@ -10,11 +10,10 @@ from chain import Chosen, choose_with
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.base import Answer, Failure, Request, never
-from crowdselect_core.generate.call_tracker import Calls
-from crowdselect_core.planning.missing_work import given, lacking
+from crowdselect_core.generate.call_tracker import CallTracker
+from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.reward.base import Item, Score, unscored
-from crowdselect_core.stages.crowd import generation as asking
-from crowdselect_core.stages.crowd import prompts, responses, rewards, zoo
+from crowdselect_core.stages.crowd import generation, prompts, responses, rewards, zoo
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored
 from crowdselect_core.stages.refs import Ref
@@ -64,7 +63,7 @@ class Table:
         return Score(item.key, (number,))
 
 
-def ignore(calls: Calls) -> None:
+def ignore(calls: CallTracker) -> None:
     """Tell nobody."""
 
 
@@ -98,8 +97,8 @@ def chosen_of(
 
 def zoo_of(config: SelectConfig, rows: Mapping[str, Mapping[str, Samples]]) -> SelectConfig:
     """Make the zoo as the tasks do, and return the config that chooses from it."""
-    store, lacks = Store(config.store), lacking(config)
-    own = given(config, lacks)
+    store, lacks = Store(config.store), find_missing(config)
+    own = without_missing(config, lacks)
 
     def made(spec: Spec, plan: Callable[[], Plan]) -> Ref:
         told = (store.find(spec) or build(store, spec, plan())).manifest
@@ -111,7 +110,7 @@ def zoo_of(config: SelectConfig, rows: Mapping[str, Mapping[str, Samples]]) -> S
     asked = made(prompts.spec(listed), lambda: prompts.plan(own, store, listed))
     members = []
     for model in config.everyone:
-        asking.generate(own, store, asked, model, Table(rows, model.name), ignore)
+        generation.generate(own, store, asked, model, Table(rows, model.name), ignore)
         table = made(
             responses.spec(asked, model), lambda m=model: responses.plan(store, asked, m, {})
         )

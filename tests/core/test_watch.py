@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployments import server
-from deployments.process import Part, PartFailed
+from deployments.process import PartFailed, Service
 
 # The start of each number does what the word of that number says.
 SCRIPT = """
@@ -30,15 +30,15 @@ class Enough(Exception):
 
 
 @pytest.fixture
-def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Part]]:
+def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Service]]:
     """Make and start a part whose starts do what the words say: works, fails, hangs."""
     monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(server, "START_SECONDS", 60.0)
-    made: list[Part] = []
+    made: list[Service] = []
 
-    def make(*words: str) -> Part:
+    def make(*words: str) -> Service:
         command = [sys.executable, "-S", "-c", SCRIPT, *words]
-        one = Part("thing", command, os.environ, tmp_path, tmp_path / "log",
+        one = Service("thing", command, os.environ, tmp_path, tmp_path / "log",
                    (tmp_path / "works").exists)  # fmt: skip
         made.append(one)
         one.start()
@@ -64,7 +64,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_start_that_fails_is_one_failure_and_not_the_end(
-    part: Callable[..., Part], said: list[str]
+    part: Callable[..., Service], said: list[str]
 ) -> None:
     with pytest.raises(Enough):
         server.watch([part("fails", "fails", "fails", "works")])
@@ -73,7 +73,7 @@ def test_a_start_that_fails_is_one_failure_and_not_the_end(
 
 
 def test_a_start_that_hangs_is_ended_and_counted(
-    part: Callable[..., Part], said: list[str], monkeypatch: pytest.MonkeyPatch
+    part: Callable[..., Service], said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "START_SECONDS", 0.2)
     with pytest.raises(PartFailed, match="thing ends again and again"):
@@ -82,7 +82,7 @@ def test_a_start_that_hangs_is_ended_and_counted(
 
 
 def test_it_gives_up_after_as_many_failures_in_a_row(
-    part: Callable[..., Part], said: list[str]
+    part: Callable[..., Service], said: list[str]
 ) -> None:
     with pytest.raises(PartFailed, match="thing ends again and again: it fails"):
         server.watch([part(*["fails"] * 5)])

@@ -11,7 +11,7 @@ from command import Command, finish, until
 from drill import FILES, Drill, Place, Size, damage
 from servers import S3Server
 
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.open import open_backend
 
 pytestmark = pytest.mark.server
 
@@ -55,7 +55,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 def files(out: str) -> dict[str, bytes]:
-    place = open_place(out)
+    place = open_backend(out)
     return {name: place.read(name) for name in FILES}
 
 

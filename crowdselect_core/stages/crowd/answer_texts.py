@@ -7,12 +7,12 @@ import polars as pl
 
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.generate.identity import cells_spec
+from crowdselect_core.generate.identity import cache_spec
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.stages.crowd.dataset_answers import given_answers
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys
 
 CELL = {
@@ -25,9 +25,9 @@ CELL = {
 }
 
 
-def open_cells(store: Store, model: CrowdModel) -> Cells:
+def open_cells(store: Store, model: CrowdModel) -> CallCache:
     """Open the cells of a model's answers."""
-    return Cells(store, cells_spec(model), CELL)
+    return CallCache(store, cache_spec(model), CELL)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import RESPONSES, check
 
 
@@ -21,11 +21,11 @@ def plan(config: SelectConfig, store: Store, prompts: Ref, model: str) -> Plan:
     """Lay out the answers, as `responses.plan` does those that were asked for."""
     dataset, artifact = open_dataset(config), prompts.open(store)
 
-    def shard(index: int) -> Callable[[], Part]:
-        def make() -> Part:
+    def shard(index: int) -> Callable[[], ShardResult]:
+        def make() -> ShardResult:
             rows = artifact.shard(index)
             table = _given(rows, dataset, model)
-            return Part(check(table, RESPONSES, "responses"), counted(table))
+            return ShardResult(check(table, RESPONSES, "responses"), counted(table))
 
         return make
 

@@ -13,7 +13,7 @@ from crowdselect_core.chat import Message
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.base import Answer, Engine, Failure, Request, checked
-from crowdselect_core.generate.call_tracker import Calls, TooManyFailures
+from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.stages.crowd.answer_texts import open_cells
@@ -23,10 +23,10 @@ from crowdselect_core.stages.crowd.throughput import write_pace
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import Keys, as_bytes, as_keys
-from crowdselect_core.store.cache.work_sharing import Askers
-from crowdselect_core.store.cache.writer import CellWriter
+from crowdselect_core.store.cache.work_sharing import WorkSharing
+from crowdselect_core.store.cache.writer import CacheWriter
 
 COUNT_ROWS = 100_000  # prompts whose cells are looked up at once
 REFRESH_SECONDS = 2.0  # between looks at what another process has committed
@@ -38,8 +38,8 @@ def generate(
     prompts: Ref,
     model: CrowdModel,
     engine: Engine,
-    report: Callable[[Calls], None],
-) -> Calls:
+    report: Callable[[CallTracker], None],
+) -> CallTracker:
     """Ask for every answer that the store lacks; answers are committed as they come.
 
     Args:
@@ -58,12 +58,12 @@ def generate(
     cells.refresh()
     named = (frame["prompt"].drop_nulls().to_list() for frame in artifact.frames(["prompt"]))
     wanted, present = count(cells, [as_keys(keys) for keys in named], model.sampling.n)
-    calls = Calls(model.name, wanted, present, config.max_failure_rate, report)
+    calls = CallTracker(model.name, wanted, present, config.max_failure_rate, report)
     if not wanted:
         return calls
     in_flight: set[bytes] = set()
 
-    def requests(askers: Askers) -> Iterator[Request]:
+    def requests(askers: WorkSharing) -> Iterator[Request]:
         # Processes that answer for one store share the rows, and each goes through the shards in
         # an order of its own; what the others have committed is seen.
         order = list(range(len(artifact.manifest.shards)))
@@ -82,8 +82,8 @@ def generate(
     def committed(rows: list[tuple[Any, ...]]) -> None:
         in_flight.difference_update(row[0] for row in rows)
 
-    with CellWriter(cells, committed) as writer, cells.askers() as askers:
-        engine.run(calls.clocked(requests(askers)), partial(_take, calls, writer, in_flight))
+    with CacheWriter(cells, committed) as writer, cells.askers() as askers:
+        engine.run(calls.timed(requests(askers)), partial(_take, calls, writer, in_flight))
     cells.merge(all_small=True)
     if calls.answered:
         write_pace(store, cells.spec, calls)
@@ -92,7 +92,7 @@ def generate(
     return calls
 
 
-def count(cells: Cells, prompts: Sequence[Keys], n: int) -> tuple[int, int]:
+def count(cells: CallCache, prompts: Sequence[Keys], n: int) -> tuple[int, int]:
     """Count the answers that lack a cell and those that have one, of n samples of each prompt.
 
     Args:
@@ -109,7 +109,9 @@ def count(cells: Cells, prompts: Sequence[Keys], n: int) -> tuple[int, int]:
     return missing, n * len(distinct) - missing
 
 
-def _lacking(artifact: Artifact, cells: Cells, n: int, asked: Sequence[Container[bytes]]) -> bool:
+def _lacking(
+    artifact: Artifact, cells: CallCache, n: int, asked: Sequence[Container[bytes]]
+) -> bool:
     """Look whether an answer lacks that was not asked for."""
     cells.refresh()
     for frame in artifact.frames(["prompt"]):
@@ -120,9 +122,9 @@ def _lacking(artifact: Artifact, cells: Cells, n: int, asked: Sequence[Container
     return False
 
 
-def _take(calls: Calls, writer: CellWriter, in_flight: set[bytes], given: Answer) -> None:
+def _take(calls: CallTracker, writer: CacheWriter, in_flight: set[bytes], given: Answer) -> None:
     answer = checked(given)
-    calls.came(answer.key)
+    calls.finished(answer.key)
     if answer.error is None or answer.failure is Failure.ROW:
         writer.add(
             (
@@ -142,7 +144,7 @@ def _requests(
     dataset: Dataset,
     rows: pl.DataFrame,
     model: CrowdModel,
-    cells: Cells,
+    cells: CallCache,
     mine: Callable[[bytes], bool],
     in_flight: set[bytes],
 ) -> Iterator[Request]:

@@ -19,7 +19,7 @@ from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import PROMPTS, check
 
 STAGE, VERSION = "prompts", 1
@@ -43,8 +43,8 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     dataset = open_dataset(config)
     artifact = instructions.open(store)
 
-    def shard(index: int) -> Callable[[], Part]:
-        def make() -> Part:
+    def shard(index: int) -> Callable[[], ShardResult]:
+        def make() -> ShardResult:
             rows = artifact.shard(index)
             keys: list[bytes | None] = []
             errors: list[str | None] = []
@@ -56,7 +56,9 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
                 pl.Series("error", errors, dtype=pl.String),
             )
             without = len(errors) - errors.count(None)
-            return Part(check(frame, PROMPTS, "prompts"), {"no_prompt": without} if without else {})
+            return ShardResult(
+                check(frame, PROMPTS, "prompts"), {"no_prompt": without} if without else {}
+            )
 
         return make
 

@@ -14,14 +14,14 @@ import polars as pl
 
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.generate.identity import cells_spec
+from crowdselect_core.generate.identity import cache_spec
 from crowdselect_core.stages.crowd.answer_texts import digest_of, open_cells
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import RESPONSES, check
 
 STAGE, VERSION = "responses", 1
@@ -29,7 +29,7 @@ STAGE, VERSION = "responses", 1
 
 def spec(prompts: Ref, model: CrowdModel, failed: Sequence[bytes] = ()) -> Spec:
     """Name the artifact: the prompts, the model, how many samples, and what is left out."""
-    identity: dict[str, Any] = {"cells": cells_spec(model).key, "n": model.sampling.n}
+    identity: dict[str, Any] = {"cells": cache_spec(model).key, "n": model.sampling.n}
     if failed:
         identity["failed"] = sha256(b"".join(sorted(failed))).hexdigest()
     return Spec(STAGE, VERSION, identity, {"prompts": prompts.key})
@@ -50,7 +50,7 @@ def plan(store: Store, prompts: Ref, model: CrowdModel, failed: dict[bytes, str]
     cells = open_cells(store, model)
     cells.refresh()
 
-    def shard(index: int) -> Callable[[], Part]:
+    def shard(index: int) -> Callable[[], ShardResult]:
         return lambda: _table(artifact.shard(index), cells, model.sampling.n, failed)
 
     shards = [shard(index) for index in range(len(artifact.manifest.shards))]
@@ -58,7 +58,7 @@ def plan(store: Store, prompts: Ref, model: CrowdModel, failed: dict[bytes, str]
     return Plan(shards, cut=cut, total=len(shards), facts=lambda: {"generated": True})
 
 
-def _table(rows: pl.DataFrame, cells: Cells, n: int, failed: dict[bytes, str]) -> Part:
+def _table(rows: pl.DataFrame, cells: CallCache, n: int, failed: dict[bytes, str]) -> ShardResult:
     samples = rows.select("instruction_id", "source_row", "prompt", pl.col("error").alias("none"))
     table = samples.join(pl.DataFrame({"sample": range(n)}), how="cross", maintain_order="left")
     keys = [
@@ -83,7 +83,7 @@ def _table(rows: pl.DataFrame, cells: Cells, n: int, failed: dict[bytes, str]) -
     table = table.with_columns(error=pl.coalesce("error", "none", failures)).select(list(RESPONSES))
     if gone := table.filter(pl.col("content").is_null() & pl.col("error").is_null()).height:
         raise DamagedArtifact(f"{cells.spec.folder}: {gone} answers vanished while they were read")
-    return Part(check(table, RESPONSES, "responses"), counted(table))
+    return ShardResult(check(table, RESPONSES, "responses"), counted(table))
 
 
 def counted(table: pl.DataFrame) -> dict[str, int]:

@@ -17,19 +17,19 @@ from crowdselect_core.config.reward import JudgeReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.generate.base import Failure
-from crowdselect_core.generate.call_tracker import Calls, TooManyFailures
+from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
 from crowdselect_core.reward.base import Score, Scorer
-from crowdselect_core.reward.identity import cells_spec
+from crowdselect_core.reward.identity import cache_spec
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.responses import fingerprint
 from crowdselect_core.stages.crowd.score_requests import Scorings
 from crowdselect_core.stages.crowd.throughput import write_pace
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys
-from crowdselect_core.store.cache.writer import CellWriter
+from crowdselect_core.store.cache.writer import CacheWriter
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import REWARDS, check
 
 STAGE, VERSION = "rewards", 1
@@ -42,7 +42,7 @@ def spec(
     failed: Sequence[bytes] = (),
 ) -> Spec:
     """Name the artifact: the answers and those they are held against, by content; who scores."""
-    identity: dict[str, Any] = {"cells": cells_spec(reward).key}
+    identity: dict[str, Any] = {"cells": cache_spec(reward).key}
     if failed:
         identity["failed"] = sha256(b"".join(sorted(failed))).hexdigest()
     identity["answers"] = answered.responses.counts.get("fingerprint")
@@ -60,8 +60,8 @@ def score(
     answered: Answered,
     reference: Answered | None,
     scorer: Scorer,
-    report: Callable[[Calls], None],
-) -> Calls:
+    report: Callable[[CallTracker], None],
+) -> CallTracker:
     """Score every answer that the store has no score of; scores are committed as they come.
 
     Args:
@@ -79,12 +79,12 @@ def score(
     work = Scorings(config, store, reward, answered, reference)
     wanted, present = work.count()
     name = f"{reward.name} of {answered.model.name}"
-    calls = Calls(name, wanted, present, config.max_failure_rate, report)
+    calls = CallTracker(name, wanted, present, config.max_failure_rate, report)
     if not wanted:
         return calls
-    with CellWriter(work.cells) as writer, work.cells.askers() as askers:
+    with CacheWriter(work.cells) as writer, work.cells.askers() as askers:
         items = work.items(askers, lambda: calls.slowest)
-        scorer.run(calls.clocked(items), partial(_take, calls, writer))
+        scorer.run(calls.timed(items), partial(_take, calls, writer))
     work.cells.merge(all_small=True)
     own = reference is not None and reference.model.name == answered.model.name
     if calls.answered and not own:  # held against itself an answer costs no call
@@ -105,8 +105,8 @@ def count(
     return Scorings(config, store, reward, answered, reference).count()
 
 
-def _take(calls: Calls, writer: CellWriter, given: Score) -> None:
-    calls.came(given.key)
+def _take(calls: CallTracker, writer: CacheWriter, given: Score) -> None:
+    calls.finished(given.key)
     usable = given.error is None and all(math.isfinite(s) for s in given.scores)
     if usable:
         writer.add((given.key, list(given.scores), given.truncated, given.raw, None))
@@ -137,7 +137,7 @@ def plan(
     work.cells.refresh()
     responses = answered.responses.open(store)
 
-    def shard(index: int) -> Callable[[], Part]:
+    def shard(index: int) -> Callable[[], ShardResult]:
         return lambda: _table(work.keyed(responses.shard(index)), work.cells, failed)
 
     shards = [shard(index) for index in range(len(responses.manifest.shards))]
@@ -146,7 +146,7 @@ def plan(
     return Plan(shards, cut=cut, total=len(shards), facts=lambda: facts)
 
 
-def _table(rows: pl.DataFrame, cells: Cells, failed: Mapping[bytes, str]) -> Part:
+def _table(rows: pl.DataFrame, cells: CallCache, failed: Mapping[bytes, str]) -> ShardResult:
     keys = rows["score"].drop_nulls().to_list()
     found = cells.read(as_keys(keys)).select(
         pl.col("key").alias("score"), "scores", "truncated", pl.col("error").alias("unscored")
@@ -169,7 +169,7 @@ def _table(rows: pl.DataFrame, cells: Cells, failed: Mapping[bytes, str]) -> Par
         "truncated": int(table["truncated"].sum()),
         "fingerprint": fingerprint(table.select("instruction_id", "sample", "scores")),
     } | {f"error/{code}": int(count) for code, count in codes.iter_rows()}
-    return Part(check(table, REWARDS, "rewards"), counts)
+    return ShardResult(check(table, REWARDS, "rewards"), counts)
 
 
 def is_pairwise(reward: RewardConfig) -> bool:

@@ -10,16 +10,16 @@ from crowdselect_core.config.reward import FunctionReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.reward.base import Item
-from crowdselect_core.reward.identity import cells_spec
+from crowdselect_core.reward.identity import cache_spec
 from crowdselect_core.stages.crowd.answer_texts import Answered, Texts
 from crowdselect_core.stages.crowd.dataset_answers import given_columns
 from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.partitions import open_dataset
-from crowdselect_core.stages.shards import Aligned
+from crowdselect_core.stages.shards import AlignedReader
 from crowdselect_core.store.artifacts import Artifact, Store
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_bytes, as_keys, cell_key
-from crowdselect_core.store.cache.work_sharing import Askers
+from crowdselect_core.store.cache.work_sharing import WorkSharing
 from crowdselect_core.store.identity import canonical
 from crowdselect_core.tables import Columns
 
@@ -45,10 +45,10 @@ class Scorings:
     ) -> None:
         self.dataset: Dataset = open_dataset(config)
         self.reward, self.answered, self.reference = reward, answered, reference
-        self.cells = Cells(store, cells_spec(reward), CELL)
+        self.cells = CallCache(store, cache_spec(reward), CELL)
         self._texts = Texts(store, self.dataset, answered)
         self._other = Texts(store, self.dataset, reference) if reference else None
-        self._aligned = Aligned(reference.responses.open(store)) if reference else None
+        self._aligned = AlignedReader(reference.responses.open(store)) if reference else None
         self._responses: Artifact = answered.responses.open(store)
 
     def count(self) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class Scorings:
         ]  # fmt: skip
         return table.with_columns(pl.Series("score", keys, dtype=pl.Binary))
 
-    def items(self, askers: Askers, seconds: Callable[[], float]) -> Iterator[Item]:
+    def items(self, askers: WorkSharing, seconds: Callable[[], float]) -> Iterator[Item]:
         """Yield the answers without a score, each text once; other processes have their share.
 
         Args:
@@ -155,7 +155,7 @@ class Scorings:
         return found
 
 
-def _reference_rows(reference: Aligned, table: pl.DataFrame) -> pl.DataFrame:
+def _reference_rows(reference: AlignedReader, table: pl.DataFrame) -> pl.DataFrame:
     """Return the reference model's first answer to every row, with the row's place."""
     places = table.select("instruction_id", pl.int_range(pl.len()).alias("place"))
     firsts = reference.of(table).filter(pl.col("sample") == 0)

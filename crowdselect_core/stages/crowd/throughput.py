@@ -6,7 +6,7 @@ It is no part of any key: the same cells at another pace are the same cells.
 import json
 from dataclasses import asdict, dataclass
 
-from crowdselect_core.generate.call_tracker import Calls
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 
@@ -15,7 +15,7 @@ FAR_FEWER = 10  # times fewer calls measure nothing beside those before
 
 
 @dataclass(frozen=True)
-class Pace:
+class Throughput:
     """What one run measured of a model."""
 
     calls: int
@@ -34,19 +34,19 @@ class Pace:
         return self.calls / self.seconds if self.seconds > 0 else 0.0
 
 
-def write_pace(store: Store, cells: Spec, calls: Calls) -> None:
+def write_pace(store: Store, cells: Spec, calls: CallTracker) -> None:
     """Note what a run measured; the last one counts, unless it made far fewer calls."""
     before = read_pace(store, cells)
     if before is not None and calls.answered < before.calls / FAR_FEWER:
         return
-    pace = Pace(calls.answered, calls.prompt_tokens, calls.completion_tokens, calls.seconds)
+    pace = Throughput(calls.answered, calls.prompt_tokens, calls.completion_tokens, calls.seconds)
     store.place.replace(f"{cells.folder}/{FILE}", json.dumps(asdict(pace)).encode())
 
 
-def read_pace(store: Store, cells: Spec) -> Pace | None:
+def read_pace(store: Store, cells: Spec) -> Throughput | None:
     """Return what the last run measured, None where there is none."""
     try:
         told = json.loads(store.place.read(f"{cells.folder}/{FILE}"))
-        return Pace(**{name: told[name] for name in Pace.__dataclass_fields__})
+        return Throughput(**{name: told[name] for name in Throughput.__dataclass_fields__})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # a note that is torn tells nothing

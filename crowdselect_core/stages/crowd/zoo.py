@@ -21,10 +21,10 @@ from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import stored_moments
-from crowdselect_core.stages.shards import Aligned
+from crowdselect_core.stages.shards import AlignedReader
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan, single
+from crowdselect_core.store.plan import Plan, ShardResult, single
 from crowdselect_core.tables import shown_field
 from crowdselect_core.util.once import Once
 
@@ -106,8 +106,8 @@ def plan(
     artifact = prompts.open(store)
     maker = _Maker(config, store, members, reference)
 
-    def shard(index: int) -> Callable[[], Part]:
-        return lambda: Part(maker.zoo(artifact.shard(index)))
+    def shard(index: int) -> Callable[[], ShardResult]:
+        return lambda: ShardResult(maker.zoo(artifact.shard(index)))
 
     shards = [shard(index) for index in range(len(artifact.manifest.shards))]
     cut = {"rows": [s.rows for s in artifact.manifest.shards]}
@@ -129,7 +129,7 @@ def joined_spec(zoos: Sequence[Ref]) -> Spec:
 
 def joined_plan(zoos: Sequence[Ref]) -> Plan:
     """List the zoos in order; output columns: key."""
-    return single(lambda: Part(pl.DataFrame({"key": [ref.key for ref in zoos]})))
+    return single(lambda: ShardResult(pl.DataFrame({"key": [ref.key for ref in zoos]})))
 
 
 class _Maker:
@@ -148,7 +148,7 @@ class _Maker:
         )
         refs = [m.answered.responses for m in members]
         refs += [s.rewards for m in members for s in m.scored]
-        self._aligned = {(r.stage, r.key): Aligned(r.open(store)) for r in refs}
+        self._aligned = {(r.stage, r.key): AlignedReader(r.open(store)) for r in refs}
 
     def zoo(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the zoo's rows of one shard of prompts."""
@@ -170,7 +170,7 @@ class _Maker:
             *columns,
         )
 
-    def _rows_of(self, ref: Ref) -> Aligned:
+    def _rows_of(self, ref: Ref) -> AlignedReader:
         return self._aligned[ref.stage, ref.key]
 
     def _column(self, member: Member, rows: pl.DataFrame) -> pl.Series:

@@ -3,39 +3,43 @@
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.metrics import drift as drifts
+from crowdselect_core.metrics import drift
 from crowdselect_core.selection.diff import membership
 from crowdselect_core.selection.explanations import explained
-from crowdselect_core.stages.refs import Inputs, Ref
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan, single
-from crowdselect_core.tables import MEMBERSHIP, WEIGHTED, check
+from crowdselect_core.store.plan import Plan, ShardResult, single
+from crowdselect_core.tables import MEMBERSHIP, METRIC_NAMES, check
 
 VERSION = 1
 
 
-def membership_spec(before: Inputs, now: Inputs, arrived: Ref) -> Spec:
+def membership_spec(before: SelectionArtifacts, now: SelectionArtifacts, arrived: Ref) -> Spec:
     """Name the artifact: the two selections, and the rows that were not known."""
     inputs = {"before": before.selection.key, "now": now.selection.key, "arrived": arrived.key}
     return Spec("membership", VERSION, {}, inputs)
 
 
 def membership_plan(
-    config: SelectConfig, store: Store, before: Inputs, now: Inputs, arrived: Ref
+    config: SelectConfig,
+    store: Store,
+    before: SelectionArtifacts,
+    now: SelectionArtifacts,
+    arrived: Ref,
 ) -> Plan:
     """Compare the selections; output columns: MEMBERSHIP."""
 
-    def make() -> Part:
+    def make() -> ShardResult:
         new = arrived.open(store).frame(["instruction_id"])["instruction_id"]
         table = membership(fates(config, store, before), fates(config, store, now), new)
         counts = {str(change): int(n) for change, n in table.group_by("change").len().iter_rows()}
-        return Part(check(table, MEMBERSHIP, "membership"), counts)
+        return ShardResult(check(table, MEMBERSHIP, "membership"), counts)
 
     return single(make)
 
 
-def fates(config: SelectConfig, store: Store, inputs: Inputs) -> pl.DataFrame:
+def fates(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
     """Return every row of a selection's data set with its fate in words, the best first."""
     return explained(
         inputs.ranking.open(store).frame(),
@@ -69,21 +73,21 @@ def drift_plan(
         since: of all rows known before; those that are not of reference came since.
     """
 
-    def make() -> Part:
+    def make() -> ShardResult:
         fitted, arrived = _measured(store, *reference), _measured(store, *new)
         earlier = _measured(store, *since)
         came = earlier.join(fitted, on="instruction_id", how="anti")
-        table = drifts.drift(fitted, arrived, "new")
+        table = drift.drift(fitted, arrived, "new")
         if came.height:
             both = pl.concat([came, arrived])
-            table = pl.concat([table, drifts.drift(fitted, both, "since the fit")])
-        return Part(table)
+            table = pl.concat([table, drift.drift(fitted, both, "since the fit")])
+        return ShardResult(table)
 
     return single(make)
 
 
 def _measured(store: Store, ranking: Ref, clusters: Ref | None) -> pl.DataFrame:
-    table = ranking.open(store).frame(["instruction_id", *WEIGHTED, "eligible"])
+    table = ranking.open(store).frame(["instruction_id", *METRIC_NAMES, "eligible"])
     if clusters is None:
         return table.with_columns(cluster_id=pl.lit(None, dtype=pl.Int64))
     groups = clusters.open(store).frame(["instruction_id", "cluster_id"])

@@ -10,11 +10,11 @@ import polars as pl
 
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select.row_lookup import ById
+from crowdselect_core.stages.select.row_lookup import RowLookup
 from crowdselect_core.stages.shards import per_shard, table_cut
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import is_score_column
 from crowdselect_core.util.once import Once
 
@@ -48,23 +48,23 @@ def plan(store: Store, instructions: Ref, parts: Sequence[Ref]) -> Plan:
     """
     today = instructions.open(store)
     opened = [ref.open(store) for ref in parts]
-    rows = Once(lambda: ById(opened))
+    rows = Once(lambda: RowLookup(opened))
     columns = opened[0].shard(0).columns
 
-    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], Part]:
-        def make() -> Part:
+    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], ShardResult]:
+        def make() -> ShardResult:
             wanted = read()
             found = rows().of(wanted["instruction_id"])
             if (found.height if found is not None else 0) < wanted.height:
                 raise DamagedArtifact(f"{today.manifest.folder}: rows of it are in no table")
             if found is None:
-                return Part(opened[0].shard(0).clear())
+                return ShardResult(opened[0].shard(0).clear())
             places = [c for c in PLACE if c in columns]
             left = wanted.select("instruction_id", *places)
             table = left.join(
                 found.drop(places), on="instruction_id", how="left", maintain_order="left"
             )
-            return Part(table.select(columns), _counts(table))
+            return ShardResult(table.select(columns), _counts(table))
 
         return make
 

@@ -9,7 +9,7 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import per_shard, table_cut
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import INSTRUCTIONS, check
 from crowdselect_core.util.once import Once
 
@@ -32,11 +32,11 @@ def plan(kind: Kind, store: Store, instructions: Ref, others: Sequence[Ref]) -> 
     artifact = instructions.open(store)
     ids = Once(lambda: pl.concat(r.open(store).frame(["instruction_id"]) for r in others))
 
-    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], Part]:
-        def make() -> Part:
+    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], ShardResult]:
+        def make() -> ShardResult:
             how: Literal["anti", "semi"] = "anti" if kind == "arrivals" else "semi"
             kept = read().join(ids(), on="instruction_id", how=how, maintain_order="left")
-            return Part(check(kept, INSTRUCTIONS, kind))
+            return ShardResult(check(kept, INSTRUCTIONS, kind))
 
         return make
 

@@ -21,7 +21,7 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments, used_reward_models
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import ANSWERABLE, check
 from crowdselect_core.util.once import Once
 
@@ -56,15 +56,15 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     mode = mode_of(config)
     partitions = holding(dataset.partitions(config.shard_rows), table)
 
-    def shard(part: Partition) -> Callable[[], Part]:
-        def make() -> Part:
+    def shard(part: Partition) -> Callable[[], ShardResult]:
+        def make() -> ShardResult:
             rows, places = kept_rows(table, part)
             shown_NM = shown_scores(rows, config, fitted())
             answerable = _answerable(dataset, part, places, mode, shown_NM)
             frame = rows.select("instruction_id").with_columns(
                 answerable=pl.Series(answerable), barred=_without_instruction(dataset, part, places)
             )
-            return Part(check(frame, ANSWERABLE, "answers"))
+            return ShardResult(check(frame, ANSWERABLE, "answers"))
 
         return make
 

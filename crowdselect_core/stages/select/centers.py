@@ -11,7 +11,7 @@ from crowdselect_core.errors import SelectionError
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan, single
+from crowdselect_core.store.plan import Plan, ShardResult, single
 from crowdselect_core.tables import centers_schema, check
 
 STAGE, VERSION = "centers", 1
@@ -34,11 +34,11 @@ def plan(config: SelectConfig, store: Store, embeddings: Ref) -> Plan:
         SelectionError: k above the number of distinct embeddings.
     """
 
-    def make() -> Part:
+    def make() -> ShardResult:
         centers_KD = _centers(embeddings.open(store), config.clusters, config.seed)
         frame = pl.DataFrame({"cluster_id": np.arange(len(centers_KD))})
         frame = frame.with_columns(vector=pl.Series(centers_KD))
-        return Part(check(frame, centers_schema(centers_KD.shape[1]), "centers"))
+        return ShardResult(check(frame, centers_schema(centers_KD.shape[1]), "centers"))
 
     return single(make)
 

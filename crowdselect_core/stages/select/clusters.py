@@ -10,7 +10,7 @@ from crowdselect_core.stages.select import centers as centers_stage
 from crowdselect_core.stages.shards import per_shard, table_cut
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import CLUSTERS, check
 from crowdselect_core.util.once import Once
 
@@ -30,14 +30,14 @@ def plan(store: Store, embeddings: Ref, centers: Ref) -> Plan:
     artifact = embeddings.open(store)
     centers_KD = Once(lambda: centers_stage.stored(store, centers))
 
-    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], Part]:
-        def make() -> Part:
+    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], ShardResult]:
+        def make() -> ShardResult:
             frame = read()
             labels, distances = assign(frame["vector"].to_numpy(), centers_KD())
             table = frame.select("instruction_id").with_columns(
                 cluster_id=pl.Series(labels), distance=pl.Series(distances)
             )
-            return Part(check(table, CLUSTERS, "clusters"))
+            return ShardResult(check(table, CLUSTERS, "clusters"))
 
         return make
 

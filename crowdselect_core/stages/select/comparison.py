@@ -8,7 +8,7 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.ranking import ranked
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan, single
+from crowdselect_core.store.plan import Plan, ShardResult, single
 
 STAGE, VERSION = "comparison", 1
 
@@ -33,7 +33,7 @@ def plan(
     overlap to expect of a random choice of as many rows).
     """
 
-    def make() -> Part:
+    def make() -> ShardResult:
         chosen = selection.open(store).frame(["instruction_id"])
         groups = clusters.open(store).frame(["instruction_id", "cluster_id"]) if clusters else None
         baselines: list[tuple[str, str, pl.DataFrame | None]] = [
@@ -60,6 +60,6 @@ def plan(
         schema = {
             "baseline": pl.String, "rows": pl.Int64, "overlap": pl.Int64, "by_chance": pl.Float64,
         }  # fmt: skip
-        return Part(pl.DataFrame(rows, schema, orient="row"))
+        return ShardResult(pl.DataFrame(rows, schema, orient="row"))
 
     return single(make)

@@ -16,7 +16,7 @@ from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan, single
+from crowdselect_core.store.plan import Plan, ShardResult, single
 from crowdselect_core.tables import check, embedder_schema
 
 STAGE, VERSION = "embedder", 1
@@ -45,13 +45,13 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     dataset = open_dataset(config)
     partitions = dataset.partitions(config.shard_rows)
 
-    def make() -> Part:
+    def make() -> ShardResult:
         rows = instructions.open(store).frame()
         sample = fit_sample(rows["instruction_id"], FIT_ROWS, config.seed)
         wanted = rows["source_row"].gather(sample).to_numpy()
         texts = dict(_texts_at(dataset, partitions, np.sort(wanted)))
         fitted = fit_lexical([texts[int(row)] for row in wanted], seed=config.seed)
-        return Part(check(fitted.table(), embedder_schema(fitted.width), "embedder"))
+        return ShardResult(check(fitted.table(), embedder_schema(fitted.width), "embedder"))
 
     return single(make)
 

@@ -17,10 +17,10 @@ from crowdselect_core.models.hub import model_identity
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.embedder import stored
-from crowdselect_core.stages.select.row_lookup import ById
+from crowdselect_core.stages.select.row_lookup import RowLookup
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import check, embeddings_schema
 from crowdselect_core.util.once import Once
 
@@ -87,12 +87,12 @@ def plan(
     partitions = holding(dataset.partitions(config.shard_rows), rows)
     made = _maker(config, store, dataset, fitted, earlier)
 
-    def shard(part: Partition) -> Callable[[], Part]:
-        def make() -> Part:
+    def shard(part: Partition) -> Callable[[], ShardResult]:
+        def make() -> ShardResult:
             kept, places = kept_rows(rows, part)
             frame = made(part, kept.select("instruction_id"), places)
             width = frame.schema["vector"].shape[0]  # type: ignore[attr-defined]
-            return Part(check(frame, embeddings_schema(width), "embeddings"))
+            return ShardResult(check(frame, embeddings_schema(width), "embeddings"))
 
         return make
 
@@ -121,7 +121,7 @@ def _maker(
     model: Once[Embedder] = Once(lambda: load_model(embedder))
     opened = [ref.open(store) for ref in earlier]
     alike = [a for a in opened if a.manifest.identity == identity(config)]
-    return partial(_carried, dataset, model, ById(alike))
+    return partial(_carried, dataset, model, RowLookup(alike))
 
 
 def _of_column(
@@ -145,7 +145,7 @@ def _embedded(
 def _carried(
     dataset: Dataset,
     model: Once[Embedder],
-    earlier: ById,
+    earlier: RowLookup,
     part: Partition,
     ids: pl.DataFrame,
     places: NDArray[np.int64],

@@ -18,10 +18,10 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select.unchanged_files import Unchanged
+from crowdselect_core.stages.select.unchanged_files import UnchangedFiles
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import INSTRUCTIONS, check
 
 STAGE, VERSION = "instructions", 2
@@ -69,17 +69,17 @@ def plan(config: SelectConfig, store: Store, earlier: Ref | None = None) -> Plan
     partitions = dataset.partitions(config.shard_rows)
     ids: Ids = partial(_ids, dataset)
     if earlier is not None:
-        ids = Unchanged(dataset, partitions, earlier.open(store), spec(config), ids).ids
+        ids = UnchangedFiles(dataset, partitions, earlier.open(store), spec(config), ids).ids
     again = _maybe_repeated(ids, partitions)
     dropped = _repeats(dataset, again, config.shard_rows)
 
-    def shard(part: Partition) -> Part:
+    def shard(part: Partition) -> ShardResult:
         frame = ids(part)
         kept = (
             frame.filter(~pl.col("source_row").is_in(dropped.implode())) if len(dropped) else frame
         )
         check(kept, INSTRUCTIONS, "instructions")
-        return Part(kept, {"rows_in": part.rows, "duplicate_rows": part.rows - kept.height})
+        return ShardResult(kept, {"rows_in": part.rows, "duplicate_rows": part.rows - kept.height})
 
     return Plan(
         [partial(shard, part) for part in partitions],

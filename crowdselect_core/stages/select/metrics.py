@@ -21,7 +21,7 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import per_shard, table_cut
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import METRICS, check, score_column, shown_column
 from crowdselect_core.util.once import Once
 
@@ -69,8 +69,8 @@ def plan(config: SelectConfig, store: Store, scores: Ref, reference: Ref | None 
         lambda: stored_moments(reference.open(store)) if reference else _moments(config, artifact)
     )
 
-    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], Part]:
-        return lambda: Part(_metrics(config, read(), fitted()))
+    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], ShardResult]:
+        return lambda: ShardResult(_metrics(config, read(), fitted()))
 
     def facts() -> dict[str, Any]:
         return {"moments": {name: asdict(m) for name, m in fitted().items()}}

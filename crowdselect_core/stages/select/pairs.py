@@ -22,7 +22,7 @@ from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.stages.select.kept_answers import answers_of
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan, single
+from crowdselect_core.store.plan import Plan, ShardResult, single
 
 STAGE, VERSION = "pairs", 1
 
@@ -58,7 +58,9 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, selectio
     return single(lambda: _pairs(config, store, scores, metrics, selection))
 
 
-def _pairs(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, selection: Ref) -> Part:
+def _pairs(
+    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, selection: Ref
+) -> ShardResult:
     ids = selection.open(store).frame(["instruction_id"])["instruction_id"]
     answers = answers_of(config, store, scores, metrics, ids)
     if not answers.dataset.layout.answers or answers.dataset.layout.instruction is None:
@@ -96,7 +98,7 @@ def _pairs(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, select
     if not all(p.is_plain for p in prompts):
         told = pl.Series("messages", [list(p.messages) for p in prompts], dtype=MESSAGES)
         frame = frame.with_columns(told)
-    return Part(frame, {"without_pair": len(ids) - frame.height})
+    return ShardResult(frame, {"without_pair": len(ids) - frame.height})
 
 
 def _worst_first(order_NM: Ints) -> Ints:

@@ -18,7 +18,7 @@ from crowdselect_core.stages.shards import sliced
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.plan import Plan
-from crowdselect_core.tables import WEIGHTED
+from crowdselect_core.tables import METRIC_NAMES
 
 STAGE, VERSION = "ranking", 2
 
@@ -70,7 +70,7 @@ def plan(
     def make() -> pl.DataFrame:
         if reference is None:
             return ranked(config, store, metrics, answers)
-        sorted_R_of = references(reference.open(store).frame([*WEIGHTED, "eligible"]))
+        sorted_R_of = references(reference.open(store).frame([*METRIC_NAMES, "eligible"]))
         return ranked(config, store, metrics, answers, sorted_R_of=sorted_R_of)
 
     return sliced(make, metrics.rows, config.shard_rows)

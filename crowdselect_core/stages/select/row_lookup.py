@@ -11,7 +11,7 @@ from crowdselect_core.store.artifacts import Artifact
 KEPT = 4  # decoded shards that are kept for the next look
 
 
-class ById:
+class RowLookup:
     """Finds rows in shards by instruction_id, whatever the order of the rows.
 
     Memory: 12 bytes a row, and a few shards. Rows that are asked for in about the order they are

@@ -16,7 +16,7 @@ from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import CROWD_SCORES, check, score_column, shown_column
 
 STAGE, VERSION = "scores", 2
@@ -42,7 +42,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     rows = instructions.open(store).frame()
     partitions = holding(dataset.partitions(config.shard_rows), rows)
 
-    def shard(part: Partition) -> Callable[[], Part]:
+    def shard(part: Partition) -> Callable[[], ShardResult]:
         return lambda: _shard(dataset, part, rows)
 
     return Plan(
@@ -50,7 +50,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     )
 
 
-def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> Part:
+def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> ShardResult:
     kept, places = kept_rows(instructions, part)
     blocks = [scores for _, scores in dataset.scores(part)]
     columns: list[pl.Series] = []
@@ -67,4 +67,4 @@ def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> Par
         for pair, scores_N in dataset.shown_scores(part).items()
     ]
     frame = check(kept.with_columns(columns), CROWD_SCORES, "scores")
-    return Part(frame, {"missing_scores": missing})
+    return ShardResult(frame, {"missing_scores": missing})

@@ -20,12 +20,12 @@ from crowdselect_core.stages.select.kept_answers import (
 )
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan, noted, single
-from crowdselect_core.tables import SELECTION, WEIGHTED, check
+from crowdselect_core.store.plan import Plan, ShardResult, noted, single
+from crowdselect_core.tables import METRIC_NAMES, SELECTION, check
 
 STAGE, VERSION = "selection", 2
 
-COLUMNS = ["instruction_id", "cluster_id", "score", *WEIGHTED]
+COLUMNS = ["instruction_id", "cluster_id", "score", *METRIC_NAMES]
 
 
 def spec(config: SelectConfig, ranking: Ref, clusters: Ref | None) -> Spec:
@@ -63,7 +63,7 @@ def plan(
         SelectionError: fewer rows are eligible than the budget asks for.
     """
 
-    def make() -> Part:
+    def make() -> ShardResult:
         table = ranking.open(store).frame()
         groups = clusters.open(store).frame(["instruction_id", "cluster_id"]) if clusters else None
         with noted() as notes:
@@ -72,7 +72,7 @@ def plan(
                 chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
             else:
                 chosen = select(table, groups, config.budget, config.quota, config.allow_short)
-        return Part(_with_answers(config, store, scores, metrics, chosen), notes=notes)
+        return ShardResult(_with_answers(config, store, scores, metrics, chosen), notes=notes)
 
     return single(make)
 

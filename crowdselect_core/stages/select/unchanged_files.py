@@ -11,7 +11,7 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.util.once import Once
 
 
-class Unchanged:
+class UnchangedFiles:
     """Carries the instructions of unchanged files over, and has the others read.
 
     A file is unchanged when its content is; its name, its place and the files around it may be

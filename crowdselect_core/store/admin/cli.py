@@ -14,11 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from crowdselect_core.errors import StorageError, UserError
-from crowdselect_core.store.admin import gc as garbage
-from crowdselect_core.store.admin import listing, verify
-from crowdselect_core.store.backend.base import Place
-from crowdselect_core.store.backend.open import open_place
-from crowdselect_core.store.cache import identity_file as owner
+from crowdselect_core.store.admin import gc, listing, verify
+from crowdselect_core.store.backend.base import StorageBackend
+from crowdselect_core.store.backend.open import open_backend
+from crowdselect_core.store.cache import identity_file
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.manifest import Manifest
 from crowdselect_core.urls import is_url
@@ -33,7 +32,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
-    run: Callable[[Place, argparse.Namespace], int] = args.run
+    run: Callable[[StorageBackend, argparse.Namespace], int] = args.run
     try:
         return run(_opened(args.store), args)
     except UserError as e:
@@ -47,14 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
-def _opened(root: str) -> Place:
-    place = open_place(root)
+def _opened(root: str) -> StorageBackend:
+    place = open_backend(root)
     if not is_url(root) and not Path(root).is_dir():
         raise StorageError(f"{root}: no store is here, expected its folder or URL; pass --store")
     return place
 
 
-def list_all(place: Place, args: argparse.Namespace) -> int:
+def list_all(place: StorageBackend, args: argparse.Namespace) -> int:
     """Say what is in the store."""
     found = listing.listed(place)
     if args.json:
@@ -64,7 +63,7 @@ def list_all(place: Place, args: argparse.Namespace) -> int:
     return OK
 
 
-def show(place: Place, args: argparse.Namespace) -> int:
+def show(place: StorageBackend, args: argparse.Namespace) -> int:
     """Show one artifact, or what separates two."""
     one = listing.opened(place, args.key)
     if args.other is None:
@@ -81,7 +80,7 @@ def show(place: Place, args: argparse.Namespace) -> int:
 
 
 def _whole(told: Manifest | Spec) -> str:
-    data = told.encode() if isinstance(told, Manifest) else owner.encode(told)
+    data = told.encode() if isinstance(told, Manifest) else identity_file.encode(told)
     return data.decode().rstrip()
 
 
@@ -111,7 +110,7 @@ def _of_artifact(manifest: Manifest) -> list[str]:
     return [*head, "shards:", *shards]
 
 
-def check(place: Place, args: argparse.Namespace) -> int:
+def check(place: StorageBackend, args: argparse.Namespace) -> int:
     """Verify the store."""
     progress = _Progress()
     started = time.monotonic()
@@ -170,12 +169,12 @@ class _Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def collect(place: Place, args: argparse.Namespace) -> int:
+def collect(place: StorageBackend, args: argparse.Namespace) -> int:
     """Show or remove garbage."""
     before = time.time() - args.older_than
-    found: Sequence[garbage.Garbage] = garbage.garbage(place, before, unused=args.unused)
+    found: Sequence[gc.Garbage] = gc.garbage(place, before, unused=args.unused)
     if args.delete:
-        found = list(garbage.delete(place, found, before))
+        found = list(gc.delete(place, found, before))
     size = sum(g.bytes for g in found)
     if args.json:
         told = [{"why": g.why, "name": g.name, "files": [f.name for f in g.files],
@@ -200,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        name: str, run: Callable[[Place, argparse.Namespace], int], text: str
+        name: str, run: Callable[[StorageBackend, argparse.Namespace], int], text: str
     ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
         made.set_defaults(run=run)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
-from crowdselect_core.store.admin.inventory import Folder, Layout, at_work, sort_out
+from crowdselect_core.store.admin.inventory import Folder, Inventory, active_writers, sort_out
 from crowdselect_core.store.admin.selection_records import records, texts
-from crowdselect_core.store.backend.base import Found, Place, Upload
+from crowdselect_core.store.backend.base import FileInfo, StorageBackend, Upload
 from crowdselect_core.store.manifest import Manifest
 from crowdselect_core.store.names import FILE, SELECTIONS, SHARD_NAME
 
@@ -34,7 +34,7 @@ class Garbage:
 
     why: str
     name: str  # the file or the folder
-    files: tuple[Found, ...]
+    files: tuple[FileInfo, ...]
     modified: float  # when the newest of it was written
     upload: Upload | None = None
 
@@ -44,7 +44,7 @@ class Garbage:
         return sum(file.size for file in self.files)
 
 
-def garbage(place: Place, before: float, *, unused: bool = False) -> list[Garbage]:
+def garbage(place: StorageBackend, before: float, *, unused: bool = False) -> list[Garbage]:
     """Find what no manifest needs and is older than `before`.
 
     Args:
@@ -57,7 +57,7 @@ def garbage(place: Place, before: float, *, unused: bool = False) -> list[Garbag
             record, or one that is damaged.
     """
     layout = sort_out(place.walk())
-    if unused and (signs := at_work(layout)):
+    if unused and (signs := active_writers(layout)):
         where = signs[0].name.rpartition("/")[0]
         raise StorageError(
             f"{place.root}: a run is at work here ({where}), and what it needs is in no record "
@@ -81,7 +81,7 @@ def garbage(place: Place, before: float, *, unused: bool = False) -> list[Garbag
     return found
 
 
-def delete(place: Place, found: Iterable[Garbage], before: float) -> Iterator[Garbage]:
+def delete(place: StorageBackend, found: Iterable[Garbage], before: float) -> Iterator[Garbage]:
     """Remove garbage, each only if it still is when its turn comes; yield what went."""
     for one in found:
         if one.upload is not None:
@@ -99,12 +99,12 @@ def delete(place: Place, found: Iterable[Garbage], before: float) -> Iterator[Ga
             yield gone
 
 
-def _is_renewed(place: Place, folder: str, name: str, before: float) -> bool:
+def _is_renewed(place: StorageBackend, folder: str, name: str, before: float) -> bool:
     """Look at a passing file again: a sign of life may be young by now."""
     return any(file.name == name and file.modified >= before for file in place.walk(folder))
 
 
-def _remove_files(place: Place, one: Garbage, before: float) -> Garbage | None:
+def _remove_files(place: StorageBackend, one: Garbage, before: float) -> Garbage | None:
     """Look at the folder again, then remove its files, a manifest first."""
     folder = sort_out(place.walk(one.name)).folders.get(one.name)
     if folder is None or folder.newest >= before:
@@ -143,7 +143,7 @@ def _whole(folder: Folder) -> list[Garbage]:
     return [Garbage(UNUSED, folder.name, files, folder.newest)]
 
 
-def _manifests(place: Place, folders: Iterable[Folder]) -> dict[str, Manifest]:
+def _manifests(place: StorageBackend, folders: Iterable[Folder]) -> dict[str, Manifest]:
     """Return the whole manifests of folders that are their own."""
     names = [f"{f.name}/{FILE}" for f in folders if f.is_committed and not f.is_cells]
     whole: dict[str, Manifest] = {}
@@ -157,7 +157,9 @@ def _manifests(place: Place, folders: Iterable[Folder]) -> dict[str, Manifest]:
     return whole
 
 
-def _needed(place: Place, layout: Layout, manifests: Mapping[str, Manifest]) -> set[str]:
+def _needed(
+    place: StorageBackend, layout: Inventory, manifests: Mapping[str, Manifest]
+) -> set[str]:
     """Return the folders that the records of selections name, and all they are made from."""
     by_key: dict[str, list[str]] = {}
     for folder in layout.folders.values():
@@ -183,7 +185,7 @@ def _needed(place: Place, layout: Layout, manifests: Mapping[str, Manifest]) -> 
     return needed
 
 
-def _recorded(place: Place, layout: Layout) -> set[str]:
+def _recorded(place: StorageBackend, layout: Inventory) -> set[str]:
     """Return every artifact that a record of a selection names.
 
     One that is damaged stops it: a digit that is another names another artifact, and the one that

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from crowdselect_core.store.backend.base import Found
+from crowdselect_core.store.backend.base import FileInfo
 from crowdselect_core.store.names import (
     _FOLDER,
     _PASSING,
@@ -28,7 +28,7 @@ class Folder:
 
     stage: str
     key: str
-    files: dict[str, Found] = field(default_factory=dict)  # by their name in the folder
+    files: dict[str, FileInfo] = field(default_factory=dict)  # by their name in the folder
 
     @property
     def name(self) -> str:
@@ -55,26 +55,26 @@ class Folder:
         """The bytes of all its files."""
         return sum(file.size for file in self.files.values())
 
-    def data(self) -> dict[str, Found]:
+    def data(self) -> dict[str, FileInfo]:
         """Its shards or segments."""
         form = SEGMENT if self.is_cells else SHARD_NAME
         return {name: file for name, file in self.files.items() if form.fullmatch(name)}
 
 
 @dataclass
-class Layout:
+class Inventory:
     """Everything that lies in a store."""
 
     folders: dict[str, Folder]  # by stage/key, in that order
-    passing: list[Found]  # what a write leaves that was killed, or one that goes on
-    records: list[Found]  # of selections
-    foreign: list[Found]  # no file of a store
+    passing: list[FileInfo]  # what a write leaves that was killed, or one that goes on
+    records: list[FileInfo]  # of selections
+    foreign: list[FileInfo]  # no file of a store
 
 
-def sort_out(files: Iterable[Found]) -> Layout:
+def sort_out(files: Iterable[FileInfo]) -> Inventory:
     """Tell the files of a store apart by their names."""
     folders: dict[str, Folder] = {}
-    layout = Layout({}, [], [], [])
+    layout = Inventory({}, [], [], [])
     for file in files:
         match = _FOLDER.fullmatch(file.name)
         if _PASSING.fullmatch(file.name):
@@ -95,6 +95,6 @@ def sort_out(files: Iterable[Found]) -> Layout:
 LIVING = 600.0  # seconds after which one who left a sign counts as dead; clocks may differ a little
 
 
-def at_work(layout: Layout) -> list[Found]:
+def active_writers(layout: Inventory) -> list[FileInfo]:
     """Return the signs of life that are young."""
     return [f for f in layout.passing if is_sign(f.name) and f.modified > time.time() - LIVING]

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from crowdselect_core.errors import DamagedArtifact, StorageError, nearest, shown
-from crowdselect_core.store.admin.inventory import Folder, Layout, sort_out
-from crowdselect_core.store.backend.base import Place
-from crowdselect_core.store.cache import identity_file as owner
+from crowdselect_core.store.admin.inventory import Folder, Inventory, sort_out
+from crowdselect_core.store.backend.base import StorageBackend
+from crowdselect_core.store.cache import identity_file
 from crowdselect_core.store.identity import Spec, differences, fields, short
 from crowdselect_core.store.manifest import Manifest
 from crowdselect_core.store.names import FILE, IDENTITY, SELECTIONS
@@ -52,7 +52,7 @@ class Listed:
         return {"artifacts": [asdict(e) for e in self.entries], SELECTIONS: self.records}
 
 
-def listed(place: Place) -> Listed:
+def listed(place: StorageBackend) -> Listed:
     """List a store: one listing of all files, and all manifests at once.
 
     Raises:
@@ -64,7 +64,7 @@ def listed(place: Place) -> Listed:
     return Listed(entries, [record.name for record in layout.records])
 
 
-def _whole(place: Place, layout: Layout) -> dict[str, Manifest | Spec]:
+def _whole(place: StorageBackend, layout: Inventory) -> dict[str, Manifest | Spec]:
     """Read what each folder says of itself: a manifest, or whose cells it holds."""
     owned = [f for f in layout.folders.values() if f.is_cells and IDENTITY in f.files]
     folders = [f for f in layout.folders.values() if f.is_committed and not f.is_cells]
@@ -82,7 +82,7 @@ def _whole(place: Place, layout: Layout) -> dict[str, Manifest | Spec]:
 
 def _decoded(folder: Folder, data: bytes) -> Manifest | Spec:
     if folder.is_cells:
-        return owner.decode(folder.name, data)
+        return identity_file.decode(folder.name, data)
     manifest = Manifest.decode(data)
     if manifest.folder != folder.name:
         raise DamagedArtifact(f"holds the manifest of {manifest.folder}")
@@ -157,7 +157,7 @@ def amount(size: float) -> str:
     raise AssertionError("the last unit takes all")
 
 
-def opened(place: Place, prefix: str) -> Manifest | Spec:
+def opened(place: StorageBackend, prefix: str) -> Manifest | Spec:
     """Return the manifest of the one artifact whose key, or stage/key, begins with `prefix`.
 
     Of cells, which have no manifest, it is what their key was made of.
@@ -194,9 +194,9 @@ def opened(place: Place, prefix: str) -> Manifest | Spec:
         ) from None
 
 
-def _cells(place: Place, folder: Folder) -> Spec:
+def _cells(place: StorageBackend, folder: Folder) -> Spec:
     try:
-        return owner.decode(folder.name, place.read(f"{folder.name}/{IDENTITY}"))
+        return identity_file.decode(folder.name, place.read(f"{folder.name}/{IDENTITY}"))
     except FileNotFoundError:
         why = "is not there"
     except DamagedArtifact as e:

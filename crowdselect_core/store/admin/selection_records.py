@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store.admin.inventory import Layout
-from crowdselect_core.store.backend.base import Place
-from crowdselect_core.store.checksummed_json import unsealed
+from crowdselect_core.store.admin.inventory import Inventory
+from crowdselect_core.store.backend.base import StorageBackend
+from crowdselect_core.store.checksummed_json import loads_checksummed
 from crowdselect_core.store.names import is_record
 
 POINTER = "latest.json"
@@ -53,7 +53,7 @@ class Read:
         return self.name.endswith(f"/{POINTER}")
 
 
-def records(place: Place, layout: Layout) -> Iterator[Read]:
+def records(place: StorageBackend, layout: Inventory) -> Iterator[Read]:
     """Read every record and pointer of a store; one that was removed since it was listed is none.
 
     Raises:
@@ -63,13 +63,13 @@ def records(place: Place, layout: Layout) -> Iterator[Read]:
         if data is None:
             continue
         try:
-            read = Read(name, body=unsealed(data))
+            read = Read(name, body=loads_checksummed(data))
         except DamagedArtifact as e:
             read = Read(name, str(e))
         yield _pointed(place, read) if read.is_pointer and not read.damage else read
 
 
-def _pointed(place: Place, pointer: Read) -> Read:
+def _pointed(place: StorageBackend, pointer: Read) -> Read:
     """Tell whether the record that a pointer names is there, as it lies now."""
     folder, number = pointer.name.rpartition("/")[0], pointer.body.get("number")
     if type(number) is not int:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store.admin.inventory import Folder, Layout, sort_out
+from crowdselect_core.store.admin.inventory import Folder, Inventory, sort_out
 from crowdselect_core.store.admin.selection_records import records
-from crowdselect_core.store.backend.base import Found, Place
-from crowdselect_core.store.cache import identity_file as owner
+from crowdselect_core.store.backend.base import FileInfo, StorageBackend
+from crowdselect_core.store.cache import identity_file
 from crowdselect_core.store.manifest import Manifest, Shard
 from crowdselect_core.store.names import FILE, IDENTITY, SEGMENT, SHARD_NAME
 
@@ -66,7 +66,9 @@ class Verified:
         return not any(f.is_damage for f in self.findings)
 
 
-def verify(place: Place, *, workers: int = WORKERS, progress: Progress | None = None) -> Verified:
+def verify(
+    place: StorageBackend, *, workers: int = WORKERS, progress: Progress | None = None
+) -> Verified:
     """Check everything in a store.
 
     Raises:
@@ -86,7 +88,7 @@ def verify(place: Place, *, workers: int = WORKERS, progress: Progress | None = 
     return done
 
 
-def remove(place: Place, findings: list[Finding]) -> list[str]:
+def remove(place: StorageBackend, findings: list[Finding]) -> list[str]:
     """Remove what is damaged or swapped, if it still is, and return the names."""
     gone = []
     for finding in findings:
@@ -96,7 +98,7 @@ def remove(place: Place, findings: list[Finding]) -> list[str]:
     return gone
 
 
-def _manifests(place: Place, layout: Layout, done: Verified) -> dict[str, Manifest]:
+def _manifests(place: StorageBackend, layout: Inventory, done: Verified) -> dict[str, Manifest]:
     """Read all manifests and return those that are whole, by folder."""
     whole: dict[str, Manifest] = {}
     named = {
@@ -128,7 +130,9 @@ def _manifest(name: str, folder: Folder, data: bytes) -> tuple[Manifest | None, 
     return manifest, None
 
 
-def _missing(place: Place, layout: Layout, manifests: dict[str, Manifest]) -> Iterator[Finding]:
+def _missing(
+    place: StorageBackend, layout: Inventory, manifests: dict[str, Manifest]
+) -> Iterator[Finding]:
     for folder in layout.folders.values():
         manifest = manifests.get(folder.name)
         wanted = manifest.shards if manifest else ()
@@ -139,7 +143,7 @@ def _missing(place: Place, layout: Layout, manifests: dict[str, Manifest]) -> It
                     yield Finding(MISSING, f"{folder.name}/{shard.name}", "is gone")
 
 
-def _notes(place: Place, layout: Layout) -> Iterator[Finding]:
+def _notes(place: StorageBackend, layout: Inventory) -> Iterator[Finding]:
     """Check what lies beside the data: whose cells a folder holds, and records of selections."""
     identities = [f"{f.name}/{IDENTITY}" for f in layout.folders.values() if IDENTITY in f.files]
     for name, data in place.read_all(identities):
@@ -158,7 +162,7 @@ def _notes(place: Place, layout: Layout) -> Iterator[Finding]:
                 yield Finding(MISSING, read.name, f"names {folder}, which is not in the store")
 
 
-def _is_committed(place: Place, layout: Layout, folder: str) -> bool:
+def _is_committed(place: StorageBackend, layout: Inventory, folder: str) -> bool:
     listed = layout.folders.get(folder)
     # A run may have made it since it was listed.
     return (listed is not None and listed.is_committed) or FILE in place.sizes(folder)
@@ -167,15 +171,15 @@ def _is_committed(place: Place, layout: Layout, folder: str) -> bool:
 def _other_cells(name: str, data: bytes) -> str:
     """Say why an identity.json is not the one of its folder ('' where it is)."""
     try:
-        owner.decode(name.rpartition("/")[0], data)
+        identity_file.decode(name.rpartition("/")[0], data)
     except DamagedArtifact as e:
         return str(e)
     return ""
 
 
 def _contents(
-    place: Place,
-    layout: Layout,
+    place: StorageBackend,
+    layout: Inventory,
     manifests: dict[str, Manifest],
     done: Verified,
     workers: int,
@@ -190,7 +194,7 @@ def _contents(
     owners = {_claimed(file.name): file.name for file, _ in data}
     files, size = done.files + len(data), done.bytes + sum(file.size for file, _ in data)
 
-    def take(ready: set[Future[tuple[Found, Finding | None]]]) -> None:
+    def take(ready: set[Future[tuple[FileInfo, Finding | None]]]) -> None:
         for future in ready:
             file, finding = future.result()
             done.files += 1
@@ -202,7 +206,7 @@ def _contents(
 
     done.cells = sum(f.is_cells for f in layout.folders.values())
     with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
-        waiting: set[Future[tuple[Found, Finding | None]]] = set()
+        waiting: set[Future[tuple[FileInfo, Finding | None]]] = set()
         try:
             for file, shard in data:
                 waiting.add(pool.submit(_content, place, file, shard, owners))
@@ -224,8 +228,8 @@ def _claimed(name: str) -> str:
 
 
 def _content(
-    place: Place, file: Found, shard: Shard | None, owners: dict[str, str]
-) -> tuple[Found, Finding | None]:
+    place: StorageBackend, file: FileInfo, shard: Shard | None, owners: dict[str, str]
+) -> tuple[FileInfo, Finding | None]:
     """Check one shard or segment."""
     try:
         digest, size, of = _digest(place, file.name, file.size)
@@ -250,11 +254,11 @@ def _owners(name: str) -> tuple[str, str]:
     return name.rpartition("-")[0], name.rpartition("/")[0]
 
 
-def _digest(place: Place, name: str, size: int) -> tuple[str, int, str]:
+def _digest(place: StorageBackend, name: str, size: int) -> tuple[str, int, str]:
     """Return the sha256 of a file, its length, and whose it says that it is ('' if it does not)."""
     hashed, length = sha256(), 0
     before = last = b""
-    for block in place.blocks(name, size):
+    for block in place.read_blocks(name, size):
         hashed.update(block)
         length += len(block)
         before, last = last, block
@@ -263,7 +267,7 @@ def _digest(place: Place, name: str, size: int) -> tuple[str, int, str]:
     return hashed.hexdigest(), length, told[-1].decode() if told else ""
 
 
-def _is_still_bad(place: Place, name: str) -> bool:
+def _is_still_bad(place: StorageBackend, name: str) -> bool:
     """Look again before anything goes: a run may have made it anew meanwhile."""
     folder, _, file = name.rpartition("/")
     stage, _, key = folder.partition("/")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Found:
+class FileInfo:
     """A file of a place: its name under the root, its bytes, and when it was written."""
 
     name: str
@@ -28,7 +28,7 @@ class Upload:
     begun: float  # seconds since 1970
 
 
-class Place(Protocol):
+class StorageBackend(Protocol):
     """Named bytes under one root. Every method raises StorageError for what a user can mend."""
 
     root: str
@@ -37,7 +37,7 @@ class Place(Protocol):
         """Return the bytes of `name`; FileNotFoundError when it is not there."""
         ...
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create_exclusive(self, name: str, data: bytes) -> bool:
         """Write `name` whole, unless it is there; return whether this call wrote it."""
         ...
 
@@ -71,7 +71,7 @@ class Place(Protocol):
         """Return the names of the folders directly in `folder`, newest first if that is known."""
         ...
 
-    def walk(self, folder: str = "") -> list[Found]:
+    def walk(self, folder: str = "") -> list[FileInfo]:
         """Return every file below `folder`, passing ones too; a name is its path under the root."""
         ...
 
@@ -79,7 +79,7 @@ class Place(Protocol):
         """Yield many small files with their names, in order; None for one that is not there."""
         ...
 
-    def blocks(self, name: str, size: int) -> Iterator[bytes]:
+    def read_blocks(self, name: str, size: int) -> Iterator[bytes]:
         """Yield a file of `size` bytes piece by piece, and what it has beyond that."""
         ...
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crowdselect_core.errors import StorageError
-from crowdselect_core.store.backend.base import Found, Upload
+from crowdselect_core.store.backend.base import FileInfo, Upload
 from crowdselect_core.store.names import TEMPORARY
 
 BLOCK = 1 << 20  # bytes of a large file that are read at a time
@@ -50,7 +50,7 @@ class LocalPlace:
         with self._explained("read", name):
             return (self._root / name).read_bytes()
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create_exclusive(self, name: str, data: bytes) -> bool:
         target = self._root / name
         with self._explained("write", name), self._temporary(target, data) as temporary:
             try:
@@ -131,8 +131,8 @@ class LocalPlace:
             ]
             return [name for _, name in sorted(found)]
 
-    def walk(self, folder: str = "") -> list[Found]:
-        found: list[Found] = []
+    def walk(self, folder: str = "") -> list[FileInfo]:
+        found: list[FileInfo] = []
         seen: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
         waiting = [folder]
         while waiting:
@@ -141,7 +141,7 @@ class LocalPlace:
                 for entry, told in self._entries(below):
                     name = f"{below}/{entry.name}" if below else entry.name
                     if entry.is_file():
-                        found.append(Found(name, told.st_size, told.st_mtime))
+                        found.append(FileInfo(name, told.st_size, told.st_mtime))
                     elif entry.is_dir() and (told.st_dev, told.st_ino) not in seen:
                         seen.add((told.st_dev, told.st_ino))
                         waiting.append(name)
@@ -157,7 +157,7 @@ class LocalPlace:
         with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
             yield from pool.map(read, names)
 
-    def blocks(self, name: str, size: int) -> Iterator[bytes]:
+    def read_blocks(self, name: str, size: int) -> Iterator[bytes]:
         with self._explained("read", name), (self._root / name).open("rb", buffering=0) as file:
             while block := file.read(BLOCK):
                 yield block

@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 import fsspec
 
 from crowdselect_core.errors import StorageError, TransientStorageError, first_line
-from crowdselect_core.store.backend import s3 as bucket
-from crowdselect_core.store.backend.base import Found, Upload
+from crowdselect_core.store.backend import s3
+from crowdselect_core.store.backend.base import FileInfo, Upload
 from crowdselect_core.store.backend.errors import CONFLICTS, error_code, explain
 from crowdselect_core.store.names import PROBE, is_written
 from crowdselect_core.urls import shown_path
@@ -111,7 +111,7 @@ class RemotePlace:
     def read(self, name: str) -> bytes:
         return self._patiently("read", name, lambda: bytes(self._fs.cat_file(self._at(name))))
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create_exclusive(self, name: str, data: bytes) -> bool:
         try:
             return self._patiently("write", name, lambda: self._create(name, data))
         except TransientStorageError as e:
@@ -163,7 +163,7 @@ class RemotePlace:
         found = [e["name"].rstrip("/") for e in self._list(folder) if e["type"] == "directory"]
         return sorted(name.rsplit("/", 1)[-1] for name in found)
 
-    def walk(self, folder: str = "") -> list[Found]:
+    def walk(self, folder: str = "") -> list[FileInfo]:
         if folder:
             return self._find(self._at(folder))
         # Folder by folder and several at once: a server takes its time to list.
@@ -175,7 +175,7 @@ class RemotePlace:
                 found += below
         return sorted(found, key=lambda f: f.name)
 
-    def _find(self, top: str) -> list[Found]:
+    def _find(self, top: str) -> list[FileInfo]:
         """Return every file below a path of the file system."""
         name = top.removeprefix(f"{self._path}/")
         try:
@@ -186,24 +186,24 @@ class RemotePlace:
             return []
         return self._as_found(found)
 
-    def _as_found(self, entries: Mapping[str, Mapping[str, Any]]) -> list[Found]:
+    def _as_found(self, entries: Mapping[str, Mapping[str, Any]]) -> list[FileInfo]:
         """Return the files among entries; what does not lie under the root is none of ours."""
         top = f"{self._path}/"
         return [
-            Found(name.removeprefix(top), int(entry["size"] or 0), modified(entry))
+            FileInfo(name.removeprefix(top), int(entry["size"] or 0), modified(entry))
             for name, entry in sorted(entries.items())
             if entry["type"] == "file" and name.startswith(top)
         ]
 
     def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         wanted = list(names)
-        quick = bucket.fetch(self._fs, [self._at(name) for name in wanted])
+        quick = s3.fetch(self._fs, [self._at(name) for name in wanted])
         with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
             slow = {n: pool.submit(self._found, n) for n in wanted if self._at(n) not in quick}
             for name in wanted:
                 yield name, slow[name].result() if name in slow else quick[self._at(name)]
 
-    def blocks(self, name: str, size: int) -> Iterator[bytes]:
+    def read_blocks(self, name: str, size: int) -> Iterator[bytes]:
         if size <= BLOCK:
             yield self.read(name)
             return
@@ -218,7 +218,7 @@ class RemotePlace:
 
     def uploads(self) -> list[Upload]:
         found = self._patiently(
-            "list the uploads of", "", lambda: bucket.uploads(self._fs, f"{self._path}/")
+            "list the uploads of", "", lambda: s3.uploads(self._fs, f"{self._path}/")
         )
         found = sorted(found, key=lambda u: (u.name, u.id))
         under = [Upload(u.name.removeprefix(f"{self._path}/"), u.id, u.begun) for u in found]
@@ -228,7 +228,7 @@ class RemotePlace:
         path = self._at(upload.name)
         with suppress(FileNotFoundError):
             self._patiently(
-                "abort the upload of", upload.name, lambda: bucket.abort(self._fs, path, upload.id)
+                "abort the upload of", upload.name, lambda: s3.abort(self._fs, path, upload.id)
             )
 
     def check_writable(self) -> None:

@@ -23,11 +23,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowdselect_core.errors import StorageError
-from crowdselect_core.store import safe_parquet as parquet
+from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.cache import identity_file as owner
+from crowdselect_core.store.cache import identity_file
 from crowdselect_core.store.cache.key_index import KEY, WIDTH, Index, Keys, as_bytes, as_keys
-from crowdselect_core.store.cache.work_sharing import Askers
+from crowdselect_core.store.cache.work_sharing import WorkSharing
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.names import IDENTITY, SEGMENT
 
@@ -54,7 +54,7 @@ def _made_here(folder: str) -> dict[str, int]:
         return _made.setdefault(folder, {})
 
 
-class Cells:
+class CallCache:
     """The cells of one identity in a store.
 
     Args:
@@ -111,9 +111,9 @@ class Cells:
                     self.refresh()
         raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
 
-    def askers(self) -> Askers:
+    def askers(self) -> WorkSharing:
         """Return who makes cells here: enter it to be one of them."""
-        return Askers(self._place, self.spec.folder)
+        return WorkSharing(self._place, self.spec.folder)
 
     def commit(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows (the key first) as one segment."""
@@ -134,7 +134,9 @@ class Cells:
     def _name(self) -> None:
         """Write whose cells these are, unless that is there."""
         if not self._named:
-            self._place.create(f"{self.spec.folder}/{IDENTITY}", owner.encode(self.spec))
+            self._place.create_exclusive(
+                f"{self.spec.folder}/{IDENTITY}", identity_file.encode(self.spec)
+            )
             self._named = True
 
     def merge(self, *, all_small: bool = False) -> None:
@@ -184,10 +186,10 @@ class Cells:
     def _add(self, frame: pl.DataFrame) -> str:
         buffer = io.BytesIO()
         told = canonical({"of": self.spec.folder}).decode()
-        frame.write_parquet(buffer, compression="zstd", metadata={parquet.MARK: told})
+        frame.write_parquet(buffer, compression="zstd", metadata={safe_parquet.MARK: told})
         data = buffer.getvalue()
         name = f"cells-{sha256(data).hexdigest()}.parquet"
-        self._place.create(f"{self.spec.folder}/{name}", data)
+        self._place.create_exclusive(f"{self.spec.folder}/{name}", data)
         _made_here(self._folder)[name] = len(data)
         if name not in self._index.weights:
             self._index.enter(name, len(data), as_keys(frame[KEY].to_list()))
@@ -236,14 +238,14 @@ class Cells:
         why = "is damaged (sha256 differs)"
         if match is not None and sha256(data).hexdigest() == match["sha256"]:
             try:
-                if (told := parquet.told(data)) and told.get("of") != self.spec.folder:
+                if (told := safe_parquet.told(data)) and told.get("of") != self.spec.folder:
                     self._stray(name)
                     return None
-                frame = parquet.decode(data, columns, schema=self.schema)
+                frame = safe_parquet.decode(data, columns, schema=self.schema)
                 if (frame[KEY].bin.size() == WIDTH).fill_null(False).all():
                     return frame
                 why = f"has keys that are not {WIDTH} bytes"
-            except parquet.Unreadable as e:
+            except safe_parquet.Unreadable as e:
                 why = str(e)
         log.warning("%s/%s %s; its rows alone are made anew", self.spec.folder, name, why)
         self._drop(name)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from crowdselect_core.errors import StorageError
-from crowdselect_core.store.backend.base import Place
+from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.names import ASKING
 
 log = logging.getLogger("crowdselect.store")
@@ -34,7 +34,7 @@ EVERYTHING = 1 << 30  # a share: whosever it is
 SHARES = {0: 1, 1: EVERYTHING, EVERYTHING: EVERYTHING}  # what comes after a share
 
 
-class Askers:
+class WorkSharing:
     """The processes that make cells in one folder; this one is among them while the block runs.
 
     Args:
@@ -42,7 +42,7 @@ class Askers:
         folder: of the cells.
     """
 
-    def __init__(self, place: Place, folder: str) -> None:
+    def __init__(self, place: StorageBackend, folder: str) -> None:
         self._place, self._folder = place, folder
         self._id, self._beat = uuid.uuid4().hex, 0
         self._looks: dict[str, tuple[int, float]] = {}  # id -> number, when it was first seen
@@ -118,7 +118,7 @@ class Askers:
     def _sign(self) -> None:
         """Leave the next number, and take the one before away."""
         before, self._beat = self._beat, self._beat + 1
-        self._place.create(self._name(self._id, self._beat), b"")
+        self._place.create_exclusive(self._name(self._id, self._beat), b"")
         if before:
             self._place.remove(self._name(self._id, before))
 

@@ -9,14 +9,14 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Any, Self
 
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 
 SECONDS = 1.0  # the most that a kill loses, beside what is in flight
 ROWS = 20_000  # waiting rows that are committed without waiting for the second
 STALLED = 5.0  # seconds of one commit after which whoever makes rows waits for it
 
 
-class CellWriter:
+class CacheWriter:
     """A thread that commits rows once a second.
 
     `add` only appends to a list, so that whoever makes the rows never waits for a disk; it waits
@@ -29,7 +29,7 @@ class CellWriter:
     """
 
     def __init__(
-        self, cells: Cells, committed: Callable[[list[tuple[Any, ...]]], None] | None = None
+        self, cells: CallCache, committed: Callable[[list[tuple[Any, ...]]], None] | None = None
     ) -> None:
         self._cells, self._committed = cells, committed
         self._rows: list[tuple[Any, ...]] = []

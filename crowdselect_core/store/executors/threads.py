@@ -5,12 +5,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from crowdselect_core.store.artifacts import Finished
-from crowdselect_core.store.plan import Part
+from crowdselect_core.store.plan import ShardResult
 
 
 def _in_order(
-    call: Callable[[int, Callable[[], Part]], Finished],
-    jobs: Iterator[tuple[int, Callable[[], Part]]],
+    call: Callable[[int, Callable[[], ShardResult]], Finished],
+    jobs: Iterator[tuple[int, Callable[[], ShardResult]]],
     workers: int,
 ) -> Iterator[Finished]:
     """Run the jobs on threads, no more than `workers` ahead, and yield the results in order."""

@@ -211,7 +211,7 @@ def test_a_file_system_that_cannot_be_opened(url: str) -> None:
 
 def test_a_folder_that_cannot_be_made() -> None:
     place = LocalPlace("/proc/crowdselect")
-    for call in (place.check_writable, lambda: place.create("a", b"")):
+    for call in (place.check_writable, lambda: place.create_exclusive("a", b"")):
         with pytest.raises(StorageError, match="cannot create the folder"):
             call()
     with pytest.raises(FileNotFoundError):

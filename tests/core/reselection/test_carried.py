@@ -11,16 +11,16 @@ from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.select import DatasetConfig, SelectConfig
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import embeddings, instructions
-from crowdselect_core.stages.select.row_lookup import ById
+from crowdselect_core.stages.select.row_lookup import RowLookup
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 
 
 def stored(store: Store, name: str, shards: Sequence[dict[str, int]]) -> Artifact:
     frames = [pl.DataFrame({"instruction_id": list(s), "n": list(s.values())}) for s in shards]
-    plan = Plan([lambda f=f: Part(f) for f in frames], cut={}, total=len(frames))
+    plan = Plan([lambda f=f: ShardResult(f) for f in frames], cut={}, total=len(frames))
     return build(store, Spec("numbers", 1, {"name": name}), plan)
 
 
@@ -28,11 +28,11 @@ def test_rows_are_found_wherever_they_lie_and_the_first_artifact_counts(tmp_path
     store = Store(str(tmp_path))
     new = stored(store, "new", [{"c": 30, "x": 9}])
     old = stored(store, "old", [{"a": 1}, {}, {"b": 2, "c": 3}, {"d": 4}])
-    found = ById([new, old]).of(pl.Series(["d", "a", "c", "nobody"]))
+    found = RowLookup([new, old]).of(pl.Series(["d", "a", "c", "nobody"]))
     assert found is not None
     assert dict(found.iter_rows()) == {"d": 4, "a": 1, "c": 30}
-    assert ById([old]).of(pl.Series(["nobody"])) is None
-    assert ById([]).of(pl.Series(["a"])) is None
+    assert RowLookup([old]).of(pl.Series(["nobody"])) is None
+    assert RowLookup([]).of(pl.Series(["a"])) is None
 
 
 class Counted:

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError
-from crowdselect_core.reselection.record import Record
+from crowdselect_core.reselection.record import SelectionRecord
 from crowdselect_core.reselection.series import Overtaken, Series
 from crowdselect_core.reselection.settings import CHOICE
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.checksummed_json import sealed
+from crowdselect_core.store.checksummed_json import dumps_checksummed
 
 KEY = "0123456789abcdef" * 4
 ROLES = [
     "raw", "dataset", "instructions", "scores", "metrics", "answers", "ranking", "selection",
     "comparison",
 ]  # fmt: skip
-RECORD = Record(
+RECORD = SelectionRecord(
     mode="refit", base=None, measures={"seed": 0}, config=dict.fromkeys(CHOICE, 5),
     rows={"all": 9, "chosen": 5}, artifacts={role: f"{role}/{KEY}" for role in ROLES},
     references={role: f"{role}/{KEY}" for role in ("metrics", "ranking")},
@@ -139,7 +139,7 @@ def test_each_flipped_byte_of_a_record_and_of_the_pointer_is_noticed(
 def test_a_record_that_names_no_artifact_of_the_store_is_refused(name: str) -> None:
     hostile = replace(RECORD, artifacts={**RECORD.artifacts, "ranking": name})
     with pytest.raises(DamagedArtifact, match=r"is no record \(see 'artifacts.ranking'\)"):
-        Record.decode(hostile.encode())
+        SelectionRecord.decode(hostile.encode())
 
 
 @pytest.mark.parametrize(
@@ -166,4 +166,4 @@ def test_a_record_of_another_form_is_refused_though_its_checksum_fits(
     change: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(DamagedArtifact, match=why):
-        Record.decode(sealed(vars(RECORD) | change))
+        SelectionRecord.decode(dumps_checksummed(vars(RECORD) | change))

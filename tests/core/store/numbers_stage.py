@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Part, Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 
 SPEC = Spec("numbers", 1, {"seed": 7, "model": "m"}, {"rows": "k"})
 ROWS = 60
@@ -43,12 +43,12 @@ class Work:
             facts=lambda: {"sum": sum(range(ROWS))},
         )
 
-    def _part(self, index: int, start: int) -> Callable[[], Part]:
-        def make() -> Part:
+    def _part(self, index: int, start: int) -> Callable[[], ShardResult]:
+        def make() -> ShardResult:
             self._before(index)
             with self._lock:
                 self._made.append(index)
-            return Part(frame(start, self.shard_rows), {"even": self.shard_rows // 2})
+            return ShardResult(frame(start, self.shard_rows), {"even": self.shard_rows // 2})
 
         return make
 

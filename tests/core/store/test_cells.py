@@ -11,10 +11,10 @@ from crowdselect_core.errors import StorageError
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.local import LocalPlace
 from crowdselect_core.store.cache import call_cache as cells_module
-from crowdselect_core.store.cache import key_index as index
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache import key_index
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_bytes, as_keys, cell_key
-from crowdselect_core.store.cache.writer import CellWriter
+from crowdselect_core.store.cache.writer import CacheWriter
 from crowdselect_core.store.identity import Spec
 
 SPEC = Spec("generated", 1, {"model": "a"})
@@ -33,8 +33,8 @@ def rows(numbers: range) -> list[tuple[bytes, str, int]]:
     return [(key(i), f"text {i}", i) for i in numbers]
 
 
-def opened(root: Path) -> Cells:
-    found = Cells(Store(str(root)), SPEC, SCHEMA)
+def opened(root: Path) -> CallCache:
+    found = CallCache(Store(str(root)), SPEC, SCHEMA)
     found.refresh()
     return found
 
@@ -181,7 +181,7 @@ def test_large_segments_are_merged_no_further(
 def test_rows_that_compress_to_nothing_are_not_merged_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "LEAST", 10_000)  # far more than their bytes
+    monkeypatch.setattr(key_index, "LEAST", 10_000)  # far more than their bytes
     monkeypatch.setattr(cells_module, "LARGE", 100_000)
     mine = opened(tmp_path)
     for i in range(20):
@@ -191,7 +191,7 @@ def test_rows_that_compress_to_nothing_are_not_merged_without_end(
 
 
 def test_a_writer_commits_all_rows_when_its_block_ends(tmp_path: Path) -> None:
-    with CellWriter(opened(tmp_path)) as writer:
+    with CacheWriter(opened(tmp_path)) as writer:
         for row in rows(range(1000)):
             writer.add(row)
     assert not opened(tmp_path).missing(keys(range(1000))).any()
@@ -200,7 +200,7 @@ def test_a_writer_commits_all_rows_when_its_block_ends(tmp_path: Path) -> None:
 def test_a_writer_commits_what_it_was_given_before_an_error(tmp_path: Path) -> None:
     with (  # noqa: PT012 - the block is the test
         pytest.raises(RuntimeError, match="mine"),
-        CellWriter(opened(tmp_path)) as writer,
+        CacheWriter(opened(tmp_path)) as writer,
     ):
         writer.add(rows(range(1))[0])
         raise RuntimeError("mine")
@@ -213,7 +213,7 @@ def test_an_identity_that_was_lost_comes_back_with_the_next_run(tmp_path: Path, 
     [name] = tmp_path.glob("generated/*/identity.json")
     told = name.read_bytes()
     name.unlink()
-    with CellWriter(opened(tmp_path)) as writer:
+    with CacheWriter(opened(tmp_path)) as writer:
         for row in rows(range(2, 2 + new)):
             writer.add(row)
     assert name.read_bytes() == told
@@ -229,18 +229,18 @@ def test_where_an_identity_cannot_come_back_a_writer_without_rows_does_well(
     def create(self: LocalPlace, name: str, data: bytes) -> bool:
         raise StorageError("the store may only be read")
 
-    monkeypatch.setattr(LocalPlace, "create", create)
-    with CellWriter(opened(tmp_path)):
+    monkeypatch.setattr(LocalPlace, "create_exclusive", create)
+    with CacheWriter(opened(tmp_path)):
         pass
     with (
         pytest.raises(StorageError, match="may only be read"),
-        CellWriter(opened(tmp_path)) as writer,
+        CacheWriter(opened(tmp_path)) as writer,
     ):
         writer.add((key(2), "text 2", 2))
 
 
 def test_a_writer_without_rows_makes_no_folder(tmp_path: Path) -> None:
-    with CellWriter(opened(tmp_path)):
+    with CacheWriter(opened(tmp_path)):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -252,7 +252,7 @@ def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         pytest.raises(
             StorageError, match=r"a file stands where a folder belongs|a part of the path"
         ),
-        CellWriter(Cells(Store(str(root)), SPEC, SCHEMA)) as writer,
+        CacheWriter(CallCache(Store(str(root)), SPEC, SCHEMA)) as writer,
     ):
         for row in rows(range(3)):
             writer.add(row)

@@ -135,18 +135,18 @@ def test_a_conflict_is_no_file_that_is_there(
 ) -> None:
     """As AWS answers while another removes the file, or its own write has not ended."""
     bucket.puts = [CONFLICT, CONFLICT, FINE]
-    assert place.create("s/b", b"1") is True
+    assert place.create_exclusive("s/b", b"1") is True
     assert (bucket.asked, naps) == (3, [0.2, 0.5])
     bucket.puts = [CONFLICT, (412, "PreconditionFailed")]
-    assert place.create("s/b", b"1") is False
+    assert place.create_exclusive("s/b", b"1") is False
 
 
 def test_a_conflict_that_does_not_end(
     bucket: Bucket, place: RemotePlace, naps: list[float]
 ) -> None:
     bucket.puts, bucket.there = [CONFLICT], b"another's"
-    assert place.create("s/b", b"1") is False
+    assert place.create_exclusive("s/b", b"1") is False
     assert sum(naps) > remote.PATIENCE / 2
     bucket.there = None
     with pytest.raises(TransientStorageError, match="others write or remove it at the same"):
-        place.create("s/b", b"1")
+        place.create_exclusive("s/b", b"1")

@@ -7,9 +7,9 @@ from itertools import islice
 import pytest
 from disks import Disk
 
-from crowdselect_core.store.backend.open import open_place
-from crowdselect_core.store.cache import work_sharing as askers
-from crowdselect_core.store.cache.work_sharing import ASKING, Askers
+from crowdselect_core.store.backend.open import open_backend
+from crowdselect_core.store.cache import work_sharing
+from crowdselect_core.store.cache.work_sharing import ASKING, WorkSharing
 
 FOLDER = "generated/key"
 KEYS = [number.to_bytes(16, "big") for number in range(400)]
@@ -19,14 +19,14 @@ GHOST = f"{FOLDER}/asking-{'0' * 32}-7.txt"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(askers, "BEAT", 0.02)
-    monkeypatch.setattr(askers, "FIRST", 0.02)
-    monkeypatch.setattr(askers, "DEAD", 600.0)  # nobody dies of a busy machine
-    monkeypatch.setattr(askers, "LOOK", 0.05)
+    monkeypatch.setattr(work_sharing, "BEAT", 0.02)
+    monkeypatch.setattr(work_sharing, "FIRST", 0.02)
+    monkeypatch.setattr(work_sharing, "DEAD", 600.0)  # nobody dies of a busy machine
+    monkeypatch.setattr(work_sharing, "LOOK", 0.05)
 
 
-def asker(root: str) -> Askers:
-    return Askers(open_place(root), FOLDER)
+def asker(root: str) -> WorkSharing:
+    return WorkSharing(open_backend(root), FOLDER)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -36,14 +36,14 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def settled(monkeypatch: pytest.MonkeyPatch, *several: Askers) -> None:
+def settled(monkeypatch: pytest.MonkeyPatch, *several: WorkSharing) -> None:
     """Wait until all have seen all; from then on nobody signs, and they stay there.
 
     A sign that is replaced while another looks is missed until its next look.
     """
     others = len(several) - 1
     until(lambda: all(len(one._alive) == others for one in several))
-    monkeypatch.setattr(Askers, "_sign", lambda _: None)
+    monkeypatch.setattr(WorkSharing, "_sign", lambda _: None)
     for _ in range(3):  # looks of each: of before, beside the last sign of another, and after it
         before = [one._looks for one in several]
         until(lambda: all(o._looks is not b for o, b in zip(several, before, strict=True)))  # noqa: B023
@@ -57,7 +57,7 @@ def there(disk: Disk) -> int:
 def test_one_that_is_alone_has_one_round_and_leaves_nothing(
     root: str, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(askers, "FIRST", 3600.0)  # its sign stays while it is looked for
+    monkeypatch.setattr(work_sharing, "FIRST", 3600.0)  # its sign stays while it is looked for
     with asker(root) as one:
         rounds = [[mine(key) for key in KEYS] for mine in one.rounds(*LATE)]
         assert there(disk) >= 1
@@ -81,14 +81,14 @@ def test_three_share_the_work_and_take_what_is_left(
 
 
 def test_nobody_waits_for_the_dead(root: str, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(askers, "GRACE", 1e9)  # to wait at all is to hang
+    monkeypatch.setattr(work_sharing, "GRACE", 1e9)  # to wait at all is to hang
     disk.write(GHOST, b"")
-    monkeypatch.setattr(askers, "FIRST", 3600.0)
+    monkeypatch.setattr(work_sharing, "FIRST", 3600.0)
     with asker(root) as one:  # it cannot know yet that the other is dead, and still goes through
         walked = [[mine(k) for k in KEYS].count(True) for mine in one.rounds(*LATE)]
         assert 0 < walked[0] < walked[1] == len(KEYS)
         assert not one._look(), "nobody has come"
-        monkeypatch.setattr(askers, "DEAD", -1.0)
+        monkeypatch.setattr(work_sharing, "DEAD", -1.0)
         one._look()
         assert GHOST not in disk.files()
         assert [all(map(mine, KEYS)) for mine in one.rounds(*LATE)] == [True]
@@ -97,14 +97,14 @@ def test_nobody_waits_for_the_dead(root: str, disk: Disk, monkeypatch: pytest.Mo
 def test_one_that_is_killed_after_it_was_seen_alive_is_waited_for_a_moment_only(
     root: str, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(askers, "GRACE", 1e9)
+    monkeypatch.setattr(work_sharing, "GRACE", 1e9)
     with asker(root) as one:
         disk.write(GHOST, b"")
         one._look()
         disk.write(GHOST.replace("-7.", "-8."), b"")  # the next sign first, as processes do
         until(lambda: len(one._alive) == 1)
         disk.remove(GHOST)
-        monkeypatch.setattr(askers, "DEAD", 0.2)
+        monkeypatch.setattr(work_sharing, "DEAD", 0.2)
         assert [all(map(mine, KEYS)) for mine in one.rounds(*LATE)][-1]  # it comes to an end
         assert not one._alive
 
@@ -112,7 +112,7 @@ def test_one_that_is_killed_after_it_was_seen_alive_is_waited_for_a_moment_only(
 def test_the_living_get_the_time_that_answers_take_and_no_more_when_all_is_there(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(askers, "GRACE", 1e9)  # to wait to the end is to hang
+    monkeypatch.setattr(work_sharing, "GRACE", 1e9)  # to wait to the end is to hang
     with asker(root) as one, asker(root) as other:
         settled(monkeypatch, one, other)
         looks = iter([True, True, False])
@@ -126,7 +126,7 @@ def test_the_living_get_the_time_that_answers_take_and_no_more_when_all_is_there
 def test_the_share_of_one_that_goes_is_taken_over_at_once(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(askers, "GRACE", 1e9)
+    monkeypatch.setattr(work_sharing, "GRACE", 1e9)
     with asker(root) as one, asker(root) as stays:
         with asker(root) as goes:
             settled(monkeypatch, one, stays, goes)
@@ -143,8 +143,8 @@ def test_the_share_of_one_that_goes_is_taken_over_at_once(
 def test_no_answer_is_waited_for_beyond_the_longest(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(askers, "GRACE", 0.0)
-    monkeypatch.setattr(askers, "LONGEST", 0.2)
+    monkeypatch.setattr(work_sharing, "GRACE", 0.0)
+    monkeypatch.setattr(work_sharing, "LONGEST", 0.2)
     with asker(root) as one, asker(root) as other:
         settled(monkeypatch, one, other)
         walked = [[mine(k) for k in KEYS].count(True) for mine in one.rounds(LATE[0], lambda: 1e9)]

@@ -18,7 +18,7 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import FILE
-from crowdselect_core.store.plan import Part, Plan, noted, single
+from crowdselect_core.store.plan import Plan, ShardResult, noted, single
 
 SHARDS = ROWS // 10
 
@@ -332,10 +332,10 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
 
 
 def test_notes_are_told_once_and_by_a_resumed_build_too(store: Store) -> None:
-    def part(number: int) -> Part:
+    def part(number: int) -> ShardResult:
         with noted() as notes:
             logging.getLogger("crowdselect").warning("a weak metric")
-        return Part(pl.DataFrame({"number": [number]}), notes=notes)
+        return ShardResult(pl.DataFrame({"number": [number]}), notes=notes)
 
     def parts() -> Plan:
         return Plan([lambda: part(1), lambda: part(2)], cut={"rows": 1}, total=2)

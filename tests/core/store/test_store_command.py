@@ -19,11 +19,11 @@ from servers import S3Server, free_port
 from crowdselect_core.store.admin.cli import main
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend import s3 as bucket
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import cell_key
-from crowdselect_core.store.checksummed_json import sealed
+from crowdselect_core.store.checksummed_json import dumps_checksummed
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.manifest import Manifest
 from crowdselect_core.store.names import FILE
@@ -46,7 +46,7 @@ def filled(store: Store, root: str, monkeypatch: pytest.MonkeyPatch) -> Store:
 
     with pytest.raises(KeyError):
         build(store, THIRD, Work(before=die).plan)
-    cells = Cells(store, CELLS, {"text": pl.String})
+    cells = CallCache(store, CELLS, {"text": pl.String})
     cells.commit([(cell_key(b"1"), "text")])
     return store
 
@@ -105,7 +105,7 @@ def test_ls_names_what_separates_the_artifacts_of_a_stage(
 
 def test_show_of_cells(filled: Store, disk: Disk, capsys: pytest.CaptureFixture[str]) -> None:
     other = Spec("scored", 1, {"m": {"name": 2}})
-    Cells(filled, other, {"text": pl.String}).commit([(cell_key(b"1"), "text")])
+    CallCache(filled, other, {"text": pl.String}).commit([(cell_key(b"1"), "text")])
     lines = Said(capsys, "show", CELLS.key[:8]).out.splitlines()
     assert lines == [CELLS.folder, "version 1, cells", "identity: {", '   "m": 1', "  }"]
     told = Said(capsys, "show", "--json", CELLS.folder).out
@@ -143,7 +143,7 @@ def test_ls_of_many_reads_every_manifest(
         data = Manifest("many", 1, spec.key, spec.identity, {}, 0, {}, (), {"n": seed}).encode()
         disk.write(f"{spec.folder}/{FILE}", data)
     if root.startswith("s3://"):  # by URL: none of them may come the slow way
-        place = open_place(root)
+        place = open_backend(root)
         monkeypatch.setattr(place, "read", lambda name: pytest.fail(name))
         names = [f.name for f in place.walk("many")]
         assert dict(place.read_all(names)) == {n: disk.files("many")[n] for n in names}
@@ -225,7 +225,7 @@ def test_gc_of_what_is_unused_needs_records(
 ) -> None:
     err = Said(capsys, "gc", "--unused", status=2).err
     assert "no record that names an artifact" in err
-    disk.write("selections/a/000001.json", sealed({"artifacts": {"r": OTHER.folder}}))
+    disk.write("selections/a/000001.json", dumps_checksummed({"artifacts": {"r": OTHER.folder}}))
     time.sleep(1.1)
     Said(capsys, "gc", "--unused", "--older-than", "0.01s", "--delete")
     left = {e["key"] for e in Said(capsys, "ls", "--json").json["artifacts"]}

@@ -14,7 +14,7 @@ from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store.admin.verify import verify
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import FILE
@@ -183,13 +183,13 @@ def test_a_finished_shard_under_another_number_is_not_taken_for_that_one(
 # Cells.
 
 
-def opened(store: Store, spec: Spec = CELLS) -> Cells:
-    found = Cells(store, spec, {"text": pl.String})
+def opened(store: Store, spec: Spec = CELLS) -> CallCache:
+    found = CallCache(store, spec, {"text": pl.String})
     found.refresh()
     return found
 
 
-def lacking(cells: Cells) -> list[int]:
+def lacking(cells: CallCache) -> list[int]:
     """Return the numbers of the keys that have no cell, once all is read."""
     cells.read(as_keys(KEYS))
     return [i for i, gone in enumerate(cells.missing(as_keys(KEYS))) if gone]

@@ -15,15 +15,15 @@ from leftovers import LATER, leave, soon, told
 from numbers_stage import SPEC, WHOLE, Work
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store import heartbeat as alive
+from crowdselect_core.store import heartbeat
 from crowdselect_core.store.admin.gc import delete, garbage
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.local import LocalPlace
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import cell_key
-from crowdselect_core.store.checksummed_json import sealed
+from crowdselect_core.store.checksummed_json import dumps_checksummed
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import FILE
 
@@ -75,10 +75,10 @@ def test_temporary_files_go_wherever_they_lie(store: Store, disk: Disk) -> None:
 
 
 def test_a_sign_of_life_that_was_renewed_since_it_was_listed_stays(tmp_path: Path) -> None:
-    place = open_place(str(tmp_path))
+    place = open_backend(str(tmp_path))
     mark, left = (f"{SPEC.folder}/.tmp-building-{n * 32}" for n in "01")
     for name in (mark, left):
-        place.create(name, b"")
+        place.create_exclusive(name, b"")
         os.utime(tmp_path / name, (0, 0))
     before = time.time() - LATER
     found = garbage(place, before)
@@ -91,7 +91,7 @@ def test_a_sign_of_life_that_was_renewed_since_it_was_listed_stays(tmp_path: Pat
 def test_cells_and_selections_and_strangers_never_go(store: Store, disk: Disk) -> None:
     build(store, SPEC, Work().plan)
     for stage in ("generated", "scored"):
-        mine = Cells(store, Spec(stage, 1, {"model": "a"}), {"text": pl.String})
+        mine = CallCache(store, Spec(stage, 1, {"model": "a"}), {"text": pl.String})
         mine.commit([(cell_key(b"1"), "text")])
     strangers = ["notes.txt", "numbers/x/y", f"numbers/{'1' * 64}/notes.txt", "a/b/c/.tmp-12"]
     for name in ["selections/mine/000001.json", "selections/mine/notes.txt", *strangers]:
@@ -99,7 +99,7 @@ def test_cells_and_selections_and_strangers_never_go(store: Store, disk: Disk) -
     everything = disk.files()
     for unused in (False, True):
         if unused:
-            kept = sealed({"artifacts": {"a": SPEC.folder}})
+            kept = dumps_checksummed({"artifacts": {"a": SPEC.folder}})
             disk.write("selections/mine/000001.json", kept)
             everything["selections/mine/000001.json"] = kept
         found = garbage(store.place, soon(), unused=unused)
@@ -137,7 +137,7 @@ def test_a_build_that_goes_on_is_never_robbed(store: Store, disk: Disk, root: st
     time.sleep(max(0.0, before + 0.6 - time.time()))  # a server may keep whole seconds only
     assert told(garbage(store.place, before)) == [("unfinished artifact", SPEC.folder, 4)]
     early = garbage(store.place, before)
-    place = open_place(root)
+    place = open_backend(root)
 
     def collected() -> None:
         assert garbage(place, before) == []
@@ -152,7 +152,7 @@ def test_a_build_that_goes_on_is_never_robbed(store: Store, disk: Disk, root: st
 
 def test_a_fresh_build_is_never_robbed(store: Store, disk: Disk, root: str) -> None:
     """Its first shards are older than the limit when the last ones are made."""
-    place, looked = open_place(root), []
+    place, looked = open_backend(root), []
 
     def collected(index: int) -> None:
         if index == 5:
@@ -170,7 +170,7 @@ def test_a_fresh_build_is_never_robbed(store: Store, disk: Disk, root: str) -> N
 def test_the_mark_of_a_build_is_renewed_while_a_shard_takes_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alive, "RENEWED", 0.05)
+    monkeypatch.setattr(heartbeat, "RENEWED", 0.05)
     seen = []
 
     def wait(index: int) -> None:
@@ -191,7 +191,7 @@ def test_the_mark_of_a_build_is_renewed_while_a_shard_takes_its_time(
 def test_a_mark_is_renewed_after_a_renewal_that_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alive, "RENEWED", 0.05)
+    monkeypatch.setattr(heartbeat, "RENEWED", 0.05)
     real, marks = LocalPlace.replace, count()
 
     def replaced(self: LocalPlace, name: str, data: bytes) -> None:
@@ -201,7 +201,7 @@ def test_a_mark_is_renewed_after_a_renewal_that_failed(
 
     monkeypatch.setattr(LocalPlace, "replace", replaced)
     end = time.monotonic() + 120
-    with alive.alive(LocalPlace(str(tmp_path)), SPEC.folder):
+    with heartbeat.heartbeat(LocalPlace(str(tmp_path)), SPEC.folder):
         [mark] = tmp_path.glob("*/*/.tmp-building-*")
         os.utime(mark, (0, 0))
         while mark.stat().st_mtime == 0 and time.monotonic() < end:
@@ -289,6 +289,6 @@ def test_a_write_survives_that_its_folder_is_pruned(
         return real(self, *args, **how)  # type: ignore[arg-type, call-overload]
 
     monkeypatch.setattr(Path, "open", opened)
-    assert LocalPlace(str(tmp_path)).create("s/k/file", b"1")
+    assert LocalPlace(str(tmp_path)).create_exclusive("s/k/file", b"1")
     assert pruned
     assert (folder / "file").read_bytes() == b"1"

@@ -21,15 +21,15 @@ from numbers_stage import SPEC, WHOLE, Work, frame
 from servers import S3Server
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store import safe_parquet as parquet
+from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.admin.cli import main
 from crowdselect_core.store.admin.gc import delete, garbage
 from crowdselect_core.store.admin.inventory import sort_out
 from crowdselect_core.store.admin.verify import verify
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.base import Found
+from crowdselect_core.store.backend.base import FileInfo
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import Manifest, Shard
@@ -154,8 +154,8 @@ def planted_segments() -> list[bytes]:
 def test_planted_segments_are_refused(
     store: Store, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def opened() -> Cells:
-        cells = Cells(store, CELLS, {"text": pl.String})
+    def opened() -> CallCache:
+        cells = CallCache(store, CELLS, {"text": pl.String})
         cells.refresh()
         return cells
 
@@ -171,16 +171,18 @@ def test_planted_segments_are_refused(
 
 def test_a_file_that_would_unfold_is_refused_by_its_footer(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unreadable, match=r"would unfold from [\d,]+ to 1,600,000,000 bytes"):
-        parquet.decode(bomb())
+        safe_parquet.decode(bomb())
     table = pl.DataFrame({"text": ["0" * 1_000_000]})
     buffer = BytesIO()
     table.write_parquet(buffer, compression="zstd")
-    assert parquet.decode(buffer.getvalue()).equals(table), "a little text may be as dull as it is"
-    monkeypatch.setattr(parquet, "FLOOR", 1000)
+    assert safe_parquet.decode(buffer.getvalue()).equals(table), (
+        "a little text may be as dull as it is"
+    )
+    monkeypatch.setattr(safe_parquet, "FLOOR", 1000)
     with pytest.raises(Unreadable, match="would unfold"):
-        parquet.decode(buffer.getvalue())
+        safe_parquet.decode(buffer.getvalue())
     noise = pl.DataFrame({"text": [os.urandom(30).hex() for _ in range(1000)]})
-    assert parquet.decode(as_parquet(noise)).equals(noise)
+    assert safe_parquet.decode(as_parquet(noise)).equals(noise)
 
 
 FUZZ = """
@@ -246,7 +248,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_names_are_none_of_ours(name: str) -> None:
-    layout = sort_out([Found(name, 1, 0.0)])
+    layout = sort_out([FileInfo(name, 1, 0.0)])
     assert [f.name for f in layout.foreign] == [name]
     assert layout.passing == layout.records == []
     assert layout.folders == {}

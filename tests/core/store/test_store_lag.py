@@ -11,9 +11,9 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.local import LocalPlace
 from crowdselect_core.store.build import build
 from crowdselect_core.store.cache import call_cache as cells_module
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
-from crowdselect_core.store.cache.writer import CellWriter
+from crowdselect_core.store.cache.writer import CacheWriter
 from crowdselect_core.store.identity import Spec
 
 CELLS = Spec("generated", 1, {"model": "a"})
@@ -43,14 +43,14 @@ def lagging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     return store
 
 
-def opened(store: Store) -> Cells:
-    cells = Cells(store, CELLS, {"text": pl.String})
+def opened(store: Store) -> CallCache:
+    cells = CallCache(store, CELLS, {"text": pl.String})
     cells.refresh()
     return cells
 
 
 def test_own_cells_are_found_before_they_are_listed(lagging: Store) -> None:
-    with CellWriter(opened(lagging)) as writer:
+    with CacheWriter(opened(lagging)) as writer:
         for key in KEYS:
             writer.add((key, "mine"))
     later = opened(lagging)  # as the table of the answers is laid out, after they were made

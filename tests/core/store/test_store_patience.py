@@ -40,7 +40,7 @@ def place(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteP
 def calls(place: RemotePlace) -> list[Callable[[], object]]:
     return [
         lambda: place.read("s/a"),
-        lambda: place.create("s/new", b"2"),
+        lambda: place.create_exclusive("s/new", b"2"),
         lambda: place.replace("s/a", b"1"),
         lambda: place.sizes("s"),
         lambda: place.folders(""),
@@ -107,5 +107,5 @@ def test_a_write_whose_answer_got_lost_is_ours(
 
     place.sizes("")  # it answers
     monkeypatch.setattr(place._fs, "pipe_file", lossy)
-    assert not place.create("lost/a", b"mine")  # as if another had written it
+    assert not place.create_exclusive("lost/a", b"mine")  # as if another had written it
     assert place.read("lost/a") == b"mine"

@@ -17,17 +17,17 @@ from servers import S3Server
 
 from crowdselect_core.errors import ConfigError, StorageError, UserError
 from crowdselect_core.store.backend.local import LocalPlace
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.open import open_backend
 
 RACERS = 12
 
 
 def test_of_twelve_writers_one_wins(root: str, disk: Disk) -> None:
-    place, start = open_place(root), Barrier(RACERS)
+    place, start = open_backend(root), Barrier(RACERS)
 
     def write(racer: int) -> bool:
         start.wait()
-        return place.create("stage/key/file", b"%d" % racer * 1000)
+        return place.create_exclusive("stage/key/file", b"%d" % racer * 1000)
 
     with ThreadPoolExecutor(RACERS) as pool:
         won = list(pool.map(write, range(RACERS)))
@@ -36,14 +36,14 @@ def test_of_twelve_writers_one_wins(root: str, disk: Disk) -> None:
 
 
 def test_create_leaves_what_is_there(root: str) -> None:
-    place = open_place(root)
-    assert place.create("a/file", b"first")
-    assert not place.create("a/file", b"second")
+    place = open_backend(root)
+    assert place.create_exclusive("a/file", b"first")
+    assert not place.create_exclusive("a/file", b"second")
     assert place.read("a/file") == b"first"
 
 
 def test_replace_takes_the_place_of_what_is_there(root: str, disk: Disk) -> None:
-    place = open_place(root)
+    place = open_backend(root)
     place.replace("a/file", b"first")
     place.replace("a/file", b"2nd")
     assert place.read("a/file") == b"2nd"
@@ -52,7 +52,7 @@ def test_replace_takes_the_place_of_what_is_there(root: str, disk: Disk) -> None
 
 
 def test_what_is_not_there_reads_as_nothing(root: str) -> None:
-    place = open_place(root)
+    place = open_backend(root)
     with pytest.raises(FileNotFoundError):
         place.read("a/file")
     assert place.sizes("a") == {}
@@ -78,17 +78,17 @@ def test_what_goes_while_it_is_listed_is_not_there(
     place = LocalPlace(str(tmp_path))
     monkeypatch.setattr(os, "scandir", late)
     for name in ("a/gone", "a/stays", "b/gone/file", "b/stays/file"):
-        place.create(name, b"x")
+        place.create_exclusive(name, b"x")
     assert place.sizes("a") == {"stays": 1}
     assert place.folders("b") == ["stays"]
-    place.create("a/gone", b"x")
+    place.create_exclusive("a/gone", b"x")
     assert [found.name for found in place.walk()] == ["a/stays", "b/stays/file"]
 
 
 def test_listing_tells_files_from_folders(root: str) -> None:
-    place = open_place(root)
+    place = open_backend(root)
     for name in ("s/one/f", "s/two/f", "s/note"):
-        place.create(name, b"1234")
+        place.create_exclusive(name, b"1234")
     assert place.sizes("s") == {"note": 4}
     assert place.sizes("s/one") == {"f": 4}
     assert sorted(place.folders("s")) == ["one", "two"]
@@ -97,34 +97,34 @@ def test_listing_tells_files_from_folders(root: str) -> None:
 
 
 def test_a_listing_is_never_an_old_one(root: str, disk: Disk) -> None:
-    place = open_place(root)
-    place.create("s/a", b"1")
+    place = open_backend(root)
+    place.create_exclusive("s/a", b"1")
     assert place.sizes("s") == {"a": 1}
     disk.write("s/b", b"12")  # somebody else writes
     assert place.sizes("s") == {"a": 1, "b": 2}
 
 
 def test_check_writable_leaves_nothing(root: str, disk: Disk) -> None:
-    open_place(root).check_writable()
+    open_backend(root).check_writable()
     assert disk.files() == {}
 
 
 @pytest.mark.parametrize("url", ["s3://user:marked@bucket/a", "s3://MARKED@bucket/a"])
 def test_a_url_with_credentials_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        open_place(url)
+        open_backend(url)
     assert "marked" not in str(caught.value).lower()
 
 
 def test_an_unknown_protocol_is_one_line() -> None:
     with pytest.raises(StorageError, match="nosuch://"):
-        open_place("nosuch://bucket/a").read("x")
+        open_backend("nosuch://bucket/a").read("x")
 
 
 def test_half_an_upload_is_invisible(s3: S3Server) -> None:
     """What a killed process leaves of a large file: parts on the server, and no file."""
-    place = open_place(f"s3://{s3.bucket}/uploads")
-    place.create("stage/key/whole", b"1")
+    place = open_backend(f"s3://{s3.bucket}/uploads")
+    place.create_exclusive("stage/key/whole", b"1")
     fs = s3.file_system()
     target = {"Bucket": s3.bucket, "Key": "uploads/stage/key/half"}
     made = fs.call_s3("create_multipart_upload", **target)
@@ -135,7 +135,7 @@ def test_half_an_upload_is_invisible(s3: S3Server) -> None:
     assert place.folders("stage") == ["key"]
     with pytest.raises(FileNotFoundError):
         place.read("stage/key/half")
-    assert place.create("stage/key/half", b"2")
+    assert place.create_exclusive("stage/key/half", b"2")
     assert place.read("stage/key/half") == b"2"
     fs.call_s3("abort_multipart_upload", **target, UploadId=made["UploadId"])
     assert place.sizes("stage/key") == {"whole": 1, "half": 1}
@@ -185,7 +185,7 @@ def test_replace_all_changes_nothing_when_a_folder_is_in_the_way(tmp_path: Path)
     assert (tmp_path / "a").read_bytes() == b"old a"
 
 
-@pytest.mark.parametrize("write", ["create", "replace"])
+@pytest.mark.parametrize("write", ["create_exclusive", "replace"])
 def test_a_failed_write_leaves_no_passing_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str
 ) -> None:
@@ -193,14 +193,14 @@ def test_a_failed_write_leaves_no_passing_file(
     place.replace("s/there", b"old")
     broken_fsync(monkeypatch, 1, 5)
     with pytest.raises(StorageError, match="the disk reported an error"):
-        getattr(place, write)("s/new" if write == "create" else "s/there", b"new")
+        getattr(place, write)("s/new" if write == "create_exclusive" else "s/there", b"new")
     assert left(tmp_path) == ["s/there"]
     assert place.read("s/there") == b"old"
 
 
 def test_passing_files_of_a_killed_run_are_not_listed(tmp_path: Path) -> None:
     place = LocalPlace(str(tmp_path))
-    place.create("s/file", b"1")
+    place.create_exclusive("s/file", b"1")
     (tmp_path / "s" / ".tmp-0123").write_bytes(b"half")
     assert place.sizes("s") == {"file": 1}
 
@@ -218,7 +218,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
         place = LocalPlace(str(root))
         calls = [
             place.check_writable,
-            lambda place=place: place.create("s/k", b"1"),
+            lambda place=place: place.create_exclusive("s/k", b"1"),
             lambda place=place: place.replace("s/k", b"1"),
             lambda place=place: place.replace_all({"s/k": b"1"}),
             lambda place=place: place.read("s/k"),
@@ -253,8 +253,8 @@ from crowdselect_core.errors import StorageError
 from crowdselect_core.store.local import LocalPlace
 place = LocalPlace(sys.argv[1])
 try:
-    place.create("s/small", b"1")
-    place.create("s/large", bytes(1 << 20))
+    place.create_exclusive("s/small", b"1")
+    place.create_exclusive("s/large", bytes(1 << 20))
 except StorageError as e:
     print(e)
     print(sorted(p.name for p in __import__("pathlib").Path(sys.argv[1]).rglob("*") if p.is_file()))

@@ -11,7 +11,7 @@ import pytest
 
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.local import LocalPlace
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import cell_key
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import TEMPORARY
@@ -48,14 +48,14 @@ def _plain(path: Path) -> str:
 
 def test_a_new_file_is_on_the_disk_and_then_its_name(tmp_path: Path, events: list[Event]) -> None:
     place = LocalPlace(str(tmp_path / "root"))
-    assert place.create("stage/key", b"1")
+    assert place.create_exclusive("stage/key", b"1")
     # Every folder that was made gets its name onto the disk, in the one above it.
     assert events == [
         ("fsync", tmp_path.name), ("fsync", "root"), ("fsync", "temporary"), ("link", "key"),
         ("fsync", "stage"), ("unlink", "temporary"),
     ]  # fmt: skip
     events.clear()
-    assert not place.create("stage/key", b"2")
+    assert not place.create_exclusive("stage/key", b"2")
     assert events == [("fsync", "temporary"), ("fsync", "stage"), ("unlink", "temporary")]
 
 
@@ -84,7 +84,7 @@ def test_the_mark_of_a_result_comes_last_and_goes_first(
 def test_merged_cells_have_their_name_before_the_small_ones_lose_theirs(
     tmp_path: Path, events: list[Event]
 ) -> None:
-    cells = Cells(Store(str(tmp_path)), Spec("generated", 1, {"m": 1}), {"text": pl.String})
+    cells = CallCache(Store(str(tmp_path)), Spec("generated", 1, {"m": 1}), {"text": pl.String})
     for i in range(3):
         cells.commit([(cell_key(b"%d" % i), "text")])
     small = {p.name for p in tmp_path.glob("*/*/cells-*")}
@@ -109,4 +109,4 @@ def test_a_file_system_that_refuses_it_for_folders_is_no_hindrance(
         real(file)
 
     monkeypatch.setattr(os, "fsync", refusing)
-    assert LocalPlace(str(tmp_path)).create("a/b", b"1")
+    assert LocalPlace(str(tmp_path)).create_exclusive("a/b", b"1")

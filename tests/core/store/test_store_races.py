@@ -117,7 +117,7 @@ class Removing(LocalPlace):
 
     def create(self, name: str, data: bytes) -> bool:
         if not name.endswith(FILE) or self.left == 0:
-            return super().create(name, data)
+            return super().create_exclusive(name, data)
         self.left, self.tries = self.left - 1, self.tries + 1
         if self.damaged:
             self.replace(name, data[:-9])

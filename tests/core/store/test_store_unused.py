@@ -17,10 +17,10 @@ from crowdselect_core.errors import StorageError
 from crowdselect_core.store.admin.gc import _recorded, delete, garbage
 from crowdselect_core.store.admin.inventory import sort_out
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.base import Found
+from crowdselect_core.store.backend.base import FileInfo
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cache.call_cache import Cells
-from crowdselect_core.store.checksummed_json import sealed
+from crowdselect_core.store.cache.call_cache import CallCache
+from crowdselect_core.store.checksummed_json import dumps_checksummed
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import FILE
 
@@ -36,7 +36,7 @@ def chain(store: Store, seed: int) -> list[Spec]:
 
 
 def record(disk: Disk, name: str, value: dict[str, Any]) -> None:
-    disk.write(f"selections/mine/{name}.json", sealed(value))
+    disk.write(f"selections/mine/{name}.json", dumps_checksummed(value))
 
 
 def test_what_a_selection_needs_stays_with_all_it_is_made_from(store: Store, disk: Disk) -> None:
@@ -69,7 +69,7 @@ def signs(store: Store) -> dict[str, Callable[[Callable[[int], None]], None]]:
     """What a run at work may be doing; each is called with what happens meanwhile."""
 
     def asking(during: Callable[[int], None]) -> None:
-        with Cells(store, Spec("generated", 1, {"m": 1}), {"text": pl.String}).askers():
+        with CallCache(store, Spec("generated", 1, {"m": 1}), {"text": pl.String}).askers():
             during(0)
 
     return {"build": lambda during: build(store, SPEC, Work(60, during).plan) and None,
@@ -112,9 +112,9 @@ def test_a_record_that_is_damaged_stops_it_whatever_byte_it_is(tmp_path: Path) -
     [one, *_] = chain(store, 1)
     name = tmp_path / "selections/mine/000001.json"
     name.parent.mkdir(parents=True)
-    data = sealed({"a": one.folder})
+    data = dumps_checksummed({"a": one.folder})
     layout = sort_out(store.place.walk())
-    layout.records.append(Found("selections/mine/000001.json", len(data), 0.0))
+    layout.records.append(FileInfo("selections/mine/000001.json", len(data), 0.0))
     for at in range(len(data)):
         name.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         with pytest.raises(StorageError, match=r"000001\.json .*cannot be told; put it back"):

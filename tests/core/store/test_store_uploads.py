@@ -13,8 +13,8 @@ from crowdselect_core.export.long_tables import GENERATION, RESPONSES, SCORES, S
 from crowdselect_core.export.selection_files import MANIFEST, OURS
 from crowdselect_core.store.admin.gc import delete, garbage
 from crowdselect_core.store.backend import s3 as bucket
-from crowdselect_core.store.backend.base import Place
-from crowdselect_core.store.backend.open import open_place
+from crowdselect_core.store.backend.base import StorageBackend
+from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.names import FILE, RESULTS, is_written
 from tasks.cleanup import abort_uploads, places_of
 
@@ -22,9 +22,9 @@ SHARD = f"numbers/{'a' * 64}/part-00000-of-01234567-{'b' * 64}.parquet"
 
 
 @pytest.fixture
-def begun(s3: S3Server, tmp_path: Path) -> Iterator[tuple[Place, Callable[[str], str]]]:
+def begun(s3: S3Server, tmp_path: Path) -> Iterator[tuple[StorageBackend, Callable[[str], str]]]:
     """A place in the bucket, and a way to begin an upload there and never end it."""
-    place, fs = open_place(f"s3://{s3.bucket}/{tmp_path.name}"), s3.file_system()
+    place, fs = open_backend(f"s3://{s3.bucket}/{tmp_path.name}"), s3.file_system()
 
     def begin(name: str) -> str:
         key = f"{tmp_path.name}/{name}"
@@ -40,11 +40,11 @@ def begun(s3: S3Server, tmp_path: Path) -> Iterator[tuple[Place, Callable[[str],
 
 @pytest.mark.server
 def test_unfinished_uploads_under_the_root_go(
-    begun: tuple[Place, Callable[[str], str]], s3: S3Server, tmp_path: Path
+    begun: tuple[StorageBackend, Callable[[str], str]], s3: S3Server, tmp_path: Path
 ) -> None:
     place, begin = begun
     ids = {begin(SHARD), begin("train.jsonl")}
-    outside = open_place(f"s3://{s3.bucket}/{tmp_path.name}-beside")
+    outside = open_backend(f"s3://{s3.bucket}/{tmp_path.name}-beside")
     assert {u.id for u in place.uploads()} == ids
     assert outside.uploads() == []
     assert garbage(place, time.time() - LATER) == []
@@ -63,7 +63,7 @@ OTHERS = [
 
 @pytest.mark.server
 def test_uploads_of_other_programs_are_left_alone(
-    begun: tuple[Place, Callable[[str], str]], s3: S3Server, tmp_path: Path
+    begun: tuple[StorageBackend, Callable[[str], str]], s3: S3Server, tmp_path: Path
 ) -> None:
     """The root may be a whole bucket, in which others are at work."""
     place, begin = begun
@@ -79,10 +79,12 @@ def test_uploads_of_other_programs_are_left_alone(
 
 
 @pytest.mark.server
-def test_a_bucket_as_a_root(begun: tuple[Place, Callable[[str], str]], s3: S3Server) -> None:
+def test_a_bucket_as_a_root(
+    begun: tuple[StorageBackend, Callable[[str], str]], s3: S3Server
+) -> None:
     _, begin = begun
     begin(SHARD)
-    assert open_place(f"s3://{s3.bucket}").uploads() == []
+    assert open_backend(f"s3://{s3.bucket}").uploads() == []
 
 
 def test_whatever_a_run_writes_may_be_uploaded() -> None:
@@ -95,7 +97,7 @@ def test_whatever_a_run_writes_may_be_uploaded() -> None:
 
 @pytest.mark.server
 def test_uploads_are_listed_over_many_pages(
-    begun: tuple[Place, Callable[[str], str]], monkeypatch: pytest.MonkeyPatch
+    begun: tuple[StorageBackend, Callable[[str], str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, begin = begun
     ids = {begin(SHARD.replace("part-0000", f"part-000{i}")) for i in range(5)}
@@ -111,7 +113,7 @@ def test_uploads_are_listed_over_many_pages(
 
 @pytest.mark.server
 def test_the_sweep_aborts_what_a_crashed_run_left_half_done(
-    begun: tuple[Place, Callable[[str], str]],
+    begun: tuple[StorageBackend, Callable[[str], str]],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -14,9 +14,9 @@ from crowdselect_core.store.admin.selection_records import records
 from crowdselect_core.store.admin.verify import Verified, remove, verify
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cache.call_cache import Cells
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
-from crowdselect_core.store.checksummed_json import sealed
+from crowdselect_core.store.checksummed_json import dumps_checksummed
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.names import FILE
 
@@ -26,8 +26,8 @@ RECORD, POINTER = "selections/mine/000001.json", "selections/mine/latest.json"
 TEXTS = {cell_key(b"%d" % i): f"text {i}" for i in range(6)}
 
 
-def cells_of(store: Store) -> Cells:
-    found = Cells(store, CELLS, {"text": pl.String})
+def cells_of(store: Store) -> CallCache:
+    found = CallCache(store, CELLS, {"text": pl.String})
     found.refresh()
     return found
 
@@ -42,8 +42,8 @@ def filled(store: Store) -> Store:
     mine.commit(rows[3:])
     store.place.replace(f"{CELLS.folder}/pace.json", b"{}")
     told = {"artifacts": {"ranking": SPEC.folder}, "parts": {"scores": [OTHER.folder]}}
-    store.place.replace(RECORD, sealed({**told, "config": {"path": f"mine/{'0' * 64}"}}))
-    store.place.replace(POINTER, sealed({"number": 1}))
+    store.place.replace(RECORD, dumps_checksummed({**told, "config": {"path": f"mine/{'0' * 64}"}}))
+    store.place.replace(POINTER, dumps_checksummed({"number": 1}))
     return store
 
 
@@ -186,7 +186,7 @@ def test_a_pointer_to_a_record_that_is_not_there(filled: Store, disk: Disk) -> N
     assert (finding.kind, finding.name) == ("missing", POINTER)
     assert finding.why == f"names {RECORD}, which is not there"
     assert not found.is_whole
-    disk.write(POINTER, sealed({"number": True}))
+    disk.write(POINTER, dumps_checksummed({"number": True}))
     assert told(verify(filled.place)) == [("damaged", POINTER)]
 
 
@@ -223,9 +223,9 @@ def test_a_large_file_is_read_piece_by_piece(
     name = one(disk, "/part-00002")
     assert len(disk.files()[name]) > 1000
     [size] = [f.size for f in filled.place.walk() if f.name == name]
-    assert b"".join(filled.place.blocks(name, size)) == disk.files()[name]
+    assert b"".join(filled.place.read_blocks(name, size)) == disk.files()[name]
     longer(disk, name)
-    assert b"".join(filled.place.blocks(name, size)) == disk.files()[name]
+    assert b"".join(filled.place.read_blocks(name, size)) == disk.files()[name]
     disk.flip(name, -1)
     assert told(verify(filled.place)) == [("damaged", name)]
 
