@@ -4,7 +4,7 @@ Every message is four bytes of length (big-endian) and that many bytes of JSON. 
 off the function's hands first: what it prints goes to stderr, and it reads nothing. The process
 ends with its parent, even where that was killed and even where the function hangs.
 
-    python -m crowdselect_core.reward.function.scorer.worker PARENT_PID
+    python -m crowdselect_core.reward.function.worker PARENT_PID
 """
 
 import asyncio

@@ -39,7 +39,7 @@ _REMEDY = {
 }
 
 
-class LocalPlace:
+class LocalBackend:
     """Named bytes under one local folder."""
 
     def __init__(self, root: str) -> None:

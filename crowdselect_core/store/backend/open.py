@@ -7,9 +7,9 @@ from crowdselect_core.urls import checked_url, is_url
 def open_backend(path: str) -> StorageBackend:
     """Open a local folder or a URL as a place; nothing is read, written or connected yet."""
     if not is_url(path):
-        from crowdselect_core.store.backend.local import LocalPlace
+        from crowdselect_core.store.backend.local import LocalBackend
 
-        return LocalPlace(path)
-    from crowdselect_core.store.backend.remote import RemotePlace
+        return LocalBackend(path)
+    from crowdselect_core.store.backend.remote import RemoteBackend
 
-    return RemotePlace(checked_url(path))
+    return RemoteBackend(checked_url(path))

@@ -98,7 +98,7 @@ def modified(entry: Mapping[str, Any]) -> float:
     return time.time()
 
 
-class RemotePlace:
+class RemoteBackend:
     """Named bytes under one URL."""
 
     def __init__(self, url: str) -> None:

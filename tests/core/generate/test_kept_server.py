@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 STAND_IN = """
 import asyncio, os, sys
 from pathlib import Path
-from crowdselect_core.generate.faulty_endpoint import read_options, serve
+from crowdselect_core.testing.faulty_endpoint import read_options, serve
 
 with Path(os.environ["STARTS"]).open("a") as starts:
     starts.write(f"{os.getpid()}\\n")

@@ -212,8 +212,8 @@ SCORE = """
 import json, sys, time
 from crowdselect_core.generate.base import Message
 from crowdselect_core.reward.base import Item
-from crowdselect_core.reward.config import ClassifierReward
-from crowdselect_core.reward.managed import ManagedClassifier
+from crowdselect_core.config.reward import ClassifierReward
+from crowdselect_core.reward.classifier.vllm_scorer import ManagedClassifier
 
 config, pairs = json.load(sys.stdin)
 scorer = ManagedClassifier(ClassifierReward.model_validate(config))

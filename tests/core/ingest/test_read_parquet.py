@@ -104,10 +104,10 @@ def test_partitions_cover_every_row_once(shard_rows: int, tmp_path: Path) -> Non
 MEMORY = """
 import resource, sys
 sys.path[:0] = {path!r}
-from crowdselect_core.config import DatasetConfig
+from crowdselect_core.config.select import DatasetConfig
 from crowdselect_core.ingest.dataset import Dataset
-from crowdselect_core.ingest.opening import open_reader
-from crowdselect_core.crowd import CrowdModel
+from crowdselect_core.ingest.open import open_reader
+from crowdselect_core.config.crowd import CrowdModel
 config = DatasetConfig(path=sys.argv[1])
 crowd = [CrowdModel(name="m", family="f", size=1)]
 dataset = Dataset(open_reader(config), config, crowd, ["r"])

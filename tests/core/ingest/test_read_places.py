@@ -25,7 +25,7 @@ from crowdselect_core.ingest.open import open_reader
 from crowdselect_core.ingest.saved_dataset import is_saved_folder, open_saved
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.store.backend.errors import explain
-from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.local import LocalBackend
 from crowdselect_core.store.backend.remote import file_system
 from crowdselect_core.urls import checked_url, shown_path
 
@@ -210,7 +210,7 @@ def test_a_file_system_that_cannot_be_opened(url: str) -> None:
 
 
 def test_a_folder_that_cannot_be_made() -> None:
-    place = LocalPlace("/proc/crowdselect")
+    place = LocalBackend("/proc/crowdselect")
     for call in (place.check_writable, lambda: place.create_exclusive("a", b"")):
         with pytest.raises(StorageError, match="cannot create the folder"):
             call()

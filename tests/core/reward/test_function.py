@@ -225,7 +225,7 @@ def test_a_worker_that_was_killed_between_two_rows_is_started_again() -> None:
 PARENT = """
 import sys
 from crowdselect_core.reward.base import Item
-from crowdselect_core.reward.config import FunctionReward
+from crowdselect_core.config.reward import FunctionReward
 from crowdselect_core.reward.function import FunctionScorer
 FunctionScorer(FunctionReward(kind="function", name="f", path="hang:f", workers=1, time_limit=500)
     ).run(iter([Item(bytes(16), (), "a")]), print)

@@ -9,7 +9,7 @@ import pytest
 
 from crowdselect_core.errors import StorageError
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.local import LocalBackend
 from crowdselect_core.store.cache import call_cache as cells_module
 from crowdselect_core.store.cache import key_index
 from crowdselect_core.store.cache.call_cache import CallCache
@@ -226,10 +226,10 @@ def test_where_an_identity_cannot_come_back_a_writer_without_rows_does_well(
     [name] = tmp_path.glob("generated/*/identity.json")
     name.unlink()
 
-    def create(self: LocalPlace, name: str, data: bytes) -> bool:
+    def create(self: LocalBackend, name: str, data: bytes) -> bool:
         raise StorageError("the store may only be read")
 
-    monkeypatch.setattr(LocalPlace, "create_exclusive", create)
+    monkeypatch.setattr(LocalBackend, "create_exclusive", create)
     with CacheWriter(opened(tmp_path)):
         pass
     with (

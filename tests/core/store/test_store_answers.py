@@ -11,7 +11,7 @@ import s3fs
 
 from crowdselect_core.errors import StorageError, TransientStorageError
 from crowdselect_core.store.backend import remote
-from crowdselect_core.store.backend.remote import RemotePlace
+from crowdselect_core.store.backend.remote import RemoteBackend
 
 Answer = tuple[int, str]  # the status, and the code of the error
 FINE = (200, "")
@@ -79,9 +79,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 
 
 @pytest.fixture
-def place(bucket: Bucket) -> RemotePlace:
+def place(bucket: Bucket) -> RemoteBackend:
     """A place in it, which has answered before."""
-    found = RemotePlace("s3://bucket/root")
+    found = RemoteBackend("s3://bucket/root")
     found.replace("s/a", b"1")
     bucket.asked = 0
     return found
@@ -109,7 +109,7 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
      (403, "SignatureDoesNotMatch", "access denied")],
 )  # fmt: skip
 def test_what_waiting_does_not_mend_is_told_at_once(
-    bucket: Bucket, place: RemotePlace, naps: list[float], status: int, code: str, said: str
+    bucket: Bucket, place: RemoteBackend, naps: list[float], status: int, code: str, said: str
 ) -> None:
     bucket.puts = [(status, code)]
     for write in (place.create, place.replace):
@@ -131,7 +131,7 @@ CONFLICT = (409, "ConditionalRequestConflict")
 
 
 def test_a_conflict_is_no_file_that_is_there(
-    bucket: Bucket, place: RemotePlace, naps: list[float]
+    bucket: Bucket, place: RemoteBackend, naps: list[float]
 ) -> None:
     """As AWS answers while another removes the file, or its own write has not ended."""
     bucket.puts = [CONFLICT, CONFLICT, FINE]
@@ -142,7 +142,7 @@ def test_a_conflict_is_no_file_that_is_there(
 
 
 def test_a_conflict_that_does_not_end(
-    bucket: Bucket, place: RemotePlace, naps: list[float]
+    bucket: Bucket, place: RemoteBackend, naps: list[float]
 ) -> None:
     bucket.puts, bucket.there = [CONFLICT], b"another's"
     assert place.create_exclusive("s/b", b"1") is False

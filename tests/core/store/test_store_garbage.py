@@ -18,7 +18,7 @@ from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store import heartbeat
 from crowdselect_core.store.admin.gc import delete, garbage
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.local import LocalBackend
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.build import build
 from crowdselect_core.store.cache.call_cache import CallCache
@@ -192,16 +192,16 @@ def test_a_mark_is_renewed_after_a_renewal_that_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "RENEWED", 0.05)
-    real, marks = LocalPlace.replace, count()
+    real, marks = LocalBackend.replace, count()
 
-    def replaced(self: LocalPlace, name: str, data: bytes) -> None:
+    def replaced(self: LocalBackend, name: str, data: bytes) -> None:
         if ".tmp-building-" in name and next(marks) == 1:
             raise OSError(errno.ESTALE, "stale file handle")
         real(self, name, data)
 
-    monkeypatch.setattr(LocalPlace, "replace", replaced)
+    monkeypatch.setattr(LocalBackend, "replace", replaced)
     end = time.monotonic() + 120
-    with heartbeat.heartbeat(LocalPlace(str(tmp_path)), SPEC.folder):
+    with heartbeat.heartbeat(LocalBackend(str(tmp_path)), SPEC.folder):
         [mark] = tmp_path.glob("*/*/.tmp-building-*")
         os.utime(mark, (0, 0))
         while mark.stat().st_mtime == 0 and time.monotonic() < end:
@@ -289,6 +289,6 @@ def test_a_write_survives_that_its_folder_is_pruned(
         return real(self, *args, **how)  # type: ignore[arg-type, call-overload]
 
     monkeypatch.setattr(Path, "open", opened)
-    assert LocalPlace(str(tmp_path)).create_exclusive("s/k/file", b"1")
+    assert LocalBackend(str(tmp_path)).create_exclusive("s/k/file", b"1")
     assert pruned
     assert (folder / "file").read_bytes() == b"1"

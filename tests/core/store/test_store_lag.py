@@ -8,7 +8,7 @@ import pytest
 from numbers_stage import SPEC, WHOLE, Work
 
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.local import LocalBackend
 from crowdselect_core.store.build import build
 from crowdselect_core.store.cache import call_cache as cells_module
 from crowdselect_core.store.cache.call_cache import CallCache
@@ -20,7 +20,7 @@ CELLS = Spec("generated", 1, {"model": "a"})
 KEYS = [cell_key(b"%d" % i) for i in range(40)]
 
 
-class Lagging(LocalPlace):
+class Lagging(LocalBackend):
     """A place whose listings do not show what was written since `catch_up`; reads do."""
 
     shown: frozenset[str] = frozenset()

@@ -11,7 +11,7 @@ from servers import S3Server
 
 from crowdselect_core.errors import StorageError, TransientStorageError
 from crowdselect_core.store.backend import remote
-from crowdselect_core.store.backend.remote import RemotePlace
+from crowdselect_core.store.backend.remote import RemoteBackend
 
 pytestmark = pytest.mark.server
 
@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def place(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemotePlace]:
+def place(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteBackend]:
     """A place that nobody has asked yet."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
@@ -33,11 +33,11 @@ def place(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteP
     remote._met.clear()
     if server.process.poll() is not None:
         server.restart()
-    yield RemotePlace(f"s3://{server.bucket}/root")
+    yield RemoteBackend(f"s3://{server.bucket}/root")
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def calls(place: RemotePlace) -> list[Callable[[], object]]:
+def calls(place: RemoteBackend) -> list[Callable[[], object]]:
     return [
         lambda: place.read("s/a"),
         lambda: place.create_exclusive("s/new", b"2"),
@@ -49,7 +49,7 @@ def calls(place: RemotePlace) -> list[Callable[[], object]]:
 
 
 def test_what_fails_midway_is_waited_for(
-    server: S3Server, place: RemotePlace, monkeypatch: pytest.MonkeyPatch
+    server: S3Server, place: RemoteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "PATIENCE", 240.0)  # a busy machine may need more than the minute
     place.replace("s/a", b"1")
@@ -65,7 +65,7 @@ def test_what_fails_midway_is_waited_for(
 
 
 def test_what_stays_away_is_told(
-    server: S3Server, place: RemotePlace, monkeypatch: pytest.MonkeyPatch
+    server: S3Server, place: RemoteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "PATIENCE", 0.5)
     place.replace("s/a", b"1")
@@ -76,7 +76,7 @@ def test_what_stays_away_is_told(
 
 
 def test_what_never_answered_is_not_waited_for(
-    server: S3Server, place: RemotePlace, monkeypatch: pytest.MonkeyPatch
+    server: S3Server, place: RemoteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.stop()
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waited"))
@@ -85,17 +85,17 @@ def test_what_never_answered_is_not_waited_for(
 
 
 def test_what_the_user_must_mend_is_not_waited_for(
-    place: RemotePlace, monkeypatch: pytest.MonkeyPatch
+    place: RemoteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waited"))
     with pytest.raises(FileNotFoundError):
         place.read("s/none")
     with pytest.raises(StorageError, match="the bucket does not exist"):
-        RemotePlace("s3://nosuch/root").read("s/none")
+        RemoteBackend("s3://nosuch/root").read("s/none")
 
 
 def test_a_write_whose_answer_got_lost_is_ours(
-    place: RemotePlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    place: RemoteBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The first try writes and fails, the second finds the file there: one whole file."""
     real, tries = place._fs.pipe_file, iter([True])

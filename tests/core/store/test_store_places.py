@@ -16,7 +16,7 @@ from disks import Disk
 from servers import S3Server
 
 from crowdselect_core.errors import ConfigError, StorageError, UserError
-from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.local import LocalBackend
 from crowdselect_core.store.backend.open import open_backend
 
 RACERS = 12
@@ -75,7 +75,7 @@ def test_what_goes_while_it_is_listed_is_not_there(
                 shutil.rmtree(entry.path) if entry.is_dir() else Path(entry.path).unlink()
         yield iter(listed)
 
-    place = LocalPlace(str(tmp_path))
+    place = LocalBackend(str(tmp_path))
     monkeypatch.setattr(os, "scandir", late)
     for name in ("a/gone", "a/stays", "b/gone/file", "b/stays/file"):
         place.create_exclusive(name, b"x")
@@ -164,7 +164,7 @@ def broken_fsync(monkeypatch: pytest.MonkeyPatch, number: int, errno: int) -> No
 def test_replace_all_is_all_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
-    place = LocalPlace(str(tmp_path))
+    place = LocalBackend(str(tmp_path))
     place.replace_all({"a": b"old a", "b": b"old b"})
     broken_fsync(monkeypatch, failing, 28)
     with pytest.raises(StorageError, match="disk is full"):
@@ -176,7 +176,7 @@ def test_replace_all_is_all_or_nothing(
 
 
 def test_replace_all_changes_nothing_when_a_folder_is_in_the_way(tmp_path: Path) -> None:
-    place = LocalPlace(str(tmp_path))
+    place = LocalBackend(str(tmp_path))
     place.replace("a", b"old a")
     (tmp_path / "b").mkdir()
     with pytest.raises(StorageError, match="/b: a folder stands where a file belongs"):
@@ -189,7 +189,7 @@ def test_replace_all_changes_nothing_when_a_folder_is_in_the_way(tmp_path: Path)
 def test_a_failed_write_leaves_no_passing_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str
 ) -> None:
-    place = LocalPlace(str(tmp_path))
+    place = LocalBackend(str(tmp_path))
     place.replace("s/there", b"old")
     broken_fsync(monkeypatch, 1, 5)
     with pytest.raises(StorageError, match="the disk reported an error"):
@@ -199,7 +199,7 @@ def test_a_failed_write_leaves_no_passing_file(
 
 
 def test_passing_files_of_a_killed_run_are_not_listed(tmp_path: Path) -> None:
-    place = LocalPlace(str(tmp_path))
+    place = LocalBackend(str(tmp_path))
     place.create_exclusive("s/file", b"1")
     (tmp_path / "s" / ".tmp-0123").write_bytes(b"half")
     assert place.sizes("s") == {"file": 1}
@@ -215,7 +215,7 @@ def one_line(caught: "pytest.ExceptionInfo[UserError]", where: str) -> None:
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
-        place = LocalPlace(str(root))
+        place = LocalBackend(str(root))
         calls = [
             place.check_writable,
             lambda place=place: place.create_exclusive("s/k", b"1"),
@@ -233,7 +233,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "s" / "k").mkdir(parents=True)
-    place = LocalPlace(str(tmp_path))
+    place = LocalBackend(str(tmp_path))
     for call in (lambda: place.read("s/k"), lambda: place.replace("s/k", b"1")):
         with pytest.raises(StorageError) as caught:
             call()
@@ -243,15 +243,15 @@ def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
 
 def test_a_name_that_is_too_long(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
-        LocalPlace(str(tmp_path / ("x" * 300))).check_writable()
+        LocalBackend(str(tmp_path / ("x" * 300))).check_writable()
     one_line(caught, "xxx")
 
 
 WRITE = """
 import sys
 from crowdselect_core.errors import StorageError
-from crowdselect_core.store.local import LocalPlace
-place = LocalPlace(sys.argv[1])
+from crowdselect_core.store.backend.local import LocalBackend
+place = LocalBackend(sys.argv[1])
 try:
     place.create_exclusive("s/small", b"1")
     place.create_exclusive("s/large", bytes(1 << 20))

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.local import LocalBackend
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import cell_key
 from crowdselect_core.store.identity import Spec
@@ -47,7 +47,7 @@ def _plain(path: Path) -> str:
 
 
 def test_a_new_file_is_on_the_disk_and_then_its_name(tmp_path: Path, events: list[Event]) -> None:
-    place = LocalPlace(str(tmp_path / "root"))
+    place = LocalBackend(str(tmp_path / "root"))
     assert place.create_exclusive("stage/key", b"1")
     # Every folder that was made gets its name onto the disk, in the one above it.
     assert events == [
@@ -60,7 +60,7 @@ def test_a_new_file_is_on_the_disk_and_then_its_name(tmp_path: Path, events: lis
 
 
 def test_a_file_that_is_replaced(tmp_path: Path, events: list[Event]) -> None:
-    place = LocalPlace(str(tmp_path))
+    place = LocalBackend(str(tmp_path))
     place.replace("key", b"1")
     assert events == [("fsync", "temporary"), ("replace", "key"), ("fsync", tmp_path.name)]
     events.clear()
@@ -73,7 +73,7 @@ def test_the_mark_of_a_result_comes_last_and_goes_first(
     tmp_path: Path, events: list[Event]
 ) -> None:
     (tmp_path / "mark").write_bytes(b"old")
-    LocalPlace(str(tmp_path)).replace_all({"a": b"1", "b": b"2", "mark": b"3"})
+    LocalBackend(str(tmp_path)).replace_all({"a": b"1", "b": b"2", "mark": b"3"})
     here = ("fsync", tmp_path.name)
     assert events == [
         ("fsync", "temporary"), ("fsync", "temporary"), ("fsync", "temporary"), ("unlink", "mark"),
@@ -109,4 +109,4 @@ def test_a_file_system_that_refuses_it_for_folders_is_no_hindrance(
         real(file)
 
     monkeypatch.setattr(os, "fsync", refusing)
-    assert LocalPlace(str(tmp_path)).create_exclusive("a/b", b"1")
+    assert LocalBackend(str(tmp_path)).create_exclusive("a/b", b"1")

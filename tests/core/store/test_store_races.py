@@ -14,7 +14,7 @@ from disks import Disk, disk_of
 from numbers_stage import SPEC, WHOLE, Work
 
 from crowdselect_core.store.artifacts import Artifact, Store
-from crowdselect_core.store.backend.local import LocalPlace
+from crowdselect_core.store.backend.local import LocalBackend
 from crowdselect_core.store.build import build
 from crowdselect_core.store.names import FILE
 
@@ -108,14 +108,14 @@ def test_a_reader_is_not_disturbed_by_a_build(store: Store, root: str) -> None:
     assert first.vstack(next(frames)).equals(WHOLE[:20])
 
 
-class Removing(LocalPlace):
+class Removing(LocalBackend):
     """A place where another has a manifest when we write one, and removes it a moment later."""
 
     left = 0  # times that it does so
     damaged = False  # whether it leaves one that is damaged instead
     tries = 0
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create_exclusive(self, name: str, data: bytes) -> bool:
         if not name.endswith(FILE) or self.left == 0:
             return super().create_exclusive(name, data)
         self.left, self.tries = self.left - 1, self.tries + 1
