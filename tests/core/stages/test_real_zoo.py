@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from crowdselect_core.errors import SelectionError
 
-ZOO = Path(__file__).parents[3] / "shared" / "data" / "alpaca_zoo"
+ZOO = Path(__file__).parents[4] / "shared" / "data" / "alpaca_zoo"
 pytestmark = pytest.mark.skipif(
     not (ZOO / "zoo.parquet").exists(), reason="../shared/data/alpaca_zoo is not here"
 )

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 FILES = ROOT / "deployments"
 MANIFESTS = sorted((FILES / "kubernetes").glob("*.yaml"))
 PINNED = re.compile(r"[\w./-]+:v?\d+(\.\d+)+(-[\w.]+)?")
