@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from command import ROOT, Command
 from hypothesis import HealthCheck, settings
-from servers import PrefectServer, S3Server, quiet_environment
+from prefects import PrefectServer
+from servers import S3Server, quiet_environment
+from warm import Warm
 from zoos import Zoo, write_zoo
 
 # A loaded machine fails no property, and what passed once passes again.
@@ -23,7 +25,8 @@ LAUNCHED = pytest.StashKey[PrefectServer]()
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Launch the Prefect server if a test needs it; it comes up while the tests before it run."""
-    needed = any("prefect_server" in getattr(i, "fixturenames", ()) for i in session.items)
+    names = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    needed = names & {"prefect_server", "command"}
     if needed and not session.config.option.collectonly:
         folder = Path(tempfile.mkdtemp(prefix="prefect-"))
         session.config.stash[LAUNCHED] = server = PrefectServer.launch(folder)
@@ -62,11 +65,16 @@ def prefect_server(pytestconfig: pytest.Config) -> PrefectServer:
 
 
 @pytest.fixture(scope="session")
-def command(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Command:
+def command(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Command]:
     """`python -m flows.select` as a process that talks to the Prefect server of the tests."""
-    home = tmp_path_factory.mktemp("home")
+    home, launched = tmp_path_factory.mktemp("home"), pytestconfig.stash[LAUNCHED]
     environment = quiet_environment(home) | {
-        "PREFECT_API_URL": prefect_server.api,
+        "PREFECT_API_URL": launched.api,
         "PYTHONPATH": str(ROOT),
     }
-    return Command(environment, home)
+    warm = Warm(environment)
+    launched.wait()
+    yield Command(environment, home, warm=warm)
+    warm.stop()

@@ -8,8 +8,8 @@ import psutil
 import pytest
 from command import Command
 from deployed import Deployed
+from prefects import PrefectServer, lay_database
 from runs import FLAGS, PLACES, SHARDS, Run, Server
-from servers import PrefectServer
 from zoos import Zoo, write_zoo
 
 
@@ -37,7 +37,7 @@ def undisturbed(
 ) -> Run:
     """A run that nothing disturbs; never changed, `copy` it."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    result = command.within(folder).run(*flags).ended(0)
+    result = command.cold().within(folder).run(*flags).ended(0)
     return Run(folder, result, server.latest())
 
 
@@ -54,7 +54,9 @@ def copy(undisturbed: Run, tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """`make server`, which ends in order and leaves nothing behind."""
-    server = Deployed.start(tmp_path_factory.mktemp("served") / "state")
+    state = tmp_path_factory.mktemp("served") / "state"
+    lay_database(state / "prefect")
+    server = Deployed.start(state)
     yield server
     family = server.family()
     assert server.stop() == 0

@@ -37,7 +37,8 @@ class Growing:
 
     def run(self, *flags: str, flow: str = "reselect", status: int = 0, **how: str) -> Result:
         own = ["--dataset", "data", *FLAGS, *flags]
-        return self._command.of(flow).run(*own, **how).ended(status)
+        command = self._command if flow == "reselect" else self._command.cold()
+        return command.of(flow).run(*own, **how).ended(status)
 
     def is_as_selected_today(self) -> None:
         """OUT is, to the byte, what flows.select gives on a store of its own."""
@@ -202,7 +203,7 @@ def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(growing: Grow
     growing.run()
     assert pointer.read_bytes() != before
     again = contents(growing.folder / "out")
-    calm = Growing(growing.folder / "calm", growing._command)
+    calm = Growing(growing.folder / "calm", growing._command.cold())
     calm.run()
     calm.add("b", calm.rows[100:])
     calm.run()
@@ -271,7 +272,7 @@ def test_a_live_crowd_is_asked_for_the_new_rows_only(
     crowd = [model("a", 1, own.url), model("b", 2, own.url)]
     config = write_work(work, 40, crowd)
     run = command.within(work).of("reselect")
-    run.run("--config", config).ended(0)
+    run.cold().run("--config", config).ended(0)
     assert sum(own.asked.values()) == 80
     assert "nothing new" in run.run("--config", config).ended(0).stdout
     write_rows(work, range(3, 46))  # the file grew by six rows, and lost three

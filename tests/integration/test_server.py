@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from command import ROOT, read
 from deployed import KEYS, SECONDS, Deployed, launch, new_ports
+from prefects import lay_database
 from servers import LOCAL, quiet_environment
 
 pytestmark = pytest.mark.server
@@ -163,6 +164,7 @@ def test_what_a_team_set_stays_over_a_restart_and_a_second_deploy(tmp_path: Path
 
 def test_killed_it_leaves_nothing_and_started_again_it_finds_its_runs(tmp_path: Path) -> None:
     ports = new_ports()
+    lay_database(tmp_path / "state" / "prefect")
     server = Deployed.start(tmp_path / "state", ports)
     run = server.ended(server.run("select/select"))
     family = server.family()
