@@ -1,6 +1,8 @@
 """Fixtures that many tests share: small zoos, real servers, the command in a process."""
 
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +23,33 @@ settings.register_profile(
 settings.load_profile("house")
 
 LAUNCHED = pytest.StashKey[PrefectServer]()
+SERVERS = {"s3_server", "prefect_server", "command", "served"}  # fixtures that start a server
+OF_MODELS = re.compile(r"^pytestmark = .*\bmark\.(model|vllm)\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files that only test models where those are not wanted: they import torch."""
+    if "not model" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    return True if OF_MODELS.search(collection_path.read_text("utf-8")) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before the tests of other marks are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, and begin with the tests that take long: the others fill up."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.server)
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """See that `make test-fast` needs no torch."""
+    before = "torch" in sys.modules
+    yield
+    if "torch" in sys.modules and not before and item.get_closest_marker("model") is None:
+        pytest.fail("it imports torch: give it the mark `model`")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from io import TextIOWrapper
@@ -125,11 +126,13 @@ class Warm:
 
 def serve(requests: socket.socket) -> None:
     """Fork for every order until the tests are over; returns in forks, after their command."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who watches a fork ends unwatched
     while True:
         order, descriptors, *_ = socket.recv_fds(requests, 1 << 20, DESCRIPTORS)
         if not order:
             os._exit(0)
+        with suppress(ChildProcessError):  # those that have watched a fork to its end
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if os.fork() == 0:
             requests.close()
             return watch(json.loads(order), *descriptors)
@@ -139,7 +142,6 @@ def serve(requests: socket.socket) -> None:
 
 def watch(order: dict[str, object], stdout: int, stderr: int, status: int) -> None:
     """Fork the command; write its process id, and its exit status when it has ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         os.close(status)
