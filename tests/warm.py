@@ -27,7 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 IMPORTED = ("sklearn.cluster", "sklearn.decomposition", "sklearn.feature_extraction.text",
             "prefect.main", "prefect.flow_engine", "prefect.task_engine", "prefect.artifacts",
-            "s3fs", "aiohttp", "flows.cli", "flows.options")  # fmt: skip
+            "prefect.utilities.visualization", "fastapi", "pyarrow.parquet", "s3fs", "aiohttp",
+            "flows.cli", "flows.options")  # fmt: skip
 DESCRIPTORS = 3  # stdout, stderr and the status of a fork
 
 
