@@ -1,7 +1,7 @@
 """The base of every config model, and how a value that may be a credential is refused."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -21,6 +21,27 @@ class Frozen(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
     )
+
+
+def configs_in(annotation: Any, in_lists: bool = True) -> list[type[BaseModel]]:
+    """Return the configs that an annotation allows as a value.
+
+    Args:
+        annotation: of a field; a union names several.
+        in_lists: whether those that are elements of a list, or values of a mapping, count.
+    """
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if not in_lists and get_origin(annotation) in (list, dict, tuple):
+        return []
+    return [found for part in get_args(annotation) for found in configs_in(part, in_lists)]
+
+
+def kind_of(config: type[BaseModel]) -> str | None:
+    """Return the word by which a union knows one of its configs: the only value of `kind`."""
+    kind = config.model_fields.get("kind")
+    words = get_args(kind.annotation) if kind else ()
+    return str(words[0]) if len(words) == 1 else None
 
 
 def refuse_credentials(

@@ -6,22 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
+from crowdselect_core.config.commands import COMMANDS
 from crowdselect_core.config.crowd import read_crowd
 from crowdselect_core.config.embedder import EmbedderConfig
-from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.config.flags import SCORES
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.config.validation import explain
+from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import ConfigError, nearest
 
 PREFIX = "CROWDSELECT_"
-
-
 SAMPLE = Path(__file__).parent.parent / "sample"
-
-
-CONFIGS: dict[str, type[SelectConfig]] = {"reselect": ReselectConfig}
 
 
 def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[str, Any]:
@@ -33,7 +28,7 @@ def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[s
         ConfigError: a CROWDSELECT_ variable that is no key (the nearest is named).
     """
     values: dict[str, Any] = {}
-    fields = CONFIGS.get(flow, SelectConfig).model_fields
+    fields = COMMANDS[flow].config.model_fields
     known = {f"{PREFIX}{name.upper()}": name for name in fields}
     for name in sorted(n for n in environ if n.startswith(PREFIX)):
         first, *rest = name.removeprefix(PREFIX).split("__")
@@ -45,7 +40,7 @@ def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[s
             value = environ[name]
         if not isinstance(value, list | dict | bool | None):
             value = environ[name]
-        _put(values, (first.lower(), *(r.lower() for r in rest)), value)
+        put(values, (first.lower(), *(r.lower() for r in rest)), value)
     return values
 
 
@@ -81,20 +76,14 @@ def load(
         UserError: a key or value that cannot be, in one line.
     """
     set_by = [from_environment(os.environ if environ is None else environ, flow), flags]
-    config = CONFIGS.get(flow, SelectConfig)
+    command = COMMANDS[flow]
     values = from_file(file) if file else {}
     if not file and not any("dataset" in layer for layer in set_by):
         values = from_file(str(SAMPLE / "config.yaml")) | {"dataset": str(SAMPLE / "zoo.parquet")}
     for layer in set_by:
         values = _merged(values, layer)
-    response = values.get("response")
-    if isinstance(response, str) and "," in response:
-        values["response"] = [name.strip() for name in response.split(",") if name.strip()]
     _crowd_first(values)
-    try:
-        return config.model_validate(values).resolved(scores=flow != "generate")
-    except ValidationError as e:
-        raise ConfigError(explain(e, config)) from None
+    return checked(command.config, values).resolved(scores=SCORES in command.steps)
 
 
 def _crowd_first(values: dict[str, Any]) -> None:
@@ -107,7 +96,7 @@ def _crowd_first(values: dict[str, Any]) -> None:
             values["reward_models"] = file.reward_models
 
 
-def _put(values: dict[str, Any], where: Sequence[str], value: Any) -> None:
+def put(values: dict[str, Any], where: Sequence[str], value: Any) -> None:
     """Set a nested key; what stands for a whole section by its bare name becomes its keys."""
     for part in where[:-1]:
         values[part] = _section(part, values.get(part, {}))

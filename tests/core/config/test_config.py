@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.engine import (
     OpenAIEngineConfig,
@@ -17,7 +18,7 @@ from crowdselect_core.config.engine import (
 from crowdselect_core.config.load import load
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.reward import ClassifierReward, FunctionReward
-from crowdselect_core.config.select import DatasetConfig, SelectConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.config.validation import explain
 from crowdselect_core.errors import ConfigError, UserError
 
