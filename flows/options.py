@@ -13,7 +13,7 @@ from crowdselect_core.config.commands import COMMANDS, CONFIG, Command, switch, 
 from crowdselect_core.config.flags import Option
 from crowdselect_core.config.load import put
 from crowdselect_core.config.values import bounds, choices, default, property_of
-from crowdselect_core.errors import ConfigError
+from crowdselect_core.errors import ConfigError, shown
 
 KEY = "key "  # begins the argparse names of config keys, apart from those of the switches
 
@@ -73,27 +73,29 @@ def _help(option: Option) -> str:
     schema = property_of(config, key)
     branches = [schema, *schema.get("anyOf", ()), schema.get("items", {})]
     words = next((c for s in branches if (c := choices(s)) and len(c) > 1), [])
-    stated = f"{option.field.description} {option.metavar}"
+    text = f"{option.field.description} {option.metavar}"
     limits = next((b for s in branches if (b := bounds(s))), "")
     first = default(config, key) if option.metavar else ""
     facts = [
-        "" if all(word in stated for word in words) else ", ".join(words),
+        "" if all(word in text for word in words) else ", ".join(words),
         limits,
         "may be given several times" if option.is_repeatable else "",
         f"default: {first.strip('[]').replace(', ', ',')}" if first else "",
     ]
-    shown = "; ".join(fact for fact in facts if fact)
-    return f"{option.field.description}{f' ({shown})' if shown else ''}"
+    stated = "; ".join(fact for fact in facts if fact)
+    return f"{option.field.description}{f' ({stated})' if stated else ''}"
 
 
 def _refusal(word: str, flow: str) -> str:
     """Return what is wrong with a word that is no flag of the command."""
     flag = word.split("=")[0]
-    close = get_close_matches(flag, COMMANDS[flow].flags, n=1, cutoff=0.5)
+    others = takers(flag)
+    near = 0.7 if others else 0.5  # of a flag that is spelled right, only a likely mistake
+    close = get_close_matches(flag, COMMANDS[flow].flags, n=1, cutoff=near)
     hint = f", did you mean {close[0]}?" if close else ""
-    if others := takers(flag):
-        commands = " and ".join(f"flows.{name}" for name in others)
-        return f"flows.{flow} does not take the flag {flag} of {commands}{hint}; see --help"
+    if others:
+        commands = shown(f"flows.{name}" for name in others)
+        return f"flows.{flow} does not take {flag}, a flag of {commands}{hint}; see --help"
     return f"unknown flag {word!r}{hint}; see --help"
 
 

@@ -42,10 +42,10 @@ class DatasetConfig(Frozen):
     )
     format: Annotated[DatasetFormat, Flag("NAME", "--format")] = Field(
         "auto",
-        description="Layout of the rows. Instructions: messages (lists of role, content), sharegpt (conversations of "
-        "from, value), alpaca (instruction, input), instruction (or prompt). With scores: "
-        "generator-zoo: one struct column per crowd model; scores-wide: one number column per "
-        "crowd model; scores-long: columns instruction_id, model, score",
+        description="Layout of the rows. Instructions: messages (lists of role, content), sharegpt "
+        "(conversations of from, value), alpaca (instruction, input), instruction (or prompt). "
+        "With scores: generator-zoo: one struct column per crowd model; scores-wide: one number "
+        "column per crowd model; scores-long: columns instruction_id, model, score",
     )
     name: str | None = Field(
         None,

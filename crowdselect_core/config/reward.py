@@ -47,7 +47,8 @@ class ModelReward(RewardBase):
     max_length: int = Field(
         4096,
         ge=8,
-        description="Most tokens of instruction and answer; longer pairs are cut at the end and counted",
+        description="Most tokens of instruction and answer; longer pairs are cut at the end, and "
+        "counted",
     )
     dtype: Dtype = Field(
         "auto", description="Number format of the weights; auto: as they are stored"
@@ -113,8 +114,8 @@ class JudgeReward(RewardBase):
     )
     rubric: str | None = Field(
         None,
-        description="Prompt of the judge with {instruction}, {answer} (and {reference}); when empty, "
-        "the built-in one",
+        description="Prompt of the judge with {instruction}, {answer} (and {reference}); when "
+        "empty, the built-in one",
     )
     scale: tuple[float, float] = Field((1.0, 10.0), description="Lowest and highest grade")
 

@@ -103,4 +103,6 @@ def _count(schema: Schema) -> str:
 def _items(schema: Schema, named: Callable[[str], str]) -> str:
     items = schema.get("items") or schema["prefixItems"][0]
     words = values(items, named)
+    if " or " in words:
+        return f"({words})"
     return {"text": "texts", "number": "numbers", "integer": "integers"}.get(words, words)
