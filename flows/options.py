@@ -52,7 +52,7 @@ def parse(argv: Sequence[str], flow: str = "select") -> tuple[argparse.Namespace
     for option in command.options:
         value = getattr(args, KEY + ".".join(option.keys))
         if value is not None:
-            put(values, option.keys, value)
+            put(values, option.keys, value, command.config)
     return args, values
 
 

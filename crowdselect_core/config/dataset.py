@@ -1,10 +1,10 @@
 """Where the instructions of a run are, with the crowd's answers and scores if there are any."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from crowdselect_core.config.base import Frozen, refuse_credentials
+from crowdselect_core.config.base import Named, refuse_credentials
 from crowdselect_core.config.fields import Place
 from crowdselect_core.config.flags import Flag
 from crowdselect_core.errors import nearest, shown
@@ -31,8 +31,10 @@ COLUMNS = (  # what dataset.columns may rename
 )
 
 
-class DatasetConfig(Frozen):
+class DatasetConfig(Named):
     """Where the instructions, the crowd's answers and their scores are."""
+
+    name_keeps_keys: ClassVar[bool] = True  # another path of the same format
 
     path: Annotated[Place, Flag("PATH_OR_URL", "--dataset")] = Field(
         min_length=1,
@@ -66,10 +68,10 @@ class DatasetConfig(Frozen):
         examples=[{"anon": True}],
     )
 
-    @model_validator(mode="before")
     @classmethod
-    def _bare_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
+    def from_name(cls, name: str) -> dict[str, Any]:
+        """Return the keys that a bare path stands for."""
+        return {"path": name}
 
     @model_validator(mode="after")
     def _no_credentials(self) -> Self:

@@ -4,10 +4,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.base import Named
 
 
-class EmbedderConfig(Frozen):
+class EmbedderConfig(Named):
     """How instructions become vectors."""
 
     kind: Literal["lexical", "sentence-transformers", "column"] = Field(
@@ -39,19 +39,14 @@ class EmbedderConfig(Frozen):
         None, description="Device, e.g. cuda:0; when empty, the library's choice"
     )
 
-    @model_validator(mode="before")
     @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return cls.from_name(value) if isinstance(value, str) else value
-
-    @staticmethod
-    def from_name(value: str) -> dict[str, Any]:
+    def from_name(cls, name: str) -> dict[str, Any]:
         """Return the keys that a bare name stands for."""
-        if value == "lexical":
+        if name == "lexical":
             return {"kind": "lexical"}
-        if value.startswith("column:"):
-            return {"kind": "column", "column": value.removeprefix("column:")}
-        return {"kind": "sentence-transformers", "model": value}
+        if name.startswith("column:"):
+            return {"kind": "column", "column": name.removeprefix("column:")}
+        return {"kind": "sentence-transformers", "model": name}
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

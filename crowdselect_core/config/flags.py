@@ -6,7 +6,7 @@ flag is named after the key (`budget_tokens`: --budget-tokens; `epochs` in the s
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, get_origin
 
 from pydantic import BaseModel
@@ -73,25 +73,25 @@ class Option:
         return get_origin(self.field.annotation) is list
 
 
-def options_of(
-    config: type[BaseModel], above: tuple[str, ...] = (), step: Step | None = None
-) -> list[Option]:
+def options_of(config: type[BaseModel]) -> list[Option]:
     """Return the flags of a config and of its sections, in the order of the fields.
 
-    Args:
-        config: the config, or a section of it.
-        above: the keys that lead to the section.
-        step: the step that reads the section.
+    A section that stands at two keys has its own spellings at the first one: the second's flags are
+    named after their keys.
 
     Raises:
         TypeError: two keys would have the same flag.
     """
     options: dict[str, Option] = {}
-    for option in _options(config, above, step):
-        other = options.setdefault(option.flag, option)
-        if other.keys != option.keys:
+    for option in _options(config, (), None):
+        other = options.get(option.flag)
+        if other and other.keys != option.keys:
+            option = replace(option, flag=_named_after(option.keys))
+            other = options.get(option.flag)
+        if other and other.keys != option.keys:
             keys = " and ".join(".".join(o.keys) for o in (other, option))
             raise TypeError(f"{option.flag} stands for {keys}: give one of them a spelling")
+        options.setdefault(option.flag, option)
     return list(options.values())
 
 
@@ -102,10 +102,14 @@ def _options(
         keys = (*above, name)
         own = step_of(field) or step
         if mark := _mark(field, Flag):
-            flag = mark.spelling or "--" + "-".join(keys).replace("_", "-")
+            flag = mark.spelling or _named_after(keys)
             yield Option(flag, keys, config, _metavar(mark, field), own)
         for section in configs_in(field.annotation, in_lists=False):
             yield from _options(section, keys, own)
+
+
+def _named_after(keys: tuple[str, ...]) -> str:
+    return "--" + "-".join(keys).replace("_", "-")
 
 
 def step_of(field: FieldInfo) -> Step | None:

@@ -46,17 +46,18 @@ def values(schema: Schema, named: Callable[[str], str]) -> str:
         return " or ".join(dict.fromkeys(words))
     if (among := choices(schema)) is not None:
         return ", ".join(f"`{word}`" for word in among)
-    if schema["type"] == "array":
+    if schema.get("type") == "array":
         return f"list of {_count(schema)}{_items(schema, named)}"
-    return _TYPES[schema["type"]] + (f", {limits}" if (limits := bounds(schema)) else "")
+    return _TYPES.get(schema.get("type", ""), "any value") + (
+        f", {limits}" if (limits := bounds(schema)) else ""
+    )
 
 
 def choices(schema: Schema) -> list[str] | None:
     """Return the words that a key is one of, or None where it takes others."""
     if "const" in schema:
-        return [schema["const"]]
-    found: list[str] | None = schema.get("enum")
-    return found
+        return [written(schema["const"])]
+    return [written(word) for word in schema["enum"]] if "enum" in schema else None
 
 
 def bounds(schema: Schema) -> str:

@@ -11,6 +11,7 @@ from pydantic import Field
 from crowdselect_core.config import commands, reference
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.commands import COMMANDS, Command
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.flags import Flag, Step, options_of
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
@@ -81,6 +82,7 @@ class Training(Frozen):
     epochs: Annotated[float, Flag("N", "--epochs")] = Field(3.0, gt=0, description="100% passes")
     packing: Annotated[bool, Flag()] = Field(True, description="Pack short rows together")
     adapter: Adapter = Field(Adapter(), description="The adapter")
+    heldout: DatasetConfig | None = Field(None, description="Rows for the loss")
 
 
 class TrainConfig(SelectConfig):
@@ -108,6 +110,22 @@ def test_a_new_section_brings_its_flags_variables_and_help(train: str) -> None:
     assert "--training-adapter-rank R Rank of the matrices (at least 1; default: 16)" in text
 
 
+def test_a_new_section_may_be_a_bare_name(train: str, tmp_path: Path) -> None:
+    """A data set inside a section has flags named after its keys; --dataset is the first one's."""
+    file = tmp_path / "c.yaml"
+    file.write_text("{dataset: d, reward_models: [r], training: {heldout: h.jsonl}}")
+    _, flags = parse(["--training-heldout-format", "alpaca"], train)
+    environ = {"CROWDSELECT_TRAINING__HELDOUT__SPLIT": "test"}
+    config = load(str(file), flags, environ, train)
+    assert isinstance(config, TrainConfig)
+    assert config.training.heldout == DatasetConfig(path="h.jsonl", format="alpaca", split="test")
+    assert (config.dataset.path, config.dataset.format) == ("d", "auto")
+    environ = {"CROWDSELECT_TRAINING__HELDOUT": "other.jsonl"}  # in the same format as the file's
+    config = load(str(file), flags, environ, train)
+    assert isinstance(config, TrainConfig)
+    assert config.training.heldout == DatasetConfig(path="other.jsonl", format="alpaca")
+
+
 def test_the_flags_of_a_step_are_those_of_the_commands_that_run_it(train: str) -> None:
     assert "--epochs" in COMMANDS[train].flags
     without = Command("Like train, without the training.", TrainConfig)
@@ -129,12 +147,12 @@ def test_a_new_section_brings_its_tables(train: str) -> None:
 class Clash(Frozen):
     """Two keys of one flag."""
 
-    one: Annotated[int, Flag("N", "--same")] = Field(1, description="One")
-    two: Annotated[int, Flag("N", "--same")] = Field(2, description="Two")
+    one: Annotated[int, Flag("N", "--two")] = Field(1, description="One")
+    two: Annotated[int, Flag("N")] = Field(2, description="Two")
 
 
 def test_two_keys_of_one_flag_are_an_error() -> None:
-    with pytest.raises(TypeError, match="--same stands for one and two"):
+    with pytest.raises(TypeError, match="--two stands for one and two"):
         options_of(Clash)
 
 
