@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 from prefects import PrefectServer
 from servers import S3Server, quiet_environment
 from warm import Warm
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 from zoos import Zoo, write_zoo
 
 # A loaded machine fails no property, and what passed once passes again.
@@ -40,7 +42,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
-    items.sort(key=lambda item: "integration" not in item.path.parts)
+    items.sort(key=lambda i: ("integration" not in i.path.parts, "served" not in i.path.parts))
+
+
+class Scheduler(LoadFileScheduling):
+    """Shares out files, and the folder whose tests have one `make server` as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder, served, _ = nodeid.partition("/served/")
+        return folder + served if served else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler | None:
+    """Share the tests out by file."""
+    return Scheduler(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)
