@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from io import TextIOWrapper
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +29,7 @@ IMPORTED = ("sklearn.cluster", "sklearn.decomposition", "sklearn.feature_extract
             "prefect.utilities.visualization", "fastapi", "pyarrow.parquet", "s3fs", "aiohttp",
             "flows.cli", "flows.options")  # fmt: skip
 DESCRIPTORS = 3  # stdout, stderr and the status of a fork
+NUMBER = 12  # bytes of a number that is passed on
 
 
 @dataclass
@@ -39,14 +39,15 @@ class Fork:
     args: Sequence[str]
     pid: int
     returncode: int | None
-    _status: TextIOWrapper
+    _status: int
     _threads: list[threading.Thread] = field(default_factory=list)
     _texts: list[str] = field(default_factory=list)
 
     def poll(self) -> int | None:
         """Return the exit status, None while the process runs."""
         if self.returncode is None and select.select([self._status], [], [], 0)[0]:
-            self.returncode = int(self._status.readline())
+            self.returncode = read_number(self._status)
+            os.close(self._status)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -79,8 +80,8 @@ class Fork:
     def read(self, *descriptors: int) -> "Fork":
         """Read descriptors to their ends, in the background."""
         self._texts = [""] * len(descriptors)
-        for place, descriptor in enumerate(descriptors):
-            self._threads.append(threading.Thread(target=self._read, args=(place, descriptor)))
+        for end in enumerate(descriptors):
+            self._threads.append(threading.Thread(target=self._read, args=end, daemon=True))
             self._threads[-1].start()
         return self
 
@@ -120,9 +121,19 @@ class Warm:
         for _, end in pipes:
             os.close(end)
         (stdout, _), (stderr, _), (status, _) = pipes
-        # Unbuffered below the text, so that select sees what is still to be read.
-        lines = TextIOWrapper(os.fdopen(status, "rb", buffering=0), write_through=True)
-        return Fork(argv, int(lines.readline()), None, lines).read(stdout, stderr)
+        return Fork(argv, read_number(status), None, status).read(stdout, stderr)
+
+
+def read_number(descriptor: int) -> int:
+    """Read one number that `write_number` has written, and not a byte of the next."""
+    data = os.read(descriptor, NUMBER)
+    assert len(data) == NUMBER, "the warm process is gone"
+    return int(data)
+
+
+def write_number(descriptor: int, number: int) -> None:
+    """Write a number in so few bytes that they arrive as one."""
+    os.write(descriptor, f"{number:{NUMBER - 1}d}\n".encode())
 
 
 def serve(requests: socket.socket) -> None:
@@ -149,9 +160,9 @@ def watch(order: dict[str, object], stdout: int, stderr: int, status: int) -> No
         return become(order, stdout, stderr)
     os.close(stdout)
     os.close(stderr)
-    os.write(status, f"{pid}\n".encode())
+    write_number(status, pid)
     _, ended = os.waitpid(pid, 0)
-    os.write(status, f"{os.waitstatus_to_exitcode(ended)}\n".encode())
+    write_number(status, os.waitstatus_to_exitcode(ended))
     os._exit(0)
 
 
