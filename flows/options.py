@@ -92,6 +92,9 @@ def parser(flow: str = "select") -> Parser:
             action = "append" if flag in REPEATED else "store"
             made.add_argument(flag, metavar=metavar, action=action, help=text)
     made.add_argument("--dry-run", action="store_true", help="say what would be computed, and end")
+    made.add_argument(
+        "--quiet", action="store_true", help="show no progress, only warnings and the summary"
+    )
     if flow == "score":
         made.add_argument(
             "--check", action="store_true", help="check the reward models for conformance, and end"
@@ -115,7 +118,7 @@ def parse(argv: Sequence[str], flow: str = "select") -> tuple[argparse.Namespace
     args, unknown = parser(flow).parse_known_args(_joined(argv))
     if unknown:
         flags = [f for f, _, _ in flags_of(flow)]
-        flags += ["--config", "--dry-run", "--help", "--check", "--list"]
+        flags += ["--config", "--dry-run", "--quiet", "--help", "--check", "--list"]
         close = get_close_matches(unknown[0].split("=")[0], flags, n=1, cutoff=0.5)
         hint = f", did you mean {close[0]}?" if close else ""
         raise ConfigError(f"unknown flag {unknown[0]!r}{hint}; see --help")
