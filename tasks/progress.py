@@ -103,8 +103,8 @@ def words(calls: CallTracker) -> str:
         parts.append(f"{calls.rate:,.0f} tokens/s")
     if calls.codes:
         parts.append(", ".join(f"{n:,} {code}" for code, n in sorted(calls.codes.items())))
-    if calls.left:
-        parts.append(f"about {calls.left:,.0f} s left")
+    if left := calls.left:
+        parts.append(f"about {max(left, 1):,.0f} s left")
     return ", ".join(parts)
 
 
@@ -115,10 +115,10 @@ def waiting(calls: CallTracker) -> str:
     if flight is None or oldest is None:
         retry = "" if flight is None else ", none in flight"
         return f"waiting: no answer for {calls.idle:,.0f} s{retry}"
-    limit = "" if flight.timeout is None else f" (timeout {flight.timeout:,.0f} s)"
+    limit = "" if flight.timeout is None else f", timeout {flight.timeout:,.0f} s"
     count = flight.count
     requests = f"{count:,} request{'' if count == 1 else 's'} in flight"
-    return f"waiting: {requests}, the oldest for {oldest:,.0f} s{limit}"
+    return f"waiting: {requests}, oldest {oldest:,.0f} s{limit}"
 
 
 @contextmanager

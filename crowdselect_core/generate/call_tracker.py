@@ -55,10 +55,10 @@ class CallTracker:
     codes: Counter[str] = field(default_factory=Counter)  # every error by its short code
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     slowest: float = 0.0  # seconds from when work was handed over to when its answer came
     _in_a_row: int = 0
-    _last: float = field(default_factory=time.monotonic)  # when the last call ended
+    _last: float = field(default_factory=lambda: time.monotonic())  # when the last call ended
     _out: dict[bytes, float] = field(default_factory=dict)  # what is out, since when
 
     @property
@@ -92,13 +92,13 @@ class CallTracker:
             return False
         if not self.done:
             return True
-        mean = self.seconds / self.done
+        mean = max(self._last - self.started, 0.0) / self.done  # without the silence since then
         if self.idle > max(WAITING_SECONDS, WAITING_ANSWERS * mean):
             return True
         flight = self.in_flight
         if flight is None or flight.count < self.planned - self.done:
             return False
-        return (flight.oldest or 0.0) > max(self.slowest, WAITING_SECONDS / 2)
+        return (flight.oldest or 0.0) > max(self.slowest, 1.0)
 
     @property
     def left(self) -> float | None:
