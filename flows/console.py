@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import Stopped, StorageError, UserError
+from crowdselect_core.errors import Stopped, StorageError, UserError, first_line
 from crowdselect_core.generate.call_tracker import TooManyFailures
 from crowdselect_core.util.text import plain
 from flows import server_guard
@@ -22,6 +22,8 @@ from tasks import terminal
 
 __all__ = ["close", "plain", "prepare", "reachable"]
 
+# Libraries whose errors say that a server did not answer, or that its database was locked.
+TRANSIENT = ("httpx", "httpcore", "sqlite3", "sqlalchemy", "websockets")
 DEFAULTS = {
     "PREFECT_LOGGING_LEVEL": "WARNING",  # our own lines say the same
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
@@ -162,6 +164,9 @@ def _worth_showing(record: logging.LogRecord) -> bool:
     if not record.name.startswith("prefect"):
         return True
     error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, OSError) or type(error).__module__.split(".")[0] in TRANSIENT:
+        record.msg, record.args = f"{record.getMessage()}: {first_line(error)}", None  # type: ignore[arg-type]
+        record.exc_info = record.exc_text = None  # a line is enough: the client tries again
     if isinstance(error, UserError | Stopped | KeyboardInterrupt | TooManyFailures):
         return False
     text = record.getMessage()

@@ -140,7 +140,7 @@ class OpenAIEngine:
         """Raise Stopped when the run was asked to stop, however long the answers take."""
         while not self.stopped():
             await asyncio.sleep(WATCH)
-        raise Stopped("asked to stop; what was committed is kept")
+        raise Stopped("asked to stop; committed results stay")
 
     async def _answer(
         self, request: Request, replicas: Replicas, clients: Mapping[str, AsyncOpenAI]

@@ -199,7 +199,7 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
         ConfigError, {"response": "bee-25b"}, ["neither a mode", "did you mean 'bee-2.5b'?"],
     ),
     "unknown reference model": (
-        CrowdError, {"reference_model": "ant7b"}, ["'ant7b' is not of the crowd, did you mean"],
+        CrowdError, {"reference_model": "ant7b"}, ["'ant7b' is not in the crowd, did you mean"],
     ),
     "unknown column": (
         DatasetError, {"dataset": {"columns": {"instruction_id": "uid"}}},

@@ -98,7 +98,7 @@ def test_the_closing_summary_for_a_terminal(hostile: Chosen) -> None:
     assert facts["rows"] == f"in    40, {summary['missing_scores']} scores missing"
     assert facts["eligible"] == str(summary["eligible"])
     assert facts["chosen"] == "20 by crowdselect"
-    assert facts["pairs"] == f"{summary['pairs']} ({20 - summary['pairs']} rows gave none)"
+    assert facts["pairs"] == f"{summary['pairs']} ({20 - summary['pairs']} chosen rows have none)"
     assert facts["seconds"] == "scores 0.0 (cached), metrics 1.3"
     assert facts["files"] == "out/train.jsonl"
 
@@ -133,9 +133,9 @@ def test_long_lists_of_reasons_are_not_cut_short() -> None:
     )
     assert f"ineligible {ineligible}\n" in text
     assert "rows in    1,234 (1,000 repeat an earlier row), 2,000 scores missing\n" in text
-    assert "clusters   3 gave rows, 1 to 4 each\n" in text
+    assert "clusters   3 with chosen rows, 1 to 4 each\n" in text
     assert "overlap    2 of 8 with random (2.1 expected by chance)\n" in text
-    assert "changes    3 came, 2 went, 5 stayed against the selection before\n" in text
+    assert "changes    3 rows added, 2 removed, 5 retained since the previous selection\n" in text
     assert "note       stability is coarse\n" in text
     assert "agreement  a|b and c: rank correlation of difficulty -0.50\n" in text
     assert "agreement  a and d: rank correlation of difficulty undefined\n" in text

@@ -92,7 +92,7 @@ def test_a_shard_that_raises_leaves_those_that_are_finished(
     with caplog.at_level("INFO"):
         build(store, SPEC, work.plan, workers=workers)
     assert work.made == [i for i in range(SHARDS) if f"/part-{i:05d}-of-" not in " ".join(left)]
-    assert f"numbers: {len(left)} finished shards found, going on from there" in caplog.text
+    assert f"numbers: resuming from {len(left)} finished shards" in caplog.text
     assert {n: disk.stamps()[n] for n in stamps} == stamps
     assert disk.files() == undisturbed
 
