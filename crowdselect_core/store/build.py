@@ -109,7 +109,7 @@ def _kept(store: Store, spec: Spec, names: list[str]) -> Finished | None:
             continue
         digest = sha256(data).hexdigest()
         if digest != name.removesuffix(".parquet").rsplit("-", 1)[-1]:
-            damage = "is corrupt (sha256 differs)"
+            damage = "is damaged (sha256 differs)"
         elif (told := _told(data)) is None:
             damage = "was not written by a build"
         elif told["of"] != f"{spec.folder}/{name.rsplit('-', 1)[0]}":

@@ -135,7 +135,7 @@ def test_a_damaged_finished_shard_is_computed_alone(
     stamps, work = disk.stamps(), Work()
     build(store, SPEC, work.plan)
     assert work.made == [1, 4, 5]
-    assert f"{damaged} is damaged (sha256 differs); it alone is computed anew" in caplog.text
+    assert f"{damaged} is damaged (sha256 differs); computing it again" in caplog.text
     assert {n for n in stamps if disk.stamps()[n] != stamps[n]} == {damaged}
     assert disk.files() == undisturbed
 
