@@ -175,7 +175,8 @@ def _seconds(name: str, stages: Sequence[Mapping[str, Any]]) -> str:
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:
     shown = summary["shown"]
-    return [
+    examples = [
         ("Examples of chosen rows", shown["chosen"]),
         ("Examples of rows not chosen", shown["not_chosen"]),
     ]
+    return [(title, rows) for title, rows in examples if rows]

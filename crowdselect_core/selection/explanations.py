@@ -14,8 +14,8 @@ IN_WORDS = {
     "no_headroom": "no score of the student or none of the crowd, so no headroom",
     "no_answer": "no complete answer",
     "no_instruction": "no instruction text",
-    "excluded": "its id is in the exclude list",
-    "not_included": "its id is not in the include list",
+    "excluded": "in the exclude list",
+    "not_included": "not in the include list",
 }
 
 
