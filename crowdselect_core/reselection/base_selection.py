@@ -81,7 +81,7 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> KnownSelectio
         return known(store, BaseSelection(number, record))
     except DamagedArtifact as e:
         raise StorageError(
-            f"selection {number} of series {config.series!r} is no longer whole: {e}; name another "
+            f"selection {number} of series {config.series!r} is incomplete: {e}; name another "
             "one, or select again with --mode refit"
         ) from None
 
@@ -93,8 +93,8 @@ def as_it_was(config: ReselectConfig, record: SelectionRecord) -> ReselectConfig
         then = ReselectConfig.model_validate({**record.config, **here})
     except ValidationError as e:
         raise StorageError(
-            f"series {config.series!r}: the selection was made by a config that this version does "
-            f"not take: {explain(e, ReselectConfig)}; select again"
+            f"series {config.series!r}: the selection was created by a config that this version "
+            f"does not accept: {explain(e, ReselectConfig)}; select again"
         ) from None
     return then.resolved()
 
@@ -103,7 +103,7 @@ def unmendable(config: ReselectConfig, damage: DamagedArtifact) -> StorageError:
     """Return the error for something that a base needs and that a frozen run cannot compute."""
     return StorageError(
         f"{damage}: the base of series {config.series!r} needs it, and a frozen run cannot compute "
-        "it anew; pass --mode refit once, which measures every row anew, or name another --base"
+        "it again; pass --mode refit once, which recomputes every row, or name another --base"
     )
 
 

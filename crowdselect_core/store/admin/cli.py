@@ -142,7 +142,7 @@ def _verdict(found: verify.Verified) -> str:
         return "no errors"
     damage = [f for f in found.findings if f.is_damage]
     removable = any(f.removable for f in damage)
-    return f"{len(damage)} corrupt or missing" + ("; --remove removes them" if removable else "")
+    return f"{len(damage)} damaged or missing" + ("; --remove removes them" if removable else "")
 
 
 class _Progress:
@@ -183,7 +183,9 @@ def collect(place: StorageBackend, args: argparse.Namespace) -> int:
         return OK
     _say(f"{g.why}: {g.name} ({len(g.files)} files, {listing.amount(g.bytes)})" for g in found)
     did = "removed" if args.delete else "not removed; --delete removes them"
-    print(f"{len(found):,} found, {listing.amount(size)}: {did}" if found else "nothing to remove")
+    print(
+        f"{len(found):,} unneeded, {listing.amount(size)}: {did}" if found else "nothing to remove"
+    )
     return OK
 
 

@@ -199,7 +199,7 @@ def test_a_damaged_manifest_is_written_anew_and_no_shard_computed(
         store.open("numbers", SPEC.key)
     assert store.find(SPEC) is None
     assert "manifest" in caplog.text
-    assert "it is written anew" in caplog.text
+    assert "it is written again" in caplog.text
     work = Work()
     build(store, SPEC, work.plan)
     assert work.made == []
