@@ -203,7 +203,7 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
     ),
     "unknown column": (
         DatasetError, {"dataset": {"columns": {"instruction_id": "uid"}}},
-        ["dataset.columns.instruction_id names 'uid', which is missing, did you mean 'uuid'?"],
+        ["dataset.columns.instruction_id names 'uid', which is not there, did you mean 'uuid'?"],
     ),
     "column of a wrong type": (
         DatasetError, {"dataset": {"columns": {"instruction": "ant-1b"}}},
@@ -242,8 +242,8 @@ def test_a_config_that_cannot_be(case: str, tmp_path: Path) -> None:
 LISTS: dict[str, tuple[bytes | None, str]] = {
     "missing": (None, "list.txt: no such file; expected ids, one a line"),
     "empty": (b"", "list.txt: contains no id; write one per line, or leave the option out"),
-    "blank": (b"\r\n\n", "list.txt: holds no id"),
-    "mark alone": (b"\xef\xbb\xbf\n", "list.txt: holds no id"),
+    "blank": (b"\r\n\n", "list.txt: contains no id"),
+    "mark alone": (b"\xef\xbb\xbf\n", "list.txt: contains no id"),
     "binary": (b"\xff\xfe\x80", "list.txt: cannot be read as a list of ids: 'utf-8' codec"),
 }
 
