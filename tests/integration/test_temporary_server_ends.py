@@ -1,4 +1,4 @@
-"""Prefect's own passing server does not outlive the run that started it."""
+"""The temporary Prefect server does not outlive the run that started it."""
 
 import signal
 import time
@@ -14,7 +14,7 @@ from servers import quiet_environment
 pytestmark = pytest.mark.server
 
 
-def passing(process_id: int) -> list[psutil.Process]:
+def temporary(process_id: int) -> list[psutil.Process]:
     """The servers that a process has started."""
     children = psutil.Process(process_id).children(recursive=True)
     return [
@@ -31,8 +31,8 @@ def command(tmp_path: Path) -> Command:
 
 def test_a_killed_run_leaves_no_server(command: Command) -> None:
     with command.start("--store", "store", "--out", "out", slow="5") as process:
-        until(lambda: bool(passing(process.pid)), process)
-        servers = passing(process.pid)
+        until(lambda: bool(temporary(process.pid)), process)
+        servers = temporary(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait()
         _, left = psutil.wait_procs(servers, timeout=90)
@@ -41,7 +41,7 @@ def test_a_killed_run_leaves_no_server(command: Command) -> None:
 
 def test_an_orderly_run_leaves_nothing(command: Command) -> None:
     with command.start("--store", "store", "--out", "out") as process:
-        until(lambda: bool(passing(process.pid)), process)
+        until(lambda: bool(temporary(process.pid)), process)
         family = psutil.Process(process.pid).children(recursive=True)
         finish(process).ended(0)
     end = time.monotonic() + 90
