@@ -31,7 +31,7 @@ def stopped(
     assert {n: after[n] for n in before} == before
     assert not [n for n in after if ".tmp-" in n], "an orderly stop leaves no passing files"
     lines = result.stderr.splitlines()
-    assert lines[-1] == "stopped: committed results stay, run again to go on"
+    assert lines[-1] == "stopped: committed results stay; run again to resume"
     assert "Traceback" not in result.stderr
     return result
 
