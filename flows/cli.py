@@ -87,14 +87,16 @@ def run(config: SelectConfig, flow: str) -> int:
     from prefect.client.schemas.objects import State
     from prefect.exceptions import TerminationSignal
 
+    from tasks.server_patience import busy_server
+
     call = getattr(import_module(f"flows.{flow}"), flow)
     try:
         with tags(OURS):
             state = cast(State[Any], call(config, return_state=True))
     except httpx.HTTPError as e:
-        print(f"error: the Prefect server was lost ({type(e).__name__}); what was committed is "
-              "kept: start the server, then run again", file=sys.stderr)  # fmt: skip
-        return BROKEN
+        lost = f"the Prefect server was lost ({type(e).__name__}); what was committed is kept: " \
+               "start the server, then run again"  # fmt: skip
+        return broken(busy_server(e) or lost)
     if state.is_cancelled() or state.is_cancelling():
         raise Stopped
     result = outcome_of(state)
@@ -103,11 +105,18 @@ def run(config: SelectConfig, flow: str) -> int:
     if isinstance(result, KeyboardInterrupt | TerminationSignal):
         raise KeyboardInterrupt
     if isinstance(result, BaseException):
+        if busy := busy_server(result):
+            return broken(busy)
         kind = "" if isinstance(result, TooManyFailures) else f"{type(result).__name__}: "
-        print(f"error: {kind}{console.plain(str(result))}", file=sys.stderr)
-        return BROKEN
+        return broken(f"{kind}{result}")
     console.close(result, config)
     return OK
+
+
+def broken(why: object) -> int:
+    """Say in one line what ended a run that the user cannot mend, and return the exit status."""
+    print(f"error: {console.plain(str(why))}", file=sys.stderr)
+    return BROKEN
 
 
 def outcome_of(state: Any) -> Any:

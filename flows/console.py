@@ -119,5 +119,10 @@ def _worth_showing(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, UserError | Stopped | KeyboardInterrupt | TooManyFailures):
         return False
+    if error is not None:
+        from tasks.server_patience import busy_server
+
+        if busy_server(error):
+            return False
     text = record.getMessage()
     return not ("Finished in state" in text or "Crash detected" in text or "Retry" in text)

@@ -1,0 +1,177 @@
+"""Patience with a Prefect server that is busy or restarts: no run ends by that.
+
+Prefect's own client tries a call again five times, the last after about a minute, says nothing
+meanwhile, and ends at once where a new client finds nobody listening. Every task asks for its
+concurrency slot so, and eight runs on one SQLite keep a server busy for longer than that. Here
+every call of every Prefect client waits up to PATIENCE seconds, and the log says so.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from threading import Event
+from typing import Any
+
+import httpx
+from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
+
+from tasks import cancellation
+
+log = logging.getLogger("crowdselect")
+
+PATIENCE = 300.0  # seconds that one call is tried again
+LAST = 10.0  # the same, once a call was given up or the run is to stop
+LONGEST = 10.0  # seconds between two tries, at most
+GATEWAY_TIMEOUT = 504  # what a proxy before a busy server answers; Prefect's client knows the rest
+MAINTENANCE = "Prefect-Maintenance"  # Prefect's client waits for the end of it by itself
+
+Send = Callable[..., httpx.Response]
+AsyncSend = Callable[..., Awaitable[httpx.Response]]
+
+_given_up = Event()  # until the server answers again: the run's end is not to wait as long again
+
+
+class ServerBusy(httpx.TransportError):
+    """The Prefect server did not take a call in PATIENCE seconds; its text is one whole line."""
+
+
+def install() -> None:
+    """Give all Prefect clients of this process that patience; a second call changes nothing.
+
+    Prefect has no setting for it: PREFECT_CLIENT_MAX_RETRIES doubles every pause, and what asks for
+    a concurrency slot makes its own client. So the one method that all calls go through is wrapped.
+    """
+    for client, patient in (
+        (PrefectHttpxSyncClient, _patient),
+        (PrefectHttpxAsyncClient, _patient_async),
+    ):
+        own = client._send_with_retry
+        if not hasattr(own, "__wrapped__"):
+            client._send_with_retry = patient(own)  # type: ignore[method-assign]
+
+
+def busy_server(error: BaseException | None) -> ServerBusy | None:
+    """Return the busy server that an error comes from, through all its causes."""
+    while error is not None and not isinstance(error, ServerBusy):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+class _Call:
+    """One call that is tried again: how long, after which pauses, and what is said of it."""
+
+    def __init__(self, request: httpx.Request, codes: set[int]) -> None:
+        self._codes = codes | {GATEWAY_TIMEOUT}
+        self._name = f"{request.method} {request.url.path}"
+        self._host = request.url.host
+        self._begun = time.monotonic()
+        self._tries = 0
+
+    def refused(self, response: httpx.Response) -> bool:
+        """Tell whether the server is too busy for the call; say so where it is no longer."""
+        if response.status_code in self._codes and response.headers.get(MAINTENANCE) != "true":
+            return True
+        _given_up.clear()
+        if self._tries:
+            log.info("the Prefect server answers again, after %.0f s", self._waited)
+        return False
+
+    def pause(self, why: str, cause: Exception | None = None) -> float:
+        """Return the seconds until the next try.
+
+        Raises:
+            ServerBusy: the patience is at its end.
+        """
+        patience = LAST if _given_up.is_set() or cancellation.asked() else PATIENCE
+        if self._waited >= patience:
+            _given_up.set()
+            raise ServerBusy(
+                f"the Prefect server at {self._host} {why} for {patience:g} s ({self._name}); what "
+                "was committed is kept: run again when it is up and less busy"
+            ) from cause
+        if not self._tries:
+            log.warning(
+                "waiting for the Prefect server: it %s (%s), trying again for up to %g s",
+                why, self._name, patience,
+            )  # fmt: skip
+        self._tries += 1
+        # Never twice at one time: those that wait together would come together.
+        pause = min(LONGEST, 2.0 ** min(self._tries - 1, 10)) * random.uniform(0.75, 1.25)  # noqa: S311
+        return min(pause, max(patience - self._waited, 0.0))
+
+    @property
+    def _waited(self) -> float:
+        return time.monotonic() - self._begun
+
+
+def _answered(response: httpx.Response) -> str:
+    return f"answered {response.status_code}"
+
+
+def _gone(error: Exception) -> str:
+    return f"did not answer ({type(error).__name__})"
+
+
+def _patient(own: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+    @wraps(own)
+    def send_with_retry(
+        client: Any,
+        request: httpx.Request,
+        send: Send,
+        send_args: tuple[Any, ...],
+        send_kwargs: dict[str, Any],
+        retry_codes: set[int],
+        retry_exceptions: tuple[type[Exception], ...],
+    ) -> httpx.Response:
+        call = _Call(request, retry_codes)
+
+        def again(*args: Any, **kwargs: Any) -> httpx.Response:
+            while True:
+                try:
+                    response = send(*args, **kwargs)
+                except (*retry_exceptions, httpx.ConnectError) as e:
+                    pause = call.pause(_gone(e), e)
+                else:
+                    if not call.refused(response):
+                        return response
+                    pause = call.pause(_answered(response))
+                time.sleep(pause)
+
+        return own(client, request, again, send_args, send_kwargs, retry_codes, retry_exceptions)
+
+    return send_with_retry
+
+
+def _patient_async(own: AsyncSend) -> AsyncSend:
+    @wraps(own)
+    async def send_with_retry(
+        client: Any,
+        request: httpx.Request,
+        send: AsyncSend,
+        send_args: tuple[Any, ...],
+        send_kwargs: dict[str, Any],
+        retry_codes: set[int],
+        retry_exceptions: tuple[type[Exception], ...],
+    ) -> httpx.Response:
+        call = _Call(request, retry_codes)
+
+        async def again(*args: Any, **kwargs: Any) -> httpx.Response:
+            while True:
+                try:
+                    response = await send(*args, **kwargs)
+                except (*retry_exceptions, httpx.ConnectError) as e:
+                    pause = call.pause(_gone(e), e)
+                else:
+                    if not call.refused(response):
+                        return response
+                    pause = call.pause(_answered(response))
+                await asyncio.sleep(pause)
+
+        return await own(
+            client, request, again, send_args, send_kwargs, retry_codes, retry_exceptions
+        )
+
+    return send_with_retry
