@@ -24,6 +24,9 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
 }
 
+# What Prefect says of a run's end and of what is tried again; the command says it in its own words.
+_OURS = ("Finished in state", "Crash detected", "Retry", "Service 'ConcurrencySlot")
+
 watching: list["subprocess.Popen[bytes]"] = []  # holds the pipes that close when this process ends
 
 
@@ -125,4 +128,4 @@ def _worth_showing(record: logging.LogRecord) -> bool:
         if busy_server(error):
             return False
     text = record.getMessage()
-    return not ("Finished in state" in text or "Crash detected" in text or "Retry" in text)
+    return not any(words in text for words in _OURS)

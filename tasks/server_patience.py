@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from threading import Event
 from typing import Any
@@ -29,7 +29,7 @@ GATEWAY_TIMEOUT = 504  # what a proxy before a busy server answers; Prefect's cl
 MAINTENANCE = "Prefect-Maintenance"  # Prefect's client waits for the end of it by itself
 
 Send = Callable[..., httpx.Response]
-AsyncSend = Callable[..., Awaitable[httpx.Response]]
+AsyncSend = Callable[..., Coroutine[Any, Any, httpx.Response]]
 
 _given_up = Event()  # until the server answers again: the run's end is not to wait as long again
 
@@ -44,13 +44,12 @@ def install() -> None:
     Prefect has no setting for it: PREFECT_CLIENT_MAX_RETRIES doubles every pause, and what asks for
     a concurrency slot makes its own client. So the one method that all calls go through is wrapped.
     """
-    for client, patient in (
-        (PrefectHttpxSyncClient, _patient),
-        (PrefectHttpxAsyncClient, _patient_async),
-    ):
-        own = client._send_with_retry
-        if not hasattr(own, "__wrapped__"):
-            client._send_with_retry = patient(own)  # type: ignore[method-assign]
+    if not hasattr(PrefectHttpxSyncClient._send_with_retry, "__wrapped__"):
+        own: Any = PrefectHttpxSyncClient._send_with_retry
+        PrefectHttpxSyncClient._send_with_retry = _patient(own)  # type: ignore[method-assign]
+    if not hasattr(PrefectHttpxAsyncClient._send_with_retry, "__wrapped__"):
+        own = PrefectHttpxAsyncClient._send_with_retry
+        PrefectHttpxAsyncClient._send_with_retry = _patient_async(own)  # type: ignore[method-assign]
 
 
 def busy_server(error: BaseException | None) -> ServerBusy | None:
@@ -115,7 +114,7 @@ def _gone(error: Exception) -> str:
     return f"did not answer ({type(error).__name__})"
 
 
-def _patient(own: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+def _patient(own: Send) -> Send:
     @wraps(own)
     def send_with_retry(
         client: Any,
@@ -126,13 +125,13 @@ def _patient(own: Callable[..., httpx.Response]) -> Callable[..., httpx.Response
         retry_codes: set[int],
         retry_exceptions: tuple[type[Exception], ...],
     ) -> httpx.Response:
-        call = _Call(request, retry_codes)
+        call, gone = _Call(request, retry_codes), (*retry_exceptions, httpx.ConnectError)
 
         def again(*args: Any, **kwargs: Any) -> httpx.Response:
             while True:
                 try:
                     response = send(*args, **kwargs)
-                except (*retry_exceptions, httpx.ConnectError) as e:
+                except gone as e:
                     pause = call.pause(_gone(e), e)
                 else:
                     if not call.refused(response):
@@ -156,13 +155,13 @@ def _patient_async(own: AsyncSend) -> AsyncSend:
         retry_codes: set[int],
         retry_exceptions: tuple[type[Exception], ...],
     ) -> httpx.Response:
-        call = _Call(request, retry_codes)
+        call, gone = _Call(request, retry_codes), (*retry_exceptions, httpx.ConnectError)
 
         async def again(*args: Any, **kwargs: Any) -> httpx.Response:
             while True:
                 try:
                     response = await send(*args, **kwargs)
-                except (*retry_exceptions, httpx.ConnectError) as e:
+                except gone as e:
                     pause = call.pause(_gone(e), e)
                 else:
                     if not call.refused(response):

@@ -9,8 +9,8 @@ process as kill -9 does, right after the N-th file in FOLDER, a part of its path
 `journal` adds a line to FILE for every shard whose computation begins; `patience` is what a bucket
 that fails midway is given. `opened` writes the path of every file that the process opens to FILE,
 one a line. `forgetful` loses what the Prefect server answers to the run's end. `busy` answers 503
-to the first N calls of the Prefect server whose path matches the expression PATH, and
-`server_patience` is what each call is given.
+to the Prefect server's first N calls whose path holds PATH (an expression: N of each text that it
+matches), and `server_patience` is what each call is given.
 """
 
 import logging
@@ -20,7 +20,8 @@ import runpy
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -72,13 +73,14 @@ def forget() -> None:
 
 
 def busy(path: str, times: int, patience: float) -> None:
-    """Answer 503 to the first calls of Prefect's clients whose path matches, as its server does."""
+    """Answer 503 to Prefect's clients as its server does: the first calls of each matching path."""
     real, real_async = (httpx.HTTPTransport.handle_request,
                         httpx.AsyncHTTPTransport.handle_async_request)  # fmt: skip
-    refused = count()
+    refused: dict[str, Iterator[int]] = defaultdict(count)
 
     def answer(request: httpx.Request) -> httpx.Response | None:
-        if not re.search(path, request.url.path) or next(refused) >= times:
+        match = re.search(path, request.url.path)
+        if match is None or next(refused[match.group()]) >= times:
             return None
         from tasks import server_patience  # not before: the command sets up Prefect first
 
