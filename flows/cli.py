@@ -17,6 +17,7 @@ from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
+from crowdselect_core.util.text import plain
 from flows import console, options
 
 OURS = "crowdselect"  # the tag of our runs, by which the sweep knows them
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
         looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow)
     except UserError as e:
-        print(f"error: {console.plain(str(e))}", file=sys.stderr)
+        print(f"error: {plain(str(e))}", file=sys.stderr)
         return MENDABLE
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,7 +66,7 @@ def check(config: SelectConfig) -> int:
     from tasks.secrets import secret
 
     for line in check_all(config, Resources(secret)):
-        print(console.plain(line), flush=True)
+        print(plain(line), flush=True)
     return OK
 
 
@@ -115,7 +116,7 @@ def run(config: SelectConfig, flow: str) -> int:
 
 def broken(why: object) -> int:
     """Say in one line what ended a run that the user cannot mend, and return the exit status."""
-    print(f"error: {console.plain(str(why))}", file=sys.stderr)
+    print(f"error: {plain(str(why))}", file=sys.stderr)
     return BROKEN
 
 

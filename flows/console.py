@@ -13,6 +13,7 @@ from urllib.request import urlopen
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, StorageError, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
+from crowdselect_core.util.text import plain
 from flows import server_guard
 
 DEFAULTS = {
@@ -104,11 +105,6 @@ def close(result: dict[str, Any], config: SelectConfig) -> None:
         print(plain(line))
     if "train.jsonl" not in result["files"]:
         print("\nno train.jsonl: the data set lacks instruction texts or answers to train on")
-
-
-def plain(text: str) -> str:
-    """Return a message on one line, its control characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _host(url: str) -> str:

@@ -62,8 +62,12 @@ def busy_server(error: BaseException | None) -> ServerBusy | None:
 class _Call:
     """One call that is tried again: how long, after which pauses, and what is said of it."""
 
-    def __init__(self, request: httpx.Request, codes: set[int]) -> None:
+    def __init__(
+        self, request: httpx.Request, codes: set[int], gone: tuple[type[Exception], ...]
+    ) -> None:
         self._codes = codes | {GATEWAY_TIMEOUT}
+        # What a server that is away or restarts makes of a call.
+        self.gone: tuple[type[Exception], ...] = (*gone, httpx.ConnectError)
         self._name = f"{request.method} {request.url.path}"
         self._host = request.url.host
         self._begun = time.monotonic()
@@ -106,40 +110,24 @@ class _Call:
         return time.monotonic() - self._begun
 
 
-def _answered(response: httpx.Response) -> str:
-    return f"answered {response.status_code}"
-
-
-def _gone(error: Exception) -> str:
-    return f"did not answer ({type(error).__name__})"
-
-
 def _patient(own: Send) -> Send:
     @wraps(own)
-    def send_with_retry(
-        client: Any,
-        request: httpx.Request,
-        send: Send,
-        send_args: tuple[Any, ...],
-        send_kwargs: dict[str, Any],
-        retry_codes: set[int],
-        retry_exceptions: tuple[type[Exception], ...],
-    ) -> httpx.Response:
-        call, gone = _Call(request, retry_codes), (*retry_exceptions, httpx.ConnectError)
+    def send_with_retry(client: Any, request: httpx.Request, send: Send, **how: Any) -> Any:
+        call = _Call(request, how["retry_codes"], how["retry_exceptions"])
 
         def again(*args: Any, **kwargs: Any) -> httpx.Response:
             while True:
                 try:
                     response = send(*args, **kwargs)
-                except gone as e:
-                    pause = call.pause(_gone(e), e)
+                except call.gone as e:
+                    pause = call.pause(f"did not answer ({type(e).__name__})", e)
                 else:
                     if not call.refused(response):
                         return response
-                    pause = call.pause(_answered(response))
+                    pause = call.pause(f"answered {response.status_code}")
                 time.sleep(pause)
 
-        return own(client, request, again, send_args, send_kwargs, retry_codes, retry_exceptions)
+        return own(client, request=request, send=again, **how)
 
     return send_with_retry
 
@@ -147,30 +135,22 @@ def _patient(own: Send) -> Send:
 def _patient_async(own: AsyncSend) -> AsyncSend:
     @wraps(own)
     async def send_with_retry(
-        client: Any,
-        request: httpx.Request,
-        send: AsyncSend,
-        send_args: tuple[Any, ...],
-        send_kwargs: dict[str, Any],
-        retry_codes: set[int],
-        retry_exceptions: tuple[type[Exception], ...],
-    ) -> httpx.Response:
-        call, gone = _Call(request, retry_codes), (*retry_exceptions, httpx.ConnectError)
+        client: Any, request: httpx.Request, send: AsyncSend, **how: Any
+    ) -> Any:
+        call = _Call(request, how["retry_codes"], how["retry_exceptions"])
 
         async def again(*args: Any, **kwargs: Any) -> httpx.Response:
             while True:
                 try:
                     response = await send(*args, **kwargs)
-                except gone as e:
-                    pause = call.pause(_gone(e), e)
+                except call.gone as e:
+                    pause = call.pause(f"did not answer ({type(e).__name__})", e)
                 else:
                     if not call.refused(response):
                         return response
-                    pause = call.pause(_answered(response))
+                    pause = call.pause(f"answered {response.status_code}")
                 await asyncio.sleep(pause)
 
-        return await own(
-            client, request, again, send_args, send_kwargs, retry_codes, retry_exceptions
-        )
+        return await own(client, request=request, send=again, **how)
 
     return send_with_retry

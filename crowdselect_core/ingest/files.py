@@ -1,6 +1,6 @@
 """The files behind a path: one file, a folder, a glob; local or any fsspec URL."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -80,6 +80,22 @@ class DataFile:
         for block in self.blocks():
             hashed.update(block)
         return hashed.hexdigest()
+
+
+class FileReader:
+    """What readers of one or more files have in common, see `reader.Reader`."""
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = list(files)
+
+    def fingerprint(self) -> str:
+        return fingerprint(self._files)
+
+    def digests(self) -> list[str]:
+        return [file.digest for file in self._files]
+
+    def source(self, file: int) -> str:
+        return self._files[file].shown
 
 
 def is_local(fs: Any) -> bool:
