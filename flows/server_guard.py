@@ -3,7 +3,7 @@
 Prefect ends that server at an orderly exit of the run; this is for the others. A script of its own
 that imports nothing of the project:
 
-    python -I -S afterwards.py RUN_PID MARK
+    python -I -S server_guard.py RUN_PID MARK
 
 stdin is a pipe whose write end only the run holds. When it closes, or the run is gone, servers
 in whose environment MARK_NAME has the value MARK get SIGTERM, and SIGKILL after GRACE
