@@ -50,8 +50,9 @@ def prepare() -> None:
         _guarded()
     import prefect.main  # noqa: F401  # its loggers have their handlers from here on
 
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_worth_showing)
+    for name in ("", "prefect._internal"):  # the latter has handlers of its own
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_worth_showing)
 
 
 def _guarded() -> None:

@@ -72,10 +72,13 @@ class _Call:
         self._host = request.url.host
         self._begun = time.monotonic()
         self._tries = 0
+        self._asked = 0.0  # seconds that the server wants to be left alone
 
     def refused(self, response: httpx.Response) -> bool:
         """Tell whether the server is too busy for the call; say so where it is no longer."""
         if response.status_code in self._codes and response.headers.get(MAINTENANCE) != "true":
+            after = response.headers.get("Retry-After", "")
+            self._asked = float(after) if after.isdecimal() else 0.0
             return True
         _given_up.clear()
         if self._tries:
@@ -103,7 +106,7 @@ class _Call:
         self._tries += 1
         # Never twice at one time: those that wait together would come together.
         pause = min(LONGEST, 2.0 ** min(self._tries - 1, 10)) * random.uniform(0.75, 1.25)  # noqa: S311
-        return min(pause, max(patience - self._waited, 0.0))
+        return min(max(pause, self._asked), max(patience - self._waited, 0.0))
 
     @property
     def _waited(self) -> float:

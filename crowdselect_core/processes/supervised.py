@@ -12,6 +12,7 @@ from pathlib import Path
 
 from crowdselect_core.processes import guard
 
+MOST_BYTES = 64 * 1024  # of a log that are read for its last line
 POLL = 0.2  # seconds between two looks at a process that starts
 END_SECONDS = guard.GRACE + guard.LAST + 5.0  # for the guard to have ended everything
 
@@ -92,7 +93,9 @@ class SupervisedProcess:
 
     def last_line(self) -> str:
         """Return the last line of its log, and where that lies."""
-        lines = self.log.read_text("utf-8", "replace").strip().splitlines()
+        with self.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - MOST_BYTES))
+            lines = log.read().decode("utf-8", "replace").strip().splitlines()
         return f"{lines[-1].strip() if lines else 'it wrote nothing'} (see {self.log})"
 
     def end(self) -> None:

@@ -130,6 +130,20 @@ def test_maintenance_is_left_to_prefect(
     assert [m for m in caplog.messages if "waiting" in m] == []
 
 
+def test_a_pause_that_the_server_asks_for_is_kept(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def later(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(server_patience.time, "sleep", pauses.append)
+    monkeypatch.setattr(server_patience.asyncio, "sleep", later)
+    ask(429, 429, **{"Retry-After": "40"})
+    assert pauses == [40.0, 40.0]
+
+
 def test_a_second_install_changes_nothing() -> None:
     before = PrefectHttpxSyncClient._send_with_retry, PrefectHttpxAsyncClient._send_with_retry
     server_patience.install()
