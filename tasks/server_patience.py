@@ -95,8 +95,8 @@ class _Call:
         if self._waited >= patience:
             _given_up.set()
             raise ServerBusy(
-                f"the Prefect server at {self._host} {why} for {patience:g} s ({self._name}); what "
-                "was committed is kept: run again when it is up and less busy"
+                f"the Prefect server at {self._host} {why} for {patience:g} s ({self._name}); "
+                "committed results stay: run again when it is up and less busy"
             ) from cause
         if not self._tries:
             log.warning(

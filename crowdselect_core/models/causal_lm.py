@@ -78,7 +78,7 @@ class Source:
             )
         if options["local_files_only"] and not any(Path(place).glob("*.safetensors")):
             raise ConfigError(
-                f"{self._named} holds no *.safetensors file: weights are read from safetensors "
+                f"{self._named} contains no *.safetensors file: weights are read from safetensors "
                 "only; convert them with save_pretrained"
             )
         return config

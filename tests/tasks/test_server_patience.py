@@ -97,8 +97,8 @@ def test_a_server_that_stays_busy_is_one_line(ask: Ask, monkeypatch: pytest.Monk
     with pytest.raises(ServerBusy) as busy:
         ask(then=503)
     assert str(busy.value) == (
-        "the Prefect server at prefect.test answered 503 for 0.05 s (POST /api/v2/slots); what was "
-        "committed is kept: run again when it is up and less busy"
+        "the Prefect server at prefect.test answered 503 for 0.05 s (POST /api/v2/slots); "
+        "committed results stay: run again when it is up and less busy"
     )
     with pytest.raises(ServerBusy, match=r"did not answer \(ConnectError\)"):
         ask(then=httpx.ConnectError("nobody listens"))

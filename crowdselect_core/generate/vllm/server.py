@@ -121,7 +121,7 @@ class VllmServer:
             if self.healthy():
                 return True
             if stopped():
-                raise Stopped("asked to stop; what was committed is kept")
+                raise Stopped("asked to stop; committed results stay")
             return False
 
         self._process.healthy = healthy
