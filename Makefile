@@ -12,7 +12,7 @@ SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 PORT ?= 4200
 S3_PORT ?= 8333
 # Processes that share the tests out, file by file; `make test WORKERS=1` for a loaded machine.
-# One more than cores, for a third of the time a test of servers waits.
+# One more than the cores of CI: tests of servers often wait.
 WORKERS ?= 3
 # Files in the order of tests/conftest.py, long ones first
 SHARED = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
