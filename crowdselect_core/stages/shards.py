@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.store.artifacts import Artifact
-from crowdselect_core.store.plan import Plan, ShardResult, noted
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.util.once import Once
 
 
@@ -46,14 +46,9 @@ class AlignedReader:
         return ends
 
 
-def sliced(frame: Callable[[], pl.DataFrame], rows: int, shard_rows: int) -> Plan:
-    """Return the plan of a table that is computed as a whole and stored in shards."""
-
-    def computed() -> tuple[pl.DataFrame, list[str]]:
-        with noted() as notes:
-            return frame(), notes
-
-    whole = Once(computed)
+def sliced(frame: Callable[[], tuple[pl.DataFrame, list[str]]], rows: int, shard_rows: int) -> Plan:
+    """Return the plan of a table that is computed as a whole, with its notes, in shards."""
+    whole = Once(frame)
 
     def cut(start: int) -> Callable[[], ShardResult]:
         def make() -> ShardResult:

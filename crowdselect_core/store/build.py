@@ -20,6 +20,7 @@ from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import Shard
 from crowdselect_core.store.names import SHARD_NAME
 from crowdselect_core.store.plan import Plan, ShardResult
+from crowdselect_core.util.notes import log_warning
 
 log = logging.getLogger("crowdselect.store")
 
@@ -61,8 +62,13 @@ def _build(
         return _write(store, spec, plan.tag, index, make())
 
     done: list[Finished] = []
+    notes: set[str] = set()
     for result in _in_order(one, enumerate(plan.parts), workers):
         done.append(result)
+        for note in result[1]["notes"]:
+            if note not in notes:  # each shard of a table carries those of the whole
+                log_warning(note)
+                notes.add(note)
         if progress:
             progress(spec.stage, len(done), plan.total)
     if gone := _vanished(store, spec, done):

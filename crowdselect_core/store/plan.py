@@ -1,11 +1,8 @@
 """How a stage's work is cut into shards."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from threading import get_ident
 from typing import Any
 
 import polars as pl
@@ -17,7 +14,8 @@ from crowdselect_core.store.identity import canonical
 class ShardResult:
     """The rows of one shard, what was counted while they were made, and what the user must know.
 
-    Counts and notes are kept in the shard, so a resumed run tells the same as an undisturbed one.
+    Counts and notes are stored in the shard, so a resumed run reports the same as an undisturbed
+    one. A note is what the stage returns as such; nothing that is logged becomes one.
     """
 
     frame: pl.DataFrame
@@ -42,22 +40,6 @@ class Plan:
     def tag(self) -> str:
         """Eight hex digits that name the cut in the shards' file names."""
         return sha256(canonical(dict(self.cut))).hexdigest()[:8]
-
-
-@contextmanager
-def noted() -> Iterator[list[str]]:
-    """Collect the warnings that the block logs on this thread, for the notes of a part."""
-    notes: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    thread = get_ident()
-    handler.addFilter(lambda record: record.thread == thread)
-    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("crowdselect")
-    logger.addHandler(handler)
-    try:
-        yield notes
-    finally:
-        logger.removeHandler(handler)
 
 
 def single(make: Callable[[], ShardResult], facts: Callable[[], Mapping[str, Any]] = dict) -> Plan:

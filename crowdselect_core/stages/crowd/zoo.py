@@ -226,7 +226,7 @@ class _Maker:
             return np.zeros(table.height)
         given = {r: table[r].fill_null(float("nan")).to_numpy()[:, None] for r in names}
         fitted = self._moments() if len(names) > 1 else {}
-        return np.nan_to_num(combine(given, fitted, warn=False)[:, 0], nan=-np.inf)
+        return np.nan_to_num(combine(given, fitted)[:, 0], nan=-np.inf)
 
     def _given_scores(self, reward: str, model: str, table: pl.DataFrame) -> pl.Series:
         """Return a score column that the data set has of a model."""

@@ -45,7 +45,7 @@ def plan(
         # Draws of their own: the method random would else be held against itself.
         other_draws = config.model_copy(update={"seed": (config.seed + 1) % 2**32})
         rankings = {
-            method: ranked(other_draws, store, metrics, answers, method)
+            method: ranked(other_draws, store, metrics, answers, method)[0]
             for method in ("random", "reward")
         }
         rows = []

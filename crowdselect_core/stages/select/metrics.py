@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.metrics.combine import Moments, best_score, combine, moments, usable
+from crowdselect_core.metrics.combine import (
+    Moments,
+    best_score,
+    combine,
+    left_out,
+    moments,
+    usable,
+)
 from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import per_shard, table_cut
@@ -23,6 +30,7 @@ from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import METRICS, check, score_column, shown_column
+from crowdselect_core.util.notes import log_warning
 from crowdselect_core.util.once import Once
 
 STAGE, VERSION = "metrics", 2
@@ -73,6 +81,8 @@ def plan(config: SelectConfig, store: Store, scores: Ref, reference: Ref | None 
         return lambda: ShardResult(_metrics(config, read(), fitted()))
 
     def facts() -> dict[str, Any]:
+        for note in left_out(fitted()) if reference is None else []:
+            log_warning(note)
         return {"moments": {name: asdict(m) for name, m in fitted().items()}}
 
     shards = [shard(read) for read in per_shard(artifact)]
@@ -116,7 +126,7 @@ def shown_scores(
     c[i,m] but for models with several samples. METHOD: `best` takes the best single one.
     """
     arrays = score_arrays(frame, config.models, config.reward_names, shown=True)
-    return combine(arrays, fitted, warn=False)
+    return combine(arrays, fitted)
 
 
 def stored_moments(metrics: Artifact) -> dict[str, Moments]:
@@ -127,7 +137,7 @@ def stored_moments(metrics: Artifact) -> dict[str, Moments]:
 def used_reward_models(config: SelectConfig, metrics: Ref) -> list[str]:
     """Return the reward models that told answers apart; the others were left out."""
     fitted = {name: Moments(**m) for name, m in metrics.facts["moments"].items()}
-    return usable(fitted, warn=False) if fitted else list(config.reward_names)
+    return usable(fitted) if fitted else list(config.reward_names)
 
 
 def _moments(config: SelectConfig, scores: Artifact) -> dict[str, Moments]:
@@ -143,7 +153,7 @@ def _moments(config: SelectConfig, scores: Artifact) -> dict[str, Moments]:
     if len(config.reward_names) == 1:
         return {}  # its scores are used as they are
     fitted = {r: moments(blocks(r)) for r in config.reward_names}
-    usable(fitted)  # warns once of those that are left out
+    usable(fitted)  # or there is nothing to measure by
     return fitted
 
 
@@ -152,7 +162,7 @@ def _metrics(
 ) -> pl.DataFrame:
     everyone = config.everyone
     arrays = score_arrays(scores, everyone, config.reward_names)
-    all_NM = combine(arrays, fitted, warn=False)
+    all_NM = combine(arrays, fitted)
     table = crowd_metrics_NM(all_NM, everyone)
     c_NM = all_NM[:, [m.role == "crowd" for m in everyone]]
     best_N = best_score(shown_scores(scores, config, fitted))

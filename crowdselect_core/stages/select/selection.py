@@ -20,7 +20,7 @@ from crowdselect_core.stages.select.kept_answers import (
 )
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan, ShardResult, noted, single
+from crowdselect_core.store.plan import Plan, ShardResult, single
 from crowdselect_core.tables import METRIC_NAMES, SELECTION, check
 
 STAGE, VERSION = "selection", 2
@@ -66,12 +66,13 @@ def plan(
     def make() -> ShardResult:
         table = ranking.open(store).frame()
         groups = clusters.open(store).frame(["instruction_id", "cluster_id"]) if clusters else None
-        with noted() as notes:
-            if config.budget_tokens is not None:
-                tokens = _tokens(config, store, scores, metrics, table)
-                chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
-            else:
-                chosen = select(table, groups, config.budget, config.quota, config.allow_short)
+        notes: list[str] = []
+        if config.budget_tokens is not None:
+            tokens = _tokens(config, store, scores, metrics, table)
+            chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
+        else:
+            how = (config.quota, config.allow_short, notes.append)
+            chosen = select(table, groups, config.budget, *how)
         return ShardResult(_with_answers(config, store, scores, metrics, chosen), notes=notes)
 
     return single(make)

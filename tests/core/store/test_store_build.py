@@ -1,6 +1,5 @@
 """A build keeps what is whole, computes what is not, says so, and ends with the same bytes."""
 
-import logging
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,7 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import FILE
-from crowdselect_core.store.plan import Plan, ShardResult, noted, single
+from crowdselect_core.store.plan import Plan, ShardResult, single
 
 SHARDS = ROWS // 10
 
@@ -331,17 +330,20 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
     assert work.made == []
 
 
-def test_notes_are_told_once_and_by_a_resumed_build_too(store: Store) -> None:
+def test_notes_are_logged_once_and_by_a_resumed_build_too(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     def part(number: int) -> ShardResult:
-        with noted() as notes:
-            logging.getLogger("crowdselect").warning("a weak metric")
-        return ShardResult(pl.DataFrame({"number": [number]}), notes=notes)
+        return ShardResult(pl.DataFrame({"number": [number]}), notes=["a weak metric"])
 
     def parts() -> Plan:
         return Plan([lambda: part(1), lambda: part(2)], cut={"rows": 1}, total=2)
 
     spec = Spec("noted", 1, {})
-    told = build(store, spec, parts()).manifest
-    assert told.facts == {"notes": ["a weak metric"]}
+    built = build(store, spec, parts()).manifest
+    assert built.facts == {"notes": ["a weak metric"]}
+    assert caplog.messages.count("a weak metric") == 1
     store.place.remove(f"{spec.folder}/manifest.json")
-    assert build(store, spec, parts()).manifest == told
+    caplog.clear()
+    assert build(store, spec, parts()).manifest == built
+    assert caplog.messages.count("a weak metric") == 1
