@@ -1,6 +1,6 @@
 """How a stage's work is cut into shards."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -25,15 +25,20 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a stage's work is cut: one call per shard, and a name for the cut.
+    """How a stage's work is cut: numbered parts, each of them a shard, and a name for the cut.
 
-    `cut` holds what the borders of the shards follow from (rows a shard, say). Shards of another
-    cut in the same folder are left aside, never mixed.
+    Args:
+        total: how many parts there are.
+        compute: computes the part of an index below `total`; the parts are independent of each
+            other, in any order, on any number of threads.
+        cut: what the borders of the shards follow from (rows a shard, say). Shards of another cut
+            in the same folder are left aside, never mixed.
+        facts: gives what the manifest says beside the counts, when all parts are computed.
     """
 
-    parts: Iterable[Callable[[], ShardResult]]
+    total: int
+    compute: Callable[[int], ShardResult]
     cut: Mapping[str, Any]
-    total: int | None = None
     facts: Callable[[], Mapping[str, Any]] = dict
 
     @property
@@ -44,4 +49,4 @@ class Plan:
 
 def single(make: Callable[[], ShardResult], facts: Callable[[], Mapping[str, Any]] = dict) -> Plan:
     """Return the plan of a stage whose result is one shard."""
-    return Plan(parts=[make], cut={"shards": 1}, total=1, facts=facts)
+    return Plan(1, lambda _: make(), cut={"shards": 1}, facts=facts)

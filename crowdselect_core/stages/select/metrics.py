@@ -24,12 +24,14 @@ from crowdselect_core.metrics.combine import (
     usable,
 )
 from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.shards import per_shard, table_cut
+from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
-from crowdselect_core.tables import METRICS, check, score_column, shown_column
+from crowdselect_core.tables import METRICS as TABLE
+from crowdselect_core.tables import check, score_column, shown_column
 from crowdselect_core.util.notes import log_warning
 from crowdselect_core.util.once import Once
 
@@ -77,16 +79,18 @@ def plan(config: SelectConfig, store: Store, scores: Ref, reference: Ref | None 
         lambda: stored_moments(reference.open(store)) if reference else _moments(config, artifact)
     )
 
-    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], ShardResult]:
-        return lambda: ShardResult(_metrics(config, read(), fitted()))
+    def shard(frame: pl.DataFrame) -> ShardResult:
+        return ShardResult(_metrics(config, frame, fitted()))
 
     def facts() -> dict[str, Any]:
         for note in left_out(fitted()) if reference is None else []:
             log_warning(note)
         return {"moments": {name: asdict(m) for name, m in fitted().items()}}
 
-    shards = [shard(read) for read in per_shard(artifact)]
-    return Plan(shards, cut=table_cut(artifact), total=len(shards), facts=facts)
+    return by_shard(artifact, shard, facts=facts)
+
+
+METRICS = Stage("metrics", spec, plan)
 
 
 def difficulty_column(reward_model: str) -> str:
@@ -182,4 +186,4 @@ def _metrics(
     frame = pl.concat(
         [scores.select("instruction_id"), table, pl.DataFrame(extra)], how="horizontal"
     )
-    return check(frame, METRICS, "metrics")
+    return check(frame, TABLE, "metrics")

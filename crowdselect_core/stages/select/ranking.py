@@ -11,6 +11,7 @@ from crowdselect_core.errors import shown
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.selection.integration import References, references
 from crowdselect_core.selection.methods.rank import METHODS, rank
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import BEST
 from crowdselect_core.stages.shards import sliced
@@ -71,6 +72,9 @@ def plan(
         return ranked(config, store, metrics, answers, sorted_R_of=sorted_R_of)
 
     return sliced(make, metrics.rows, config.shard_rows)
+
+
+RANKING = Stage("ranking", spec, plan)
 
 
 def ranked(
