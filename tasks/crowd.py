@@ -30,6 +30,7 @@ from crowdselect_core.report.generation_summary import (
 )
 from crowdselect_core.reward.conformance_gate import conform
 from crowdselect_core.reward.factory import Resources, scorer_of
+from crowdselect_core.stages.base import How
 from crowdselect_core.stages.crowd import generation
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.responses import RESPONSES
@@ -79,7 +80,7 @@ def responses(
         with closing(engine):
             calls = generation.generate(own, store, prompts, model, engine, report)
     spec = RESPONSES.spec(own, prompts, model, calls.failed)
-    table = RESPONSES.build(store, spec, None, own, prompts, model, calls.failed)
+    table = RESPONSES.build(store, spec, How(), own, prompts, model, calls.failed)
     ref = ref_of(table, started, cached=False)
     tell(model.name, ref, calls)
     return Completed(message=f"computed: {spec.folder}", data=ref)
@@ -127,7 +128,7 @@ def rewards(
                         calls = score(own, store, reward, answered, reference, scorer, report)
                     inputs = (reward, answered, reference, calls.failed, scorer.heads)
                     spec = REWARDS.spec(own, *inputs)
-                    table = REWARDS.build(store, spec, None, own, *inputs)
+                    table = REWARDS.build(store, spec, How(), own, *inputs)
                     ref = ref_of(table, began, cached=False)
                     tell(f"{reward.name} of {answered.model.name}", ref, calls)
                     refs[answered.model.name] = ref

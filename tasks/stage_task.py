@@ -19,7 +19,7 @@ from prefect.states import Completed
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import TransientStorageError
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import How, Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
 from tasks import cancellation
@@ -102,7 +102,8 @@ def _task_of(stage: Stage[Any]) -> StateTask[..., Ref]:
             return Completed(name="Cached", message=f"in the store: {spec.folder}", data=ref)
         if missed := store.nearest_miss(spec):
             log.info("%-13s not in the store; the closest differs in %s", spec.stage, missed)
-        artifact = stage.build(store, spec, _Progress(started), config, *inputs, **named)
+        how = How(progress=_Progress(started))
+        artifact = stage.build(store, spec, how, config, *inputs, **named)
         ref = ref_of(artifact, started, cached=False)
         log.info("%-13s %s rows, %.1f s", spec.stage, f"{ref.rows:,}", ref.seconds)
         return Completed(message=f"computed: {spec.folder}", data=ref)

@@ -16,7 +16,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.build import Progress, build
-from crowdselect_core.store.executors.base import Job
+from crowdselect_core.store.executors.base import Executor, Job
 from crowdselect_core.store.executors.threads import Threads
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan
@@ -59,19 +59,19 @@ class Stage(Generic[P]):
         self,
         store: Store,
         spec: Spec,
-        progress: Progress | None,
+        how: "How",
         config: SelectConfig,
         *inputs: P.args,
         **named: P.kwargs,
     ) -> Artifact:
-        """Build the artifact that `spec` names, on `config.workers` threads."""
+        """Build the artifact that `spec` names, which is what `self.spec` gave for the inputs."""
         return build(
             store,
             spec,
             self.plan(config, store, *inputs, **named),
-            executor=Threads(config.workers),
+            executor=how.executor or Threads(config.workers),
             job=self.job(config, *inputs, **named),
-            progress=progress,
+            progress=how.progress,
         )
 
     def job(self, config: SelectConfig, *inputs: P.args, **named: P.kwargs) -> Job:
@@ -101,6 +101,19 @@ class Stage(Generic[P]):
         return create_model(f"inputs of {self.name}", __config__=_JSON, **types)
 
 
+@dataclass(frozen=True)
+class How:
+    """How an artifact is built; nothing of it changes the result.
+
+    Args:
+        executor: runs the parts; without one, `workers` threads of this process.
+        progress: called after every shard.
+    """
+
+    executor: Executor | None = None
+    progress: Progress | None = None
+
+
 class Runner(Protocol):
     """Runs a stage, or says what it would come to."""
 
@@ -116,6 +129,7 @@ class InProcess:
     """Runs stages in this process: the artifact is taken from the store, or built."""
 
     store: Store
+    how: How = How()
 
     def __call__(
         self, stage: Stage[P], config: SelectConfig, /, *inputs: P.args, **named: P.kwargs
@@ -125,7 +139,7 @@ class InProcess:
         found = self.store.find(spec)
         if found is not None:
             return Ref.of(found)
-        built = stage.build(self.store, spec, None, config, *inputs, **named)
+        built = stage.build(self.store, spec, self.how, config, *inputs, **named)
         return Ref.of(built, cached=False)
 
 

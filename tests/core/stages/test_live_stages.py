@@ -1,6 +1,8 @@
 """The stages of a live crowd on their own: what is asked and scored once, and what a zoo holds."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,13 @@ from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.scoring_cost import ScoreBill, score_bill
 from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.reward.base import Item, Score
-from crowdselect_core.stages.base import InProcess
+from crowdselect_core.stages.base import InProcess, Stage
 from crowdselect_core.stages.crowd import generation, responses, rewards
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored
-from crowdselect_core.stages.graph import INSTRUCTIONS, PROMPTS, RESPONSES, REWARDS, ZOO
+from crowdselect_core.stages.graph import INSTRUCTIONS, PROMPTS, RESPONSES, REWARDS, ZOO, compute
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.executors.base import Job
 
 JUDGE = {
     "kind": "judge", "name": "judge", "mode": "pairwise", "reference_model": "b",
@@ -153,6 +156,32 @@ def test_artifacts_that_are_cut_differently_fit_together(tmp_path: Path) -> None
     table = again.zoo(again.scored(crowd, Longer()))
     assert table["a"].struct.field("content").to_list() == [f"a1: {t}" for t in TEXTS]
     assert table["a"].struct.field("judge").to_list() == [0.0] * len(TEXTS)
+
+
+def test_the_parts_of_live_stages_follow_from_texts_and_an_index(tmp_path: Path) -> None:
+    world = World(config_of(tmp_path, TEXTS, shard_rows=4))
+    crowd = world.answered()
+    members = world.scored(crowd, Longer())
+    failed = {responses.sample_key(b"\xff\xfe", 0): "timeout: 1 s"}
+    own, model = world.config, world.models[0]
+    asked: list[tuple[Stage[Any], tuple[Any, ...]]] = [
+        (PROMPTS, (world.run(INSTRUCTIONS, own),)),
+        (RESPONSES, (world.prompts, model, failed)),
+        (REWARDS, (world.reward, crowd[0], crowd[1], failed, ("",))),
+        (ZOO, (world.prompts, members)),
+    ]
+    for stage, inputs in asked:
+        job = Job(**json.loads(json.dumps(asdict(stage.job(own, *inputs)))))
+        plan, there = stage.plan(own, world.store, *inputs), stage.planned(job, world.store)
+        assert (there.total, there.tag, there.facts()) == (3, plan.tag, plan.facts())
+        for index in range(plan.total):
+            found, expected = compute(job, world.store, index), plan.compute(index)
+            assert found.frame.equals(expected.frame)
+            assert (found.counts, found.notes) == (expected.counts, expected.notes)
+        by_name = stage._inputs.model_validate_json(job.inputs)
+        assert stage.spec(own, *(getattr(by_name, n) for n in stage.inputs)) == stage.spec(
+            own, *inputs
+        )
 
 
 def test_a_prompt_on_several_rows_is_asked_once(tmp_path: Path) -> None:
