@@ -4,7 +4,6 @@ Names follow Hugging Face, TRL and vLLM where these have one. Nothing here reads
 crowd file that is named (`SelectConfig.resolved`).
 """
 
-import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -13,6 +12,7 @@ from crowdselect_core.config.base import Frozen, refuse_credentials
 from crowdselect_core.config.crowd import CrowdModel, check_crowd, read_crowd
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.fields import Place, Weights, read_budget, read_layouts, read_names
+from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.config.response_mode import response_mode
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.errors import ConfigError, nearest, shown
@@ -155,7 +155,7 @@ class SelectConfig(Frozen):
         10, ge=0, description="Clusters to balance over; 0 or 1 for none", examples=[10]
     )
     weights: Weights = Field(
-        (1.0, 1.0, 2.0, 0.0),
+        WEIGHTS,
         description="Weights of difficulty, separability, stability and, where the crowd has a "
         "student, headroom (0 if left out); negative reverses one",
         examples=[[1, 1, 2]],
@@ -222,10 +222,7 @@ class SelectConfig(Frozen):
 
     @model_validator(mode="after")
     def _sane(self) -> Self:
-        if not all(math.isfinite(w) for w in self.weights) or not any(self.weights):
-            raise ValueError(
-                f"weights: expected finite numbers that are not all 0, found {self.weights}"
-            )
+        check_weights(self.weights)
         return self
 
     @property

@@ -6,8 +6,11 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
 from crowdselect_core.models.token_count import counter
 from crowdselect_core.selection.id_lists import read_ids
-from crowdselect_core.selection.methods.rank import METHODS
-from crowdselect_core.selection.metric_weights import check_families, check_student
+from crowdselect_core.selection.metric_weights import (
+    check_families,
+    check_student,
+    method_weights,
+)
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.store.backend.open import open_backend
@@ -31,8 +34,8 @@ def check(config: SelectConfig) -> None:
             f"reference_model {wanted!r} is not of the crowd{nearest(wanted, names)} "
             f"({shown(names)})"
         )
-    if config.method in METHODS:
-        weights = METHODS[config.method] or config.weights
+    weights = method_weights(config.method, config.weights)
+    if weights is not None:
         check_families(config.models, weights)
         check_student(config.everyone, weights)
     for path in (config.include, config.exclude):

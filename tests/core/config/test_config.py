@@ -111,8 +111,9 @@ def test_weights(given: Any, read: tuple[float, float, float, float]) -> None:
         ("1,x,2", "weights.1: Input should be a valid number"),
         ("nan,1,1", "weights.0: Input should be a finite number, found 'nan'"),
         ([1, float("inf"), 1], "weights.1: Input should be a finite number, found inf"),
-        ("0,0,0", "weights: expected finite numbers that are not all 0"),
-        ("0,0,0,0", "weights: expected finite numbers that are not all 0"),
+        ("0,0,0", "weights: all of them are 0, so nothing ranks the rows"),
+        ("0,0,0,0", "weights: all of them are 0, so nothing ranks the rows"),
+        ("1e-9,0,0", "weights: the largest of [1e-09, 0.0, 0.0, 0.0] is 1e-09, expected"),
         ("1,1,2,nan", "weights.3: Input should be a finite number, found 'nan'"),
     ],
 )  # fmt: skip
