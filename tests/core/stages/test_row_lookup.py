@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
-from crowdselect_core.config.select import DatasetConfig, SelectConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.stages.base import InProcess
 from crowdselect_core.stages.graph import EMBEDDINGS, INSTRUCTIONS
 from crowdselect_core.stages.refs import Ref
