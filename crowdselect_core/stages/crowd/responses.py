@@ -67,7 +67,7 @@ def plan(
     return by_shard(prompts.open(store), shard, facts=lambda: {"generated": True})
 
 
-RESPONSES = Stage("responses", spec, plan)
+RESPONSES = Stage("responses", "Write the table of a model's answers.", spec, plan)
 
 
 def _table(

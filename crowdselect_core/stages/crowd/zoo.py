@@ -116,7 +116,7 @@ def plan(
     return by_shard(prompts.open(store), lambda rows: ShardResult(maker.zoo(rows)))
 
 
-ZOO = Stage("zoo", spec, plan)
+ZOO = Stage("zoo", "Join answers and scores into one generator zoo.", spec, plan)
 
 
 def dataset_of(config: SelectConfig, zoo: Ref) -> SelectConfig:

@@ -24,4 +24,4 @@ def plan(config: SelectConfig, store: Store, parts: Sequence[Ref]) -> Plan:
     return single(lambda: ShardResult(pl.DataFrame({"key": [ref.key for ref in parts]})))
 
 
-ZOOS = Stage("zoos", spec, plan)
+ZOOS = Stage("zoos", "Concatenate zoos.", spec, plan)

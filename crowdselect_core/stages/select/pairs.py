@@ -59,7 +59,7 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, selectio
     return single(lambda: _pairs(config, store, scores, metrics, selection))
 
 
-PAIRS = Stage("pairs", spec, plan)
+PAIRS = Stage("pairs", "Make preference pairs of the chosen rows.", spec, plan)
 
 
 def _pairs(

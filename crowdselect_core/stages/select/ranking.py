@@ -75,7 +75,9 @@ def plan(
     return sliced(make, metrics.rows, config.shard_rows)
 
 
-RANKING = Stage("ranking", spec, plan)
+RANKING = Stage(
+    "ranking", "Integrate the metrics into one score and say which rows are eligible.", spec, plan
+)
 
 
 def ranked(

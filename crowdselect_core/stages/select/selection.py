@@ -83,7 +83,7 @@ def plan(
     return single(make)
 
 
-SELECTION = Stage("selection", spec, plan)
+SELECTION = Stage("selection", "Fill the quotas by rank and read the kept answers.", spec, plan)
 
 
 def method_label(config: SelectConfig) -> str:
