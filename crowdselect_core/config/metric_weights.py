@@ -40,7 +40,8 @@ def check_weights(weights: Sequence[float]) -> MetricWeights:
     largest = max(map(abs, numbers))
     if largest == 0:
         raise ConfigError(
-            "weights: all of them are 0, so nothing ranks the rows: give one a weight"
+            f"weights: expected finite numbers that are not all 0, found {tuple(numbers)}; with all "
+            "of them 0 nothing ranks the rows"
         )
     if not 1e-6 <= largest <= 1e6:
         raise ConfigError(
