@@ -57,6 +57,8 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     if what == "list" and isinstance(config, ReselectConfig):
         return listed(config)
     from crowdselect_core.planning.dry_run import forecast
+
+    console.plain_warnings()
     from flows.select import chosen
 
     print("\n".join(forecast(config, chosen, flow)))

@@ -115,6 +115,15 @@ def _guarded() -> None:
     )  # fmt: skip
 
 
+def plain_warnings() -> None:
+    """Write our warnings to stderr without time or level, where no run does more than that."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setLevel(logging.WARNING)
+    ours = logging.getLogger("crowdselect")
+    ours.addHandler(lines)
+    ours.propagate = False  # Prefect's handler of the root logger would write them again
+
+
 def reachable() -> None:
     """Ask a named Prefect server for its health.
 

@@ -40,8 +40,8 @@ def check_weights(weights: Sequence[float]) -> MetricWeights:
     largest = max(map(abs, numbers))
     if largest == 0:
         raise ConfigError(
-            f"weights: expected finite numbers that are not all 0, found {tuple(numbers)}: give one "
-            "a weight, or nothing ranks the rows"
+            f"weights: expected finite numbers that are not all 0, found {numbers}: give one of "
+            "them a weight, or nothing ranks the rows"
         )
     if not 1e-6 <= largest <= 1e6:
         raise ConfigError(
