@@ -49,6 +49,7 @@ class Run:
         done: Callable[[Answer], None],
     ) -> None:
         self._config, self._endpoints, self._sessions = config, endpoints, sessions
+        self._chat = {url: below(url, "chat/completions") for url in endpoints}
         self._fixed, self._first_wait, self._done = fixed, first_wait, done
         self._replicas = Replicas(list(endpoints), config.concurrency)
         self._refusals = {
@@ -134,7 +135,7 @@ class Run:
         try:
             async with (
                 asyncio.timeout(self._config.timeout),
-                self._sessions[url].post(below(url, "chat/completions"), data=body) as reply,
+                self._sessions[url].post(self._chat[url], data=body) as reply,
             ):
                 raw = await reply.read()
             if reply.status >= 300:

@@ -24,7 +24,7 @@ _UNPRINTABLE = re.compile(
 )
 # What a server may repeat of a request's credentials, whole or in part.
 _SECRETS = (
-    (re.compile(r"\b(bearer|basic)\s+(?!\*)[^\s\"',;)}]+", re.IGNORECASE), r"\1 ***"),
+    (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9+/._~=-]{12,}", re.IGNORECASE), r"\1 ***"),
     (re.compile(r"\bsk-[A-Za-z0-9_-]{6,}"), "sk-***"),
     (re.compile(r"//[^/@\s]+@"), "//***@"),
 )
