@@ -10,7 +10,7 @@ from crowdselect_core.errors import UserError
 from crowdselect_core.generate.openai.trouble import Trouble
 
 FEWEST = 8  # calls that an endpoint refuses before it refuses everybody
-STREAK = 50  # refusals without one answer between them: from then on it refuses everybody
+STREAK = 50  # refusals without one answer between them, at least: it refuses everybody
 
 Settled = list[tuple[bytes, Trouble]]
 
@@ -24,7 +24,7 @@ class Refusals:
     """
 
     def __init__(self, width: int, error: Callable[[Trouble], UserError]) -> None:
-        self._first, self._streak = max(FEWEST, width), max(STREAK, width)
+        self.first, self._streak = max(FEWEST, width), max(STREAK, 4 * width)
         self._error = error
         self._aside: Settled = []
         self.answers = False  # whether the endpoint has answered any call
@@ -34,16 +34,23 @@ class Refusals:
         """Whether a refusal is set aside."""
         return bool(self._aside)
 
-    def refused(self, key: bytes, trouble: Trouble) -> Settled:
+    def refused(self, key: bytes, trouble: Trouble, *, first_ended: bool = True) -> Settled:
         """Set a refusal aside; return those that turn out to be no row's fault.
+
+        Args:
+            key: of the call.
+            trouble: the refusal.
+            first_ended: whether the endpoint's first calls have come to an end: quick refusals
+                say nothing while the answers to others are on their way.
 
         Raises:
             UserError: the endpoint refused its first calls, and answered none.
         """
         self._aside.append((key, trouble))
-        if not self.answers and len(self._aside) >= self._first:
+        many = len(self._aside) >= self._streak
+        if not self.answers and (many or (first_ended and len(self._aside) >= self.first)):
             raise self._error(trouble)
-        if len(self._aside) < self._streak:
+        if not many:
             return []
         settled, self._aside = self._aside, []
         return settled  # as failures outside the row: asked again by the next run
@@ -62,7 +69,7 @@ class Refusals:
         """
         if self._aside and not self.answers:
             raise self._error(self._aside[-1][1])
-        if len(self._aside) < self._first:
+        if len(self._aside) < self.first:
             return self.answered() if self._aside else []
         settled, self._aside = self._aside, []  # so many at the end: a key that was taken back
         return settled

@@ -11,7 +11,7 @@ from crowdselect_core.generate.base import Answer, Failure, Request, failed
 from crowdselect_core.generate.openai.concurrency import Replica, Replicas
 from crowdselect_core.generate.openai.endpoint import Endpoint
 from crowdselect_core.generate.openai.prefetch import Lookahead
-from crowdselect_core.generate.openai.refusals import Refusals, Settled
+from crowdselect_core.generate.openai.refusals import FEWEST, Refusals, Settled
 from crowdselect_core.generate.openai.request_body import encoded
 from crowdselect_core.generate.openai.response import read_reply
 from crowdselect_core.generate.openai.trouble import (
@@ -57,6 +57,8 @@ class Run:
             for url, endpoint in endpoints.items()
         }
         self._busy = 0  # workers that have a request
+        self._begun = 0  # requests so far
+        self._early: set[int] = set()  # of the first ones, those that are on their way
         self._over = False  # after an error no other answer is handed over
 
     async def work(self, source: Lookahead[Request]) -> None:
@@ -69,9 +71,7 @@ class Run:
                     why = "the prompt is no valid UTF-8"
                     self._done(failed(request.key, "bad_request", why, Failure.ROW))
                     continue
-                self._busy += 1
                 outcome, url = await self._answer(request.key, body)
-                self._busy -= 1
                 if self._over:
                     return
                 self._settle(request.key, outcome, url)
@@ -97,7 +97,8 @@ class Run:
     def _settle(self, key: bytes, outcome: Answer | Trouble, url: str) -> None:
         refusals = self._refusals[url]
         if isinstance(outcome, Trouble) and outcome.is_set_aside:
-            self._hand_over(url, refusals.refused(key, outcome))
+            settled = refusals.refused(key, outcome, first_ended=not self._early)
+            self._hand_over(url, settled)
             return
         if isinstance(outcome, Answer) or outcome.failure is Failure.ROW:
             self._hand_over(url, refusals.answered())
@@ -111,6 +112,16 @@ class Run:
             self._done(trouble.answer(key, self._endpoints[url].shown))
 
     async def _answer(self, key: bytes, body: bytes) -> tuple[Answer | Trouble, str]:
+        """Return what came of a request in the end, and the replica that gave it."""
+        number, self._begun, self._busy = self._begun, self._begun + 1, self._busy + 1
+        if number < max(FEWEST, self._config.concurrency):
+            self._early.add(number)
+        found = await self._asked(key, body)
+        self._busy -= 1
+        self._early.discard(number)
+        return found
+
+    async def _asked(self, key: bytes, body: bytes) -> tuple[Answer | Trouble, str]:
         """Ask until there is an answer, the fault lies in the row, or the tries are used up."""
         waits = backoff(self._first_wait, LONGEST_WAIT)
         tries = 0

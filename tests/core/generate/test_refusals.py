@@ -41,6 +41,18 @@ def test_an_endpoint_that_answers_none_of_its_first_calls_ends_the_run() -> None
         wide.refused(b"x", aside())
 
 
+def test_quick_refusals_say_nothing_while_the_first_calls_are_on_their_way() -> None:
+    found = refusals()
+    for i in range(STREAK - 1):
+        assert found.refused(bytes([i]), aside(), first_ended=False) == []
+    assert len(found.answered()) == STREAK - 1
+    slow = refusals()
+    for i in range(STREAK - 1):
+        slow.refused(bytes([i]), aside(), first_ended=False)
+    with pytest.raises(ConfigError):  # but not for ever
+        slow.refused(b"x", aside(), first_ended=False)
+
+
 def test_an_endpoint_that_answers_none_at_all_ends_the_run() -> None:
     found = refusals()
     found.refused(b"a", aside())
@@ -82,7 +94,7 @@ def serving(reply: Reply) -> Iterator[str]:
 
     async def chat(asked: web.Request) -> web.Response:
         body = await asked.json()
-        status, made = reply(body["messages"][-1]["content"])
+        status, made = await asyncio.to_thread(reply, body["messages"][-1]["content"])
         return web.json_response(made, status=status)
 
     async def start() -> None:
@@ -126,6 +138,23 @@ def test_one_moderated_prompt_among_twenty_is_that_rows(concurrency: int, place:
     assert got[place].failure is Failure.ROW
     assert str(got[place].error).startswith("content_filter: ")
     assert "403 flagged for: violence" in str(got[place].error)
+
+
+def test_many_quick_refusals_before_the_first_answer_end_no_run() -> None:
+    refused = threading.Semaphore(0)
+
+    def slow(text: str) -> tuple[int, Any]:
+        if "bad" in text:
+            refused.release()
+            return moderated(text)
+        for _ in range(12):  # more than the endpoint's first calls
+            assert refused.acquire(timeout=120)
+        return 200, OK
+
+    texts = ["good", *(f"bad {i}" for i in range(12))]
+    with serving(slow) as url:
+        got = answers(engine(url, concurrency=4), *texts)
+    assert [a.failure for a in got] == [None] + [Failure.ROW] * 12
 
 
 def test_a_wrong_model_still_ends_the_run() -> None:
