@@ -16,6 +16,7 @@ import aiohttp
 from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig
 from crowdselect_core.errors import Stopped
 from crowdselect_core.generate.base import Answer, Request, never
+from crowdselect_core.generate.in_flight import InFlight
 from crowdselect_core.generate.openai.endpoint import (
     Endpoint,
     check_endpoint,
@@ -74,6 +75,7 @@ class OpenAIEngine:
         self._fixed = fixed_body(name, self.model, config, sampling, chat_template_kwargs)
         self._first_wait = first_wait
         self.stopped: Callable[[], bool] = never
+        self.in_flight = InFlight(config.timeout)
         seeded = sampling.seed is not None and not are_local(list(self._endpoints))
         self.limits: tuple[str, ...] = (f"{name}: {SEED_LIMIT}",) if seeded else ()
 
@@ -109,7 +111,10 @@ class OpenAIEngine:
                 url: await stack.enter_async_context(self._session(url)) for url in self._endpoints
             }
             source = stack.enter_context(Lookahead(requests, self._config.concurrency))
-            run = Run(self._config, self._endpoints, sessions, self._fixed, self._first_wait, done)
+            run = Run(
+                self._config, self._endpoints, sessions, self._fixed, self._first_wait,
+                self.in_flight, done,
+            )  # fmt: skip
             workers = [
                 asyncio.create_task(run.work(source)) for _ in range(self._config.concurrency)
             ]
@@ -121,7 +126,7 @@ class OpenAIEngine:
         while not self.stopped():
             await asyncio.sleep(WATCH)
             run.settle_idle()
-        raise Stopped("asked to stop; what was committed is kept")
+        raise Stopped("asked to stop; committed results stay")
 
     def _session(self, url: str) -> aiohttp.ClientSession:
         headers = {

@@ -8,6 +8,7 @@ import aiohttp
 
 from crowdselect_core.config.engine import OpenAIEngineConfig
 from crowdselect_core.generate.base import Answer, Failure, Request, failed
+from crowdselect_core.generate.in_flight import InFlight
 from crowdselect_core.generate.openai.concurrency import Replica, Replicas
 from crowdselect_core.generate.openai.endpoint import Endpoint
 from crowdselect_core.generate.openai.prefetch import Lookahead
@@ -36,6 +37,7 @@ class Run:
         sessions: a session to each of them.
         fixed: what the body of every request has.
         first_wait: seconds before the first retry.
+        in_flight: counts the requests that are on their way.
         done: called with every answer.
     """
 
@@ -46,11 +48,13 @@ class Run:
         sessions: Mapping[str, aiohttp.ClientSession],
         fixed: Mapping[str, Any],
         first_wait: float,
+        in_flight: InFlight,
         done: Callable[[Answer], None],
     ) -> None:
         self._config, self._endpoints, self._sessions = config, endpoints, sessions
         self._chat = {url: below(url, "chat/completions") for url in endpoints}
         self._fixed, self._first_wait, self._done = fixed, first_wait, done
+        self._in_flight = in_flight
         self._replicas = Replicas(list(endpoints), config.concurrency)
         self._refusals = {
             url: Refusals(config.concurrency, endpoint.refused_all)
@@ -128,7 +132,8 @@ class Run:
         while True:
             replica, begun = await self._replicas.acquire()
             try:
-                outcome = await self._ask(key, body, replica.url)
+                with self._in_flight.sent():
+                    outcome = await self._ask(key, body, replica.url)
             except BaseException:
                 replica.limit.failed()
                 raise

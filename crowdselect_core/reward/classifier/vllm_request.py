@@ -75,7 +75,7 @@ class ClassifyEndpoint:
             )
         return ConfigError(
             f"reward model {self._name!r}: {self.url} answers {trouble.words!r}; expected a vLLM "
-            "server started with --runner pooling that asks for no key"
+            "server started with --runner pooling that needs no key"
         )
 
     async def _post(
