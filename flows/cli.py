@@ -17,6 +17,7 @@ from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
+from crowdselect_core.util.text import plain
 from flows import console, options
 from tasks import terminal
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
         looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
     except UserError as e:
-        print(f"error: {console.plain(str(e))}", file=sys.stderr)
+        print(f"error: {plain(str(e))}", file=sys.stderr)
         return MENDABLE
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,7 +70,7 @@ def check(config: SelectConfig) -> int:
     from tasks.secrets import secret
 
     for line in check_all(config, Resources(secret)):
-        print(console.plain(line), flush=True)
+        print(plain(line), flush=True)
     return OK
 
 
@@ -96,6 +97,8 @@ def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
         raise Stopped
     from prefect.exceptions import TerminationSignal
 
+    from tasks.server_patience import busy_server
+
     result = outcome_of(state)
     if isinstance(result, UserError):
         raise result
@@ -103,10 +106,15 @@ def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
         raise KeyboardInterrupt
     if isinstance(result, BaseException):
         kind = "" if isinstance(result, TooManyFailures) else f"{type(result).__name__}: "
-        print(f"error: {kind}{console.plain(str(result))}", file=sys.stderr)
+        _broken(busy_server(result) or f"{kind}{result}")
         return BROKEN
     console.close(result, config)
     return OK
+
+
+def _broken(why: object) -> None:
+    """Say in one line what ended a run that the user cannot mend."""
+    print(f"error: {plain(str(why))}", file=sys.stderr)
 
 
 def _ended(config: SelectConfig, flow: str) -> "State[Any] | None":
@@ -114,14 +122,19 @@ def _ended(config: SelectConfig, flow: str) -> "State[Any] | None":
     import httpx
     from prefect import tags
 
+    from tasks.server_patience import busy_server
+
     call = getattr(import_module(f"flows.{flow}"), flow)
     try:
         with tags(OURS):
             return cast("State[Any]", call(config, return_state=True))
     except httpx.HTTPError as e:
         terminal.stop()
-        print(f"error: the connection to the Prefect server was lost ({type(e).__name__}); "
-              "committed results stay: start it, then run again", file=sys.stderr)  # fmt: skip
+        _broken(
+            busy_server(e)
+            or f"the connection to the Prefect server was lost ({type(e).__name__}); committed "
+            "results stay: start it, then run again"
+        )
         return None
 
 

@@ -8,7 +8,6 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
 
 import aiohttp
 
@@ -18,7 +17,7 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.generate.openai.refusals import Refusals, Settled
 from crowdselect_core.generate.openai.trouble import Trouble
-from crowdselect_core.models.hub import hub_commit, local_folder
+from crowdselect_core.models.loading import load_tokenizer, origin
 from crowdselect_core.reward.base import Item, Score, unscored
 from crowdselect_core.reward.classifier import adapters
 from crowdselect_core.reward.classifier.inputs import (
@@ -26,7 +25,6 @@ from crowdselect_core.reward.classifier.inputs import (
     Pair,
     PairEncoder,
     last_read,
-    load_tokenizer,
     set_pad_token,
 )
 from crowdselect_core.reward.classifier.vllm_request import ClassifyEndpoint
@@ -59,14 +57,9 @@ class ServedScorer:
             raise ConfigError(
                 f"reward model {config.name!r}: engine kind is {config.engine.kind}, expected vllm"
             )
-        folder = local_folder(name)
-        place = str(folder or name)
-        options: dict[str, Any] = {
-            "revision": None if folder else hub_commit(name, config.revision),
-            "trust_remote_code": config.trust_remote_code,
-            "local_files_only": folder is not None,
-        }
-        model_config = adapters.load_config(place, options)
+        model_config = adapters.load_config(
+            *origin(name, config.revision, config.trust_remote_code)
+        )
         adapter = adapters.adapter_of(
             name, model_config, trust_remote_code=config.trust_remote_code
         )
@@ -77,7 +70,9 @@ class ServedScorer:
             )
         known = adapter.heads(name, model_config)
         self.heads = adapters.kept_heads(name, known, config.heads)
-        tokenizer = load_tokenizer(place, options)
+        tokenizer = load_tokenizer(
+            name, config.revision, config.trust_remote_code, whose="reward model"
+        )
         self._pad_id = set_pad_token(name, tokenizer, model_config)
         self._encoder = PairEncoder(name, tokenizer, config.max_length)
         self._name = config.name
