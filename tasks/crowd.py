@@ -199,6 +199,10 @@ def tell(name: str, ref: Ref, calls: CallTracker) -> None:
         words.append(f"{calls.rate:,.0f} tokens/s")
     names = ("truncated", "empty", *sorted(n for n in counts if n.startswith("error/")))
     words += [f"{counts[n]:,} {n.removeprefix('error/')}" for n in names if counts.get(n)]
+    unknown = sorted(n for n in counts if n.startswith("finish/"))
+    words += [
+        f"{counts[n]:,} with unknown finish_reason {n.removeprefix('finish/')!r}" for n in unknown
+    ]
     log.info("%-13s %s: %s", ref.stage, name, ", ".join(words))
 
 
