@@ -59,6 +59,22 @@ RESELECT_FLAGS: list[tuple[str, str | None, str]] = [
 ]
 
 
+EVALUATE_FLAGS: list[tuple[str, str | None, str]] = [
+    ("--judgments", "PATH_OR_URL", "judgment files of the benchmark, or a folder of them"),
+    ("--benchmark", "NAME", "mt-bench or arena-hard"),
+    ("--baseline", "MODEL", "the model that all others are compared with"),
+    ("--official", None, "intervals as the benchmark's own script gives them"),
+    ("--questions", "FILE", "question.jsonl, for results by category; found beside the judgments"),
+    (
+        "--style",
+        "PATH_OR_URL",
+        "model_answer/ or a table of counts, for Arena-Hard's style control",
+    ),
+    ("--out", "PATH_OR_URL", "where leaderboard.parquet is written (out)"),
+    ("--seed", "N", "seed of the bootstrap (0)"),
+]
+
+
 REPEATED = {"--reward-model": "reward_models", "--export": "export"}
 
 
@@ -77,6 +93,7 @@ WHAT = {
     "Without --dataset and --config, chooses from the embedded sample.",
     "generate": "Have every model of the crowd answer the instructions; nothing is asked twice.",
     "reselect": "Select again where rows have arrived; only the new rows are paid for.",
+    "evaluate": "Compute a benchmark's results, with intervals, from judgment files.",
     "score": "Have the reward models score the crowd's answers; what lacks is answered first.",
 }
 
@@ -91,7 +108,10 @@ def parser(flow: str = "select") -> Parser:
         else:
             action = "append" if flag in REPEATED else "store"
             made.add_argument(flag, metavar=metavar, action=action, help=text)
-    made.add_argument("--dry-run", action="store_true", help="say what would be computed, and end")
+    if flow != "evaluate":
+        made.add_argument(
+            "--dry-run", action="store_true", help="say what would be computed, and end"
+        )
     if flow == "score":
         made.add_argument(
             "--check", action="store_true", help="check the reward models for conformance, and end"
@@ -103,6 +123,8 @@ def parser(flow: str = "select") -> Parser:
 
 def flags_of(flow: str) -> list[tuple[str, str | None, str]]:
     """Return the flags of a flow that are config keys."""
+    if flow == "evaluate":
+        return EVALUATE_FLAGS
     return [*FLAGS, *RESELECT_FLAGS] if flow == "reselect" else FLAGS
 
 

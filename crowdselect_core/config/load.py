@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from crowdselect_core.config.crowd import read_crowd
 from crowdselect_core.config.embedder import EmbedderConfig
+from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.config.validation import explain
@@ -34,6 +35,8 @@ def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[s
     """
     values: dict[str, Any] = {}
     fields = CONFIGS.get(flow, SelectConfig).model_fields
+    if flow == "evaluate":
+        fields = EvaluateConfig.model_fields | ReselectConfig.model_fields
     known = {f"{PREFIX}{name.upper()}": name for name in fields}
     for name in sorted(n for n in environ if n.startswith(PREFIX)):
         first, *rest = name.removeprefix(PREFIX).split("__")
@@ -95,6 +98,27 @@ def load(
         return config.model_validate(values).resolved(scores=flow != "generate")
     except ValidationError as e:
         raise ConfigError(explain(e, config)) from None
+
+
+def load_evaluation(
+    file: str | None, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> EvaluateConfig:
+    """Merge flags over environment over file over defaults for an evaluation.
+
+    The file and the environment may hold what the other flows are told; that is not read.
+
+    Raises:
+        UserError: a key or value that cannot be, in one line.
+    """
+    values = from_file(file) if file else {}
+    for layer in (from_environment(os.environ if environ is None else environ, "evaluate"), flags):
+        values = _merged(values, layer)
+    others = set(ReselectConfig.model_fields) - set(EvaluateConfig.model_fields)
+    values = {name: value for name, value in values.items() if name not in others}
+    try:
+        return EvaluateConfig.model_validate(values).resolved()
+    except ValidationError as e:
+        raise ConfigError(explain(e, EvaluateConfig)) from None
 
 
 def _crowd_first(values: dict[str, Any]) -> None:
