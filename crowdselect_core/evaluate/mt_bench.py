@@ -49,10 +49,10 @@ def evaluate(
             second judge; no pair with the baseline.
     """
     verdicts, notes = _read(found, category_of, baseline)
-    if not verdicts:
-        raise EvaluationError(f"{found.files[0].shown}: has no rows; expected {EXPECTED}")
     if baseline and not any(metric == PAIR for _, metric in verdicts):
         raise EvaluationError(f"no judged pair has the baseline {baseline!r}; leave --baseline out")
+    if not verdicts:
+        raise EvaluationError(f"{found.files[0].shown}: has no rows; expected {EXPECTED}")
     outcome = Outcome([], notes)
     for (judge, metric), parts in verdicts.items():
         for category, some in by_category(parts, category_of):

@@ -96,7 +96,7 @@ def _resampled(group: Games, tally: Tally) -> Iterator[tuple[Floats, Floats]]:
     for drawn in _draws(len(share_B)):
         total_N = np.bincount(cell_B[drawn], weights=share_B[drawn], minlength=cells)
         weight_N = np.bincount(cell_B[drawn], minlength=cells)
-        yield total_N.reshape(shape), weight_N.reshape(shape).astype(np.float64)
+        yield total_N.reshape(shape).astype(np.float64), weight_N.reshape(shape).astype(np.float64)
 
 
 def _battles(
