@@ -43,7 +43,9 @@ def compared_v2(
     baseline: str = "base",
 ) -> Row:  # fmt: skip
     """A row of Arena-Hard v2."""
-    games = [{"score": label, "judgment": {"answer": ""}, "prompt": ""} for label in (first, second)]
+    games = [
+        {"score": label, "judgment": {"answer": ""}, "prompt": ""} for label in (first, second)
+    ]
     return {"uid": question, "category": category, "judge": "judge", "model": model,
             "baseline": baseline, "games": games}  # fmt: skip
 

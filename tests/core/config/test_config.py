@@ -14,6 +14,7 @@ from crowdselect_core.config.engine import (
     TransformersEngineConfig,
     VllmEngineConfig,
 )
+from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.load import load
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.reward import ClassifierReward, FunctionReward
@@ -267,7 +268,8 @@ def test_harmless_storage_options_are_kept() -> None:
 def test_the_form_of_the_config() -> None:
     """The Prefect UI draws a form of the schema: every key has a description."""
     schema = SelectConfig.model_json_schema()
-    for form in (schema, ReselectConfig.model_json_schema(), *schema["$defs"].values()):
+    others = (c.model_json_schema() for c in (ReselectConfig, EvaluateConfig))
+    for form in (schema, *others, *schema["$defs"].values()):
         for name, field in form.get("properties", {}).items():
             assert "description" in field, f"{form['title']}.{name}"
     assert schema["required"] == ["dataset"]
@@ -279,6 +281,7 @@ def test_the_form_of_the_config() -> None:
 SHOWN = [
     (SelectConfig, "dataset crowd reward_models budget quota weights response export store out"),
     (ReselectConfig, "series base rollback_to"),
+    (EvaluateConfig, "judgments baseline questions style out"),
     (DatasetConfig, "path columns"),
     (CrowdModel, "name family size"),
     (OpenAIEngineConfig, "base_url model api_key_env api_key_block"),

@@ -90,7 +90,9 @@ def test_official_intervals_of_v01_are_near_the_scripts(tmp_path: Path) -> None:
         ("win_rate", theirs["no_control"]), (CONTROLLED, theirs["style_control"]["models"])
     ):  # fmt: skip
         for model, bounds in numbers.items():
-            assert found[metric, model] == pytest.approx((bounds["lower"], bounds["upper"]), abs=0.8)
+            assert found[metric, model] == pytest.approx(
+                (bounds["lower"], bounds["upper"]), abs=0.8
+            )
             (low, high), (our_low, our_high) = found[metric, model], ours[metric, model]
             widths.append((high - low, our_high - our_low))
     assert sum(narrow for narrow, _ in widths) < 0.7 * sum(wide for _, wide in widths)
