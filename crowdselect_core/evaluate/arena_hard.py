@@ -5,12 +5,12 @@ official v0.1 script (0489bf3) fits is the weighted mean (wins + ties / 2) / bat
 v2's (196f6b8) bootstrap has as its mean. `official` gives the numbers of their own bootstraps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
 from crowdselect_core.evaluate import official_arena
-from crowdselect_core.evaluate.arena_rows import Game, Games
+from crowdselect_core.evaluate.arena_rows import Game, Games, Version
 from crowdselect_core.evaluate.judgments import missing, unread
 from crowdselect_core.evaluate.style import Style, lacking
 from crowdselect_core.evaluate.style_control import Design, estimate
@@ -43,7 +43,7 @@ def evaluate(
     judges = sorted({game.judge for game in read.games}, key=lambda j: j or "")
     for judge in judges:
         own = [game for game in read.games if game.judge == judge]
-        outcome.notes.extend(_gaps(own, judge, category_of))
+        outcome.notes.extend(_gaps(own, judge, _expected(read.version, own, category_of)))
         lacks = lacking(style, own) if style is not None else None
         if lacks:
             outcome.notes.append(f"no {CONTROLLED} of {judge or 'the judge'}: {lacks}")
@@ -101,10 +101,19 @@ def _by_category(games: Sequence[Game]) -> list[tuple[str | None, list[Game]]]:
     return [(None, list(games)), *((name, list(group)) for name, group in groups)]
 
 
-def _gaps(games: Sequence[Game], judge: str | None, category_of: Mapping[str, str]) -> list[str]:
+def _expected(
+    version: Version, games: Sequence[Game], category_of: Mapping[str, str]
+) -> Collection[str]:
+    """Return the questions that each model should be judged on; of v2, those of its categories."""
+    if version == "v0.1" or not category_of:
+        return category_of or {game.question for game in games}
+    judged = {game.category for game in games}
+    return [question for question, category in category_of.items() if category in judged]
+
+
+def _gaps(games: Sequence[Game], judge: str | None, every: Collection[str]) -> list[str]:
     """Name what lacks a judgment, and the models many of whose verdicts cannot be read."""
     tally = tally_of(games)
-    every = category_of or tally.questions
     notes: list[str] = []
     for i, model in enumerate(tally.models):
         judged = {game.question for game in games if game.model == model}

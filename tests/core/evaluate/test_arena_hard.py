@@ -122,3 +122,10 @@ def test_a_row_without_a_judge_has_that_of_its_folder(tmp_path: Path) -> None:
     assert board(tmp_path, "arena-hard").table["judge"].unique().to_list() == ["gpt-x"]
     write_rows(tmp_path / "alone" / "m.jsonl", rows)
     assert board(tmp_path / "alone", "arena-hard").table["judge"].unique().to_list() == [None]
+
+
+def test_v2_misses_the_questions_of_its_categories_alone(tmp_path: Path) -> None:
+    questions = [("q1", "hard_prompt"), ("q8", "hard_prompt"), ("q9", "creative_writing")]
+    write_rows(tmp_path / "question.jsonl", [{"uid": q, "category": c} for q, c in questions])
+    write_rows(tmp_path / "model_judgment" / "judge" / "m.jsonl", v2()[:1])
+    assert board(tmp_path, "arena-hard").notes == ["m: no judgment of judge for 1 questions: q8"]
