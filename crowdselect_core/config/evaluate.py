@@ -1,11 +1,12 @@
-"""What an evaluation is told: which judgments to compute results from, and of which benchmark."""
+"""What an evaluation needs to know: the judgments to compute results from, and the benchmark."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.fields import Place
+from crowdselect_core.config.flags import Flag
 from crowdselect_core.errors import ConfigError
 
 BenchmarkKind = Literal["mt-bench", "arena-hard"]
@@ -14,42 +15,44 @@ BenchmarkKind = Literal["mt-bench", "arena-hard"]
 class EvaluateConfig(Frozen):
     """Results of a benchmark, computed from judgment files; no model is asked."""
 
-    judgments: Place | None = Field(
+    judgments: Annotated[Place | None, Flag("PATH_OR_URL")] = Field(
         None,
         description="File or folder of judgments (local or any fsspec URL). MT-Bench: "
         "*_single.jsonl or *_pair.jsonl; Arena-Hard: MODEL.jsonl, or "
         "model_judgment/JUDGE/MODEL.jsonl",
         examples=["data/mt_bench/model_judgment", "s3://bucket/arena-hard-v2.0"],
     )
-    benchmark: BenchmarkKind | None = Field(
+    benchmark: Annotated[BenchmarkKind | None, Flag("NAME")] = Field(
         None, description="mt-bench or arena-hard (v0.1 or v2, as the rows say)"
     )
-    baseline: str | None = Field(
+    baseline: Annotated[str | None, Flag("MODEL")] = Field(
         None,
         min_length=1,
-        description="Model that all others are compared with. Arena-Hard: left empty, the one of "
+        description="Model that all others are compared with. Arena-Hard: when empty, the one of "
         "the rows or the benchmark's own; MT-Bench: count the pairs with this model alone",
         examples=["gpt-4-0314"],
     )
-    official: bool = Field(
+    official: Annotated[bool, Flag()] = Field(
         False,
         description="Intervals as the benchmark's own script gives them (of v2 the values as "
         "well); otherwise 95 % percentile bootstrap over questions",
     )
-    questions: Place | None = Field(
+    questions: Annotated[Place | None, Flag("FILE")] = Field(
         None,
-        description="question.jsonl of the benchmark, for results by category; left empty, the "
+        description="question.jsonl of the benchmark, for results by category; when empty, the "
         "one beside the judgments, if it is there",
         examples=["data/mt_bench/question.jsonl"],
     )
-    style: Place | None = Field(
+    style: Annotated[Place | None, Flag("PATH_OR_URL")] = Field(
         None,
         description="Token and Markdown counts of Arena-Hard's answers, for style control: the "
-        "folder model_answer/, or a parquet table; left empty, what lies beside the judgments",
+        "folder model_answer/, or a parquet table; when empty, what lies beside the judgments",
         examples=["data/arena-hard-v2.0/model_answer"],
     )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the bootstrap")
-    out: Place = Field(
+    seed: Annotated[int, Flag("N")] = Field(
+        0, ge=0, le=2**32 - 1, description="Seed of the bootstrap"
+    )
+    out: Annotated[Place, Flag("PATH_OR_URL")] = Field(
         "out",
         min_length=1,
         description="Folder or URL where leaderboard.parquet is written",
@@ -58,7 +61,7 @@ class EvaluateConfig(Frozen):
     credentials_block: str | None = Field(
         None,
         description="Prefect Secret block with the credentials of s3:// places: a JSON object of "
-        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the like; left empty, the environment's",
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the like; when empty, the environment's",
         examples=["bucket-credentials"],
     )
 

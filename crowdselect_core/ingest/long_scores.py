@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest.column_layout import ID_NAMES
 from crowdselect_core.ingest.memory import MemoryReader

@@ -5,11 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from crowdselect_core.config.reselect import Mode, ReselectConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.config.validation import explain
+from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
 from crowdselect_core.reselection.record import (
     BaseSelection,
@@ -89,14 +87,11 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> KnownSelectio
 def as_it_was(config: ReselectConfig, record: SelectionRecord) -> ReselectConfig:
     """Return the config that a selection was made with; it lies and runs where this one says."""
     here = {name: getattr(config, name) for name in EXECUTION}
-    try:
-        then = ReselectConfig.model_validate({**record.config, **here})
-    except ValidationError as e:
-        raise StorageError(
-            f"series {config.series!r}: the selection was made by a config that this version does "
-            f"not take: {explain(e, ReselectConfig)}; select again"
-        ) from None
-    return then.resolved()
+    where = (
+        f"series {config.series!r}: select again, this version does not take the config that the "
+        "selection was made with"
+    )
+    return checked(ReselectConfig, {**record.config, **here}, where, StorageError).resolved()
 
 
 def unmendable(config: ReselectConfig, damage: DamagedArtifact) -> StorageError:

@@ -1,0 +1,91 @@
+"""The commands `python -m flows.NAME`: the config of each, and which keys are its flags.
+
+All commands read the same file and the same environment. A command takes the flags of the keys
+that the steps it runs read; a new command needs an entry here, its flags follow from its config.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.flags import SCORES, SELECTION, Option, Step, options_of
+from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.config.select import SelectConfig
+
+CONFIG = "--config"
+DRY_RUN = {"dry_run": "print what would be computed and what it costs, and end"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Args:
+        about: what it does, the head of its `--help`.
+        config: what it needs to know.
+        steps: the steps that it runs beside the answers of the crowd.
+        further: switches beside --dry-run by which it reports something and ends, name to help.
+        has_dry_run: whether it takes --dry-run.
+    """
+
+    about: str
+    config: type[Frozen] = SelectConfig
+    steps: tuple[Step, ...] = (SCORES, SELECTION)
+    further: Mapping[str, str] = field(default_factory=dict)
+    has_dry_run: bool = True
+
+    @property
+    def options(self) -> list[Option]:
+        """Its flags that are config keys, in the order of the keys."""
+        options = options_of(self.config)
+        return [o for o in options if o.step is None or o.step in self.steps]
+
+    @property
+    def looks(self) -> dict[str, str]:
+        """Its switches by which it reports something and ends, name to help."""
+        return (DRY_RUN if self.has_dry_run else {}) | dict(self.further)
+
+    @property
+    def flags(self) -> list[str]:
+        """Everything that it takes."""
+        looks = [switch(name) for name in self.looks]
+        return [CONFIG, *(o.flag for o in self.options), *looks, "--help"]
+
+
+COMMANDS: dict[str, Command] = {
+    "generate": Command(
+        "Have every model of the crowd answer the instructions; an answer in the store is not "
+        "asked for again.",
+        steps=(),
+    ),
+    "score": Command(
+        "Have the reward models score the crowd's answers; missing answers are generated first.",
+        steps=(SCORES,),
+        further={"check": "check the reward models for conformance, and end"},
+    ),
+    "select": Command(
+        "Select the best instruction-response pairs by the wisdom of a crowd of LLMs. Without "
+        "--dataset and --config, selects from the embedded sample.",
+    ),
+    "reselect": Command(
+        "Select again when rows have arrived; only the new rows are paid for.",
+        config=ReselectConfig,
+        further={"list": "list the selections of the series, and end"},
+    ),
+    "evaluate": Command(
+        "Compute the results of MT-Bench or Arena-Hard, with intervals, from judgment files.",
+        config=EvaluateConfig,
+        has_dry_run=False,
+    ),
+}
+
+
+def switch(name: str) -> str:
+    """Return a switch as it is written: `dry_run` is --dry-run."""
+    return "--" + name.replace("_", "-")
+
+
+def takers(flag: str) -> list[str]:
+    """Return the commands that take a flag, e.g. ['select', 'reselect']."""
+    return [name for name, command in COMMANDS.items() if flag in command.flags]
