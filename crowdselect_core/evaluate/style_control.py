@@ -26,7 +26,7 @@ from crowdselect_core.evaluate.tally import Tally
 
 CHUNK = 32  # rounds that are fitted at a time, for the memory's sake
 SCALE = math.log(10)  # v0.1 measures strength in powers of 10
-VANISHING = 1e-6  # a penalty that keeps v2's fit finite where a model wins every battle
+VANISHING = 1e-4  # a penalty that keeps v2's fit finite where a model wins every battle
 
 Rounds = Iterable[tuple[Floats, Floats]]  # total_RQM and weight_RQM, a chunk of rounds at a time
 
@@ -104,9 +104,8 @@ class Design:
             penalty_PP = np.eye(models + slopes)
             penalty_PP[:models, :models] = (np.eye(models) - shared_MM) / SCALE**2
             twice = 2.0
-        return newton.fit(
-            start_P, twice * total_RQM, twice * weight_RQM, self.style_QMK, penalty_PP
-        )
+        problem = newton.Problem(twice * total_RQM, twice * weight_RQM, self.style_QMK, penalty_PP)
+        return newton.fit(problem, start_P)
 
     def _as_official(self) -> Floats:
         """Fit all battles as v0.1's script does, to where lbfgs stops at its default tolerance.

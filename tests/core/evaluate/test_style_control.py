@@ -9,6 +9,7 @@ from judged import board, cells, compared, compared_v2, write_rows
 from sklearn.linear_model import LogisticRegression
 
 from crowdselect_core.errors import EvaluationError
+from crowdselect_core.evaluate import newton
 from crowdselect_core.evaluate.bootstrap import Floats
 from crowdselect_core.evaluate.style_control import Design, percent
 from crowdselect_core.evaluate.tally import Part, Tally
@@ -81,7 +82,7 @@ def penalised(given: Design, penalty: float) -> Floats:
 
 def test_the_fit_of_v2_is_that_of_scikit_learn() -> None:
     given = design("v2")
-    assert given.strengths() == pytest.approx(penalised(given, 1e-6), abs=1e-3)
+    assert given.strengths() == pytest.approx(penalised(given, 1e-4), abs=1e-3)
 
 
 def test_the_rounds_of_v01_have_the_optimum_that_its_script_approaches() -> None:
@@ -89,6 +90,21 @@ def test_the_rounds_of_v01_have_the_optimum_that_its_script_approaches() -> None
     once = given.tally.total_QM[None], given.tally.weight_QM[None]
     fitted_RM = given.resampled(np.zeros(7), [once])
     assert percent(fitted_RM[0]) == pytest.approx(percent(given.strengths()[:3]), abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_fit_comes_to_its_optimum(seed: int) -> None:
+    """Few questions, wins on one side alone, style that tells them apart: it lies far out."""
+    rng = np.random.default_rng(seed)
+    rounds, questions, models = 8, int(rng.integers(1, 30)), int(rng.integers(1, 4))
+    style_QMK = rng.normal(size=(questions, models, 4)) * rng.choice([0.1, 1, 5])
+    weight_RQM = rng.integers(0, 4, (rounds, questions, models)).astype(float)
+    shares = rng.choice([0, 0.5, 1], weight_RQM.shape, p=rng.dirichlet([0.3] * 3))
+    penalty_PP = 1e-4 * np.eye(models + 4)
+    problem = newton.Problem(weight_RQM * shares, weight_RQM, style_QMK, penalty_PP)
+    beta_RP = newton.fit(problem, np.zeros(models + 4))
+    gradient_RP, _ = problem.derivatives(beta_RP)
+    assert np.abs(gradient_RP).max() < 1e-4
 
 
 def test_a_round_is_the_fit_of_the_questions_it_draws() -> None:
