@@ -27,12 +27,12 @@ def compute(config: EvaluateConfig) -> State[dict[str, Any]]:
     log.info(
         "%-13s %s results, written to %s", "leaderboard", f"{board.table.height:,}", config.out
     )
-    told = {
+    result = {
         "lines": as_lines(board.table, board.notes, config.official),
         "markdown": as_markdown(board.table, board.notes, config.official),
         "files": [leaderboard.FILE],
     }
-    return Completed(message=f"written to {config.out}", data=told)
+    return Completed(message=f"written to {config.out}", data=result)
 
 
 @task(name="publish-leaderboard", **OPTIONS)

@@ -12,7 +12,7 @@ from itertools import groupby
 from crowdselect_core.evaluate import official_arena
 from crowdselect_core.evaluate.arena_rows import Game, Games, Version
 from crowdselect_core.evaluate.judgments import missing, unread
-from crowdselect_core.evaluate.style import Style, lacking
+from crowdselect_core.evaluate.style import Style, missing_counts
 from crowdselect_core.evaluate.style_control import Design, estimate
 from crowdselect_core.evaluate.tally import Outcome, Part, Result, Tally, as_results
 
@@ -44,10 +44,10 @@ def evaluate(
     for judge in judges:
         own = [game for game in read.games if game.judge == judge]
         outcome.notes.extend(_gaps(own, judge, _expected(read.version, own, category_of)))
-        lacks = lacking(style, own) if style is not None else None
-        if lacks:
-            outcome.notes.append(f"no {CONTROLLED} of {judge or 'the judge'}: {lacks}")
-        known = None if lacks else style
+        incomplete = missing_counts(style, own) if style is not None else None
+        if incomplete:
+            outcome.notes.append(f"no {CONTROLLED} of {judge or 'the judge'}: {incomplete}")
+        known = None if incomplete else style
         for category, games in _by_category(own):
             baselines = sorted({game.baseline for game in games})
             if len(baselines) > 1:
@@ -112,7 +112,7 @@ def _expected(
 
 
 def _gaps(games: Sequence[Game], judge: str | None, every: Collection[str]) -> list[str]:
-    """Name what lacks a judgment, and the models many of whose verdicts cannot be read."""
+    """Name what incomplete a judgment, and the models many of whose verdicts cannot be read."""
     tally = tally_of(games)
     notes: list[str] = []
     for i, model in enumerate(tally.models):

@@ -77,7 +77,8 @@ def fit(problem: Problem, start_P: Floats) -> Floats:
     for _ in range(MOST_STEPS):
         gradient_RP, hessian_RPP = problem.derivatives(beta_RP)
         too_far_R1 = _along(gradient_RP, step_RP) < -OVERSHOT * rise_R1
-        next_RP: Floats = np.linalg.solve(hessian_RPP, gradient_RP[:, :, None])[:, :, 0]
+        solved_RP1 = np.linalg.solve(hessian_RPP, gradient_RP[:, :, None])
+        next_RP = solved_RP1[:, :, 0].astype(np.float64)
         longest_R1 = np.abs(next_RP).max(axis=1, keepdims=True)
         next_RP *= np.minimum(1.0, LONGEST / np.maximum(longest_R1, LONGEST))
         rise_R1 = np.where(too_far_R1, rise_R1 / 2, _along(gradient_RP, next_RP))

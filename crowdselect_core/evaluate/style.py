@@ -58,7 +58,7 @@ def find(benchmark: Benchmark, named: str | None) -> Style | None:
     return None if beside is None else _read(benchmark.fs, beside, beside, is_named=False)
 
 
-def lacking(style: Style, games: Iterable[Game]) -> str | None:
+def missing_counts(style: Style, games: Iterable[Game]) -> str | None:
     """Say which answer has no counts, of those that were compared.
 
     Raises:
