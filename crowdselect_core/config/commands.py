@@ -13,7 +13,7 @@ from crowdselect_core.config.flags import SCORES, SELECTION, Option, Step, optio
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 
-CONFIG = "--config"
+CONFIG, QUIET = "--config", "--quiet"
 DRY_RUN = {"dry_run": "print what would be computed and what it costs, and end"}
 
 
@@ -50,17 +50,16 @@ class Command:
     def flags(self) -> list[str]:
         """Everything that it takes."""
         looks = [switch(name) for name in self.looks]
-        return [CONFIG, *(o.flag for o in self.options), *looks, "--help"]
+        return [CONFIG, *(o.flag for o in self.options), *looks, QUIET, "--help"]
 
 
 COMMANDS: dict[str, Command] = {
     "generate": Command(
-        "Have every model of the crowd answer the instructions; an answer in the store is not "
-        "asked for again.",
+        "Generate the answers of every model of the crowd; cached answers are not generated again.",
         steps=(),
     ),
     "score": Command(
-        "Have the reward models score the crowd's answers; missing answers are generated first.",
+        "Score the crowd's answers with the reward models; missing answers are generated first.",
         steps=(SCORES,),
         further={"check": "check the reward models for conformance, and end"},
     ),
@@ -69,7 +68,7 @@ COMMANDS: dict[str, Command] = {
         "--dataset and --config, selects from the embedded sample.",
     ),
     "reselect": Command(
-        "Select again when rows have arrived; only the new rows are paid for.",
+        "Select again after rows were added; only the new rows are generated and scored.",
         config=ReselectConfig,
         further={"list": "list the selections of the series, and end"},
     ),

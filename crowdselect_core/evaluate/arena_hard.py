@@ -112,7 +112,7 @@ def _expected(
 
 
 def _gaps(games: Sequence[Game], judge: str | None, every: Collection[str]) -> list[str]:
-    """Name what incomplete a judgment, and the models many of whose verdicts cannot be read."""
+    """Name questions without a judgment, and models many of whose verdicts cannot be read."""
     tally = tally_of(games)
     notes: list[str] = []
     for i, model in enumerate(tally.models):

@@ -89,7 +89,7 @@ def check_out(out: str) -> None:
     """Find out before the work whether the leaderboard can be written.
 
     Raises:
-        EvaluationError: a file of that name is there that no evaluation has written.
+        EvaluationError: a file of that name exists that no evaluation has written.
         StorageError: OUT cannot be written.
     """
     place = open_backend(out)
@@ -100,8 +100,8 @@ def check_out(out: str) -> None:
         return
     except safe_parquet.Unreadable as e:
         raise EvaluationError(
-            f"{out.rstrip('/')}/{FILE} {e}: it is not of our making and stays as it is; name "
-            "another --out"
+            f"{out.rstrip('/')}/{FILE} {e}: it was not written by an evaluation and is not "
+            "overwritten; name another --out"
         ) from None
 
 
@@ -109,7 +109,7 @@ def write(out: str, table: pl.DataFrame) -> None:
     """Write OUT/leaderboard.parquet, in the place of an earlier one.
 
     Raises:
-        EvaluationError: a file of that name is there that no evaluation has written.
+        EvaluationError: a file of that name exists that no evaluation has written.
         StorageError: OUT cannot be written.
     """
     check_out(out)

@@ -146,7 +146,7 @@ def _turn(row: Row) -> int:
 
 
 def _gaps(parts: list[Part], judge: str | None, category_of: dict[str, str]) -> list[str]:
-    """Name the questions without a judgment, and the models many of whose verdicts cannot be read."""
+    """Name questions without a judgment, and models many of whose verdicts cannot be read."""
     tally = Tally.of(parts)
     every = category_of or tally.questions
     notes: list[str] = []

@@ -79,7 +79,7 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> KnownSelectio
         return known(store, BaseSelection(number, record))
     except DamagedArtifact as e:
         raise StorageError(
-            f"selection {number} of series {config.series!r} is no longer whole: {e}; name another "
+            f"selection {number} of series {config.series!r} is incomplete: {e}; name another "
             "one, or select again with --mode refit"
         ) from None
 
@@ -88,8 +88,8 @@ def as_it_was(config: ReselectConfig, record: SelectionRecord) -> ReselectConfig
     """Return the config that a selection was made with; it lies and runs where this one says."""
     here = {name: getattr(config, name) for name in EXECUTION}
     where = (
-        f"series {config.series!r}: select again, this version does not take the config that the "
-        "selection was made with"
+        f"series {config.series!r}: select again, this version does not accept the config of the "
+        "selection"
     )
     return checked(ReselectConfig, {**record.config, **here}, where, StorageError).resolved()
 
@@ -98,7 +98,7 @@ def unmendable(config: ReselectConfig, damage: DamagedArtifact) -> StorageError:
     """Return the error for something that a base needs and that a frozen run cannot compute."""
     return StorageError(
         f"{damage}: the base of series {config.series!r} needs it, and a frozen run cannot compute "
-        "it anew; pass --mode refit once, which measures every row anew, or name another --base"
+        "it again; pass --mode refit once, which recomputes every row, or name another --base"
     )
 
 

@@ -56,7 +56,9 @@ def test_a_file_that_is_not_ours_stays(judged: Path, tmp_path: Path, content: st
     before = file.read_bytes()
     table = board(judged, "mt-bench").table
     for call in (leaderboard.check_out, lambda out: leaderboard.write(out, table)):
-        with pytest.raises(EvaluationError, match="it is not of our making and stays as it is"):
+        with pytest.raises(
+            EvaluationError, match="not written by an evaluation and is not overwritten"
+        ):
             call(str(file.parent))
     assert file.read_bytes() == before
 
