@@ -18,6 +18,7 @@ from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
+from crowdselect_core.util.text import plain
 from flows import console, options
 from tasks import terminal
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
         looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
     except UserError as e:
-        print(f"error: {console.plain(str(e))}", file=sys.stderr)
+        print(f"error: {plain(str(e))}", file=sys.stderr)
         return MENDABLE
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,7 +73,7 @@ def check(config: SelectConfig) -> int:
     from tasks.secrets import secret
 
     for line in check_all(config, Resources(secret)):
-        print(console.plain(line), flush=True)
+        print(plain(line), flush=True)
     return OK
 
 
@@ -99,6 +100,8 @@ def run(config: SelectConfig | EvaluateConfig, flow: str, *, quiet: bool = False
         raise Stopped
     from prefect.exceptions import TerminationSignal
 
+    from tasks.server_patience import busy_server
+
     result = outcome_of(state)
     if isinstance(result, UserError):
         raise result
@@ -106,10 +109,15 @@ def run(config: SelectConfig | EvaluateConfig, flow: str, *, quiet: bool = False
         raise KeyboardInterrupt
     if isinstance(result, BaseException):
         kind = "" if isinstance(result, TooManyFailures) else f"{type(result).__name__}: "
-        print(f"error: {kind}{console.plain(str(result))}", file=sys.stderr)
+        _broken(busy_server(result) or f"{kind}{result}")
         return BROKEN
     console.close(result, config)
     return OK
+
+
+def _broken(why: object) -> None:
+    """Say in one line what ended a run that the user cannot mend."""
+    print(f"error: {plain(str(why))}", file=sys.stderr)
 
 
 def _ended(config: SelectConfig | EvaluateConfig, flow: str) -> "State[Any] | None":
@@ -117,14 +125,19 @@ def _ended(config: SelectConfig | EvaluateConfig, flow: str) -> "State[Any] | No
     import httpx
     from prefect import tags
 
+    from tasks.server_patience import busy_server
+
     call = getattr(import_module(f"flows.{flow}"), flow)
     try:
         with tags(OURS):
             return cast("State[Any]", call(config, return_state=True))
     except httpx.HTTPError as e:
         terminal.stop()
-        print(f"error: the connection to the Prefect server was lost ({type(e).__name__}); "
-              "committed results stay: start it, then run again", file=sys.stderr)  # fmt: skip
+        _broken(
+            busy_server(e)
+            or f"the connection to the Prefect server was lost ({type(e).__name__}); committed "
+            "results stay: start it, then run again"
+        )
         return None
 
 

@@ -21,8 +21,6 @@ from crowdselect_core.util.text import plain
 from flows import server_guard
 from tasks import terminal
 
-__all__ = ["close", "plain", "prepare", "reachable"]
-
 # Libraries whose errors say that a server did not answer, or that its database was locked.
 TRANSIENT = ("httpx", "httpcore", "sqlite3", "sqlalchemy", "websockets")
 DEFAULTS = {
@@ -33,6 +31,9 @@ DEFAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; the sweep looks for these
     "DO_NOT_TRACK": "1",
 }
+
+# What Prefect says of a run's end and of what is tried again; the command says it in its own words.
+_OURS = ("Finished in state", "Crash detected", "Retry", "Service 'ConcurrencySlot")
 
 watching: list["subprocess.Popen[bytes]"] = []  # their pipes close when this process ends
 
@@ -65,8 +66,9 @@ def prepare(*, quiet: bool = False) -> None:
         from flows import temporary_server
 
         temporary_server.install()
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_worth_showing)
+    for name in ("", "prefect._internal"):  # the latter has handlers of its own
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_worth_showing)
 
 
 class Lines(logging.Handler):
@@ -170,5 +172,10 @@ def _worth_showing(record: logging.LogRecord) -> bool:
         record.exc_info = record.exc_text = None  # a line is enough: the client tries again
     if isinstance(error, UserError | Stopped | KeyboardInterrupt | TooManyFailures):
         return False
+    if error is not None:
+        from tasks.server_patience import busy_server
+
+        if busy_server(error):
+            return False
     text = record.getMessage()
-    return not ("Finished in state" in text or "Crash detected" in text or "Retry" in text)
+    return not any(words in text for words in _OURS)

@@ -16,7 +16,7 @@ from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.config.reward import ClassifierReward
 from crowdselect_core.errors import ConfigError, UserError, first_line
 from crowdselect_core.generate.base import Failure
-from crowdselect_core.models.hub import hub_commit, local_folder
+from crowdselect_core.models.loading import load_tokenizer, origin
 from crowdselect_core.reward.base import Item, Score, unscored
 from crowdselect_core.reward.classifier import adapters
 from crowdselect_core.reward.classifier.inputs import (
@@ -24,7 +24,6 @@ from crowdselect_core.reward.classifier.inputs import (
     Pair,
     PairEncoder,
     last_read,
-    load_tokenizer,
     set_pad_token,
 )
 
@@ -59,14 +58,9 @@ class ServedScorer:
             raise ConfigError(
                 f"reward model {config.name!r}: engine kind is {config.engine.kind}, expected vllm"
             )
-        folder = local_folder(name)
-        place = str(folder or name)
-        options: dict[str, Any] = {
-            "revision": None if folder else hub_commit(name, config.revision),
-            "trust_remote_code": config.trust_remote_code,
-            "local_files_only": folder is not None,
-        }
-        model_config = adapters.load_config(place, options)
+        model_config = adapters.load_config(
+            *origin(name, config.revision, config.trust_remote_code)
+        )
         adapter = adapters.adapter_of(
             name, model_config, trust_remote_code=config.trust_remote_code
         )
@@ -77,7 +71,9 @@ class ServedScorer:
             )
         known = adapter.heads(name, model_config)
         self.heads = adapters.kept_heads(name, known, config.heads)
-        tokenizer = load_tokenizer(place, options)
+        tokenizer = load_tokenizer(
+            name, config.revision, config.trust_remote_code, whose="reward model"
+        )
         self._pad_id = set_pad_token(name, tokenizer, model_config)
         self._encoder = PairEncoder(name, tokenizer, config.max_length)
         self._name = config.name
