@@ -153,7 +153,7 @@ class SelectConfig(Frozen):
         "row; above it the run ends",
     )
     seed: Annotated[int, Flag("N"), SELECTION] = Field(
-        0, ge=0, le=2**32 - 1, description="Seed of every random draw of the selection"
+        0, ge=0, le=2**32 - 1, description="Seed of every random draw"
     )
     store: Annotated[Place, Flag("PATH_OR_URL")] = Field(
         ".crowdselect",
