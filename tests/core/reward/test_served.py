@@ -26,6 +26,8 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.reward.classifier.vllm_client import ServedScorer
 
+pytestmark = pytest.mark.model
+
 Reply = tuple[int, Any]
 
 
