@@ -13,6 +13,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, StorageError, UserError, first_line
 from crowdselect_core.generate.call_tracker import TooManyFailures
@@ -117,6 +118,15 @@ def _guarded() -> None:
     )  # fmt: skip
 
 
+def plain_warnings() -> None:
+    """Write our warnings to stderr without time or level, where no run does more than that."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setLevel(logging.WARNING)
+    ours = logging.getLogger("crowdselect")
+    ours.addHandler(lines)
+    ours.propagate = False  # Prefect's handler of the root logger would write them again
+
+
 def reachable() -> None:
     """Ask a named Prefect server for its health.
 
@@ -138,7 +148,7 @@ def reachable() -> None:
         ) from None
 
 
-def close(result: dict[str, Any], config: SelectConfig) -> None:
+def close(result: dict[str, Any], config: SelectConfig | EvaluateConfig) -> None:
     """Print the closing summary."""
     from crowdselect_core.report.text import as_text, stages_line
 
