@@ -19,7 +19,7 @@ from crowdselect_core.store.names import FILE, SELECTIONS, SHARD_NAME
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
-PASSING, UNNAMED, UNFINISHED = "temporary file", "shards no manifest names", "unfinished artifact"
+TEMPORARY, UNNAMED, UNFINISHED = "temporary file", "shards no manifest names", "unfinished artifact"
 UNUSED, UPLOAD = "artifact no selection needs", "unfinished upload"
 
 _REMEDY = {  # of a pointer, of a record
@@ -64,8 +64,8 @@ def garbage(place: StorageBackend, before: float, *, unused: bool = False) -> li
             "yet; wait until it ends (ten minutes after a kill)"
         )
     found = [
-        Garbage(PASSING, file.name, (file,), file.modified)
-        for file in layout.passing
+        Garbage(TEMPORARY, file.name, (file,), file.modified)
+        for file in layout.temporary
         if file.modified < before
     ]
     old = [f for f in layout.folders.values() if not f.is_cells and f.newest < before]
@@ -87,7 +87,7 @@ def delete(place: StorageBackend, found: Iterable[Garbage], before: float) -> It
         if one.upload is not None:
             place.abort(one.upload)
             yield one
-        elif one.why == PASSING:
+        elif one.why == TEMPORARY:
             folder = one.name.rpartition("/")[0]
             if folder and _is_renewed(place, folder, one.name, before):
                 continue
@@ -100,7 +100,7 @@ def delete(place: StorageBackend, found: Iterable[Garbage], before: float) -> It
 
 
 def _is_renewed(place: StorageBackend, folder: str, name: str, before: float) -> bool:
-    """Look at a passing file again: a sign of life may be young by now."""
+    """Look at a temporary file again: a sign of life may be young by now."""
     return any(file.name == name and file.modified >= before for file in place.walk(folder))
 
 

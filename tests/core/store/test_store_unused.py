@@ -69,7 +69,7 @@ def signs(store: Store) -> dict[str, Callable[[Callable[[int], None]], None]]:
     """What a run at work may be doing; each is called with what happens meanwhile."""
 
     def asking(during: Callable[[int], None]) -> None:
-        with CallCache(store, Spec("generated", 1, {"m": 1}), {"text": pl.String}).askers():
+        with CallCache(store, Spec("generated", 1, {"m": 1}), {"text": pl.String}).work_sharing():
             during(0)
 
     return {"build": lambda during: build(store, SPEC, Work(60, during).plan) and None,
