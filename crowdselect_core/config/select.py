@@ -32,7 +32,7 @@ DatasetFormat = Literal[
     "scores-wide",
     "scores-long",
 ]
-Export = Literal["sharegpt", "alpaca", "pairs"]
+Export = Literal["sharegpt", "alpaca", "prompt-completion", "pairs"]
 
 COLUMNS = (  # what dataset.columns may rename
     "instruction_id",
@@ -64,7 +64,12 @@ class DatasetConfig(Frozen):
     name: str | None = Field(
         None, description="Configuration of a hub data set", examples=["default"]
     )
-    split: str = Field("train", description="Split of a hub or saved data set", examples=["train"])
+    split: str | None = Field(
+        None,
+        description="Split of a hub or saved data set (left empty: train), or of a folder: the "
+        "files named train-*, test-*, ... (left empty: all files)",
+        examples=["train"],
+    )
     revision: str | None = Field(None, description="Commit or tag of a hub data set")
     columns: dict[str, str] = Field(
         {},
@@ -185,7 +190,7 @@ class SelectConfig(Frozen):
     )
     export: Annotated[list[Export], BeforeValidator(read_layouts)] = Field(
         [],
-        description="Further layouts to write: sharegpt, alpaca, pairs",
+        description="Further layouts to write: sharegpt, alpaca, prompt-completion, pairs",
         examples=[["sharegpt", "pairs"]],
     )
     pairs: PairsConfig = Field(PairsConfig(), description="Preference pairs, with export: pairs")

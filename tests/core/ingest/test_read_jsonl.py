@@ -9,7 +9,7 @@ from chain import choose
 from little import KEYS, NAMES, REWARD, jsonl, row, rows
 
 from crowdselect_core.errors import DatasetError
-from crowdselect_core.ingest.files import list_files
+from crowdselect_core.ingest.listing import list_files
 from crowdselect_core.ingest.jsonl import JsonLinesReader
 from crowdselect_core.ingest.reader import Leaf
 from crowdselect_core.tables import score_column
@@ -94,7 +94,7 @@ def test_partitions_start_where_lines_do(rows_a_shard: int, tmp_path: Path) -> N
                    for i in range(3210))  # fmt: skip
     (tmp_path / "a.jsonl").write_bytes(text.encode())
     (tmp_path / "b.jsonl").write_bytes(b'{"id": 3210, "x": null}')  # no newline at its end
-    reader = JsonLinesReader(list_files(str(tmp_path), {}))
+    reader = JsonLinesReader(list_files(str(tmp_path), {}).files)
     seen = []
     for part in reader.partitions(rows_a_shard):
         ids = [i for b in reader.read(part, [Leaf("id")]) for i in b.arrays[Leaf("id")].to_pylist()]

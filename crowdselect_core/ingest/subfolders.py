@@ -1,0 +1,49 @@
+"""Data files in the subfolders of a folder: looked for, so that none is passed over in silence."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from crowdselect_core.ingest.files import place_failed
+
+MOST_FOLDERS = 1000  # a larger tree is no folder of data files
+_OUT = {"manifest.json", "selection.parquet"}  # what a run's own results are told by
+
+
+def data_below(
+    fs: Any, folders: Sequence[str], is_data: Callable[[str], bool], shown: str
+) -> list[str]:
+    """Return the data files in folders and below them, in name order.
+
+    Hidden folders, and those that hold the results of a run, are no data. Web pages are not
+    followed: their links may lead anywhere.
+    """
+    if "http" in _protocols(fs) or "https" in _protocols(fs):
+        return []
+    found: list[str] = []
+    waiting = sorted(folders, reverse=True)
+    seen = 0
+    while waiting and seen < MOST_FOLDERS:
+        folder, seen = waiting.pop(), seen + 1
+        if _base(folder).startswith(("_", ".")):
+            continue
+        try:
+            listed = fs.ls(folder, detail=True)
+        except Exception as e:
+            raise place_failed(fs, shown, e) from None
+        if {_base(i["name"]) for i in listed} >= _OUT:
+            continue
+        for info in sorted(listed, key=lambda i: str(i["name"])):
+            name, base = info["name"], _base(info["name"])
+            if info["type"] == "directory":
+                waiting.append(name)
+            elif is_data(base) and not base.startswith(("_", ".")):
+                found.append(name)
+    return sorted(found)
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _base(name: str) -> str:
+    return name.rstrip("/").rsplit("/", 1)[-1]
