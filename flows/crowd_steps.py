@@ -8,6 +8,7 @@ from prefect.futures import PrefectFuture
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored, dataset_of
@@ -40,6 +41,7 @@ def prompted(
     config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
 ) -> tuple[Ref, Ref]:
     """Read the instructions and name their prompts."""
+    preflight.describe_data(without_missing(config, lacks))
     instructions = select_tasks.instructions(without_missing(config, lacks), earlier)
     return instructions, tasks.prompts(without_missing(config, lacks), instructions)
 

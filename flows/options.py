@@ -44,7 +44,11 @@ FLAGS: list[tuple[str, str | None, str]] = [
     ("--include", "FILE", "choose among these ids only (one a line, or a parquet file)"),
     ("--exclude", "FILE", "never choose these ids"),
     ("--limit", "N", "only the first N rows, for a trial"),
-    ("--export", "LAYOUT", "also write sharegpt, alpaca, prompt-completion, pairs; may be given several times"),
+    (
+        "--export",
+        "LAYOUT",
+        "also write sharegpt, alpaca, prompt-completion, pairs; may be given several times",
+    ),
     ("--seed", "N", "seed of every draw (0)"),
     ("--workers", "N", "shards computed at once (2)"),
     ("--shard-rows", "N", "rows a shard (50000)"),

@@ -27,6 +27,7 @@ from crowdselect_core.store.out_files import PENDING, check_replaceable, writing
 
 RESPONSES, GENERATION = "responses.parquet", "generation.json"
 SCORES, SCORING = "scores.parquet", "scoring.json"
+ANSWER_FILES, SCORE_FILES = (RESPONSES, GENERATION), (SCORES, SCORING)
 READ_ROWS = 4096
 
 

@@ -144,10 +144,11 @@ def file_of(layout: str) -> str:
     return f"{layout.replace('-', '_')}.jsonl"
 
 
-def names_of(config: SelectConfig) -> list[str]:
-    """Name the files that a selection may write into OUT."""
+def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
+    """Name the files that a selection, or a reselection, may write into OUT."""
     layouts = [file_of(layout) for layout in config.export]
     usual = ["selection.parquet", "ranking.parquet", "train.jsonl", MANIFEST]
+    usual += ["membership.parquet", "drift.json"] if reselected else []
     return [*usual, *layouts, *([DATASET_INFO] if layouts else [])]
 
 

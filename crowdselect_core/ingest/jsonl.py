@@ -183,7 +183,7 @@ def _parsed_leniently(where: str, line: bytes) -> Any:
         raise not_utf8(where, line, e.start) from None
     except json.JSONDecodeError as e:
         following = e.doc[e.pos : e.pos + 20].strip()
-        if not following:
+        if not following or e.msg.startswith("Unterminated"):
             cause = "it ends before its object does, and may be cut off"
         else:
             cause = f"from character {e.pos + 1} on: {following!r}"

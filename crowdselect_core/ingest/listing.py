@@ -68,8 +68,16 @@ def is_data(name: str) -> bool:
     return base.endswith(SUFFIXES) and base not in NO_DATA
 
 
-def list_files(path: str, options: Mapping[str, Any], split: str | None = None) -> Listing:
+def list_files(
+    path: str, options: Mapping[str, Any], split: str | None = None, *, below: bool = True
+) -> Listing:
     """Return the data files behind a path, in name order.
+
+    Args:
+        path: a file, a folder or a glob.
+        options: of the file system.
+        split: the files of it alone.
+        below: whether to refuse a folder whose subfolders hold further data.
 
     Raises:
         DatasetError: nothing is there, nothing that is a data file, no such split, or subfolders
@@ -92,7 +100,7 @@ def list_files(path: str, options: Mapping[str, Any], split: str | None = None) 
             files.append(file)
         else:
             left_out.append(_below(name, inner))
-    if folders and not is_glob(path):
+    if below and folders and not is_glob(path):
         _refuse_below(fs, path, inner, folders, files)
     if not files:
         raise DatasetError(

@@ -25,13 +25,13 @@ def joined(files: Sequence[str], schemas: Sequence[pa.Schema]) -> pa.Schema:
         DatasetError: two columns of a file have one name, or the columns of two files differ.
     """
     found: dict[str, pa.Field] = {}
-    lacking: dict[str, str] = {}  # by column: a file without it
+    lacking: dict[str, str] = {}  # by column: the file that shows that one is without it
     for file, schema in zip(files, schemas, strict=True):
         if twice := sorted({n for n in schema.names if schema.names.count(n) > 1}):
             raise DatasetError(f"{file}: two columns have the name {twice[0]!r}")
         here = {f.name: _plain(f) for f in schema if not _PANDAS_INDEX.fullmatch(f.name)}
         for name in set(here) ^ set(found) if found else ():
-            lacking.setdefault(name, file if name in found else files[0])
+            lacking.setdefault(name, file)
         different = [
             f"{n}: {here[n].type} and not {found[n].type}"
             for n in here

@@ -15,6 +15,7 @@ from chain import Chosen, choose
 from datasets import load_dataset
 from little import KEYS, NAMES, jsonl, row, rows
 
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.export import selection_files
 from crowdselect_core.export.selection_files import MANIFEST
 
@@ -309,18 +310,17 @@ def killing(call: Callable[..., Any], left: Iterator[int], out: Path) -> Callabl
     "there", ["{}", "[1]", "not json", '{"files": 5, "summary": 1}', '{"files": {"../x": 1}, '
               '"summary": {}, "key": "k", "artifacts": []}']
 )  # fmt: skip
-def test_a_manifest_that_is_not_ours_is_replaced(there: str, tmp_path: Path) -> None:
-    """Whatever lies there under that name, nothing else is removed and nothing fails."""
+def test_a_manifest_that_is_not_ours_stays(there: str, tmp_path: Path) -> None:
+    """Whatever lies there under that name, nothing is removed or replaced."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text(there)
     (tmp_path / "x").write_text("keep")
     path = jsonl(tmp_path / "z.jsonl", TABLE)
-    chosen = choose(tmp_path, dataset=str(path), **ALL)
-    assert (
-        selection_files.find(chosen.config, selection_files.spec(chosen.config, chosen.inputs))
-        is not None
-    )
+    with pytest.raises(ConfigError, match=r"out: holds manifest\.json, which no manifest of an"):
+        choose(tmp_path, dataset=str(path), **ALL)
     assert (tmp_path / "x").read_text() == "keep"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["manifest.json"]
+    assert (tmp_path / "out" / "manifest.json").read_text() == there
 
 
 def test_the_export_goes_to_any_place(tmp_path: Path) -> None:
