@@ -47,7 +47,7 @@ FLAGS: list[tuple[str, str | None, str]] = [
     (
         "--export",
         "LAYOUT",
-        "also write sharegpt, alpaca, prompt-completion, pairs; may be given several times",
+        "also write sharegpt, alpaca, prompt-completion, pairs; repeatable",
     ),
     ("--seed", "N", "seed of every draw (0)"),
     ("--workers", "N", "shards computed at once (2)"),

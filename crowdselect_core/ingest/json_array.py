@@ -78,7 +78,7 @@ class _Text:
                 size = len(self._text) - self._at
                 if self._may_go_on(e) and size < _LONGEST and self._more(size):
                     continue
-                if e.pos >= len(self._text) or (self._ended and self._may_go_on(e)):
+                if e.pos >= len(self._text) or e.msg.startswith("Unterminated"):
                     raise self.wrong(
                         f"the file ends in the middle of element {number}; it may be cut off"
                     ) from None

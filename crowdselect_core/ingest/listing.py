@@ -89,12 +89,13 @@ def list_files(
     single = inner in found and len(found) == 1
     files, left_out, folders = [], [], []
     for name, info in sorted(found.items()):
-        file = DataFile(fs, name, _as_given(path, name), _followed(fs, name, info))
         base = name.rstrip("/").rsplit("/", 1)[-1]
         if _is_hidden(name, inner):
             if info.get("type") != "directory" and is_data(base):
                 left_out.append(_below(name, inner))
-        elif file.info["type"] == "directory":
+            continue
+        file = DataFile(fs, name, _as_given(path, name), _followed(fs, name, info))
+        if file.info["type"] == "directory":
             folders.append(name)
         elif single or is_data(base):
             files.append(file)
@@ -107,11 +108,11 @@ def list_files(
             f"{path}: holds no data file (expected {', '.join(SUFFIXES[:6])}, or .gz and .zst of "
             "the texts); name the files' folder"
         )
-    chosen = files_of_split(files, split, path, single=single)
-    kept = _together(chosen)
-    names = {f.path for f in kept}
-    left_out += [_below(f.path, inner) for f in files if f.path not in names]
-    return Listing(kept, sorted(left_out), splits_of(kept))
+    by_name = {_below(f.path, inner): f for f in files}
+    kept = _together(files_of_split(by_name, split, path, single=single))
+    read = {f.path for f in kept}
+    left_out += [name for name, f in by_name.items() if f.path not in read]
+    return Listing(kept, sorted(left_out), splits_of(n for n, f in by_name.items() if f in kept))
 
 
 def _found(fs: Any, path: str, inner: str) -> dict[str, Any]:
@@ -139,6 +140,8 @@ def _followed(fs: Any, name: str, info: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         told = Path(name).stat()
     except OSError as e:
+        if not is_data(name):
+            return info
         raise DatasetError(
             f"{name}: is a link that leads to no file ({e.strerror}); fetch the file again, or "
             "remove the link"

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest.files import DataFile
@@ -19,14 +19,14 @@ _SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
 
 
 def files_of_split(
-    files: Sequence[DataFile], split: str | None, path: str, *, single: bool = False
+    files: Mapping[str, DataFile], split: str | None, path: str, *, single: bool = False
 ) -> list[DataFile]:
     """Return the files of a split; all of them where none is asked for.
 
     Files that name no split at all are `train`, as in `datasets`.
 
     Args:
-        files: of a folder or a glob, or one file.
+        files: of a folder or a glob, or one file, by their names below it.
         split: its name; None for all files.
         path: as the user wrote it.
         single: whether the path is one file.
@@ -35,11 +35,11 @@ def files_of_split(
         DatasetError: there is no such split.
     """
     if split is None:
-        return list(files)
-    found = [f for f in files if _belongs(f.path, split)]
+        return list(files.values())
+    found = [f for name, f in files.items() if _belongs(name, split)]
     named = splits_of(files)
     if found or (split == "train" and not named):
-        return found or list(files)
+        return found or list(files.values())
     known = f" (found: {shown(named)})" if named else ", its files name none"
     what = "is one file and" if single else "holds no files of the split, it"
     raise DatasetError(
@@ -48,9 +48,9 @@ def files_of_split(
     )
 
 
-def splits_of(files: Sequence[DataFile]) -> list[str]:
+def splits_of(names: Iterable[str]) -> list[str]:
     """Return the splits that files name, in name order."""
-    return sorted({s for f in files if (s := _split_of(f.path)) is not None})
+    return sorted({s for name in names if (s := _split_of(name)) is not None})
 
 
 def _belongs(path: str, split: str) -> bool:

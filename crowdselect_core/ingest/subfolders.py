@@ -20,8 +20,8 @@ def data_below(
 ) -> list[str]:
     """Return the data files in folders and below them, in name order.
 
-    Hidden folders, a store, and folders that hold the results of a run, are no data. Web pages are not
-    followed: their links may lead anywhere.
+    Hidden folders, a store, and folders that hold the results of a run, are no data. Web pages
+    are not followed: their links may lead anywhere.
     """
     if "http" in _protocols(fs) or "https" in _protocols(fs):
         return []

@@ -12,6 +12,7 @@ from crowdselect_core.config.load import load
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
+from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.out_files import PENDING, writing
 
@@ -72,14 +73,19 @@ def test_a_killed_export_can_be_repeated(data: Path, tmp_path: Path) -> None:
     one = choose(tmp_path, dataset=str(data), **KEYS)
     before = (one.out / "train.jsonl").read_bytes()
     place = open_backend(str(one.out))
-    with pytest.raises(KeyboardInterrupt), writing(place, NAMES):
-        (one.out / "manifest.json").unlink()
-        raise KeyboardInterrupt
+    (one.out / "manifest.json").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        _killed(place)
     assert (one.out / PENDING).exists()
     (one.out / "train.jsonl").write_text("cut")
     two = again(one)
     assert (two.out / "train.jsonl").read_bytes() == before
     assert sorted(p.name for p in two.out.iterdir()) == sorted(NAMES)
+
+
+def _killed(place: StorageBackend) -> None:
+    with writing(place, NAMES):
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "ranking.parquet"])

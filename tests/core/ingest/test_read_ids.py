@@ -74,12 +74,12 @@ def test_without_ids_the_content_is_the_id(tmp_path: Path) -> None:
     assert first == "d3294c7911754dc93d8b433a834cd194"
     assert all(len(i) == 32 and set(i) <= set("0123456789abcdef") for i in one.ids)
     same_question = [table[0], {**table[1], "instruction": table[0]["instruction"]}, *table[2:]]
-    with pytest.raises(
-        DatasetError,
-        match=r"line 1 and line 2: the same prompt \('Question 0\?'\) stands on both with different "
-        "content in ant-1b, ant-7b, bee-0.5b, bee-2.5b",
-    ):
+    with pytest.raises(DatasetError) as caught:
         choose(tmp_path / "3", dataset=str(jsonl(tmp_path / "3.jsonl", same_question)), **KEYS)
+    assert (
+        "line 1 and line 2: the same prompt ('Question 0?') stands on both with different content "
+        "in ant-1b, ant-7b, bee-0.5b, bee-2.5b (1 such prompt(s))"
+    ) in str(caught.value)
 
 
 @pytest.mark.parametrize("container", ["parquet", "jsonl"])
