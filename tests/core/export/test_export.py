@@ -389,3 +389,23 @@ def test_a_budget_in_tokens_of_a_tokenizer(tmp_path: Path) -> None:
     for tokens, ids in ((4, ["row-001"]), (6, ["row-001"]), (7, ["row-001", "row-000"])):
         chosen = choose(tmp_path, dataset=str(path), budget_tokens=tokens, **keys)
         assert chosen.ids == ids
+
+
+def test_prompt_and_completion_are_the_messages_apart(tmp_path: Path) -> None:
+    """TRL masks the prompt of such rows: the last turn alone is trained on."""
+    table = [
+        row(0, [1, 2, 3, 4]) | {"messages": [
+            {"role": "system", "content": "S"}, {"role": "user", "content": "A"},
+            {"role": "assistant", "content": "B"}, {"role": "user", "content": "C"}]},
+        row(1, [2, 1, 0, 4]) | {"messages": [{"role": "user", "content": "D"}]},
+    ]  # fmt: skip
+    path = jsonl(tmp_path / "z.jsonl", table)
+    chosen = choose(tmp_path, dataset=str(path), export=["prompt-completion"], **ALL)
+    lines = read(chosen.out / "prompt_completion.jsonl", tmp_path / "cache")
+    assert [[*r["prompt"], *r["completion"]] for r in lines] == [
+        r["messages"] for r in chosen.lines("train.jsonl")
+    ]
+    assert all(len(r["completion"]) == 1 for r in lines)
+    assert all(r["completion"][0]["role"] == "assistant" for r in lines)
+    assert sorted(len(r["prompt"]) for r in lines) == [1, 4]
+    assert "prompt_completion.jsonl" in chosen.manifest["files"]
