@@ -4,7 +4,7 @@ PIP = .venv/bin/pip install --quiet --disable-pip-version-check --constraint con
 # One thread for one model: on two shared cores, more of them wait for each other.
 SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 
-.PHONY: select test test-vllm check format sample server deploy vllm-env clean
+.PHONY: select test test-vllm check format docs sample server deploy vllm-env clean
 
 # `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken
 PORT ?= 4200
@@ -29,6 +29,9 @@ check: .venv/test  ## format, lint, types, and who may import whom
 format: .venv/test
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+docs: .venv/light  ## the tables of keys in docs/configuration.md, from the fields of the config
+	.venv/bin/python -m crowdselect_core.config.reference docs/configuration.md
 
 sample: .venv/test  ## make the embedded sample anew by examples/cpu.yaml (under an hour on two cores)
 	$(SMALL) .venv/bin/python -m crowdselect_core.sample.variants --out models

@@ -57,7 +57,7 @@ class Service:
         end = time.monotonic() + seconds
         while not self.healthy():
             if not self.runs():
-                raise PartFailed(f"{self.name} ended at its start: {self.last_words()}")
+                raise PartFailed(f"{self.name} exited at its start: {self.last_words()}")
             if time.monotonic() > end:
                 raise PartFailed(f"{self.name} is not up after {seconds:g} s; see {self.log}")
             time.sleep(0.2)
@@ -69,7 +69,7 @@ class Service:
     def last_words(self) -> str:
         """Return the last line of its log."""
         lines = self.log.read_text("utf-8", "replace").strip().splitlines()
-        return f"{lines[-1].strip() if lines else 'it said nothing'} (see {self.log})"
+        return f"{lines[-1].strip() if lines else 'no output'} (see {self.log})"
 
     def end(self) -> None:
         """End the process and all that it started, and wait until they are gone."""

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 1
     except Asked:
-        say("ended; the state is kept")
+        say("stopped; the state stays on disk")
     return 0
 
 
@@ -109,14 +109,14 @@ def watch(kept: list[Service]) -> None:
             if part.runs():
                 well = part.healthy()
                 if well == (part.name in ill):
-                    say(f"{part.name}: {'healthy again' if well else 'does not answer'}")
+                    say(f"{part.name}: {'healthy again' if well else 'not responding'}")
                     ill.symmetric_difference_update({part.name})
                 continue
             calm = time.monotonic() - started[part.name] > CALM_SECONDS
             failures[part.name] = 1 if calm else failures[part.name] + 1
             if failures[part.name] > FAILURES:
-                raise PartFailed(f"{part.name} ends again and again: {part.last_words()}")
-            say(f"{part.name}: ended, starting it again")
+                raise PartFailed(f"{part.name} keeps exiting: {part.last_words()}")
+            say(f"{part.name}: exited, restarting")
             again(part)
             ill.discard(part.name)
             started[part.name] = time.monotonic()  # when it was up, or had failed to be
@@ -143,7 +143,7 @@ def lock(state: Path, stack: ExitStack) -> None:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"another server uses {str(state)!r}; end it, or pass --state FOLDER"
+            f"another server uses {str(state)!r}; stop it, or pass --state FOLDER"
         ) from None
     except OSError as e:
         raise UserError(f"the folder {str(state)!r} cannot be written: {e.strerror}") from None
@@ -158,7 +158,7 @@ def welcome(settings: services.Settings) -> str:
   watch    the run's page: a task per stage, its log, and the artifacts selection-summary and
            selection-rows
   results  s3://{services.BUCKET}/out, in the object store at {settings.s3_url}
-  end      Ctrl-C; {settings.state} keeps runs and results for the next start
+  stop     Ctrl-C; runs and results stay in {settings.state} for the next start
 """
 
 
@@ -171,7 +171,7 @@ def _quietly(ending: list[Service]) -> None:
     """End the parts in order; a second Ctrl-C changes nothing, the end takes some seconds."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    say("ending")
+    say("stopping")
     for part in ending:
         part.end()
 
@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
                        "help": "of the object store (8333); its parts take S3_PORT + 100 to 400, "
                                "and each of the five ports its own + 10000"}),
         ("--state", {"type": Path, "default": Path(".crowdselect-server"), "metavar": "FOLDER",
-                     "help": "where runs and results are kept (.crowdselect-server)"}),
+                     "help": "folder of runs and results (.crowdselect-server)"}),
         ("--keys-from-environment", {"action": "store_true",
                                      "help": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY become "
                                              "the store's keys, so that other shells can read it"}),

@@ -174,7 +174,7 @@ def _identities(keys: tuple[str, str]) -> str:
     the access key into its log.
     """
     if sys.platform != "linux":
-        raise ConfigError("make server needs Linux, where files can lie in memory alone")
+        raise ConfigError("make server needs Linux, for files that exist in memory only")
     credentials = [{"accessKey": keys[0], "secretKey": keys[1]}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     one = {"name": "crowdselect", "credentials": credentials, "actions": actions}

@@ -1,7 +1,7 @@
 """The command around a flow (`python -m flows.select`), and what its exits mean.
 
-0: done. 2: something the user can mend, in one line. 130: stopped by Ctrl-C, SIGTERM or a cancel
-from the UI, with what was committed kept. 1: the rest.
+0: done. 2: an error that the user can correct, in one line. 130: stopped by Ctrl-C, SIGTERM or a
+cancel from the UI; committed results stay. 1: any other error.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from crowdselect_core.config.load import load
 from crowdselect_core.config.reselect import ReselectConfig
@@ -18,8 +18,12 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
 from flows import console, options
+from tasks import terminal
 
-OURS = "crowdselect"  # the tag of our runs, by which the sweep knows them
+if TYPE_CHECKING:  # prefect is imported late: see console.prepare
+    from prefect.client.schemas.objects import State
+
+OURS = "crowdselect"  # the tag of our runs; the sweep handles these alone
 OK, BROKEN, MENDABLE, STOPPED = 0, 1, 2, 130
 
 
@@ -30,7 +34,7 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
         args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
         config = load(args.config, flags, flow=flow)
         looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
-        return look(looks[0], config, flow) if looks else run(config, flow)
+        return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
     except UserError as e:
         print(f"error: {console.plain(str(e))}", file=sys.stderr)
         return MENDABLE
@@ -38,12 +42,12 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (KeyboardInterrupt, Stopped):
-        print("stopped: what was committed is kept, run again to go on", file=sys.stderr)
+        print("stopped: committed results stay; run again to resume", file=sys.stderr)
         return STOPPED
 
 
 def look(what: str, config: SelectConfig, flow: str) -> int:
-    """Say what a run would find, and run nothing."""
+    """Print a dry run, the check of the reward models, or the list of a series; run nothing."""
     if config.credentials_block:
         from tasks.secrets import lend
 
@@ -59,7 +63,7 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
 
 
 def check(config: SelectConfig) -> int:
-    """Check the reward models for conformance, and say what was found as it is found."""
+    """Check the reward models for conformance; each result is printed as it comes."""
     from crowdselect_core.planning.reward_check import check_all
     from crowdselect_core.reward.factory import Resources
     from tasks.secrets import secret
@@ -78,25 +82,20 @@ def listed(config: ReselectConfig) -> int:
     return OK
 
 
-def run(config: SelectConfig, flow: str) -> int:
-    """Run the flow on a Prefect server (the one of PREFECT_API_URL, or a passing one)."""
-    console.prepare()
-    console.reachable()
-    import httpx
-    from prefect import tags
-    from prefect.client.schemas.objects import State
-    from prefect.exceptions import TerminationSignal
-
-    call = getattr(import_module(f"flows.{flow}"), flow)
+def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
+    """Run the flow on a Prefect server: the one of PREFECT_API_URL, or a temporary one."""
     try:
-        with tags(OURS):
-            state = cast(State[Any], call(config, return_state=True))
-    except httpx.HTTPError as e:
-        print(f"error: the Prefect server was lost ({type(e).__name__}); what was committed is "
-              "kept: start the server, then run again", file=sys.stderr)  # fmt: skip
+        console.prepare(quiet=quiet)
+        console.reachable()
+        state = _ended(config, flow)
+    finally:
+        terminal.stop()  # what follows is the end: an error, or the summary
+    if state is None:
         return BROKEN
     if state.is_cancelled() or state.is_cancelling():
         raise Stopped
+    from prefect.exceptions import TerminationSignal
+
     result = outcome_of(state)
     if isinstance(result, UserError):
         raise result
@@ -110,8 +109,24 @@ def run(config: SelectConfig, flow: str) -> int:
     return OK
 
 
+def _ended(config: SelectConfig, flow: str) -> "State[Any] | None":
+    """Run the flow to its end and return its final state; None where the server was lost."""
+    import httpx
+    from prefect import tags
+
+    call = getattr(import_module(f"flows.{flow}"), flow)
+    try:
+        with tags(OURS):
+            return cast("State[Any]", call(config, return_state=True))
+    except httpx.HTTPError as e:
+        terminal.stop()
+        print(f"error: the connection to the Prefect server was lost ({type(e).__name__}); "
+              "committed results stay: start it, then run again", file=sys.stderr)  # fmt: skip
+        return None
+
+
 def outcome_of(state: Any) -> Any:
-    """Return what a run came to, or the exception that ended it."""
+    """Return the result of a run, or the exception that ended it."""
     from tasks import flow_runs
 
     known = flow_runs.outcome() if state.data is None else None

@@ -84,13 +84,15 @@ def mended(config: ReselectConfig) -> dict[str, Any]:
         except DamagedArtifact as damage:
             if (name := folder_of(damage)) not in again:
                 again.add(name)
-                log.warning("%s; computing it anew, if a stage of this run makes it", damage)
+                log.warning("%s; computing it again, if a stage of this run computes it", damage)
             elif config.mode == "frozen":
                 raise unmendable(config, damage) from None
             else:
-                log.warning("%s; going on without what the base knows", damage)
+                log.warning("%s; continuing without the tables of the base", damage)
                 return crowd_steps.repaired(config, partial(story, alone=True))
-    raise DamagedArtifact(f"{config.store}: damaged faster than it is mended; check the disk")
+    raise DamagedArtifact(
+        f"{config.store}: still corrupt after {crowd_steps.REPAIRS} repairs; check the disk"
+    )
 
 
 def story(config: ReselectConfig, alone: bool = False) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def story(config: ReselectConfig, alone: bool = False) -> dict[str, Any]:
         try:
             return selected(config, alone)
         except Overtaken as overtaken:
-            log.info("%-13s %s; going on from that", "reselect", overtaken)
+            log.info("%-13s %s; continuing from that one", "reselect", overtaken)
     return selected(config, alone)
 
 

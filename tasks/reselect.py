@@ -37,25 +37,25 @@ Measured = tuple[Ref, Ref | None]  # a ranking, and the clusters of its rows
 
 @state_task("base")
 def base(config: ReselectConfig) -> State[tuple[BaseSelection | None, tuple[int, int]]]:
-    """Read the record of the selection to go on from; there is none before the first one."""
+    """Read the record of the base selection; before the first one there is none."""
     store = Store(config.store)
     seen = Series(store, config.series).seen()
     found = base_selection.read(config, store)
-    name = f"selection {found.number}" if found else "none yet, the first selection"
+    name = f"selection {found.number}" if found else "none, this is the first selection"
     log.info("%-13s %s of series %s", "base", name, config.series)
     return Completed(message=f"{name} of {config.series}", data=(found, seen))
 
 
 @state_task("known")
 def known(config: ReselectConfig, base: BaseSelection) -> State[KnownSelection]:
-    """Look up the artifacts that the base stands on."""
+    """Look up the artifacts of the base selection."""
     found = base_selection.whole(config, Store(config.store), base)
     return Completed(message=f"selection {base.number} of {config.series}", data=found)
 
 
 @stage_task
 def arrivals(config: SelectConfig, instructions: Ref, known: Sequence[Ref]) -> Work:
-    """Find the rows that are not known."""
+    """Find the rows that the base does not have."""
     return (
         arrivals_stage.spec("arrivals", instructions, known),
         lambda store: arrivals_stage.plan("arrivals", store, instructions, known),
@@ -64,7 +64,7 @@ def arrivals(config: SelectConfig, instructions: Ref, known: Sequence[Ref]) -> W
 
 @stage_task
 def active(config: SelectConfig, instructions: Ref, raw: Ref) -> Work:
-    """Leave out the rows that are gone from the data set."""
+    """Drop the rows that were removed from the data set."""
     return (
         arrivals_stage.spec("active", instructions, [raw]),
         lambda store: arrivals_stage.plan("active", store, instructions, [raw]),
@@ -73,13 +73,13 @@ def active(config: SelectConfig, instructions: Ref, raw: Ref) -> Work:
 
 @stage_task
 def zoos(config: SelectConfig, parts: Sequence[Ref]) -> Work:
-    """Put zoos one behind the other."""
+    """Concatenate zoos."""
     return zoo_stage.joined_spec(parts), lambda _: zoo_stage.joined_plan(parts)
 
 
 @stage_task
 def joined(config: SelectConfig, instructions: Ref, parts: Sequence[Ref]) -> Work:
-    """Put the known and the new rows of a table together."""
+    """Concatenate the old and the new rows of a table."""
     return (
         joined_stage.spec(instructions, parts),
         lambda store: joined_stage.plan(store, instructions, parts),
@@ -90,7 +90,7 @@ def joined(config: SelectConfig, instructions: Ref, parts: Sequence[Ref]) -> Wor
 def membership(
     config: SelectConfig, before: SelectionArtifacts, now: SelectionArtifacts, arrived: Ref
 ) -> Work:
-    """Tell who came in, who went out, who stayed, and why."""
+    """List the rows that were added, removed and retained, and why."""
     return (
         changes_stage.membership_spec(before, now, arrived),
         lambda store: changes_stage.membership_plan(config, store, before, now, arrived),
@@ -99,7 +99,7 @@ def membership(
 
 @stage_task
 def drift(config: SelectConfig, reference: Measured, new: Measured, since: Measured) -> Work:
-    """Hold the new rows against those that the measures were fitted on."""
+    """Compare the new rows with the rows that metrics and clusters were fitted on."""
     return (
         changes_stage.drift_spec(reference, new, since),
         lambda store: changes_stage.drift_plan(store, reference, new, since),
@@ -124,7 +124,7 @@ def record(config: ReselectConfig, made: SelectionRecord, seen: tuple[int, int])
 def changes(
     config: ReselectConfig, known: KnownSelection, raw: Ref, arrived: Ref
 ) -> State[dict[str, int]]:
-    """Count the rows that came, and those that are gone."""
+    """Count the new, returned and removed rows."""
     found = base_selection.changes(Store(config.store), known, raw, arrived)
     told = ", ".join(f"{n:,} {name}" for name, n in found.items())
     log.info("%-13s %s", "changes", told)
@@ -135,7 +135,7 @@ def changes(
 def unchanged(config: ReselectConfig, known: KnownSelection, now: SelectionRun) -> State[bool]:
     """Tell whether a refit chose what the base has."""
     same = base_selection.is_same_outcome(Store(config.store), known, now)
-    return Completed(message="as the base" if same else "other than the base", data=same)
+    return Completed(message="same as the base" if same else "differs from the base", data=same)
 
 
 @state_task("point")
@@ -166,15 +166,13 @@ def tell(
         create_table_artifact(
             as_changes(table.head(TABLE_ROWS)),
             key="reselection-members",
-            description="The first rows that came and went",
+            description="The first rows that were added and removed",
         )
     return Completed(message=lines[0], data=lines)
 
 
 def nothing_new(config: ReselectConfig, known: KnownSelection) -> dict[str, Any]:
     """Return the result of a run that changes nothing, and say so."""
-    line = (
-        f"nothing new since selection {known.number} of series {config.series}: nothing was changed"
-    )
+    line = f"no new rows since selection {known.number} of series {config.series}: nothing changed"
     log.info("%-13s %s", "reselect", line)
     return {"lines": [line], "files": [], "stages": [], "number": known.number}

@@ -1,9 +1,9 @@
 """The base of every config model, and how a value that may be a credential is refused."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from crowdselect_core.urls import is_secret
@@ -21,6 +21,43 @@ class Frozen(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
     )
+
+
+class Named(Frozen):
+    """A config that may be written as a bare name, such as the path of a data set."""
+
+    name_keeps_keys: ClassVar[bool] = False  # whether another name leaves the other keys in force
+
+    @classmethod
+    def from_name(cls, name: str) -> dict[str, Any]:
+        """Return the keys that a bare name stands for."""
+        raise NotImplementedError
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return cls.from_name(value) if isinstance(value, str) else value
+
+
+def configs_in(annotation: Any, in_lists: bool = True) -> list[type[BaseModel]]:
+    """Return the configs that an annotation allows as a value.
+
+    Args:
+        annotation: of a field; a union names several.
+        in_lists: whether those that are elements of a list, or values of a mapping, count.
+    """
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if not in_lists and get_origin(annotation) in (list, dict, tuple):
+        return []
+    return [found for part in get_args(annotation) for found in configs_in(part, in_lists)]
+
+
+def kind_of(config: type[BaseModel]) -> str | None:
+    """Return the word by which a union knows one of its configs: the only value of `kind`."""
+    kind = config.model_fields.get("kind")
+    words = get_args(kind.annotation) if kind else ()
+    return str(words[0]) if len(words) == 1 else None
 
 
 def refuse_credentials(

@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.engine import EngineConfig, SamplingConfig
 from crowdselect_core.config.reward import RewardConfig
-from crowdselect_core.config.validation import explain
+from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import CrowdError, nearest, shown
 from crowdselect_core.urls import shown_path
 
 BUILT_IN = Path(__file__).parent.parent / "crowds"
-
 
 _WORDS = {type(None): "nothing", list: "a list", str: "text"}
 
@@ -29,11 +28,13 @@ class CrowdModel(Frozen):
 
     name: str = Field(
         min_length=1,
-        description="What the data set calls it, e.g. its column",
+        description="Name of the model: its column in the data set, and in what is written",
         examples=["qwen2.5-7b"],
     )
     family: str = Field(
-        min_length=1, description="Stability compares inside a family", examples=["qwen2.5"]
+        min_length=1,
+        description="Family of the model; stability compares the models of a family",
+        examples=["qwen2.5"],
     )
     size: float = Field(
         allow_inf_nan=False,
@@ -41,25 +42,27 @@ class CrowdModel(Frozen):
         examples=[7],
     )
     revision: str | None = Field(
-        None, description="Commit or tag of the model", examples=["a09a354"]
+        None, description="Commit, tag or branch of its hub id", examples=["a09a354"]
     )
     license: str | None = Field(
-        None, description="Licence of the model's answers", examples=["apache-2.0"]
+        None, description="Licence of its answers; for you to read", examples=["apache-2.0"]
     )
     role: Literal["crowd", "student"] = Field(
         "crowd",
-        description="student: the model to be trained; it is answered for and scored, counts in no "
-        "metric but headroom, and its answers are never kept",
+        description="student: the model to be trained; it answers and is scored, counts only in "
+        "headroom, and its answers are never selected",
     )
-    engine: EngineConfig | None = Field(None, description="What answers for it, where nothing has")
-    sampling: SamplingConfig = Field(SamplingConfig(), description="How its answers are drawn")
+    engine: EngineConfig | None = Field(
+        None, description="What generates its answers, where the data set has none"
+    )
+    sampling: SamplingConfig = Field(SamplingConfig(), description="How its answers are sampled")
     system_prompt: str | None = Field(
         None,
-        description="Goes before every prompt that has no system message of its own",
+        description="Precedes every prompt that has no system message",
         examples=["You are a helpful assistant."],
     )
     chat_template_kwargs: dict[str, Any] = Field(
-        {}, description="Given to the chat template", examples=[{"enable_thinking": False}]
+        {}, description="Arguments of the chat template", examples=[{"enable_thinking": False}]
     )
 
 
@@ -99,10 +102,7 @@ def read_crowd(path: str) -> CrowdFile:
             f"crowd file {where!r} holds {_WORDS.get(type(raw), repr(raw)[:80])}, expected a "
             "mapping with the key 'crowd' (a list of {name, family, size})"
         )
-    try:
-        return CrowdFile.model_validate(raw)
-    except ValidationError as e:
-        raise CrowdError(f"crowd file {where!r}: {explain(e, CrowdFile)}") from None
+    return checked(CrowdFile, raw, f"crowd file {where!r}", CrowdError)
 
 
 def check_crowd(crowd: list[CrowdModel]) -> list[CrowdModel]:

@@ -4,48 +4,49 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.base import Named
 
 
-class EmbedderConfig(Frozen):
+class EmbedderConfig(Named):
     """How instructions become vectors."""
 
     kind: Literal["lexical", "sentence-transformers", "column"] = Field(
         "lexical",
         description="lexical: TF-IDF and truncated SVD; sentence-transformers: a model; "
-        "column: vectors that the data set has",
+        "column: a column of vectors in the data set",
     )
     model: str | None = Field(
-        None, description="Folder or hub id", examples=["jinaai/jina-embeddings-v3"]
+        None, description="Folder or hub id of the model", examples=["jinaai/jina-embeddings-v3"]
     )
-    revision: str | None = Field(None, description="Commit or tag of the model")
-    trust_remote_code: bool = Field(False, description="Run code that the model's repository has")
-    task: str | None = Field(None, description="e.g. text-matching for jina-embeddings-v3")
-    prompt_name: str | None = Field(None, description="A prompt that the model defines")
+    revision: str | None = Field(None, description="Commit, tag or branch of the model")
+    trust_remote_code: bool = Field(False, description="Run code from the model's repository")
+    task: str | None = Field(
+        None, description="Task of the model, e.g. text-matching for jina-embeddings-v3"
+    )
+    prompt_name: str | None = Field(None, description="Name of a prompt that the model defines")
     normalize: bool = Field(True, description="Scale every vector to length 1")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Of the model's weights"
+        "float32", description="Number format of the weights"
     )
-    max_length: int | None = Field(None, ge=1, description="Tokens after which a text is cut")
+    max_length: int | None = Field(
+        None, ge=1, description="Most tokens of a text, beyond which it is cut"
+    )
     column: str | None = Field(
         None, description="Name of the vector column", examples=["embedding"]
     )
-    batch_size: int = Field(32, ge=1, description="Texts a batch; changes no result")
-    device: str | None = Field(None, description="e.g. cuda:0; the library's choice when empty")
+    batch_size: int = Field(32, ge=1, description="Texts per batch; changes no result")
+    device: str | None = Field(
+        None, description="Device, e.g. cuda:0; when empty, the library's choice"
+    )
 
-    @model_validator(mode="before")
     @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return cls.from_name(value) if isinstance(value, str) else value
-
-    @staticmethod
-    def from_name(value: str) -> dict[str, Any]:
+    def from_name(cls, name: str) -> dict[str, Any]:
         """Return the keys that a bare name stands for."""
-        if value == "lexical":
+        if name == "lexical":
             return {"kind": "lexical"}
-        if value.startswith("column:"):
-            return {"kind": "column", "column": value.removeprefix("column:")}
-        return {"kind": "sentence-transformers", "model": value}
+        if name.startswith("column:"):
+            return {"kind": "column", "column": name.removeprefix("column:")}
+        return {"kind": "sentence-transformers", "model": name}
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

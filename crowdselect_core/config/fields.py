@@ -69,3 +69,8 @@ def read_layouts(value: Any) -> Any:
     if not isinstance(given, list):
         return value
     return [part for one in given for part in (read_names(one) if isinstance(one, str) else [one])]
+
+
+def read_response(value: Any) -> Any:
+    """Read 'a,b' as a list of models; a single word stays a mode or a model's name."""
+    return read_names(value) if isinstance(value, str) and "," in value else value

@@ -6,22 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel
 
+from crowdselect_core.config.base import Named, configs_in
+from crowdselect_core.config.commands import COMMANDS
 from crowdselect_core.config.crowd import read_crowd
-from crowdselect_core.config.embedder import EmbedderConfig
-from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.config.flags import SCORES
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.config.validation import explain
+from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import ConfigError, nearest
 
 PREFIX = "CROWDSELECT_"
-
-
 SAMPLE = Path(__file__).parent.parent / "sample"
-
-
-CONFIGS: dict[str, type[SelectConfig]] = {"reselect": ReselectConfig}
 
 
 def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[str, Any]:
@@ -33,8 +29,8 @@ def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[s
         ConfigError: a CROWDSELECT_ variable that is no key (the nearest is named).
     """
     values: dict[str, Any] = {}
-    fields = CONFIGS.get(flow, SelectConfig).model_fields
-    known = {f"{PREFIX}{name.upper()}": name for name in fields}
+    config = COMMANDS[flow].config
+    known = {f"{PREFIX}{name.upper()}": name for name in config.model_fields}
     for name in sorted(n for n in environ if n.startswith(PREFIX)):
         first, *rest = name.removeprefix(PREFIX).split("__")
         if f"{PREFIX}{first}" not in known:
@@ -45,7 +41,7 @@ def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[s
             value = environ[name]
         if not isinstance(value, list | dict | bool | None):
             value = environ[name]
-        _put(values, (first.lower(), *(r.lower() for r in rest)), value)
+        put(values, (first.lower(), *(r.lower() for r in rest)), value, config)
     return values
 
 
@@ -81,20 +77,14 @@ def load(
         UserError: a key or value that cannot be, in one line.
     """
     set_by = [from_environment(os.environ if environ is None else environ, flow), flags]
-    config = CONFIGS.get(flow, SelectConfig)
+    command = COMMANDS[flow]
     values = from_file(file) if file else {}
     if not file and not any("dataset" in layer for layer in set_by):
         values = from_file(str(SAMPLE / "config.yaml")) | {"dataset": str(SAMPLE / "zoo.parquet")}
     for layer in set_by:
-        values = _merged(values, layer)
-    response = values.get("response")
-    if isinstance(response, str) and "," in response:
-        values["response"] = [name.strip() for name in response.split(",") if name.strip()]
+        values = _merged(values, layer, command.config)
     _crowd_first(values)
-    try:
-        return config.model_validate(values).resolved(scores=flow != "generate")
-    except ValidationError as e:
-        raise ConfigError(explain(e, config)) from None
+    return checked(command.config, values).resolved(scores=SCORES in command.steps)
 
 
 def _crowd_first(values: dict[str, Any]) -> None:
@@ -107,34 +97,51 @@ def _crowd_first(values: dict[str, Any]) -> None:
             values["reward_models"] = file.reward_models
 
 
-def _put(values: dict[str, Any], where: Sequence[str], value: Any) -> None:
-    """Set a nested key; what stands for a whole section by its bare name becomes its keys."""
+def put(
+    values: dict[str, Any], where: Sequence[str], value: Any, config: type[BaseModel] | None
+) -> None:
+    """Set a nested key; what stands for a whole section by its bare name becomes its keys.
+
+    Args:
+        values: the keys set so far.
+        where: the keys that lead to it, a section's first.
+        value: its value.
+        config: the config whose keys `values` are.
+    """
     for part in where[:-1]:
-        values[part] = _section(part, values.get(part, {}))
+        config = _section(config, part)
+        values[part] = _keys(config, values.get(part, {}))
         values = values[part]
     values[where[-1]] = value
 
 
-def _section(name: str, value: Any) -> dict[str, Any]:
-    """Return a section's keys: a bare data set is its path, a bare embedder its name."""
-    if isinstance(value, str) and name == "dataset":
-        return {"path": value}
-    if isinstance(value, str) and name == "embedder":
-        return EmbedderConfig.from_name(value)
+def _section(config: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """Return the config that is the value of a key, if it is one."""
+    field = config.model_fields.get(key) if config else None
+    found = configs_in(field.annotation, in_lists=False) if field else []
+    return found[0] if len(found) == 1 else None
+
+
+def _keys(section: type[BaseModel] | None, value: Any) -> dict[str, Any]:
+    """Return a section's keys, those that a bare name stands for too."""
+    if isinstance(value, str) and section and issubclass(section, Named):
+        return section.from_name(value)
     return value if isinstance(value, dict) else {}
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(
+    below: Mapping[str, Any], above: Mapping[str, Any], config: type[BaseModel] | None
+) -> dict[str, Any]:
     """Lay one layer of keys over another.
 
     A bare path replaces the data set's path alone; a bare embedder is another one altogether.
     """
     merged = dict(below)
     for name, value in above.items():
-        there = merged.get(name)
-        if name == "dataset" and isinstance(value, str):
-            value = _section(name, value)
-        if isinstance(value, dict) and isinstance(there, str | dict):
-            value = _merged(_section(name, there), value)
+        section, lower = _section(config, name), merged.get(name)
+        if isinstance(value, str) and section and issubclass(section, Named):
+            value = section.from_name(value) if section.name_keeps_keys else value
+        if isinstance(value, dict) and isinstance(lower, str | dict):
+            value = _merged(_keys(section, lower), value, section)
         merged[name] = value
     return merged

@@ -1,36 +1,40 @@
-"""What a reselection is told: what a selection is, and which earlier one it goes on from."""
+"""What a reselection needs to know: what a selection does, and which earlier one it continues."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from crowdselect_core.config.flags import Flag
 from crowdselect_core.config.select import SelectConfig
 
 Mode = Literal["frozen", "refit"]
+Base = Literal["latest"] | Annotated[int, Field(ge=1)]
 
 
 class ReselectConfig(SelectConfig):
     """A selection that is made again when rows have arrived."""
 
-    series: str = Field(
+    series: Annotated[str, Flag("NAME")] = Field(
         "default",
         pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
-        description="Name of the series of selections, which has a pointer `latest` of its own",
+        description="Name of a series of selections, each of which continues the last: a to z, "
+        "digits and hyphens, at most 63",
         examples=["math-nightly"],
     )
-    mode: Mode = Field(
+    mode: Annotated[Mode, Flag("MODE")] = Field(
         "frozen",
-        description="frozen: the clusters, quantiles, z-scores and embedder of the base stay, new "
-        "rows are measured by them; refit: all of them are fitted anew",
+        description="frozen: new rows are measured by the clusters, quantiles, z-scores and "
+        "embedder of the base; refit: all of these are fitted again on all rows",
     )
-    base: Literal["latest"] | Annotated[int, Field(ge=1)] = Field(
+    base: Annotated[Base, Flag("N")] = Field(
         "latest",
-        description="The selection to go on from: latest, or its number in the series",
+        description="The selection to continue: latest, or its number in the series",
         examples=["latest", 3],
     )
-    rollback_to: int | None = Field(
+    rollback_to: Annotated[int | None, Flag("N")] = Field(
         None,
         ge=1,
-        description="Make this selection the latest again, write it to OUT, and do nothing else",
+        description="Number of the selection to write to OUT again and to make the latest; the run "
+        "does nothing else",
         examples=[3],
     )

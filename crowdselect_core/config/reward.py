@@ -24,11 +24,15 @@ DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 class RewardBase(Frozen):
     """What all reward models have."""
 
-    name: str = Field(min_length=1, description="Column of its scores", examples=["skywork"])
-    revision: str | None = Field(None, description="Commit or tag of the model")
-    price: PriceConfig = Field(PriceConfig(), description="For the forecast")
+    name: str = Field(
+        min_length=1,
+        description="Name of the reward model: the column of its scores",
+        examples=["skywork"],
+    )
+    revision: str | None = Field(None, description="Commit, tag or branch of its hub id")
+    price: PriceConfig = Field(PriceConfig(), description="Prices, for --dry-run")
     conformance: bool = Field(
-        True, description="Refuse a model that fails the conformance check; false only warns"
+        True, description="Refuse a model that fails the conformance check; false: warn only"
     )
 
 
@@ -40,63 +44,80 @@ class ModelReward(RewardBase):
         description="Folder or hub id",
         examples=["Skywork/Skywork-Reward-V2-Llama-3.1-8B"],
     )
-    max_length: int = Field(4096, ge=8, description="Tokens after which a pair is cut, and counted")
-    dtype: Dtype = Field("auto", description="Of the weights; auto: as they are stored")
-    device: str | None = Field(None, description="e.g. cuda:0; found by itself when empty")
-    attn_implementation: str | None = Field(None, description="e.g. eager for Gemma 2")
-    trust_remote_code: bool = Field(False, description="Run code that the model's repository has")
+    max_length: int = Field(
+        4096,
+        ge=8,
+        description="Most tokens of instruction and answer; longer pairs are cut at the end, and "
+        "counted",
+    )
+    dtype: Dtype = Field(
+        "auto", description="Number format of the weights; auto: as they are stored"
+    )
+    device: str | None = Field(
+        None, description="Device, e.g. cuda:0; when empty, the first GPU, else the CPU"
+    )
+    attn_implementation: str | None = Field(
+        None, description="Attention implementation, e.g. eager for Gemma 2"
+    )
+    trust_remote_code: bool = Field(False, description="Run code from the model's repository")
     batch_tokens: int = Field(
-        8192, ge=1, description="Padded tokens a batch; changes no result beyond float noise"
+        8192,
+        ge=1,
+        description="Tokens per batch, padding included; changes no score beyond float noise",
     )
 
 
 class ClassifierReward(ModelReward):
     """A sequence-classification reward model: one score, or several heads."""
 
-    kind: Literal["classifier"] = Field(description="A sequence-classification reward model")
+    kind: Literal["classifier"] = Field(
+        description="classifier: a sequence-classification reward model"
+    )
     engine: Annotated[TransformersEngineConfig | VllmEngineConfig, Field(discriminator="kind")] = (
         Field(TransformersEngineConfig(kind="transformers"), description="What runs it")
     )
     heads: list[str] | None = Field(
-        None, description="Heads of a multi-objective model to keep as columns NAME/HEAD; all if "
-        "empty",
+        None, description="Heads of a multi-objective model that become columns NAME/HEAD; when "
+        "empty, all",
     )  # fmt: skip
 
 
 class LikelihoodReward(ModelReward):
     """Pointwise mutual information of answer and instruction under a causal language model."""
 
-    kind: Literal["likelihood"] = Field(description="A causal language model's likelihood")
+    kind: Literal["likelihood"] = Field(description="likelihood: of a causal language model")
 
 
 class JudgeSampling(SamplingConfig):
-    """How verdicts are drawn: the likeliest one, unless asked otherwise."""
+    """How verdicts are sampled: the likeliest one, unless stated otherwise."""
 
-    temperature: float = Field(0.0, ge=0, le=10, description="0 takes the likeliest token")
-    max_tokens: int = Field(512, ge=1, description="Tokens after which a verdict is cut")
+    temperature: float = Field(
+        0.0, ge=0, le=10, description="Sampling temperature; 0: the likeliest token"
+    )
+    max_tokens: int = Field(512, ge=1, description="Most tokens of a verdict")
 
 
 class JudgeReward(RewardBase):
     """An LLM that grades an answer, or compares it with a reference model's answer."""
 
-    kind: Literal["judge"] = Field(description="An LLM that grades or compares")
+    kind: Literal["judge"] = Field(description="judge: an LLM that grades or compares")
     engine: EngineConfig = Field(description="What runs the judge")
-    sampling: JudgeSampling = Field(JudgeSampling(), description="How verdicts are drawn")
-    chat_template_kwargs: dict[str, Any] = Field({}, description="Given to the chat template")
+    sampling: JudgeSampling = Field(JudgeSampling(), description="How verdicts are sampled")
+    chat_template_kwargs: dict[str, Any] = Field({}, description="Arguments of the chat template")
     mode: Literal["grade", "pairwise"] = Field(
         "grade", description="grade: one answer at a time; pairwise: against the reference model's"
     )
     reference_model: str | None = Field(
         None,
-        description="pairwise: the crowd model whose answer every other is held against",
+        description="Crowd model with whose answer every other is compared, in the mode pairwise",
         examples=["qwen2.5-7b"],
     )
     rubric: str | None = Field(
         None,
-        description="The judge's prompt with {instruction}, {answer} (and {reference}); a stated "
-        "one when empty",
+        description="Prompt of the judge with {instruction}, {answer} (and {reference}); when "
+        "empty, the built-in one",
     )
-    scale: tuple[float, float] = Field((1.0, 10.0), description="Least and greatest grade")
+    scale: tuple[float, float] = Field((1.0, 10.0), description="Lowest and highest grade")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -110,14 +131,16 @@ class JudgeReward(RewardBase):
 class FunctionReward(RewardBase):
     """A Python function with the signature of TRL's reward functions."""
 
-    kind: Literal["function"] = Field(description="A Python function")
-    path: str = Field(description="module:function", examples=["my_checks:verify"])
-    version: str = Field("1", description="Raise it when the function computes something else")
-    columns: list[str] = Field(
-        [], description="Columns of the data set that it is given", examples=[["solution"]]
+    kind: Literal["function"] = Field(description="function: a Python function")
+    path: str = Field(description="The function, as module:function", examples=["my_checks:verify"])
+    version: str = Field(
+        "1", description="Version of the function; raise it when it computes something else"
     )
-    time_limit: float = Field(10.0, gt=0, description="Seconds a row")
-    workers: int = Field(2, ge=1, description="Processes; changes no result")
+    columns: list[str] = Field(
+        [], description="Columns of the data set that the function takes", examples=[["solution"]]
+    )
+    time_limit: float = Field(10.0, gt=0, description="Time limit of a row, in seconds")
+    workers: int = Field(2, ge=1, description="Processes that run the function; changes no result")
 
     @model_validator(mode="after")
     def _dotted(self) -> Self:
@@ -129,3 +152,8 @@ class FunctionReward(RewardBase):
 RewardConfig = Annotated[
     ClassifierReward | LikelihoodReward | JudgeReward | FunctionReward, Field(discriminator="kind")
 ]
+
+
+def reward_name(reward: str | RewardConfig) -> str:
+    """Return the name of a reward model: its own, or the column's."""
+    return reward if isinstance(reward, str) else reward.name

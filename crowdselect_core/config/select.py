@@ -1,228 +1,185 @@
-"""What a run is told to do: frozen pydantic models, drawn as forms by the Prefect UI.
+"""What a selection needs to know: frozen pydantic models, drawn as forms by the Prefect UI.
 
 Names follow Hugging Face, TRL and vLLM where these have one. Nothing here reads a file but a
 crowd file that is named (`SelectConfig.resolved`).
 """
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from crowdselect_core.config.base import Frozen, refuse_credentials
+from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.crowd import CrowdModel, check_crowd, read_crowd
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
-from crowdselect_core.config.fields import Place, Weights, read_budget, read_layouts, read_names
+from crowdselect_core.config.export import Export, PairsConfig
+from crowdselect_core.config.fields import (
+    Place,
+    Weights,
+    read_budget,
+    read_layouts,
+    read_names,
+    read_response,
+)
+from crowdselect_core.config.flags import SCORES, SELECTION, Flag
 from crowdselect_core.config.response_mode import response_mode
-from crowdselect_core.config.reward import RewardConfig
-from crowdselect_core.errors import ConfigError, nearest, shown
+from crowdselect_core.config.reward import RewardConfig, reward_name
+from crowdselect_core.errors import ConfigError
 
 Method = Literal[
     "crowdselect", "difficulty", "separability", "stability", "headroom", "reward", "random"
 ]
 Direction = Literal["top", "bottom"]
 Quota = Literal["equal", "proportional", "reference"]
-DatasetFormat = Literal[
-    "auto",
-    "messages",
-    "sharegpt",
-    "alpaca",
-    "instruction",
-    "generator-zoo",
-    "scores-wide",
-    "scores-long",
-]
-Export = Literal["sharegpt", "alpaca", "prompt-completion", "pairs"]
-
-COLUMNS = (  # what dataset.columns may rename
-    "instruction_id",
-    "instruction",
-    "content",
-    "messages",
-    "conversations",
-    "input",
-    "system",
-)
-
-
-class DatasetConfig(Frozen):
-    """Where the instructions, the crowd's answers and their scores are."""
-
-    path: Place = Field(
-        min_length=1,
-        description="A file, folder or glob (parquet, jsonl, csv; local or any fsspec URL such as "
-        "s3://bucket/zoo/*.parquet), a saved `datasets` folder, or a Hugging Face hub id",
-        examples=["s3://bucket/zoo/*.parquet", "Magpie-Align/Magpie-100K-Generator-Zoo"],
-    )
-    format: DatasetFormat = Field(
-        "auto",
-        description="Instructions: messages (lists of role, content), sharegpt (conversations of "
-        "from, value), alpaca (instruction, input), instruction (or prompt). With scores: "
-        "generator-zoo: one struct column per crowd model; scores-wide: one number column per "
-        "crowd model; scores-long: columns instruction_id, model, score",
-    )
-    name: str | None = Field(
-        None, description="Configuration of a hub data set", examples=["default"]
-    )
-    split: str | None = Field(
-        None,
-        description="Split of a hub or saved data set (left empty: train), or of a folder: the "
-        "files named train-*, test-*, ... (left empty: all files)",
-        examples=["train"],
-    )
-    revision: str | None = Field(None, description="Commit or tag of a hub data set")
-    columns: dict[str, str] = Field(
-        {},
-        description="The data set's own column names, where they differ: {instruction_id: uuid, "
-        "instruction: prompt, content: content}",
-        examples=[{"instruction_id": "uuid", "instruction": "prompt"}],
-    )
-    storage_options: dict[str, str | int | float | bool | None] = Field(
-        {},
-        description="Options of the fsspec file system; never credentials",
-        examples=[{"anon": True}],
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _no_credentials(self) -> Self:
-        refuse_credentials(
-            "storage_options",
-            self.storage_options,
-            "set it in the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, HF_TOKEN), a config is "
-            "stored and shown",
-        )
-        if unknown := set(self.columns) - set(COLUMNS):
-            name = sorted(unknown)[0]
-            raise ValueError(
-                f"columns: unknown name {name!r}{nearest(name, COLUMNS)} (known: {shown(COLUMNS)})"
-            )
-        return self
-
-
-class PairsConfig(Frozen):
-    """Which answers make a preference pair of a chosen row."""
-
-    rejected: Literal["worst"] | Annotated[int, Field(ge=2)] = Field(
-        "worst", description="The worst answer, or the one of this rank (2 is the second best)"
-    )
-    min_margin: float = Field(
-        0.0, ge=0, description="Least difference of the two scores; rows below give no pair"
-    )
+RewardModels = Annotated[list[str | RewardConfig], BeforeValidator(read_names)]
+Budget = Annotated[int | float, BeforeValidator(read_budget)]
+Response = Annotated[str | list[str] | None, BeforeValidator(read_response)]
+Layouts = Annotated[list[Export], BeforeValidator(read_layouts)]
 
 
 class SelectConfig(Frozen):
-    """Everything a selection is told; each key is also a flag and an environment variable."""
+    """Everything that a selection needs to know; each key is an environment variable too."""
 
     dataset: DatasetConfig = Field(
-        description="The data set",
+        description="The data set: a path, URL or hub id, or a mapping",
         examples=[{"path": "data/instructions.jsonl", "format": "messages"}],
     )
-    crowd: list[CrowdModel] | str = Field(
+    crowd: Annotated[list[CrowdModel] | str, Flag("FILE.yaml")] = Field(
         "paper",
-        description="The crowd models, a crowd file, or `paper` for the paper's 19",
+        description="The models of the crowd, a crowd file, or `paper` for the paper's 19",
         examples=["paper", "crowd.yaml"],
     )
-    reward_models: Annotated[list[str | RewardConfig], BeforeValidator(read_names)] = Field(
+    reward_models: Annotated[RewardModels, Flag("NAME", "--reward-model"), SCORES] = Field(
         [],
-        description="A name is a score column of the data set, a mapping with a kind scores what "
-        "the data set has not; left empty, those of the crowd file",
+        description="A name is a score column of the data set; a mapping with a kind is a model "
+        "that scores what the data set has no score of; when empty, those of the crowd file",
         examples=[
             ["skywork"],
             [{"name": "pmi", "kind": "likelihood", "model": "./models/smollm2"}],
         ],
     )
-    embedder: EmbedderConfig = Field(EmbedderConfig(), description="How instructions are embedded")
-    method: Method = Field("crowdselect", description="What rows are ranked by")
-    direction: Direction = Field("top", description="The best rows, or the worst as a baseline")
-    budget: Annotated[int | float, BeforeValidator(read_budget)] = Field(
+    embedder: Annotated[EmbedderConfig, Flag("NAME"), SELECTION] = Field(
+        EmbedderConfig(),
+        description="How instructions become vectors: lexical (the default), column:NAME for a "
+        "vector column, a sentence-transformers folder or hub id, or a mapping",
+    )
+    method: Annotated[Method, Flag("NAME"), SELECTION] = Field(
+        "crowdselect",
+        description="What ranks the rows: all metrics together, one of them, the reward score, or "
+        "chance",
+    )
+    direction: Annotated[Direction, Flag("top|bottom"), SELECTION] = Field(
+        "top", description="Select the best rows, or the worst as a baseline"
+    )
+    budget: Annotated[Budget, Flag("N|FRACTION"), SELECTION] = Field(
         1000,
-        description="Rows to choose, or a fraction of the eligible rows (0.05)",
+        description="Rows to select (200), or a fraction of the eligible rows (0.05)",
         examples=[1000, 0.05],
     )
-    budget_tokens: int | None = Field(
+    budget_tokens: Annotated[int | None, Flag("N"), SELECTION] = Field(
         None,
         ge=1,
-        description="Tokens (instruction and kept answer) to choose, in place of rows",
+        description="Tokens to select, of instruction and answer, instead of rows",
         examples=[5_000_000],
     )
-    tokenizer: str | None = Field(
+    tokenizer: Annotated[str | None, Flag("NAME"), SELECTION] = Field(
         None,
-        description="Tokenizer folder or hub id for budget_tokens; left empty, tokens are "
-        "estimated as UTF-8 bytes / 4",
+        description="Tokenizer, a folder or hub id, that counts budget_tokens; when empty, tokens "
+        "are estimated as UTF-8 bytes / 4",
         examples=["Qwen/Qwen2.5-7B-Instruct"],
     )
-    clusters: int = Field(
-        10, ge=0, description="Clusters to balance over; 0 or 1 for none", examples=[10]
+    clusters: Annotated[int, Flag("K"), SELECTION] = Field(
+        10,
+        ge=0,
+        description="Clusters of instructions over which the budget is split; 0 or 1: no clusters",
+        examples=[10],
     )
-    weights: Weights = Field(
+    weights: Annotated[Weights, Flag("D,S,T[,H]"), SELECTION] = Field(
         (1.0, 1.0, 2.0, 0.0),
         description="Weights of difficulty, separability, stability and, where the crowd has a "
-        "student, headroom (0 if left out); negative reverses one",
+        "student, headroom (0 if left out); a negative weight reverses a metric",
         examples=[[1, 1, 2]],
     )
-    quota: Quota = Field(
-        "equal", description="How the budget is split over the clusters", examples=["equal"]
+    quota: Annotated[Quota, Flag("MODE"), SELECTION] = Field(
+        "equal",
+        description="Share of each cluster in the budget: the same, by its size, or as the paper's "
+        "code does",
+        examples=["equal"],
     )
-    response: str | list[str] | None = Field(
+    response: Annotated[Response, Flag("MODE"), SELECTION] = Field(
         None,
-        description="best, random, random-of-top-5, a crowd model's name, or a list of names to "
-        "choose the best among; left empty: best, and random for the method random",
+        description="Which answer is written: best, random, random-of-top-5, a crowd model's name, "
+        "or several names (a,b) for the best of theirs; when empty: best, and random with the "
+        "method random",
         examples=["best", "random-of-top-5"],
     )
-    min_scores: int = Field(2, ge=1, description="Scores a row needs to be eligible")
-    reference_model: str | None = Field(
-        None, description="Also give its score minus the crowd's mean, a difficulty of its own"
+    min_scores: Annotated[int, Flag("N"), SELECTION] = Field(
+        2, ge=1, description="Scores that a row needs to be eligible"
     )
-    allow_short: bool = Field(False, description="Fewer rows than the budget are a warning")
-    include: str | None = Field(
-        None, description="File of ids, one a line: choose among these", examples=["keep.txt"]
+    reference_model: Annotated[str | None, Flag("NAME"), SELECTION] = Field(
+        None,
+        description="Crowd model of which a difficulty of its own is written: its score minus the "
+        "crowd's mean",
     )
-    exclude: str | None = Field(
-        None, description="File of ids, one a line: never choose these", examples=["drop.txt"]
+    allow_short: Annotated[bool, Flag(), SELECTION] = Field(
+        False, description="Fewer eligible rows than the budget are a warning, not an error"
     )
-    limit: int | None = Field(
-        None, ge=1, description="Only the first rows, for a trial", examples=[200]
+    include: Annotated[str | None, Flag("FILE"), SELECTION] = Field(
+        None,
+        description="File of ids: select among these only; one id a line, or a parquet file with "
+        "the column instruction_id",
+        examples=["keep.txt"],
     )
-    export: Annotated[list[Export], BeforeValidator(read_layouts)] = Field(
+    exclude: Annotated[str | None, Flag("FILE"), SELECTION] = Field(
+        None, description="File of ids: never select these", examples=["drop.txt"]
+    )
+    limit: Annotated[int | None, Flag("N")] = Field(
+        None, ge=1, description="Only the first N rows of the data set, for a trial", examples=[200]
+    )
+    export: Annotated[Layouts, Flag("LAYOUT"), SELECTION] = Field(
         [],
         description="Further layouts to write: sharegpt, alpaca, prompt-completion, pairs",
         examples=[["sharegpt", "pairs"]],
     )
-    pairs: PairsConfig = Field(PairsConfig(), description="Preference pairs, with export: pairs")
+    pairs: Annotated[PairsConfig, SELECTION] = Field(
+        PairsConfig(), description="Preference pairs, written with the layout pairs"
+    )
     max_failure_rate: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="Share of a model's calls that may fail for reasons that lie outside the row; "
-        "beyond it the stage stops",
+        description="Share of a model's calls in this run that may fail for reasons outside the "
+        "row; above it the run ends",
     )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of every draw")
-    store: Place = Field(
+    seed: Annotated[int, Flag("N"), SELECTION] = Field(
+        0, ge=0, le=2**32 - 1, description="Seed of every random draw of the selection"
+    )
+    store: Annotated[Place, Flag("PATH_OR_URL")] = Field(
         ".crowdselect",
         min_length=1,
-        description="Folder or URL of the results kept",
+        description="Folder or URL of the store, where results are cached between runs",
         examples=["s3://bucket/crowdselect"],
     )
-    out: Place = Field(
+    out: Annotated[Place, Flag("PATH_OR_URL")] = Field(
         "out",
         min_length=1,
-        description="Folder or URL of what is written for you",
+        description="Folder or URL where the results of this run are written",
         examples=["s3://bucket/out"],
     )
     credentials_block: str | None = Field(
         None,
-        description="Prefect Secret block with the credentials of s3:// places: a JSON object of "
-        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the like; left empty, the environment's",
+        description="Prefect Secret block with the credentials of s3:// URLs: a JSON object of "
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the like; when empty, the environment's",
         examples=["bucket-credentials"],
     )
-    workers: int = Field(2, ge=1, le=256, description="Shards computed at once; changes no result")
-    shard_rows: int = Field(
-        50_000, ge=1, description="Rows a shard, the grain of resuming; changes no result"
+    workers: Annotated[int, Flag("N")] = Field(
+        2, ge=1, le=256, description="Shards computed at once; changes no result"
+    )
+    shard_rows: Annotated[int, Flag("N")] = Field(
+        50_000,
+        ge=1,
+        description="Rows of a shard, the unit of resuming; changes no result",
     )
 
     @model_validator(mode="after")
@@ -289,8 +246,3 @@ class SelectConfig(Frozen):
     def reward_names(self) -> list[str]:
         """The names of the reward models, in name order."""
         return [reward_name(r) for r in self.reward_models]
-
-
-def reward_name(reward: str | RewardConfig) -> str:
-    """Return the name of a reward model: its own, or the column's."""
-    return reward if isinstance(reward, str) else reward.name

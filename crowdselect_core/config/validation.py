@@ -2,19 +2,41 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from crowdselect_core.config.base import CREDENTIALS
-from crowdselect_core.errors import nearest, shown
+from crowdselect_core.config.base import CREDENTIALS, configs_in, kind_of
+from crowdselect_core.errors import ConfigError, UserError, nearest, shown
 from crowdselect_core.urls import shown_path
+
+Checked = TypeVar("Checked", bound=BaseModel)
 
 # What pydantic puts into a location for the branch of a union, beside the keys of the user.
 _BRANCH = re.compile(
     r"(list|dict|tuple|literal|constrained|function|lax|nullable|tagged)\b.*|str|int|float|bool"
-    r"|openai|vllm|transformers|classifier|likelihood|judge"
 )
+
+
+def checked(
+    model: type[Checked], values: Any, where: str = "", error: type[UserError] = ConfigError
+) -> Checked:
+    """Return the config that the values make.
+
+    Args:
+        model: the config.
+        values: its keys.
+        where: what holds the values, for the message.
+        error: what to raise.
+
+    Raises:
+        UserError: a key or a value that cannot be, in one line.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as e:
+        why = explain(e, model)
+        raise error(f"{where}: {why}" if where else why) from None
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -24,7 +46,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """
     by_place: dict[str, list[Mapping[str, Any]]] = {}
     for one in sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden"):
-        by_place.setdefault(_place(one["loc"]), []).append(one)
+        place = ".".join(_keys(one["loc"], model)[0])
+        by_place.setdefault(place, []).append(one)
     # A union complains about its other branches too, at the key that holds the value.
     places = [p for p in by_place if not any(q.startswith(f"{p}.") for q in by_place)]
     where = places[0]
@@ -33,7 +56,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        known = _fields_at(model, first["loc"][:-1])
+        kinds = _keys(first["loc"][:-1], model)[1]
+        known = sorted({name for kind in kinds for name in kind.model_fields})
         return f"unknown key {where!r}{nearest(key, known)} (known: {shown(known)}){more}"
     if first["type"] == "missing":
         return f"key {where!r} is missing{more}"
@@ -43,9 +67,27 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{where}: {message}{_found(first)}{more}" if where else f"{message}{more}"
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    """Return the dotted keys of a location, without pydantic's names of union branches."""
-    return ".".join(str(p) for p in location if isinstance(p, int) or not _BRANCH.fullmatch(p))
+def _keys(
+    location: tuple[int | str, ...], model: type[BaseModel]
+) -> tuple[list[str], list[type[BaseModel]]]:
+    """Return the user's keys of a location, and the configs that the last of them may hold.
+
+    Pydantic puts names of union branches between the keys; these are left out.
+    """
+    keys: list[str] = []
+    kinds = [model]
+    for part in location:
+        if isinstance(part, int):
+            keys.append(str(part))
+        elif fields := [k.model_fields[part] for k in kinds if part in k.model_fields]:
+            keys.append(part)
+            kinds = [inner for field in fields for inner in configs_in(field.annotation)]
+        elif branch := [k for k in kinds if part in (kind_of(k), k.__name__)]:
+            kinds = branch
+        elif not _BRANCH.fullmatch(part):  # a key of a mapping, or an unknown one
+            keys.append(part)
+            kinds = []
+    return keys, kinds
 
 
 def _found(complaint: Mapping[str, Any]) -> str:
@@ -58,32 +100,3 @@ def _found(complaint: Mapping[str, Any]) -> str:
     words = re.findall(r"'([^']*)'", complaint.get("ctx", {}).get("expected", ""))
     close = nearest(found, words) if isinstance(found, str) else ""
     return f", found {found!r}"[:120] + close
-
-
-def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Return the field names of the (nested) model that `location` points into."""
-    kinds: list[type[BaseModel]] = []  # of a union that a tag is to choose from
-    for part in location:
-        if isinstance(part, int):
-            continue
-        if tagged := [k for k in kinds if _tag(k) == part]:
-            model, kinds = tagged[0], []
-        elif part in model.model_fields and (
-            found := _models_in(model.model_fields[part].annotation)
-        ):
-            model, kinds = found[-1], found
-    return sorted(model.model_fields)
-
-
-def _tag(model: type[BaseModel]) -> str | None:
-    """Return the word by which a union knows one of its models."""
-    kind = model.model_fields.get("kind")
-    words: tuple[Any, ...] = getattr(kind.annotation, "__args__", ()) if kind else ()
-    return str(words[0]) if len(words) == 1 else None
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the pydantic models that an annotation mentions."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]

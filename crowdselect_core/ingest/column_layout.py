@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from crowdselect_core.config.crowd import CrowdModel
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import CrowdError, DatasetError, nearest, shown
 from crowdselect_core.ingest.columns import expect, is_number, is_text, named, told
 from crowdselect_core.ingest.prompt_columns import (

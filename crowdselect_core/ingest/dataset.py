@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from crowdselect_core.config.crowd import CrowdModel
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest import values
 from crowdselect_core.ingest.column_layout import (

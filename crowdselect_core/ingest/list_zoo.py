@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError, shown
 from crowdselect_core.ingest.json_columns import kinds_of
 from crowdselect_core.ingest.prompt_columns import listed

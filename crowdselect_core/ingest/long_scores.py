@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest.column_layout import ID_NAMES
 from crowdselect_core.ingest.columns import expect, is_number, is_text

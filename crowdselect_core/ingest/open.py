@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError, shown
 from crowdselect_core.ingest.column_layout import ID_NAMES
 from crowdselect_core.ingest.files import DataFile

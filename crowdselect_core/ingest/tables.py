@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from crowdselect_core.config.crowd import CrowdModel
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest.column_layout import is_long
 from crowdselect_core.ingest.joined_tables import JoinedTables

@@ -78,7 +78,7 @@ class Source:
             )
         if folder is not None and not any(folder.glob("*.safetensors")):
             raise ConfigError(
-                f"{self._named} holds no *.safetensors file: weights are read from safetensors "
+                f"{self._named} contains no *.safetensors file: weights are read from safetensors "
                 "only; convert them with save_pretrained"
             )
         return config

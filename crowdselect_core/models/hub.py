@@ -29,7 +29,7 @@ def local_folder(model: str) -> Path | None:
     if folder.is_dir():
         return folder
     if folder.is_file():
-        raise ConfigError(f"model {model!r} is a file, expected the folder that holds it")
+        raise ConfigError(f"model {model!r} is a file, expected the folder that contains it")
     if model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model:
         raise ConfigError(
             f"model folder {model!r} does not exist: give a folder, or a hub id such as "

@@ -33,7 +33,7 @@ def check(config: SelectConfig) -> None:
     wanted = config.reference_model
     if wanted is not None and wanted not in names:
         raise CrowdError(
-            f"reference_model {wanted!r} is not of the crowd{nearest(wanted, names)} "
+            f"reference_model {wanted!r} is not in the crowd{nearest(wanted, names)} "
             f"({shown(names)})"
         )
     if config.method in METHODS:
@@ -93,10 +93,13 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
         )
     if config.budget_tokens is not None:
         raise DatasetError(
-            f"{config.dataset.path}: has no {lacks}, so tokens cannot be counted; give --budget in "
-            "rows"
+            f"{config.dataset.path}: has no {lacks}, so tokens cannot be counted; use "
+            "--budget, in rows"
         )
-    log.warning("no %s in the data set: selection.parquet will have ids, no train.jsonl", lacks)
+    log.warning(
+        "no %s in the data set: selection.parquet has ids alone, and train.jsonl is not written",
+        lacks,
+    )
 
 
 def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
@@ -113,7 +116,7 @@ def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
     if config.clusters != SelectConfig.model_fields["clusters"].default:
         raise DatasetError(
             f"{config.dataset.path}: has no instruction texts to embed, so --clusters "
-            f"{config.clusters} cannot be; pass --clusters 0, or --embedder column:NAME"
+            f"{config.clusters} is not possible; pass --clusters 0, or --embedder column:NAME"
         )
-    log.warning("no instruction texts to embed: choosing without clusters, as --clusters 0")
+    log.warning("no instruction texts to embed: selecting without clusters, as with --clusters 0")
     return False

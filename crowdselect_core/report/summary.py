@@ -1,4 +1,4 @@
-"""What a run tells at its end, as plain JSON values: counts, comparisons, rows with their why."""
+"""The summary of a run as plain JSON values: counts, comparisons, rows with their reasons."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def summarise(
         config: the resolved config.
         store: where the artifacts are.
         inputs: the artifacts of the run.
-        ranking: every row with its fate in words (`export.write.ranking_table`).
+        ranking: every row with its reason (`export.write.ranking_table`).
         texts: whether the data set is still the one that was chosen from, so that the texts of
             rows may be read there.
     """
@@ -71,7 +71,7 @@ def _notes(config: SelectConfig, inputs: SelectionArtifacts) -> list[str]:
     """Gather what the stages warned of, whenever they were computed."""
     used = used_reward_models(config, inputs.metrics)
     left_out = [r for r in config.reward_names if r not in used]
-    notes = [f"reward model {r} is left out: its scores are all equal" for r in left_out]
+    notes = [f"reward model {r} is not used: its scores are all equal" for r in left_out]
     for ref in (inputs.ranking, inputs.selection):
         notes += ref.facts.get("notes", [])
     unknown = {n: c for n, c in inputs.answers.counts.items() if n.startswith(UNKNOWN_ENDING)}

@@ -5,11 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from crowdselect_core.config.reselect import Mode, ReselectConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.config.validation import explain
+from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
 from crowdselect_core.reselection.record import (
     BaseSelection,
@@ -81,7 +79,7 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> KnownSelectio
         return known(store, BaseSelection(number, record))
     except DamagedArtifact as e:
         raise StorageError(
-            f"selection {number} of series {config.series!r} is no longer whole: {e}; name another "
+            f"selection {number} of series {config.series!r} is incomplete: {e}; name another "
             "one, or select again with --mode refit"
         ) from None
 
@@ -89,21 +87,18 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> KnownSelectio
 def as_it_was(config: ReselectConfig, record: SelectionRecord) -> ReselectConfig:
     """Return the config that a selection was made with; it lies and runs where this one says."""
     here = {name: getattr(config, name) for name in EXECUTION}
-    try:
-        then = ReselectConfig.model_validate({**record.config, **here})
-    except ValidationError as e:
-        raise StorageError(
-            f"series {config.series!r}: the selection was made by a config that this version does "
-            f"not take: {explain(e, ReselectConfig)}; select again"
-        ) from None
-    return then.resolved()
+    where = (
+        f"series {config.series!r}: select again, this version does not accept the config of the "
+        "selection"
+    )
+    return checked(ReselectConfig, {**record.config, **here}, where, StorageError).resolved()
 
 
 def unmendable(config: ReselectConfig, damage: DamagedArtifact) -> StorageError:
     """Return the error for something that a base needs and that a frozen run cannot compute."""
     return StorageError(
         f"{damage}: the base of series {config.series!r} needs it, and a frozen run cannot compute "
-        "it anew; pass --mode refit once, which measures every row anew, or name another --base"
+        "it again; pass --mode refit once, which recomputes every row, or name another --base"
     )
 
 

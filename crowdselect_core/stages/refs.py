@@ -32,7 +32,7 @@ class Ref(BaseModel):
         )  # fmt: skip
 
     def open(self, store: Store) -> Artifact:
-        """Return the artifact; DamagedArtifact when it is no longer whole."""
+        """Return the artifact; DamagedArtifact when it is incomplete."""
         return store.open(self.stage, self.key)
 
 

@@ -1,4 +1,4 @@
-"""Building an artifact from shards: what is there is checked and kept, the rest is computed.
+"""Building an artifact from shards: finished ones are checked and reused, the rest is computed.
 
 The bytes of a shard depend on the stage's input and the shard plan alone, so a resumed build
 ends with the same files as an undisturbed one.
@@ -41,7 +41,7 @@ def build(
     with heartbeat(store.place, spec.folder):
         finished = _finished(store, spec, plan)  # as they are since the folder looks alive
         if finished:
-            log.info("%s: %d finished shards found, going on from there", spec.stage, len(finished))
+            log.info("%s: resuming from %d finished shards", spec.stage, len(finished))
         return _build(store, spec, plan, finished, workers, progress)
 
 
@@ -116,7 +116,7 @@ def _kept(store: Store, spec: Spec, names: list[str]) -> Finished | None:
             damage = "belongs to another artifact, or another place in this one"
         else:
             return Shard(name, told["rows"], len(data), digest), told
-        log.warning("%s/%s %s; it alone is computed anew", spec.folder, name, damage)
+        log.warning("%s/%s %s; computing it again", spec.folder, name, damage)
         store.place.remove(f"{spec.folder}/{name}")
     return None
 

@@ -9,11 +9,14 @@ import polars as pl
 import pytest
 import yaml
 
+from crowdselect_core.config import reference
+from crowdselect_core.config.commands import COMMANDS
 from crowdselect_core.config.load import from_environment
 from crowdselect_core.config.select import SelectConfig
 from flows import options
 
 ROOT = Path(__file__).parents[2]
+CONFIGURATION = ROOT / "docs" / "configuration.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -21,20 +24,16 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
 
 
-def commands() -> list[str]:
-    found = []
-    for page in PAGES:
-        for block in blocks(page, "bash"):
-            lines = block.replace("\\\n", " ").splitlines()
-            found += [line for line in lines if "-m flows.select" in line]
-    return found
+def commands() -> list[tuple[str, str]]:
+    """Return the name and the flags of every command that a page has."""
+    bash = "".join(b for p in PAGES for b in blocks(p, "bash")).replace("\\\n", " ")
+    return re.findall(rf"-m flows\.({'|'.join(COMMANDS)})\b(.*)$", bash, re.M)
 
 
-def test_every_selection_command_has_flags_that_exist() -> None:
-    assert commands()
-    for command in commands():
-        flags = shlex.split(command.split("-m flows.select")[1], comments=True)
-        options.parse(flags)
+def test_every_command_has_flags_that_exist() -> None:
+    assert {name for name, _ in commands()} == set(COMMANDS)
+    for name, flags in commands():
+        options.parse(shlex.split(flags, comments=True), name)
 
 
 def test_every_make_target_that_is_shown_exists() -> None:
@@ -46,15 +45,33 @@ def test_every_make_target_that_is_shown_exists() -> None:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_the_config_file_that_is_shown_has_every_key_with_its_default() -> None:
-    (text,) = blocks(ROOT / "docs" / "configuration.md", "yaml")
-    values = yaml.safe_load(text)
-    assert set(values) == set(SelectConfig.model_fields)
-    shown = SelectConfig.model_validate(values)
-    plain = SelectConfig.model_validate({"dataset": "any"})
-    for name in set(values) - {"dataset", "crowd", "reward_models", "response"}:
-        assert getattr(shown, name) == getattr(plain, name), name
-    assert shown.response_mode == plain.response_mode
+def test_the_example_of_a_config_file_is_one() -> None:
+    (text,) = blocks(CONFIGURATION, "yaml")
+    assert SelectConfig.model_validate(yaml.safe_load(text)).budget == 1000
+
+
+def test_the_tables_of_keys_are_up_to_date() -> None:
+    page = CONFIGURATION.read_text("utf-8")
+    assert reference.updated(page) == page, "run `make docs`"
+
+
+def test_every_link_to_a_heading_leads_to_one() -> None:
+    headings = {
+        page.name: {
+            reference.anchor(title)
+            for title in re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.M)
+        }
+        for page in PAGES
+    }
+    links = [
+        (page, *link)
+        for page in PAGES
+        for link in re.findall(r"\]\(([\w./-]*)#([^)]+)\)", page.read_text("utf-8"))
+    ]
+    assert links
+    for page, target, anchor in links:
+        name = Path(target).name or page.name
+        assert anchor in headings[name], f"{page.name}: {target}#{anchor}"
 
 
 def test_every_environment_variable_of_a_key_is_read() -> None:

@@ -96,7 +96,7 @@ def test_the_server_does_not_come_back(
             result = finish(process).ended(2)
         last = result.stderr.splitlines()[-1]
         assert last.startswith("error: cannot ")
-        assert "what was committed is kept" in last
+        assert "committed results stay" in last
         assert "Traceback" not in result.stderr
         own.restart()
         assert not damage(one.command.run(*one.flags()).ended(0).stderr)

@@ -225,7 +225,7 @@ def test_ctrl_c_ends_a_run_whose_endpoint_hangs(
         until(lambda: len(own.asked) == 22, process)
         os.kill(process.pid, signal.SIGINT)
         result = finish(process).ended(130)
-    assert "what was committed is kept" in result.stderr
+    assert "committed results stay" in result.stderr
 
 
 def test_two_runs_at_once_seldom_ask_the_same(command: Command, tmp_path: Path) -> None:

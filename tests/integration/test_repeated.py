@@ -24,7 +24,9 @@ def chosen(folder: Path) -> set[str]:
 
 def changes(result: Result) -> tuple[int, ...]:
     """Return how many rows came, went and stayed, as the summary says."""
-    said = re.search(r"^changes +(\d+) came, (\d+) went, (\d+) stayed", result.stdout, re.M)
+    said = re.search(
+        r"^changes +(\d+) rows added, (\d+) removed, (\d+) retained", result.stdout, re.M
+    )
     assert said is not None, result.stdout
     return tuple(int(n) for n in said.groups())
 
@@ -79,9 +81,9 @@ def test_other_weights_compute_from_the_ranking_on_and_mend_a_damaged_shard_on_t
     before = stamps(damaged / "store")
     mended = command.within(damaged).run(*other).ended(0)
     name = shard.relative_to(damaged / "store")
-    assert f"store/{name} is damaged (sha256 differs); computing it anew" in mended.stderr
+    assert f"store/{name} is damaged (sha256 differs); computing it again" in mended.stderr
     assert "1 of 6 shards are missing or damaged (part-00002 ...)" in mended.stderr
-    assert "metrics: 5 finished shards found, going on from there" in mended.stderr
+    assert "metrics: resuming from 5 finished shards" in mended.stderr
     after = stamps(damaged / "store")
     assert {n for n in before if after[n] != before[n]} == {str(name)}
     assert contents(damaged) == contents(plain)

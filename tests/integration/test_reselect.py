@@ -69,7 +69,7 @@ def test_new_rows_compete_by_the_measures_of_the_base(growing: Growing) -> None:
 
     was = stamps(growing.folder / "out") | stamps(growing.folder / ".crowdselect/selections")
     calm = growing.run()
-    assert "nothing new since selection 1 of series default" in calm.stdout
+    assert "no new rows since selection 1 of series default" in calm.stdout
     now = stamps(growing.folder / "out") | stamps(growing.folder / ".crowdselect/selections")
     assert now == was  # a run that says so and changes nothing
 
@@ -121,7 +121,7 @@ def test_refit_is_what_a_selection_of_today_would_be(growing: Growing) -> None:
     growing.run()  # frozen, between
     growing.run("--mode", "refit")
     growing.is_as_selected_today()
-    assert growing.run("--mode", "refit").stdout.startswith("nothing new since selection 3")
+    assert growing.run("--mode", "refit").stdout.startswith("no new rows since selection 3")
 
 
 def test_a_refit_sees_scores_that_changed_under_known_ids(growing: Growing) -> None:
@@ -130,14 +130,14 @@ def test_a_refit_sees_scores_that_changed_under_known_ids(growing: Growing) -> N
     growing.add("a", growing.rows[:100].with_columns(
         pl.col("ant-1b").struct.with_fields((5 - 2 * reward).alias("reward"))
     ))  # fmt: skip
-    assert "nothing new since selection 1" in growing.run().stdout  # frozen: known by their ids
+    assert "no new rows since selection 1" in growing.run().stdout  # frozen: known by their ids
     again = growing.run("--mode", "refit")
     assert "selection  2 of series default (refit, from selection 1)" in again.stdout
     growing.is_as_selected_today()
     changed = pl.read_parquet(growing.folder / "data" / "a.parquet")
     for half, rows in (("a", changed[:50]), ("a2", changed[50:])):  # the same rows in other files
         growing.add(half, rows)
-    assert "nothing new since selection 2" in growing.run("--mode", "refit").stdout
+    assert "no new rows since selection 2" in growing.run("--mode", "refit").stdout
 
 
 def test_rows_that_are_gone_leave_and_rows_that_return_are_known_again(growing: Growing) -> None:
@@ -240,8 +240,8 @@ def test_a_base_that_lost_a_manifest_stops_a_frozen_run_and_a_refit_does_without
     assert "--mode refit" in growing.run(status=2).error
     again = growing.run("--mode", "refit")
     assert "selection  2 of series default (refit, from selection 1)" in again.stdout
-    assert "going on without what the base knows" in again.stderr
-    assert "nothing new since selection 2" in growing.run().stdout
+    assert "continuing without the tables of the base" in again.stderr
+    assert "no new rows since selection 2" in growing.run().stdout
 
 
 def test_a_rollback_is_told_and_written_by_the_settings_of_then(growing: Growing) -> None:

@@ -18,6 +18,7 @@ from openai import AsyncOpenAI, DefaultAioHttpClient, Timeout
 from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig
 from crowdselect_core.errors import Stopped
 from crowdselect_core.generate.base import Answer, Failure, Request, failed, never
+from crowdselect_core.generate.in_flight import InFlight
 from crowdselect_core.generate.openai import response as replies
 from crowdselect_core.generate.openai.concurrency import Replica, Replicas
 from crowdselect_core.generate.openai.endpoint import (
@@ -77,6 +78,7 @@ class OpenAIEngine:
         self._fixed = fixed_body(name, self.model, config, sampling, chat_template_kwargs)
         self._first_wait = first_wait
         self.stopped: Callable[[], bool] = never
+        self.in_flight = InFlight(config.timeout)
         seeded = sampling.seed is not None and not are_local(list(self._endpoints))
         self.limits: tuple[str, ...] = (f"{name}: {SEED_LIMIT}",) if seeded else ()
 
@@ -138,7 +140,7 @@ class OpenAIEngine:
         """Raise Stopped when the run was asked to stop, however long the answers take."""
         while not self.stopped():
             await asyncio.sleep(WATCH)
-        raise Stopped("asked to stop; what was committed is kept")
+        raise Stopped("asked to stop; committed results stay")
 
     async def _answer(
         self, request: Request, replicas: Replicas, clients: Mapping[str, AsyncOpenAI]
@@ -153,7 +155,8 @@ class OpenAIEngine:
         while True:
             replica, begun = await replicas.acquire()
             try:
-                outcome = await self._ask(request.key, body, replica, clients[replica.url])
+                with self.in_flight.sent():
+                    outcome = await self._ask(request.key, body, replica, clients[replica.url])
             except BaseException:
                 replica.limit.failed()
                 raise

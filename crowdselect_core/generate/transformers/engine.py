@@ -98,7 +98,7 @@ class TransformersEngine:
 
     def _check_stop(self) -> None:
         if self.stopped():
-            raise Stopped("asked to stop; what was committed is kept")
+            raise Stopped("asked to stop; committed results stay")
 
     def close(self) -> None:
         """Free the model; a later `run` loads it again."""

@@ -130,7 +130,7 @@ class VllmServer:
         deadline = time.monotonic() + limit
         while not self.healthy():
             if stopped():
-                raise Stopped("asked to stop; what was committed is kept")
+                raise Stopped("asked to stop; committed results stay")
             if self._guard is None or self._guard.poll() is not None:
                 why = "ended before it was ready"
             elif time.monotonic() > deadline:

@@ -128,7 +128,7 @@ class ClassifierScorer:
             scores_BH = self._adapter.read(output).float()
         if tuple(scores_BH.shape) != (len(rows), self._width):
             raise ConfigError(
-                f"reward model {self._config.model!r} gave scores of shape "
+                f"reward model {self._config.model!r} returned scores of shape "
                 f"{list(scores_BH.shape)} for {len(rows)} pairs, expected {self._width} each"
             )
         return [[row[head] for head in self._kept] for row in scores_BH.tolist()]

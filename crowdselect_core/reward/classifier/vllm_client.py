@@ -194,7 +194,7 @@ class ServedScorer:
             raise _Refused(why)
         raise ConfigError(
             f"reward model {self._name!r}: {self._url} answers {why}; expected a vLLM server "
-            "started with --runner pooling that asks for no key"
+            "started with --runner pooling that needs no key"
         )
 
     def _numbers(self, reply: Any, count: int) -> list[float]:

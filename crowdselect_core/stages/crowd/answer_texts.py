@@ -72,8 +72,8 @@ class Texts:
         if wrong:
             self._store.forget(self._answered.responses.stage, self._answered.responses.key)
             raise DamagedArtifact(
-                f"{self._cells.spec.folder}: {wrong} answers of {self._answered.model.name} are "
-                "gone or changed"
+                f"{self._cells.spec.folder}: {wrong} answers of {self._answered.model.name} were "
+                "removed or changed"
             )
         return texts
 

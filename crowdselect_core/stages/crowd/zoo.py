@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.config.select import DatasetConfig, SelectConfig
+from crowdselect_core.config.dataset import DatasetConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.metrics.combine import Moments, combine, moments
 from crowdselect_core.stages.crowd.answer_texts import Answered, Texts

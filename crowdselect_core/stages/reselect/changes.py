@@ -12,13 +12,13 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
 from crowdselect_core.tables import MEMBERSHIP, METRIC_NAMES, check
 
-VERSION = 1
+MEMBERSHIP_VERSION, DRIFT_VERSION = 2, 1
 
 
 def membership_spec(before: SelectionArtifacts, now: SelectionArtifacts, arrived: Ref) -> Spec:
     """Name the artifact: the two selections, and the rows that were not known."""
     inputs = {"before": before.selection.key, "now": now.selection.key, "arrived": arrived.key}
-    return Spec("membership", VERSION, {}, inputs)
+    return Spec("membership", MEMBERSHIP_VERSION, {}, inputs)
 
 
 def membership_plan(
@@ -40,7 +40,7 @@ def membership_plan(
 
 
 def fates(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
-    """Return every row of a selection's data set with its fate in words, the best first."""
+    """Return every row of a selection's data set with the reason why it was chosen or not."""
     return explained(
         inputs.ranking.open(store).frame(),
         inputs.clusters.open(store).frame() if inputs.clusters else None,
@@ -55,7 +55,7 @@ def drift_spec(
     """Name the artifact: rankings and clusters of the three."""
     named = {"reference": reference, "new": new, "since": since}
     inputs = {f"{name}/{ref.stage}": ref.key for name, refs in named.items() for ref in refs if ref}
-    return Spec("drift", VERSION, {}, inputs)
+    return Spec("drift", DRIFT_VERSION, {}, inputs)
 
 
 def drift_plan(

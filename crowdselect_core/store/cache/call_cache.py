@@ -88,7 +88,9 @@ class CallCache:
                     time.sleep(PAUSE)  # merged by somebody else between the listing and the read
                     continue
                 return
-        raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
+        raise FileNotFoundError(
+            f"{self._place.root}/{self.spec.folder}: segments keep disappearing"
+        )
 
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
         """Tell which keys have no cell, as far as the last `refresh` and own commits know."""
@@ -109,7 +111,9 @@ class CallCache:
                     time.sleep(PAUSE)
                     self._index, self._frames = Index(), {}
                     self.refresh()
-        raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
+        raise FileNotFoundError(
+            f"{self._place.root}/{self.spec.folder}: segments keep disappearing"
+        )
 
     def askers(self) -> WorkSharing:
         """Return who makes cells here: enter it to be one of them."""
@@ -247,7 +251,7 @@ class CallCache:
                 why = f"has keys that are not {WIDTH} bytes"
             except safe_parquet.Unreadable as e:
                 why = str(e)
-        log.warning("%s/%s %s; its rows alone are made anew", self.spec.folder, name, why)
+        log.warning("%s/%s %s; only its rows are computed again", self.spec.folder, name, why)
         self._drop(name)
         self._remove(name)
         return None

@@ -1,13 +1,16 @@
 """The config: what each key takes, and what is said of a value that cannot be."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from little import CROWD, NAMES
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from crowdselect_core.config import reference
 from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.commands import COMMANDS
 from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.engine import (
     OpenAIEngineConfig,
@@ -17,8 +20,8 @@ from crowdselect_core.config.engine import (
 from crowdselect_core.config.load import load
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.reward import ClassifierReward, FunctionReward
-from crowdselect_core.config.select import DatasetConfig, SelectConfig
-from crowdselect_core.config.validation import explain
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.config.validation import checked, explain
 from crowdselect_core.errors import ConfigError, UserError
 
 BASE: dict[str, Any] = {"dataset": "x.parquet", "crowd": CROWD, "reward_models": ["r"]}
@@ -266,10 +269,11 @@ def test_harmless_storage_options_are_kept() -> None:
 
 def test_the_form_of_the_config() -> None:
     """The Prefect UI draws a form of the schema: every key has a description."""
-    schema = SelectConfig.model_json_schema()
-    for form in (schema, ReselectConfig.model_json_schema(), *schema["$defs"].values()):
+    schemas = [command.config.model_json_schema() for command in COMMANDS.values()]
+    for form in [form for s in schemas for form in (s, *s["$defs"].values())]:
         for name, field in form.get("properties", {}).items():
-            assert "description" in field, f"{form['title']}.{name}"
+            assert len(field["description"].split()) > 1, f"{form['title']}.{name}"
+    schema = SelectConfig.model_json_schema()
     assert schema["required"] == ["dataset"]
     weights = schema["properties"]["weights"]  # a form that holds three stays good
     assert (weights["minItems"], weights["maxItems"]) == (3, 4)
@@ -303,6 +307,43 @@ def test_every_example_of_the_form_is_a_value_that_is_taken(config: type[SelectC
     for name, field in config.model_fields.items():
         for example in field.examples or []:
             config.model_validate(BASE | {name: example})
+
+
+@pytest.mark.parametrize("config", reference.sections(), ids=lambda c: c.__name__)
+def test_every_example_of_a_section_is_a_value_that_is_taken(config: type[Frozen]) -> None:
+    for field in config.model_fields.values():
+        takes = TypeAdapter(Annotated[field.annotation, field])
+        for example in field.examples or []:
+            takes.validate_python(example)
+
+
+class Grader(Frozen):
+    """A section and a key of it that are named like a kind of reward model and of engine."""
+
+    vllm: int = Field(1, description="A number")
+    columns: dict[str, int] = Field({}, description="Numbers by name")
+
+
+class Graded(SelectConfig):
+    """A config with such a section."""
+
+    judge: Grader = Field(Grader(), description="The section")
+
+
+@pytest.mark.parametrize(
+    ("judge", "told"),
+    [
+        ({"vllm": "x"}, "judge.vllm: Input should be a valid integer"),
+        ({"vlm": 1}, "unknown key 'judge.vlm', did you mean 'vllm'? (known: columns, vllm)"),
+        ({"columns": {"openai": "x"}}, "judge.columns.openai: Input should be a valid integer"),
+    ],
+)
+def test_a_key_that_is_named_like_a_kind_stands_in_the_message(
+    judge: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked(Graded, BASE | {"judge": judge}, "series 'x'")
+    assert str(caught.value).startswith(f"series 'x': {told}")
 
 
 def test_the_student_is_apart_from_the_crowd() -> None:

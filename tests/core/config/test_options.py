@@ -7,10 +7,11 @@ import pytest
 import yaml
 from little import CROWD, NAMES
 
+from crowdselect_core.config.commands import COMMANDS
 from crowdselect_core.config.load import from_environment, from_file, load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, UserError
-from flows.options import FLAGS, parse
+from flows.options import parse
 
 
 def told(error: pytest.ExceptionInfo[UserError]) -> str:
@@ -79,7 +80,7 @@ def test_every_flag_sets_its_key() -> None:
     assert (config.limit, config.seed, config.workers, config.shard_rows) == (5, 6, 7, 8)
     assert config.export == ["alpaca"]
     assert config.allow_short is True
-    assert {flag for flag, _, _ in FLAGS} == {*values, "--allow-short"}
+    assert {o.flag for o in COMMANDS["select"].options} == {*values, "--allow-short"}
 
 
 def test_repeated_reward_models_replace_the_list(file: Path) -> None:
@@ -289,4 +290,4 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
         parse(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert all(flag in shown for flag, _, _ in FLAGS)
+    assert all(flag in shown for flag in COMMANDS["select"].flags)

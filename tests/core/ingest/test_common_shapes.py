@@ -12,7 +12,7 @@ import pytest
 from chain import Chosen, choose
 from little import KEYS, NAMES, REWARD, SCHEMA, STRUCT, Row, jsonl, parquet, row, rows
 
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import CrowdError, DatasetError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.open import open_reader

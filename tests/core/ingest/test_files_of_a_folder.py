@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from little import jsonl, parquet, row, rows
 
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.open import notes_on_files, open_reader

@@ -9,7 +9,7 @@ import pytest
 from chain import Chosen, choose
 from little import KEYS, jsonl, row
 
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.open import open_reader

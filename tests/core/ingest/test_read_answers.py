@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from little import CROWD, KEYS, NAMES, REWARD, jsonl, parquet, row
 
 from crowdselect_core.config.crowd import CrowdModel
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.open import open_reader

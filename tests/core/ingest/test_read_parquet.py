@@ -13,7 +13,7 @@ from chain import choose
 from little import CROWD, KEYS, NAMES, OTHER, REWARD, SCHEMA, jsonl, parquet, row, rows
 
 from crowdselect_core.config.crowd import CrowdModel
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.open import open_reader
@@ -104,7 +104,7 @@ def test_partitions_cover_every_row_once(shard_rows: int, tmp_path: Path) -> Non
 MEMORY = """
 import resource, sys
 sys.path[:0] = {path!r}
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.open import open_reader
 from crowdselect_core.config.crowd import CrowdModel

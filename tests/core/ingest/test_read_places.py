@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 
 from crowdselect_core.config.crowd import read_crowd
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import (
     ConfigError,
     CrowdError,

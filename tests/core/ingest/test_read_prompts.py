@@ -12,7 +12,7 @@ from chain import Chosen, choose
 from little import CROWD, KEYS, NAMES, REWARD, SCHEMA, STRUCT, jsonl, parquet, row
 
 from crowdselect_core.config.crowd import CrowdModel
-from crowdselect_core.config.select import DatasetConfig
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.open import open_reader

@@ -226,7 +226,7 @@ PARENT = """
 import sys
 from crowdselect_core.reward.base import Item
 from crowdselect_core.config.reward import FunctionReward
-from crowdselect_core.reward.function import FunctionScorer
+from crowdselect_core.reward.function.scorer import FunctionScorer
 FunctionScorer(FunctionReward(kind="function", name="f", path="hang:f", workers=1, time_limit=500)
     ).run(iter([Item(bytes(16), (), "a")]), print)
 """

@@ -200,7 +200,7 @@ def test_frames_that_cannot_be() -> None:
         integrate(metrics.with_columns(pl.col("difficulty").cast(pl.String)))
     with pytest.raises(DatasetError, match="'answerable' is Int32, expected Boolean"):
         integrate(metrics.with_columns(answerable=pl.lit(1)))
-    with pytest.raises(DatasetError, match=r"1 ids stand more than once, e\.g\. 'r0'"):
+    with pytest.raises(DatasetError, match=r"1 duplicate ids, e\.g\. 'r0'"):
         integrate(pl.concat([metrics, metrics.head(1)]))
     with pytest.raises(DatasetError, match="1 rows have no instruction_id"):
         integrate(metrics.with_columns(instruction_id=pl.Series(["a", None])))

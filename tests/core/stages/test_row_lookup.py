@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
-from crowdselect_core.config.select import DatasetConfig, SelectConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import embeddings, instructions
 from crowdselect_core.stages.select.row_lookup import RowLookup

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from crowdselect_core.config.crowd import CrowdModel
-from crowdselect_core.config.select import DatasetConfig, SelectConfig
+from crowdselect_core.config.dataset import DatasetConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.stages.refs import Ref

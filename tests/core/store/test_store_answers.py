@@ -112,7 +112,7 @@ def test_what_waiting_does_not_mend_is_told_at_once(
     bucket: Bucket, place: RemoteBackend, naps: list[float], status: int, code: str, said: str
 ) -> None:
     bucket.puts = [(status, code)]
-    for write in (place.create, place.replace):
+    for write in (place.create_exclusive, place.replace):
         bucket.asked = 0
         with pytest.raises(StorageError) as caught:
             write("s/b", b"1")

@@ -192,15 +192,15 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 sys.path[:0] = sys.argv[2:]
 from mutated import mutated
-from crowdselect_core.store import parquet
+from crowdselect_core.store import safe_parquet
 data, ended = Path(sys.argv[1]).read_bytes(), Counter()
 for seed in range(1500):
     planted = mutated(data, seed)
-    for call in (parquet.told, lambda d: parquet.decode(d, rows=300)):
+    for call in (safe_parquet.told, lambda d: safe_parquet.decode(d, rows=300)):
         try:
             call(planted)
             ended["read"] += 1
-        except parquet.Unreadable as e:
+        except safe_parquet.Unreadable as e:
             assert "\\n" not in str(e)
             ended["refused"] += 1
 print(ended["read"] > 300, ended["refused"] > 300)

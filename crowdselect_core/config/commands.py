@@ -1,0 +1,81 @@
+"""The commands `python -m flows.NAME`: the config of each, and which keys are its flags.
+
+All commands read the same file and the same environment. A command takes the flags of the keys
+that the steps it runs read; a new command needs an entry here, its flags follow from its config.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from crowdselect_core.config.flags import SCORES, SELECTION, Option, Step, options_of
+from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.config.select import SelectConfig
+
+CONFIG, QUIET = "--config", "--quiet"
+DRY_RUN = {"dry_run": "print what would be computed and what it costs, and end"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Args:
+        about: what it does, the head of its `--help`.
+        config: what it needs to know.
+        steps: the steps that it runs beside the answers of the crowd.
+        further: switches beside --dry-run by which it reports something and ends, name to help.
+    """
+
+    about: str
+    config: type[SelectConfig] = SelectConfig
+    steps: tuple[Step, ...] = (SCORES, SELECTION)
+    further: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def options(self) -> list[Option]:
+        """Its flags that are config keys, in the order of the keys."""
+        options = options_of(self.config)
+        return [o for o in options if o.step is None or o.step in self.steps]
+
+    @property
+    def looks(self) -> dict[str, str]:
+        """Its switches by which it reports something and ends, name to help."""
+        return DRY_RUN | dict(self.further)
+
+    @property
+    def flags(self) -> list[str]:
+        """Everything that it takes."""
+        looks = [switch(name) for name in self.looks]
+        return [CONFIG, *(o.flag for o in self.options), *looks, QUIET, "--help"]
+
+
+COMMANDS: dict[str, Command] = {
+    "generate": Command(
+        "Generate the answers of every model of the crowd; cached answers are not generated again.",
+        steps=(),
+    ),
+    "score": Command(
+        "Score the crowd's answers with the reward models; missing answers are generated first.",
+        steps=(SCORES,),
+        further={"check": "check the reward models for conformance, and end"},
+    ),
+    "select": Command(
+        "Select the best instruction-response pairs by the wisdom of a crowd of LLMs. Without "
+        "--dataset and --config, selects from the embedded sample.",
+    ),
+    "reselect": Command(
+        "Select again after rows were added; only the new rows are generated and scored.",
+        config=ReselectConfig,
+        further={"list": "list the selections of the series, and end"},
+    ),
+}
+
+
+def switch(name: str) -> str:
+    """Return a switch as it is written: `dry_run` is --dry-run."""
+    return "--" + name.replace("_", "-")
+
+
+def takers(flag: str) -> list[str]:
+    """Return the commands that take a flag, e.g. ['select', 'reselect']."""
+    return [name for name, command in COMMANDS.items() if flag in command.flags]
