@@ -65,8 +65,8 @@ def check_out(config: SelectConfig, names: Sequence[str]) -> None:
     """
     place = open_backend(config.out)
     check_no_input(config, names)
-    check_replaceable(place, names, config.out)
     place.check_writable()
+    check_replaceable(place, names, config.out)
 
 
 def describe_data(config: SelectConfig) -> None:
