@@ -310,7 +310,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     message = refusal(tmp_path, StorageError, store=there)
     assert "a part of the path is a file, expected a folder: name another place" in message
     message = refusal(tmp_path, StorageError, **{"out": there})
-    assert "a file exists where a folder is expected: name another place" in message
+    assert "a part of the path is a file, expected a folder: name another place" in message
     assert (tmp_path / "file").read_bytes() == b"x"
 
 
