@@ -28,6 +28,10 @@ class SelectionError(UserError):
     """The rows asked for cannot be chosen: budget, clusters, weights."""
 
 
+class EvaluationError(UserError):
+    """Judgments, questions or answers of a benchmark are missing, damaged or of another kind."""
+
+
 class StorageError(UserError):
     """A store, an output folder or a data set cannot be reached, read or written."""
 

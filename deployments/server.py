@@ -19,14 +19,18 @@ from types import FrameType
 from typing import Any
 
 from crowdselect_core.errors import UserError
+from crowdselect_core.processes.supervised import NotReady, SupervisedProcess
 from deployments import services
 from deployments.deploy import HERE, NotRegistered, prepare, register
-from deployments.process import PartFailed, Service
 
 LOOK_SECONDS = 1.0  # between two looks at the parts
 START_SECONDS = 240.0  # for a part to be up: a fresh database on a busy machine is slow
 CALM_SECONDS = 60.0  # a part that ends sooner after its start counts as failing
 FAILURES = 3  # starts of one part that fail in a row before all is given up
+
+
+class PartFailed(RuntimeError):
+    """A part ends again and again, or could not be set up."""
 
 
 class Asked(Exception):
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
-    except PartFailed as e:
+    except (PartFailed, NotReady) as e:
         print(f"error: {e}", file=sys.stderr)
         return 1
     except Asked:
@@ -55,7 +59,8 @@ def serve(settings: services.Settings) -> None:
 
     Raises:
         UserError: a port is taken, or another server uses the same state.
-        PartFailed: a part does not start, or ends again and again.
+        NotReady: a part does not start.
+        PartFailed: one ends again and again.
         Asked: somebody ended it.
     """
     with ExitStack() as stack:
@@ -98,7 +103,7 @@ def deploy(settings: services.Settings) -> None:
     say("deployments: registered")
 
 
-def watch(kept: list[Service]) -> None:
+def watch(kept: list[SupervisedProcess]) -> None:
     """Start again what ends, and say so; give up on what ends again and again."""
     started = {part.name: time.monotonic() for part in kept}
     failures = dict.fromkeys(started, 0)
@@ -115,20 +120,20 @@ def watch(kept: list[Service]) -> None:
             calm = time.monotonic() - started[part.name] > CALM_SECONDS
             failures[part.name] = 1 if calm else failures[part.name] + 1
             if failures[part.name] > FAILURES:
-                raise PartFailed(f"{part.name} keeps exiting: {part.last_words()}")
+                raise PartFailed(f"{part.name} keeps exiting: {part.last_line()}")
             say(f"{part.name}: exited, restarting")
             again(part)
             ill.discard(part.name)
             started[part.name] = time.monotonic()  # when it was up, or had failed to be
 
 
-def again(part: Service) -> None:
+def again(part: SupervisedProcess) -> None:
     """Start a part again; where it does not come up it is ended, which the next look counts."""
     part.end()
     part.start()
     try:
         part.wait(START_SECONDS)
-    except PartFailed as e:
+    except NotReady as e:
         say(str(e))
         part.end()
     else:
@@ -167,7 +172,7 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-def _quietly(ending: list[Service]) -> None:
+def _quietly(ending: list[SupervisedProcess]) -> None:
     """End the parts in order; a second Ctrl-C changes nothing, the end takes some seconds."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -12,11 +12,13 @@ from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
-from crowdselect_core.config.load import load
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.load import load, load_evaluation
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
+from crowdselect_core.util.text import plain
 from flows import console, options
 from tasks import terminal
 
@@ -32,11 +34,13 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
+        if flow == "evaluate":
+            return run(load_evaluation(args.config, flags), flow, quiet=args.quiet)
         config = load(args.config, flags, flow=flow)
         looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
     except UserError as e:
-        print(f"error: {console.plain(str(e))}", file=sys.stderr)
+        print(f"error: {plain(str(e))}", file=sys.stderr)
         return MENDABLE
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,7 +62,10 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
         return listed(config)
     from crowdselect_core.planning.dry_run import forecast
 
-    print("\n".join(forecast(config, flow)))
+    console.plain_warnings()
+    from flows.select import chosen
+
+    print("\n".join(forecast(config, chosen, flow)))
     return OK
 
 
@@ -69,7 +76,7 @@ def check(config: SelectConfig) -> int:
     from tasks.secrets import secret
 
     for line in check_all(config, Resources(secret)):
-        print(console.plain(line), flush=True)
+        print(plain(line), flush=True)
     return OK
 
 
@@ -82,7 +89,7 @@ def listed(config: ReselectConfig) -> int:
     return OK
 
 
-def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
+def run(config: SelectConfig | EvaluateConfig, flow: str, *, quiet: bool = False) -> int:
     """Run the flow on a Prefect server: the one of PREFECT_API_URL, or a temporary one."""
     try:
         console.prepare(quiet=quiet)
@@ -96,6 +103,8 @@ def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
         raise Stopped
     from prefect.exceptions import TerminationSignal
 
+    from tasks.server_patience import busy_server
+
     result = outcome_of(state)
     if isinstance(result, UserError):
         raise result
@@ -103,16 +112,23 @@ def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
         raise KeyboardInterrupt
     if isinstance(result, BaseException):
         kind = "" if isinstance(result, TooManyFailures) else f"{type(result).__name__}: "
-        print(f"error: {kind}{console.plain(str(result))}", file=sys.stderr)
+        _broken(busy_server(result) or f"{kind}{result}")
         return BROKEN
     console.close(result, config)
     return OK
 
 
-def _ended(config: SelectConfig, flow: str) -> "State[Any] | None":
+def _broken(why: object) -> None:
+    """Say in one line what ended a run that the user cannot mend."""
+    print(f"error: {plain(str(why))}", file=sys.stderr)
+
+
+def _ended(config: SelectConfig | EvaluateConfig, flow: str) -> "State[Any] | None":
     """Run the flow to its end and return its final state; None where the server was lost."""
     import httpx
     from prefect import tags
+
+    from tasks.server_patience import busy_server
 
     call = getattr(import_module(f"flows.{flow}"), flow)
     try:
@@ -120,8 +136,11 @@ def _ended(config: SelectConfig, flow: str) -> "State[Any] | None":
             return cast("State[Any]", call(config, return_state=True))
     except httpx.HTTPError as e:
         terminal.stop()
-        print(f"error: the connection to the Prefect server was lost ({type(e).__name__}); "
-              "committed results stay: start it, then run again", file=sys.stderr)  # fmt: skip
+        _broken(
+            busy_server(e)
+            or f"the connection to the Prefect server was lost ({type(e).__name__}); committed "
+            "results stay: start it, then run again"
+        )
         return None
 
 

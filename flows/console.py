@@ -13,14 +13,13 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, StorageError, UserError, first_line
 from crowdselect_core.generate.call_tracker import TooManyFailures
 from crowdselect_core.util.text import plain
 from flows import server_guard
 from tasks import terminal
-
-__all__ = ["close", "plain", "prepare", "reachable"]
 
 # Libraries whose errors say that a server did not answer, or that its database was locked.
 TRANSIENT = ("httpx", "httpcore", "sqlite3", "sqlalchemy", "websockets")
@@ -32,6 +31,9 @@ DEFAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; the sweep looks for these
     "DO_NOT_TRACK": "1",
 }
+
+# What Prefect says of a run's end and of what is tried again; the command says it in its own words.
+_OURS = ("Finished in state", "Crash detected", "Retry", "Service 'ConcurrencySlot")
 
 watching: list["subprocess.Popen[bytes]"] = []  # their pipes close when this process ends
 
@@ -64,8 +66,9 @@ def prepare(*, quiet: bool = False) -> None:
         from flows import temporary_server
 
         temporary_server.install()
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_worth_showing)
+    for name in ("", "prefect._internal"):  # the latter has handlers of its own
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_worth_showing)
 
 
 class Lines(logging.Handler):
@@ -115,6 +118,15 @@ def _guarded() -> None:
     )  # fmt: skip
 
 
+def plain_warnings() -> None:
+    """Write our warnings to stderr without time or level, where no run does more than that."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setLevel(logging.WARNING)
+    ours = logging.getLogger("crowdselect")
+    ours.addHandler(lines)
+    ours.propagate = False  # Prefect's handler of the root logger would write them again
+
+
 def reachable() -> None:
     """Ask a named Prefect server for its health.
 
@@ -136,7 +148,7 @@ def reachable() -> None:
         ) from None
 
 
-def close(result: dict[str, Any], config: SelectConfig) -> None:
+def close(result: dict[str, Any], config: SelectConfig | EvaluateConfig) -> None:
     """Print the closing summary."""
     from crowdselect_core.report.text import as_text, stages_line
 
@@ -169,5 +181,10 @@ def _worth_showing(record: logging.LogRecord) -> bool:
         record.exc_info = record.exc_text = None  # a line is enough: the client tries again
     if isinstance(error, UserError | Stopped | KeyboardInterrupt | TooManyFailures):
         return False
+    if error is not None:
+        from tasks.server_patience import busy_server
+
+        if busy_server(error):
+            return False
     text = record.getMessage()
-    return not ("Finished in state" in text or "Crash detected" in text or "Retry" in text)
+    return not any(words in text for words in _OURS)

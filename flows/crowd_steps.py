@@ -12,10 +12,16 @@ from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored, dataset_of
+from crowdselect_core.stages.graph import (
+    DATASET_RESPONSES,
+    INSTRUCTIONS,
+    PROMPTS,
+    ZOO,
+)
 from crowdselect_core.stages.refs import Ref
 from tasks import cancellation
 from tasks import crowd as tasks
-from tasks import select as select_tasks
+from tasks.stage_task import run
 
 log = logging.getLogger("crowdselect")
 
@@ -41,9 +47,10 @@ def prompted(
     config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
 ) -> tuple[Ref, Ref]:
     """Read the instructions and name their prompts."""
-    preflight.describe_data(without_missing(config, lacks))
-    instructions = select_tasks.instructions(without_missing(config, lacks), earlier)
-    return instructions, tasks.prompts(without_missing(config, lacks), instructions)
+    own = without_missing(config, lacks)
+    preflight.describe_data(own)
+    instructions = run(INSTRUCTIONS, own, earlier)
+    return instructions, run(PROMPTS, own, instructions)
 
 
 def answered(config: SelectConfig, lacks: MissingWork, prompts: Ref) -> list[Answered]:
@@ -52,9 +59,9 @@ def answered(config: SelectConfig, lacks: MissingWork, prompts: Ref) -> list[Ans
     Raises:
         TooManyFailures: of some models too many calls failed; the others are finished first.
     """
-    absent = {m.name for m in lacks.answers}
+    own, absent = without_missing(config, lacks), {m.name for m in lacks.answers}
     refs = {
-        m.name: tasks.given_answers(config, lacks, prompts, m)
+        m.name: run(DATASET_RESPONSES, own, prompts, m.name)
         for m in config.everyone
         if m.name not in absent
     }
@@ -117,7 +124,7 @@ def zoo_of(
     """
     crowd = answered(config, lacks, prompts)
     members = scored(config, lacks, crowd)
-    made = tasks.zoo(config, lacks, prompts, members, reference)
+    made = run(ZOO, without_missing(config, lacks), prompts, members, reference)
     refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
     return dataset_of(config, made), [instructions, prompts, *refs, made]
 

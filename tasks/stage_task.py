@@ -8,8 +8,8 @@ import logging
 import time
 from collections.abc import Callable
 from copy import copy
-from functools import wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from functools import cache, wraps
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -19,11 +19,9 @@ from prefect.states import Completed
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import TransientStorageError
+from crowdselect_core.stages.base import How, Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
-from crowdselect_core.store.build import build
-from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan
 from tasks import cancellation, terminal
 from tasks.progress import IS_PROGRESS
 
@@ -35,8 +33,6 @@ WAITING_SHARDS = 3.0  # or so many times the mean time of a shard, if that is mo
 P = ParamSpec("P")
 
 R = TypeVar("R")
-
-Stage = Callable[Concatenate[SelectConfig, P], tuple[Spec, Callable[[Store], Plan]]]
 
 
 def storage_failed(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -90,16 +86,19 @@ def state_task(name: str) -> Callable[[Callable[P, State[R]]], StateTask[P, R]]:
     return lambda function: StateTask(name, function)
 
 
-def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
-    """Make a task of a stage: a function that names its artifact and says how it is built."""
+def run(stage: Stage[P], config: SelectConfig, /, *inputs: P.args, **named: P.kwargs) -> Ref:
+    """Run a stage as its task (a `Runner`): its artifact is taken from the store, or built."""
+    return _task_of(stage)(config, *inputs, **named)
 
-    @state_task(stage.__name__)
-    @wraps(stage)
-    def run(config: SelectConfig, *args: P.args, **kwargs: P.kwargs) -> State[Ref]:
+
+@cache
+def _task_of(stage: Stage[Any]) -> StateTask[..., Ref]:
+    """Make the task of a stage: a look in the store, else a build."""
+
+    def work(config: SelectConfig, *inputs: Any, **named: Any) -> State[Ref]:
         cancellation.check()
         started = time.monotonic()
-        spec, plan = stage(config, *args, **kwargs)
-        store = Store(config.store)
+        spec, store = stage.spec(config, *inputs, **named), Store(config.store)
         artifact = store.find(spec)
         if artifact is not None:
             ref = ref_of(artifact, started, cached=True)
@@ -109,12 +108,16 @@ def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
             log.info("%-13s not in the store; the closest differs in %s", spec.stage, missed)
         progress = _Progress()
         with terminal.bar(spec.stage, progress.view):
-            artifact = build(store, spec, plan(store), workers=config.workers, progress=progress)
+            how = How(progress=progress)
+            artifact = stage.build(store, spec, how, config, *inputs, **named)
         ref = ref_of(artifact, started, cached=False)
         log.info("%-13s %s rows, %.1f s", spec.stage, f"{ref.rows:,}", ref.seconds)
         return Completed(message=f"computed: {spec.folder}", data=ref)
 
-    return cast(Callable[Concatenate[SelectConfig, P], Ref], run)
+    work.__name__ = work.__qualname__ = stage.name
+    work.__doc__ = stage.description
+    work.__signature__ = stage.signature  # type: ignore[attr-defined]  # names in the UI
+    return StateTask(stage.name, work)
 
 
 def ref_of(artifact: Artifact, started: float, *, cached: bool) -> Ref:
@@ -130,7 +133,7 @@ class _Progress:
         self._done = 0
         self._total: int | None = None
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
+    def __call__(self, stage: str, done: int, total: int) -> None:
         cancellation.check()
         self._last = now = time.monotonic()
         self._done, self._total = done, total

@@ -7,6 +7,8 @@ that the steps it runs read; a new command needs an entry here, its flags follow
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.flags import SCORES, SELECTION, Option, Step, options_of
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
@@ -24,12 +26,14 @@ class Command:
         config: what it needs to know.
         steps: the steps that it runs beside the answers of the crowd.
         further: switches beside --dry-run by which it reports something and ends, name to help.
+        has_dry_run: whether it takes --dry-run.
     """
 
     about: str
-    config: type[SelectConfig] = SelectConfig
+    config: type[Frozen] = SelectConfig
     steps: tuple[Step, ...] = (SCORES, SELECTION)
     further: Mapping[str, str] = field(default_factory=dict)
+    has_dry_run: bool = True
 
     @property
     def options(self) -> list[Option]:
@@ -40,7 +44,7 @@ class Command:
     @property
     def looks(self) -> dict[str, str]:
         """Its switches by which it reports something and ends, name to help."""
-        return DRY_RUN | dict(self.further)
+        return (DRY_RUN if self.has_dry_run else {}) | dict(self.further)
 
     @property
     def flags(self) -> list[str]:
@@ -67,6 +71,11 @@ COMMANDS: dict[str, Command] = {
         "Select again after rows were added; only the new rows are generated and scored.",
         config=ReselectConfig,
         further={"list": "list the selections of the series, and end"},
+    ),
+    "evaluate": Command(
+        "Compute the results of MT-Bench or Arena-Hard, with intervals, from judgment files.",
+        config=EvaluateConfig,
+        has_dry_run=False,
     ),
 }
 

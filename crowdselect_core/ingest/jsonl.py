@@ -13,7 +13,7 @@ import pyarrow as pa
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest import json_columns
 from crowdselect_core.ingest.encodings import not_utf8
-from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
+from crowdselect_core.ingest.files import DataFile, FileReader, read_failed
 from crowdselect_core.ingest.json_columns import Columns
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
 from crowdselect_core.ingest.text_files import TextFile, text_file
@@ -32,24 +32,12 @@ class _Scan:
     rows: int
 
 
-class JsonLinesReader:
+class JsonLinesReader(FileReader):
     """One or more files of JSON Lines, or JSON arrays of objects, packed or not.
 
     The first pass over a file checks every line, collects the columns and remembers where lines
     start, so that partitions can be read by themselves and a bad line is told before the work.
     """
-
-    def __init__(self, files: Sequence[DataFile]) -> None:
-        self._files = list(files)
-
-    def fingerprint(self) -> str:
-        return fingerprint(self._files)
-
-    def digests(self) -> list[str]:
-        return [file.digest for file in self._files]
-
-    def source(self, file: int) -> str:
-        return self._files[file].shown
 
     def place(self, row: int) -> str:
         for scan in self._index:

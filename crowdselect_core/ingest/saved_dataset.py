@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from crowdselect_core.errors import DatasetError, first_line, nearest, shown
 from crowdselect_core.ingest.files import (
     DataFile,
-    fingerprint,
+    FileReader,
     opened,
     place_failed,
     read_failed,
@@ -91,20 +91,8 @@ def _told(fs: Any, folder: str, path: str, key: str) -> Any:
         ) from None
 
 
-class ArrowReader:
+class ArrowReader(FileReader):
     """Arrow stream files, read record batch by record batch."""
-
-    def __init__(self, files: Sequence[DataFile]) -> None:
-        self._files = list(files)
-
-    def fingerprint(self) -> str:
-        return fingerprint(self._files)
-
-    def digests(self) -> list[str]:
-        return [file.digest for file in self._files]
-
-    def source(self, file: int) -> str:
-        return self._files[file].shown
 
     def place(self, row: int) -> str:
         rows = [t.num_rows for t in self._tables]

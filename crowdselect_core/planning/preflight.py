@@ -9,8 +9,11 @@ from crowdselect_core.ingest.open import notes_on_files
 from crowdselect_core.models.token_count import counter
 from crowdselect_core.planning.inputs import check_no_input
 from crowdselect_core.selection.id_lists import read_ids
-from crowdselect_core.selection.methods.rank import METHODS
-from crowdselect_core.selection.metric_weights import check_families, check_student
+from crowdselect_core.selection.metric_weights import (
+    check_families,
+    check_student,
+    method_weights,
+)
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
@@ -36,8 +39,8 @@ def check(config: SelectConfig) -> None:
             f"reference_model {wanted!r} is not in the crowd{nearest(wanted, names)} "
             f"({shown(names)})"
         )
-    if config.method in METHODS:
-        weights = METHODS[config.method] or config.weights
+    weights = method_weights(config.method, config.weights)
+    if weights is not None:
         check_families(config.models, weights)
         check_student(config.everyone, weights)
     for path in (config.include, config.exclude):
@@ -82,6 +85,8 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
     Raises:
         DatasetError: training layouts, pairs or tokens of a data set without texts.
     """
+    if not instructions.is_computed:
+        return  # a dry run before the data set was read: nothing is known of it
     has_texts = instructions.facts["instructions"] and instructions.facts["answers"]
     if has_texts:
         return
@@ -111,6 +116,8 @@ def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
     """
     if config.clusters <= 1:
         return False
+    if not instructions.is_computed:
+        return True  # as far as is known before the data set was read
     if instructions.facts["instructions"] or config.embedder.kind == "column":
         return True
     if config.clusters != SelectConfig.model_fields["clusters"].default:

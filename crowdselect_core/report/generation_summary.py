@@ -30,6 +30,7 @@ def _answers(store: Store, answered: Answered) -> dict[str, Any]:
         "mean_tokens": round(counts.get("completion_tokens", 0) / answers, 1) if answers else None,
         "tokens_per_second": round(pace.rate, 1) if pace else None,
         "errors": errors_of(counts),
+        "unknown_finish_reasons": _named(counts, "finish/"),
         "cached": answered.responses.cached,
         "unpinned": answered.generated and _unpinned(answered.model),
     }
@@ -53,9 +54,11 @@ def score_summary(members: Sequence[Member]) -> dict[str, dict[str, Any]]:
 
 def errors_of(counts: Any) -> dict[str, int]:
     """Return the errors among an artifact's counts, by their short code."""
-    return {
-        name.removeprefix("error/"): n for name, n in counts.items() if name.startswith("error/")
-    }
+    return _named(counts, "error/")
+
+
+def _named(counts: Any, prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): n for name, n in counts.items() if name.startswith(prefix)}
 
 
 def answer_lines(summary: dict[str, dict[str, Any]]) -> list[str]:
@@ -66,6 +69,10 @@ def answer_lines(summary: dict[str, dict[str, Any]]) -> list[str]:
         words += [f"{counts[w]:,} {w}" for w in ("truncated", "declined", "empty") if counts[w]]
         words += [
             f"{n:,} {code}" for code, n in counts["errors"].items() if code != "content_filter"
+        ]
+        words += [
+            f"{n:,} with unknown finish_reason {reason!r}"
+            for reason, n in counts["unknown_finish_reasons"].items()
         ]
         if counts["mean_characters"] is not None:
             words.append(f"{counts['mean_characters']:,.0f} characters each")

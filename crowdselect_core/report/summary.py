@@ -10,7 +10,7 @@ from crowdselect_core.ingest.prompts import BAD_MESSAGES
 from crowdselect_core.selection.explanations import IN_WORDS
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.answers import UNKNOWN_ENDING
-from crowdselect_core.stages.select.kept_answers import answers_of
+from crowdselect_core.stages.select.kept_answers import answer_reader
 from crowdselect_core.stages.select.metrics import STUDENT, difficulty_column, used_reward_models
 from crowdselect_core.stages.select.selection import method_label
 from crowdselect_core.store import safe_parquet
@@ -163,7 +163,8 @@ def _shown(
     instructions: list[str | None] = [None] * table.height
     if texts:
         ids = table["instruction_id"]
-        instructions = answers_of(config, store, inputs.scores, inputs.metrics, ids).instructions()
+        reader = answer_reader(config, store, inputs.scores, inputs.metrics)
+        instructions = reader.of(ids).instructions()
     rows = [
         {"instruction_id": row["instruction_id"], "instruction": text, "why": row["reason"]}
         for row, text in zip(table.iter_rows(named=True), instructions, strict=True)

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.report.summary import in_words
+from crowdselect_core.util.text import plain
 
 WIDTH = 72  # characters of an instruction that are shown
 LONG = 400  # characters of our own sentences, of lists of reasons and of paths
@@ -21,8 +22,7 @@ def one_line(text: str | None, width: int = WIDTH) -> str:
     """Return the start of a text on one line, its control characters escaped."""
     if text is None:
         return ""
-    flat = " ".join(text[: width * 4].split())
-    flat = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
+    flat = plain(" ".join(text[: width * 4].split()))
     return flat if len(flat) <= width else flat[: width - 3] + "..."
 
 

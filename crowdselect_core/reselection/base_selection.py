@@ -110,12 +110,12 @@ def folder_of(damage: DamagedArtifact) -> str:
 
 def unlike(config: SelectConfig, record: SelectionRecord) -> list[str]:
     """Name what separates a config's measures from those of a record."""
-    return differences(record.measures, plain(measures(config)))
+    return differences(record.measures, as_json(measures(config)))
 
 
 def is_same_choice(config: SelectConfig, record: SelectionRecord) -> bool:
     """Tell whether the same rows would be chosen among the same measured ones."""
-    return choice(record.config) == choice(plain(told(config)))
+    return choice(record.config) == choice(as_json(told(config)))
 
 
 def is_same_outcome(store: Store, known: KnownSelection, now: SelectionRun) -> bool:
@@ -172,8 +172,8 @@ def made_record(
     return SelectionRecord(
         mode=mode,
         base=base.number if base else None,
-        measures=plain(measures(config)),
-        config=plain(told(config)),
+        measures=as_json(measures(config)),
+        config=as_json(told(config)),
         rows=rows,
         artifacts=artifacts,
         references=references,
@@ -182,7 +182,7 @@ def made_record(
     )
 
 
-def plain(value: dict[str, Any]) -> dict[str, Any]:
+def as_json(value: dict[str, Any]) -> dict[str, Any]:
     """Return a value as JSON gives it back: tuples become lists."""
     found: dict[str, Any] = json.loads(canonical(value))
     return found

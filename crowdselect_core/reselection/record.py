@@ -112,6 +112,26 @@ class SelectionRun:
 
 
 @dataclass(frozen=True)
+class NewRows:
+    """The new rows, measured by what the base was fitted on."""
+
+    config: SelectConfig
+    instructions: Ref
+    scores: Ref
+    metrics: Ref
+    answers: Ref
+    ranking: Ref
+    embeddings: Ref | None
+    clusters: Ref | None
+    zoo: Ref | None
+
+    @property
+    def tables(self) -> dict[str, Ref]:
+        """Its artifacts by role, in order."""
+        return {role: ref for role, ref in vars(self).items() if isinstance(ref, Ref)}
+
+
+@dataclass(frozen=True)
 class BaseSelection:
     """A selection that the next one goes on from."""
 

@@ -45,6 +45,7 @@ RESULTS = {  # what a run writes into OUT
     "prompt_completion.jsonl",
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
+    "leaderboard.parquet",
 }  # fmt: skip
 
 

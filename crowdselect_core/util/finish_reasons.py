@@ -1,8 +1,8 @@
 """Why a generation ended, in OpenAI's words, whatever server or data set says it.
 
 Servers have words of their own for the same five endings: OpenAI, vLLM, SGLang, TGI, Anthropic,
-Gemini, Cohere, Mistral, DeepSeek, GLM, Bedrock. A word is compared without case, without the name
-of an enum before it, and with `_` for blanks and hyphens.
+Gemini, Cohere, Mistral, DeepSeek, GLM, Bedrock. A word is compared without case, underscores,
+blanks and hyphens, without the name of an enum before it and details behind a colon.
 """
 
 import re
@@ -75,13 +75,13 @@ _WORDS: dict[str, tuple[Ending, str]] = {
     ),
 }
 _BY_WORD = {
-    word: FinishReason(name, ending)
+    word.replace("_", ""): FinishReason(name, ending)
     for name, (ending, words) in _WORDS.items()
     for word in words.split()
 }
 _NONE = frozenset(("", "null", "none", "nan"))
 _NO_REASON = FinishReason(None, Ending.COMPLETE)
-_ENUM = re.compile(r"^(?:.*\.)?(?:(?:finish|stop|done)_reason_)?")
+_ENUM = re.compile(r"^(?:.*\.)?(?:(?:finish|stop|done)reason)?")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -92,11 +92,10 @@ def normalise_finish_reason(raw: str | None) -> FinishReason:
     Args:
         raw: the word, e.g. `MAX_TOKENS`; None where there is none.
     """
-    word = re.sub(r"[\s-]+", "_", (raw or "").strip()).lower()
-    word = _ENUM.sub("", word)
+    word = _ENUM.sub("", re.sub(r"[\s_-]+", "", raw or "").lower())
     if word in _NONE:
         return _NO_REASON
-    found = _BY_WORD.get(word)
+    found = _BY_WORD.get(word) or _BY_WORD.get(word.partition(":")[0])
     unknown = _UNPRINTABLE.sub("?", (raw or "").strip())[:LONGEST]
     return found or FinishReason(unknown, Ending.UNKNOWN)
 

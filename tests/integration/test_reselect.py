@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from chain import choose
 from command import Command, Result, contents, finish, shards, stamps
 from endpoints import Endpoint, model, serving, write_rows, write_work
 from runs import Server
@@ -35,16 +36,19 @@ class Growing:
     def add(self, name: str, rows: pl.DataFrame) -> None:
         rows.write_parquet(self.folder / "data" / f"{name}.parquet", row_group_size=10)
 
-    def run(self, *flags: str, flow: str = "reselect", status: int = 0, **how: str) -> Result:
+    def run(self, *flags: str, status: int = 0, **how: str) -> Result:
         own = ["--dataset", "data", *FLAGS, *flags]
-        return self._command.of(flow).run(*own, **how).ended(status)
+        return self._command.of("reselect").run(*own, **how).ended(status)
 
     def is_as_selected_today(self) -> None:
-        """OUT is, to the byte, what flows.select gives on a store of its own."""
-        self.run("--store", "other", "--out", "plain", flow="select")
+        """OUT is, to the byte, what a selection in this process gives on a store of its own."""
+        plain = choose(
+            self.folder / "plain", dataset=str(self.folder / "data"), budget=24, clusters=3,
+            crowd=str(self.folder / "crowd.yaml"), shard_rows=20,
+        )  # fmt: skip
         for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
-            ours, plain = (self.folder / out / name for out in ("out", "plain"))
-            assert ours.read_bytes() == plain.read_bytes(), name
+            ours = self.folder / "out" / name
+            assert ours.read_bytes() == (plain.out / name).read_bytes(), name
 
     def table(self, name: str, out: str = "out") -> pl.DataFrame:
         return pl.read_parquet(self.folder / out / f"{name}.parquet")
@@ -202,7 +206,7 @@ def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(growing: Grow
     growing.run()
     assert pointer.read_bytes() != before
     again = contents(growing.folder / "out")
-    calm = Growing(growing.folder / "calm", growing._command)
+    calm = Growing(growing.folder / "calm", growing._command.cold())
     calm.run()
     calm.add("b", calm.rows[100:])
     calm.run()
@@ -271,7 +275,7 @@ def test_a_live_crowd_is_asked_for_the_new_rows_only(
     crowd = [model("a", 1, own.url), model("b", 2, own.url)]
     config = write_work(work, 40, crowd)
     run = command.within(work).of("reselect")
-    run.run("--config", config).ended(0)
+    run.cold().run("--config", config).ended(0)
     assert sum(own.asked.values()) == 80
     assert "nothing new" in run.run("--config", config).ended(0).stdout
     write_rows(work, range(3, 46))  # the file grew by six rows, and lost three

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 from command import ROOT, Command, finish, until
+from prefects import lay_database
 from processes import with_words
 from servers import quiet_environment
 
@@ -21,8 +22,14 @@ def temporary(process_id: int) -> list[psutil.Process]:
     ]
 
 
-def test_a_killed_run_leaves_no_server(tmp_path: Path) -> None:
-    command = Command(quiet_environment(tmp_path) | {"PYTHONPATH": str(ROOT)}, tmp_path)
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """The command of a user who has no server, but has had one before."""
+    lay_database(tmp_path / "prefect")
+    return Command(quiet_environment(tmp_path) | {"PYTHONPATH": str(ROOT)}, tmp_path)
+
+
+def test_a_killed_run_leaves_no_server(command: Command) -> None:
     with command.start("--store", "store", "--out", "out", slow="5") as process:
         until(lambda: bool(temporary(process.pid)), process)
         servers = temporary(process.pid)
@@ -32,8 +39,7 @@ def test_a_killed_run_leaves_no_server(tmp_path: Path) -> None:
         assert not left
 
 
-def test_an_orderly_run_leaves_nothing(tmp_path: Path) -> None:
-    command = Command(quiet_environment(tmp_path) | {"PYTHONPATH": str(ROOT)}, tmp_path)
+def test_an_orderly_run_leaves_nothing(command: Command) -> None:
     with command.start("--store", "store", "--out", "out") as process:
         until(lambda: bool(temporary(process.pid)), process)
         family = psutil.Process(process.pid).children(recursive=True)

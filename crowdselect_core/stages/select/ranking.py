@@ -1,6 +1,5 @@
 """Stage `ranking`: every row's quantiles, score and eligibility."""
 
-import logging
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
@@ -11,7 +10,9 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import shown
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.selection.integration import References, references
-from crowdselect_core.selection.methods.rank import METHODS, rank
+from crowdselect_core.selection.methods.rank import rank
+from crowdselect_core.selection.metric_weights import method_weights
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import BEST
 from crowdselect_core.stages.shards import sliced
@@ -21,8 +22,6 @@ from crowdselect_core.store.plan import Plan
 from crowdselect_core.tables import METRIC_NAMES
 
 STAGE, VERSION = "ranking", 2
-
-log = logging.getLogger("crowdselect")
 
 EXCLUDED, NOT_INCLUDED = "excluded", "not_included"
 
@@ -41,8 +40,8 @@ def spec(config: SelectConfig, metrics: Ref, answers: Ref, reference: Ref | None
 def identity(config: SelectConfig) -> dict[str, Any]:
     """Return what of the config changes a ranking; raises as `spec` does."""
     identity: dict[str, Any] = {"method": config.method, "direction": config.direction}
-    if config.method in METHODS:
-        weights = METHODS[config.method] or config.weights
+    weights = method_weights(config.method, config.weights)
+    if weights is not None:
         identity |= {"weights": list(weights), "min_scores": config.min_scores}
     if config.method == "random":
         identity["seed"] = config.seed
@@ -67,13 +66,18 @@ def plan(
         reference: a ranking of other rows, among whose eligible ones the quantiles are taken.
     """
 
-    def make() -> pl.DataFrame:
+    def make() -> tuple[pl.DataFrame, list[str]]:
         if reference is None:
             return ranked(config, store, metrics, answers)
         sorted_R_of = references(reference.open(store).frame([*METRIC_NAMES, "eligible"]))
         return ranked(config, store, metrics, answers, sorted_R_of=sorted_R_of)
 
     return sliced(make, metrics.rows, config.shard_rows)
+
+
+RANKING = Stage(
+    "ranking", "Integrate the metrics into one score and say which rows are eligible.", spec, plan
+)
 
 
 def ranked(
@@ -83,15 +87,16 @@ def ranked(
     answers: Ref,
     method: str | None = None,
     sorted_R_of: References | None = None,
-) -> pl.DataFrame:
-    """Return the ranking table by the config's method, or by another one beside it."""
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return the ranking table by the config's method, or another one; and what to tell of it."""
     table = metrics.open(store).frame()
     fit = answers.open(store).frame()
     table = table.with_columns(fit["answerable"], fit["barred"])
     table = table.with_columns(barred=_barred(config))
+    notes: list[str] = []
     if method is None and sorted_R_of is None:  # others hold a part of the rows, or say it again
-        _warn_of_unknown(table["instruction_id"], config)
-    return rank(
+        notes += _unknown(table["instruction_id"], config)
+    ranking = rank(
         table,
         method=method or config.method,
         direction="top" if method else config.direction,
@@ -100,7 +105,9 @@ def ranked(
         seed=config.seed,
         best_scores=table[BEST],
         sorted_R_of=sorted_R_of,
+        warn=notes.append,
     )
+    return ranking, notes
 
 
 def _barred(config: SelectConfig) -> pl.Expr:
@@ -120,14 +127,16 @@ def _listed(path: str) -> pl.Expr:
     return pl.lit(pl.Series(ids, dtype=pl.String)).implode()
 
 
-def _warn_of_unknown(ids: pl.Series, config: SelectConfig) -> None:
-    """Warn of listed ids that the data set does not have: most often a slip."""
+def _unknown(ids: pl.Series, config: SelectConfig) -> list[str]:
+    """Return a note on listed ids that the data set does not have: most often a slip."""
+    notes = []
     for name, path in (("include", config.include), ("exclude", config.exclude)):
         if path is not None:
             listed = pl.Series(read_ids(path), dtype=pl.String).unique(maintain_order=True)
             unknown = listed.filter(~listed.is_in(ids.implode()))
             if len(unknown):
-                log.warning(
-                    "%s: %d of %d ids are not in the data set (%s)",
-                    name, len(unknown), len(listed), shown([unknown[0]]),
-                )  # fmt: skip
+                notes.append(
+                    f"{name}: {len(unknown)} of {len(listed)} ids are not in the data set "
+                    f"({shown([unknown[0]])})"
+                )
+    return notes

@@ -35,6 +35,7 @@ TAKEN = {
     "score": EVERY | {"--reward-model", "--check"},
     "select": SELECT,
     "reselect": SELECT | {"--series", "--mode", "--base", "--rollback-to", "--list"},
+    "evaluate": {"--config", "--judgments", "--benchmark", "--baseline", "--official", "--out"},
 }
 
 

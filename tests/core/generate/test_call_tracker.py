@@ -30,6 +30,21 @@ def test_failures_within_the_rate_are_allowed() -> None:
     assert counted.breached
 
 
+@pytest.mark.parametrize(("cached", "allowed"), [(0, 1), (100, 2), (9_900, 100)])
+def test_cells_that_were_cached_count_in_the_rate(cached: int, allowed: int) -> None:
+    counted = CallTracker("m", 100, cached, 0.01, lambda _: None)
+    for _ in range(allowed):  # 1% of planned and cached
+        fail(counted, 1)
+        counted.success()
+    assert not counted.breached
+    if allowed < EARLY:
+        fail(counted, 1)
+        assert counted.breached
+    else:
+        with pytest.raises(TooManyFailures):
+            fail(counted, 1)
+
+
 def test_a_run_is_stopped_early_only_when_its_end_could_not_help() -> None:
     counted = calls(1000)
     for _ in range(EARLY - 1):

@@ -228,6 +228,6 @@ def test_stability_needs_a_family_of_two_sizes() -> None:
     alike = [model("x", "f", 7), model("y", "f", 7)]
     for crowd in (apart, alike):
         with pytest.raises(CrowdError, match=r"same family.*or give stability no weight"):
-            check_families(crowd, (1, 1, 2))
-        check_families(crowd, (1, 1, 0))
-    check_families(read_crowd("paper").crowd, (1, 1, -2))
+            check_families(crowd, (1, 1, 2, 0))
+        check_families(crowd, (1, 1, 0, 0))
+    check_families(read_crowd("paper").crowd, (1, 1, -2, 0))

@@ -137,7 +137,7 @@ def test_the_method_headroom() -> None:
 
 def test_headroom_needs_a_student() -> None:
     check_student(CROWD, (1, 1, 2, 1))
-    check_student([SMALL, LARGE], (1, 1, 2))
+    check_student([SMALL, LARGE], (1, 1, 2, 0))
     with pytest.raises(CrowdError, match=r"weight -1, but none of the 2 models is the student"):
         check_student([SMALL, LARGE], (1, 1, 2, -1))
 

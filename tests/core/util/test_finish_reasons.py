@@ -28,6 +28,8 @@ from crowdselect_core.util.finish_reasons import (
         ("FinishReason.MAX_TOKENS", "length", Ending.CUT),
         ("FINISH_REASON_MAX_TOKENS", "length", Ending.CUT),
         (" model_length ", "length", Ending.CUT),
+        ("maxTokens", "length", Ending.CUT),
+        ("content_filter: PROHIBITED_CONTENT", "content_filter", Ending.FILTERED),
         ("SAFETY", "content_filter", Ending.FILTERED),
         ("sensitive", "content_filter", Ending.FILTERED),
         ("error", "error", Ending.FAILED),
