@@ -62,7 +62,6 @@ class Dataset:
     reward_models: Sequence[str]
     limit: int | None = None
     student: CrowdModel | None = None
-    unknown_endings: Counter[str] = field(default_factory=Counter)  # finish reasons, as they came
     _widths: dict[str, int] = field(default_factory=dict)  # of vector columns, first seen
 
     @property
@@ -279,19 +278,28 @@ class Dataset:
                 )
             yield batch.first_row, found
 
-    def complete(self, partition: Partition, model: str) -> NDArray[np.bool_]:
+    def complete(
+        self, partition: Partition, model: str, unknown: Counter[str] | None = None
+    ) -> NDArray[np.bool_]:
         """Tell which rows of a partition have a complete answer of a model.
 
         Complete is not empty (white space apart) and not known to be cut off by a length limit, to
-        have failed or to have been withheld. `unknown_endings` counts words that nobody knows.
+        have failed or to have been withheld.
+
+        Args:
+            partition: which rows.
+            model: whose answers.
+            unknown: counts the finish reasons that nobody knows, as they came. It is the caller's:
+                threads that read partitions of one data set must not share it.
         """
+        endings = Counter[str]() if unknown is None else unknown
         answer, end = self.layout.answers.get(model), self.layout.finish_reasons.get(model)
         if answer is None:
             return np.zeros(partition.rows, dtype=bool)
         leaves = values.some(answer, end)
         return np.concatenate(
             [
-                values.complete(b.arrays, answer, end, self.unknown_endings)
+                values.complete(b.arrays, answer, end, endings)
                 for b in self.table.read(partition, leaves)
             ]
         )

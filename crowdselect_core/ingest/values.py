@@ -74,7 +74,9 @@ def complete(
         words = pl.Series("word", arrays[end]).cast(pl.String)
         counted = words.value_counts().drop_nulls()
         endings = {w: (normalise_finish_reason(w), n) for w, n in counted.iter_rows()}
-        unknown.update({r.name: n for r, n in endings.values() if r.name and is_unknown(r)})
+        for reason, n in endings.values():
+            if reason.name and is_unknown(reason):
+                unknown[reason.name] += n
         bad = [w for w, (reason, _) in endings.items() if not is_complete(reason)]
         if bad:
             whole &= ~words.is_in(bad).fill_null(False)

@@ -5,6 +5,7 @@ read after the other, the one with the most scores first, until every row of a p
 settled: usually that is one column of the crowd's.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import ANSWERABLE, check
 from crowdselect_core.util.once import Once
 
-STAGE, VERSION = "answers", 1
+STAGE, VERSION = "answers", 2
 
 UNKNOWN_ENDING = "finish reason "  # what a count of an unknown one begins with
 
@@ -62,12 +63,12 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     def shard(part: Partition) -> ShardResult:
         rows, places = kept_rows(table, part)
         shown_NM = shown_scores(rows, config, fitted())
-        answerable = _answerable(dataset, part, places, mode, shown_NM)
+        unknown: Counter[str] = Counter()
+        answerable = _answerable(dataset, part, places, mode, shown_NM, unknown)
         frame = rows.select("instruction_id").with_columns(
             answerable=pl.Series(answerable), barred=_refused(dataset, part, places)
         )
-        counts = {f"{UNKNOWN_ENDING}{w}": n for w, n in dataset.unknown_endings.items()}
-        dataset.unknown_endings.clear()
+        counts = {f"{UNKNOWN_ENDING}{word}": n for word, n in sorted(unknown.items())}
         return ShardResult(check(frame, ANSWERABLE, "answers"), counts)
 
     return by_partition(partitions, shard, config.shard_rows)
@@ -82,6 +83,7 @@ def _answerable(
     places: NDArray[np.int64],
     mode: ResponseMode,
     shown_NM: NDArray[np.float64],
+    unknown: Counter[str],
 ) -> NDArray[np.bool_]:
     settled = np.zeros(len(places), dtype=bool)
     if not dataset.layout.answers:
@@ -92,7 +94,7 @@ def _answerable(
     for model in by_scores:
         open_rows = ~settled & possible_NM[:, names.index(model)]
         if open_rows.any():
-            settled |= open_rows & dataset.complete(part, model)[places]
+            settled |= open_rows & dataset.complete(part, model, unknown)[places]
     return settled
 
 
