@@ -9,6 +9,7 @@ from chain import choose
 from little import KEYS, NAMES, REWARD, jsonl, row, rows
 
 from crowdselect_core.errors import DatasetError
+from crowdselect_core.ingest import jsonl as json_lines
 from crowdselect_core.ingest.jsonl import JsonLinesReader
 from crowdselect_core.ingest.listing import list_files
 from crowdselect_core.ingest.reader import Leaf
@@ -170,3 +171,20 @@ def test_a_lone_surrogate_is_told(tmp_path: Path) -> None:
 def test_an_id_above_64_bits_is_told(tmp_path: Path) -> None:
     message = refusal(tmp_path, line(uuid=2**63))
     assert "line 1: column 'uuid' holds broken text or a number out of range" in message
+
+
+class Cleared(dict[Any, Any]):
+    """Scans that another thread clears at once, since it has others to keep."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.clear()
+
+
+def test_a_scan_is_used_although_another_thread_clears_those_that_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lines, "_SCANS", Cleared())
+    path = jsonl(tmp_path / "zoo.jsonl", rows(30))
+    reader = JsonLinesReader(list_files(str(path), {}).files)
+    assert [part.rows for part in reader.partitions(1000)] == [30]
