@@ -137,7 +137,7 @@ def test_a_conflict_is_no_file_that_is_there(
     bucket.puts = [CONFLICT, CONFLICT, FINE]
     assert place.create_exclusive("s/b", b"1") is True
     assert bucket.asked == 3
-    first, second = naps  # of 0.2 s and 0.4 s, with jitter
+    first, second = naps  # each is drawn between half of its step and the whole: 0.2 s, then 0.4 s
     assert 0.1 <= first <= 0.2 <= second <= 0.4
     bucket.puts = [CONFLICT, (412, "PreconditionFailed")]
     assert place.create_exclusive("s/b", b"1") is False
