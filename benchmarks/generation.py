@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,11 @@ from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.factory import engine_of
 from crowdselect_core.generate.openai.engine import OpenAIEngine
 from crowdselect_core.planning.missing_work import answering, without_missing
-from crowdselect_core.stages.crowd import generation, prompts, responses
-from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select import instructions
+from crowdselect_core.stages.base import InProcess
+from crowdselect_core.stages.crowd import generation
+from crowdselect_core.stages.graph import INSTRUCTIONS, PROMPTS, RESPONSES
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.build import build
 from crowdselect_core.store.cache.key_index import cell_key
-from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan
 
 CONCURRENCY = 32
 TARGET = 0.70  # of the bare loop's rows a second
@@ -118,6 +115,7 @@ def ours(folder: Path, url: str, rows: int) -> dict[str, Any]:
     own, (model,) = without_missing(config, answering(config)), config.everyone
     engine = engine_of(model, no_secret)
     store = Store(config.store)
+    run = InProcess(store)
     parts: dict[str, float] = {}
     began = time.process_time()
 
@@ -128,24 +126,16 @@ def ours(folder: Path, url: str, rows: int) -> dict[str, Any]:
         parts[part] = time.perf_counter() - started
 
     with timed("instructions"):
-        i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own, store))
+        i = run(INSTRUCTIONS, own)
     with timed("prompts"):
-        p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
+        p = run(PROMPTS, own, i)
     with timed("answers"):
         calls = generation.generate(own, store, p, model, engine, no_report)
     with timed("table"):
-        spec = responses.spec(p, model, list(calls.failed))
-        table = build(store, spec, responses.plan(store, p, model, calls.failed))
+        table = run(RESPONSES, own, p, model, calls.failed)
     cpu = time.process_time() - began
-    answered = table.manifest.counts["answers"]
+    answered = table.counts["answers"]
     return {"seconds": sum(parts.values()), "cpu": cpu, "answered": answered, "parts": parts}
-
-
-def stage(config: SelectConfig, store: Store, spec: Spec, plan: Callable[[], Plan]) -> Ref:
-    """Find or build an artifact, as a task does."""
-    found = store.find(spec) or build(store, spec, plan(), workers=config.workers)
-    m = found.manifest
-    return Ref(stage=m.stage, key=m.key, rows=m.rows, counts=m.counts, facts=m.facts)
 
 
 def no_report(calls: CallTracker) -> None:

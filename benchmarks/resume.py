@@ -22,15 +22,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.generation import child, config_of, no_report, no_secret, stage, write_rows
+from benchmarks.generation import child, config_of, no_report, no_secret, write_rows
 from benchmarks.measure import machine, peak_gib
 from crowdselect_core.generate.factory import engine_of
 from crowdselect_core.planning.missing_work import answering, without_missing
-from crowdselect_core.stages.crowd import generation, prompts, responses
+from crowdselect_core.stages.base import InProcess
+from crowdselect_core.stages.crowd import generation, responses
 from crowdselect_core.stages.crowd.answer_texts import open_cells
-from crowdselect_core.stages.select import instructions
+from crowdselect_core.stages.graph import INSTRUCTIONS, PROMPTS, RESPONSES
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.build import build
 
 SEGMENT = 50_000  # rows of a commit
 WORDS, LENGTH = 5_000, 200  # different words, characters of an answer: compresses as text does
@@ -47,8 +47,8 @@ def make(folder: Path, rows: int) -> dict[str, Any]:
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(noise.choices(letters, k=noise.randint(2, 9))) for _ in range(WORDS)]
     count = round(LENGTH / statistics.mean(len(word) + 1 for word in words))
-    i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own, store))
-    p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
+    run = InProcess(store)
+    p = run(PROMPTS, own, run(INSTRUCTIONS, own))
     cells, written, characters = open_cells(store, model), 0, 0
     for frame in p.open(store).frames(["prompt"]):
         for part in frame.iter_slices(SEGMENT):
@@ -75,10 +75,10 @@ def decide(folder: Path, *, finished: bool) -> dict[str, Any]:
     config = config_of(folder, NOWHERE)
     own, (model,) = without_missing(config, answering(config)), config.everyone
     store = Store(config.store)
-    i = stage(own, store, instructions.spec(own), lambda: instructions.plan(own, store))
-    p = stage(own, store, prompts.spec(i), lambda: prompts.plan(own, store, i))
+    run = InProcess(store)
+    p = run(PROMPTS, own, run(INSTRUCTIONS, own))
     named = time.perf_counter()
-    spec = responses.spec(p, model)
+    spec = RESPONSES.spec(own, p, model)
     if (store.find(spec) is not None) != finished:
         raise SystemExit(f"the table of the answers is {'absent' if finished else 'there'}")
     told: dict[str, Any] = {"inputs": named - started}
@@ -90,7 +90,7 @@ def decide(folder: Path, *, finished: bool) -> dict[str, Any]:
     decided = time.perf_counter()
     told |= {"seconds": decided - started, "peak": peak_gib()}
     if not finished:
-        build(store, spec, responses.plan(store, p, model, {}))
+        run(RESPONSES, own, p, model)
         told |= {"table": time.perf_counter() - decided, "peak_table": peak_gib()}
     return told
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +22,12 @@ from crowdselect_core.config.crowd import read_crowd
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
 from crowdselect_core.report.summary import summarise
-from crowdselect_core.stages.refs import Ref, SelectionArtifacts
-from crowdselect_core.stages.select import (
-    answers,
-    centers,
-    clusters,
-    comparison,
-    embeddings,
-    instructions,
-    metrics,
-    ranking,
-    scores,
-    selection,
-)
+from crowdselect_core.stages.base import InProcess, P, Runner, Stage
+from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.build import build
-from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan
+from flows.select import chosen
 
+STORED = ("instructions", "scores", "embeddings")  # what is not counted
 REWARD = "reward"
 BLOCK = 10_000
 
@@ -72,7 +59,23 @@ def make_zoo(path: Path, rows: int, width: int) -> None:
     writer.close()
 
 
-def run(folder: Path, rows: int) -> None:
+class Timed:
+    """Runs stages as another runner does, and notes the CPU seconds of each."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.costs: dict[str, float] = {}
+
+    def __call__(
+        self, stage: Stage[P], config: SelectConfig, /, *inputs: P.args, **named: P.kwargs
+    ) -> Ref:
+        started = time.process_time()
+        ref = self._runner(stage, config, *inputs, **named)
+        self.costs[stage.name] = time.process_time() - started
+        return ref
+
+
+def measure(folder: Path, rows: int) -> None:
     """Run the chain in this process and print what it cost."""
     config = SelectConfig(
         dataset={"path": str(folder / "zoo.parquet")},  # type: ignore[arg-type]  # pydantic reads it
@@ -82,38 +85,15 @@ def run(folder: Path, rows: int) -> None:
         store=str(folder / "store"),
         out=str(folder / "out"),
     ).resolved()
-    store = Store(config.store)
-    costs: dict[str, float] = {}
-
-    def stage(spec: Spec, plan: Callable[[], Plan]) -> Ref:
-        started = time.process_time()
-        artifact = store.find(spec) or build(store, spec, plan(), workers=config.workers)
-        costs[spec.stage] = time.process_time() - started
-        return Ref.of(artifact)
-
-    i = stage(instructions.spec(config), lambda: instructions.plan(config, store))
-    s = stage(scores.spec(config, i), lambda: scores.plan(config, store, i))
-    e = stage(embeddings.spec(config, i), lambda: embeddings.plan(config, store, i))
-    costs.clear()
     started = time.process_time()
     import sklearn.cluster  # noqa: F401 - told apart: it is the same for any number of rows
 
     imports = time.process_time() - started
-    m = stage(metrics.spec(config, s), lambda: metrics.plan(config, store, s))
-    a = stage(answers.spec(config, s, m), lambda: answers.plan(config, store, s, m))
-    k = stage(centers.spec(config, e), lambda: centers.plan(config, store, e))
-    c = stage(clusters.spec(e, k), lambda: clusters.plan(store, e, k))
-    r = stage(ranking.spec(config, m, a), lambda: ranking.plan(config, store, m, a))
-    chosen = stage(selection.spec(config, r, c), lambda: selection.plan(config, store, s, m, r, c))
-    other = stage(
-        comparison.spec(config, chosen, c),
-        lambda: comparison.plan(config, store, m, a, chosen, c),
-    )
+    store = Store(config.store)
+    run = Timed(InProcess(store))
+    inputs = chosen(config, run=run).inputs
+    costs = {name: cost for name, cost in run.costs.items() if name not in STORED}
     started = time.process_time()
-    inputs = SelectionArtifacts(
-        instructions=i, scores=s, metrics=m, answers=a, embeddings=e, centers=k, clusters=c,
-        ranking=r, selection=chosen, comparison=other,
-    )  # fmt: skip
     table = selection_files.ranking_table(config, store, inputs)
     summary = summarise(config, store, inputs, table)
     selection_files.write(
@@ -135,7 +115,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
-        run(args.run, args.rows[0])
+        measure(args.run, args.rows[0])
         return
     print(machine("polars", "scikit-learn", "pyarrow"))
     print(f"19 models, vectors of width {args.width}, k = 10, budget 1,000; CPU of all threads")
@@ -150,9 +130,9 @@ def main() -> None:
 
 
 def _computed(folder: Path) -> list[str]:
-    """Return the stages that are counted; scores and vectors stay stored."""
-    counted = (metrics, answers, centers, clusters, ranking, selection, comparison)
-    return [str(folder / "store" / stage.STAGE) for stage in counted] + [str(folder / "out")]
+    """Return the folders of what is counted; instructions, scores and vectors stay stored."""
+    stages = [f for f in (folder / "store").iterdir() if f.is_dir() and f.name not in STORED]
+    return [str(path) for path in (*stages, folder / "out")]
 
 
 if __name__ == "__main__":

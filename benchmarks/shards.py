@@ -14,10 +14,9 @@ from pathlib import Path
 from benchmarks.measure import machine
 from benchmarks.selection import REWARD, make_zoo
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select import instructions, scores
+from crowdselect_core.stages.base import InProcess
+from crowdselect_core.stages.graph import INSTRUCTIONS, SCORES
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.build import build
 
 SIZES = (2_000, 10_000, 50_000, 200_000)
 
@@ -33,12 +32,10 @@ def compute(folder: Path, shard_rows: int) -> str:
         }
     ).resolved()
     store = Store(config.store)
-    first = build(store, instructions.spec(config), instructions.plan(config, store))
-    ref = Ref(stage=instructions.STAGE, key=first.key, rows=first.rows)
+    run = InProcess(store)
+    first = run(INSTRUCTIONS, config)
     started = time.perf_counter()
-    built = build(
-        store, scores.spec(config, ref), scores.plan(config, store, ref), workers=config.workers
-    )
+    built = run(SCORES, config, first).open(store)
     computed = time.perf_counter()
     rows = sum(frame.height for frame in built.frames())
     read = time.perf_counter()

@@ -36,7 +36,7 @@ from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.manifest import Manifest, Shard
 from crowdselect_core.store.names import FILE
-from crowdselect_core.store.plan import Plan, ShardResult
+from crowdselect_core.store.plan import Plan, ShardResult, single
 
 ROOT = Path(__file__).parents[1]
 TURNS = 3
@@ -46,14 +46,14 @@ GB = 10**9
 def overhead(folder: Path, seconds: float) -> None:
     """Build a stage of a shard every three seconds and print the store's share."""
     shards, rows, store = round(seconds / 3), 50_000, Store(str(folder / "overhead"))
-    first = build(store, Spec("input", 1, {}), Plan([_part(rows, 0, 0.0)], {"rows": rows}))
+    first = build(store, Spec("input", 1, {}), single(_part(rows, 0, 0.0)))
     spec = Spec("work", 1, {"seed": 0}, {"input": first.key})
     worked: list[float] = []
     parts = [_part(rows, i, seconds / shards, worked) for i in range(shards)]
     started = time.perf_counter()
     if store.find(spec) is not None or store.open("input", first.key).frame().height != rows:
         raise SystemExit("the stage is there already, or its input is not")
-    built = build(store, spec, Plan(parts, {"rows": rows}))
+    built = build(store, spec, Plan(shards, lambda i: parts[i](), {"rows": rows}))
     whole = time.perf_counter() - started
     size = sum(s.bytes for s in built.manifest.shards)
     share = (whole - sum(worked)) / whole

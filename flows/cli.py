@@ -53,8 +53,9 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     if what == "list" and isinstance(config, ReselectConfig):
         return listed(config)
     from crowdselect_core.planning.dry_run import forecast
+    from flows.select import chosen
 
-    print("\n".join(forecast(config, flow)))
+    print("\n".join(forecast(config, chosen, flow)))
     return OK
 
 

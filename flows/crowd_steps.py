@@ -11,10 +11,16 @@ from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored, dataset_of
+from crowdselect_core.stages.graph import (
+    DATASET_RESPONSES,
+    INSTRUCTIONS,
+    PROMPTS,
+    ZOO,
+)
 from crowdselect_core.stages.refs import Ref
 from tasks import cancellation
 from tasks import crowd as tasks
-from tasks import select as select_tasks
+from tasks.stage_task import run
 
 log = logging.getLogger("crowdselect")
 
@@ -40,8 +46,9 @@ def prompted(
     config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
 ) -> tuple[Ref, Ref]:
     """Read the instructions and name their prompts."""
-    instructions = select_tasks.instructions(without_missing(config, lacks), earlier)
-    return instructions, tasks.prompts(without_missing(config, lacks), instructions)
+    own = without_missing(config, lacks)
+    instructions = run(INSTRUCTIONS, own, earlier)
+    return instructions, run(PROMPTS, own, instructions)
 
 
 def answered(config: SelectConfig, lacks: MissingWork, prompts: Ref) -> list[Answered]:
@@ -50,9 +57,9 @@ def answered(config: SelectConfig, lacks: MissingWork, prompts: Ref) -> list[Ans
     Raises:
         TooManyFailures: of some models too many calls failed; the others are finished first.
     """
-    absent = {m.name for m in lacks.answers}
+    own, absent = without_missing(config, lacks), {m.name for m in lacks.answers}
     refs = {
-        m.name: tasks.given_answers(config, lacks, prompts, m)
+        m.name: run(DATASET_RESPONSES, own, prompts, m.name)
         for m in config.everyone
         if m.name not in absent
     }
@@ -115,7 +122,7 @@ def zoo_of(
     """
     crowd = answered(config, lacks, prompts)
     members = scored(config, lacks, crowd)
-    made = tasks.zoo(config, lacks, prompts, members, reference)
+    made = run(ZOO, without_missing(config, lacks), prompts, members, reference)
     refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
     return dataset_of(config, made), [instructions, prompts, *refs, made]
 

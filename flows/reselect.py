@@ -39,6 +39,25 @@ from crowdselect_core.reselection.base_selection import (
 from crowdselect_core.reselection.record import BaseSelection, KnownSelection, SelectionRun
 from crowdselect_core.reselection.series import Overtaken
 from crowdselect_core.stages.crowd.zoo import dataset_of
+from crowdselect_core.stages.graph import (
+    ACTIVE,
+    ANSWERS,
+    ARRIVALS,
+    CLUSTERS,
+    COMPARISON,
+    DRIFT,
+    EMBEDDINGS,
+    INSTRUCTIONS,
+    JOINED,
+    MEMBERSHIP,
+    METRICS,
+    PAIRS,
+    PROMPTS,
+    RANKING,
+    SCORES,
+    SELECTION,
+    ZOOS,
+)
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from flows import crowd_steps
 from flows.select import chosen, written
@@ -47,6 +66,7 @@ from tasks import flow_runs
 from tasks import reselect as tasks
 from tasks import select as select_tasks
 from tasks.secrets import lend
+from tasks.stage_task import run
 
 log = logging.getLogger("crowdselect")
 
@@ -114,10 +134,10 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
         return recorded(config, start, chosen(config), {}, seen)
     base, frozen = tasks.known(config, start), config.mode == "frozen"
     settled = is_settled(config, base)
-    raw = select_tasks.instructions(without_missing(config, find_missing(config)), base.raw)
+    raw = run(INSTRUCTIONS, without_missing(config, find_missing(config)), base.raw)
     if frozen and settled and raw.key == base.raw.key:
         return calm(config, base)
-    arrived = tasks.arrivals(config, raw, base.parts["scores"])
+    arrived = run(ARRIVALS, config, raw, base.parts["scores"])
     changes = tasks.changes(config, base, raw, arrived)
     if frozen and settled and not any(changes.values()):
         return calm(config, base)
@@ -126,7 +146,7 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
     now = joined(config, base, raw, new) if frozen else chosen(config, base, embedded(base, new))
     if not frozen and settled and tasks.unchanged(config, base, now):
         return calm(config, base)
-    membership = tasks.membership(now.config, base.inputs, now.inputs, arrived)
+    membership = run(MEMBERSHIP, now.config, base.inputs, now.inputs, arrived)
     drift = drifted(config, base, new) if new else None
     now = replace(now, inputs=replace(now.inputs, membership=membership, drift=drift))
     return recorded(config, base, now, changes, seen, new)
@@ -177,19 +197,19 @@ def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> New:
     if lacks:
         live_tasks.check_engines(config, lacks)
         live_tasks.check_scorers(config, lacks)
-        prompts = live_tasks.prompts(without_missing(config, lacks), arrived)
+        prompts = run(PROMPTS, without_missing(config, lacks), arrived)
         fitted = base.references["metrics"]
         scored, made = crowd_steps.zoo_of(config, lacks, arrived, prompts, fitted)
-        zoo, rows = made[-1], select_tasks.instructions(scored)
+        zoo, rows = made[-1], run(INSTRUCTIONS, scored)
     references = base.references
-    scores = select_tasks.scores(scored, rows)
-    metrics = select_tasks.metrics(scored, scores, references["metrics"])
-    answers = select_tasks.answers(scored, scores, metrics)
-    ranking = select_tasks.ranking(scored, metrics, answers, references["ranking"])
+    scores = run(SCORES, scored, rows)
+    metrics = run(METRICS, scored, scores, references["metrics"])
+    answers = run(ANSWERS, scored, scores, metrics)
+    ranking = run(RANKING, scored, metrics, answers, references["ranking"])
     centers, embeddings, clusters = references.get("centers"), None, None
     if centers:
-        embeddings = select_tasks.embeddings(scored, rows, references.get("embedder"))
-        clusters = select_tasks.clusters(scored, embeddings, centers)
+        embeddings = run(EMBEDDINGS, scored, rows, references.get("embedder"))
+        clusters = run(CLUSTERS, scored, embeddings, centers)
     return New(scored, rows, scores, metrics, answers, ranking, embeddings, clusters, zoo)
 
 
@@ -201,21 +221,21 @@ def joined(config: ReselectConfig, base: KnownSelection, raw: Ref, new: New | No
     if not zoos:
         preflight.check_data(config, raw)
     else:
-        whole = tasks.zoos(config, zoos)
+        whole = run(ZOOS, config, zoos)
         now = dataset_of(config, whole)
-        dataset = select_tasks.instructions(now, base.dataset)
-        rows, made = tasks.active(now, dataset, raw), [raw, whole, dataset]
+        dataset = run(INSTRUCTIONS, now, base.dataset)
+        rows, made = run(ACTIVE, now, dataset, raw), [raw, whole, dataset]
     fresh = new.tables if new else {}
     parts = {r: [*known, *([fresh[r]] if r in fresh else [])] for r, known in base.parts.items()}
-    scores = tasks.joined(now, rows, parts["scores"])
-    metrics = tasks.joined(now, rows, parts["metrics"])
-    answers = tasks.joined(now, rows, parts["answers"])
-    ranking = tasks.joined(now, rows, parts["ranking"])
-    clusters = tasks.joined(now, rows, parts["clusters"]) if "clusters" in parts else None
-    selection = select_tasks.selection(now, scores, metrics, ranking, clusters)
+    scores = run(JOINED, now, rows, parts["scores"])
+    metrics = run(JOINED, now, rows, parts["metrics"])
+    answers = run(JOINED, now, rows, parts["answers"])
+    ranking = run(JOINED, now, rows, parts["ranking"])
+    clusters = run(JOINED, now, rows, parts["clusters"]) if "clusters" in parts else None
+    selection = run(SELECTION, now, scores, metrics, ranking, clusters)
     wants_pairs = "pairs" in now.export
-    pairs = select_tasks.pairs(now, scores, metrics, selection) if wants_pairs else None
-    comparison = select_tasks.comparison(now, metrics, answers, selection, clusters)
+    pairs = run(PAIRS, now, scores, metrics, selection) if wants_pairs else None
+    comparison = run(COMPARISON, now, metrics, answers, selection, clusters)
     inputs = SelectionArtifacts(
         instructions=rows, scores=scores, metrics=metrics, answers=answers,
         clusters=clusters, ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
@@ -234,7 +254,7 @@ def drifted(config: ReselectConfig, base: KnownSelection, new: New) -> Ref:
     """Hold the new rows against those that the measures were fitted on."""
     fitted = base.references["ranking"], base.references.get("clusters")
     since = base.inputs.ranking, base.inputs.clusters
-    return tasks.drift(config, fitted, (new.ranking, new.clusters), since)
+    return run(DRIFT, config, fitted, (new.ranking, new.clusters), since)
 
 
 def recorded(

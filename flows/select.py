@@ -23,12 +23,28 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import find_missing
 from crowdselect_core.reselection.record import KnownSelection, SelectionRun
+from crowdselect_core.stages.base import Runner
+from crowdselect_core.stages.graph import (
+    ANSWERS,
+    CENTERS,
+    CLUSTERS,
+    COMPARISON,
+    EMBEDDER,
+    EMBEDDINGS,
+    INSTRUCTIONS,
+    METRICS,
+    PAIRS,
+    RANKING,
+    SCORES,
+    SELECTION,
+)
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.stages.select.embedder import is_fitted
 from flows import crowd_steps
 from tasks import flow_runs
 from tasks import select as tasks
 from tasks.secrets import lend
+from tasks.stage_task import run as run_task
 
 
 @flow(name="select", version=flow_runs.VERSION, persist_result=False)
@@ -49,35 +65,40 @@ def select(config: SelectConfig) -> Any:
 
 
 def chosen(
-    config: SelectConfig, known: KnownSelection | None = None, vectors: Sequence[Ref] = ()
+    config: SelectConfig,
+    known: KnownSelection | None = None,
+    vectors: Sequence[Ref] = (),
+    run: Runner = run_task,
 ) -> SelectionRun:
-    """Run the stages in order; each is found in the store or computed.
+    """Run the stages in order; each is taken from the store or computed.
 
     Args:
         config: what to choose from.
         known: what an earlier selection knows: unchanged files are not read again.
         vectors: earlier embeddings: texts that stand there are not embedded again. Neither of the
             two changes a result.
+        run: what runs a stage: a task, or in its place what plans or builds it in the process.
+            Answers and scores that the data set lacks are made by tasks alone.
     """
     lacks, made = find_missing(config), list[Ref]()
     if lacks:
         config, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
     earlier = None if lacks or not known else known.raw
-    instructions = tasks.instructions(config, earlier)
+    instructions = run(INSTRUCTIONS, config, earlier)
     preflight.check_data(config, instructions)
-    scores = tasks.scores(config, instructions)
-    metrics = tasks.metrics(config, scores)
-    answers = tasks.answers(config, scores, metrics)
+    scores = run(SCORES, config, instructions)
+    metrics = run(METRICS, config, scores)
+    answers = run(ANSWERS, config, scores, metrics)
     balanced = preflight.is_balanced(config, instructions)
-    fitted = tasks.embedder(config, instructions) if balanced and is_fitted(config) else None
-    embeddings = tasks.embeddings(config, instructions, fitted, vectors) if balanced else None
-    centers = tasks.centers(config, embeddings) if embeddings else None
-    clusters = tasks.clusters(config, embeddings, centers) if embeddings and centers else None
-    ranking = tasks.ranking(config, metrics, answers)
-    selection = tasks.selection(config, scores, metrics, ranking, clusters)
+    fitted = run(EMBEDDER, config, instructions) if balanced and is_fitted(config) else None
+    embeddings = run(EMBEDDINGS, config, instructions, fitted, vectors) if balanced else None
+    centers = run(CENTERS, config, embeddings) if embeddings else None
+    clusters = run(CLUSTERS, config, embeddings, centers) if embeddings and centers else None
+    ranking = run(RANKING, config, metrics, answers)
+    selection = run(SELECTION, config, scores, metrics, ranking, clusters)
     wants_pairs = "pairs" in config.export
-    pairs = tasks.pairs(config, scores, metrics, selection) if wants_pairs else None
-    comparison = tasks.comparison(config, metrics, answers, selection, clusters)
+    pairs = run(PAIRS, config, scores, metrics, selection) if wants_pairs else None
+    comparison = run(COMPARISON, config, metrics, answers, selection, clusters)
 
     inputs = SelectionArtifacts(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,

@@ -1,9 +1,8 @@
-"""The tasks of a live crowd: prompts, answers, scores, and the zoo that is made of them."""
+"""The tasks of a live crowd: answers and scores, and what is written of them."""
 
 import html
 import logging
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
@@ -31,38 +30,24 @@ from crowdselect_core.report.generation_summary import (
 )
 from crowdselect_core.reward.conformance_gate import conform
 from crowdselect_core.reward.factory import Resources, scorer_of
-from crowdselect_core.stages.crowd import dataset_responses, generation
-from crowdselect_core.stages.crowd import prompts as prompts_stage
-from crowdselect_core.stages.crowd import responses as responses_stage
-from crowdselect_core.stages.crowd import rewards as rewards_stage
-from crowdselect_core.stages.crowd import zoo as zoo_stage
+from crowdselect_core.stages.base import How
+from crowdselect_core.stages.crowd import generation
 from crowdselect_core.stages.crowd.answer_texts import Answered
+from crowdselect_core.stages.crowd.responses import RESPONSES
+from crowdselect_core.stages.crowd.rewards import REWARDS, is_pairwise, score
 from crowdselect_core.stages.crowd.zoo import Member
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.build import build
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan
 from crowdselect_core.util.once import Once
 from tasks import cancellation
 from tasks.progress import shown
 from tasks.secrets import secret
-from tasks.stage_task import OPTIONS, ref_of, stage_task, state_task
+from tasks.stage_task import OPTIONS, ref_of, state_task
 
 log = logging.getLogger("crowdselect")
 
-Work = tuple[Spec, Callable[[Store], Plan]]
-
 _devices = Once(lambda: Devices(visible_gpus()))
-
-
-@stage_task
-def prompts(config: SelectConfig, instructions: Ref) -> Work:
-    """Name every instruction's prompt by the hash of its messages."""
-    return (
-        prompts_stage.spec(instructions),
-        lambda store: prompts_stage.plan(config, store, instructions),
-    )
 
 
 @state_task("check-engines")
@@ -81,7 +66,7 @@ def responses(
     """Ask one model for the answers that the store lacks, and lay them out."""
     cancellation.check()
     started, store, own = time.monotonic(), Store(config.store), without_missing(config, lacks)
-    wanted = responses_stage.spec(prompts, model)
+    wanted = RESPONSES.spec(own, prompts, model)
     found = store.find(wanted)
     if found is not None:
         log.info("%-13s %s: Cached, %s rows", "responses", model.name, f"{found.rows:,}")
@@ -94,26 +79,10 @@ def responses(
             log.info("%-13s %s: %s", "responses", model.name, limit)
         with closing(engine):
             calls = generation.generate(own, store, prompts, model, engine, report)
-    spec = responses_stage.spec(prompts, model, list(calls.failed))
-    plan = responses_stage.plan(store, prompts, model, calls.failed)
-    ref = ref_of(build(store, spec, plan), started, cached=False)
+    spec = RESPONSES.spec(own, prompts, model, calls.failed)
+    table = RESPONSES.build(store, spec, How(), own, prompts, model, calls.failed)
+    ref = ref_of(table, started, cached=False)
     tell(model.name, ref, calls)
-    return Completed(message=f"computed: {spec.folder}", data=ref)
-
-
-@state_task("given-answers")
-def given_answers(
-    config: SelectConfig, lacks: MissingWork, prompts: Ref, model: CrowdModel
-) -> State[Ref]:
-    """Lay out the answers that the data set itself has of a model."""
-    cancellation.check()
-    started, store, own = time.monotonic(), Store(config.store), without_missing(config, lacks)
-    spec = dataset_responses.spec(prompts, model.name)
-    found = store.find(spec)
-    if found is not None:
-        return cached(ref_of(found, started, cached=True), spec)
-    plan = dataset_responses.plan(own, store, prompts, model.name)
-    ref = ref_of(build(store, spec, plan, workers=config.workers), started, cached=False)
     return Completed(message=f"computed: {spec.folder}", data=ref)
 
 
@@ -142,7 +111,7 @@ def rewards(
     refs: dict[str, Ref] = {}
     started = time.monotonic()
     for answered in crowd:
-        wanted = rewards_stage.spec(reward, answered, reference)
+        wanted = REWARDS.spec(own, reward, answered, reference)
         found = store.find(wanted)
         if found is not None:
             refs[answered.model.name] = ref_of(found, started, cached=True)
@@ -156,14 +125,11 @@ def rewards(
                 for answered in left:
                     began = time.monotonic()
                     with shown("rewards", f"{reward.name}-{answered.model.name}") as report:
-                        calls = rewards_stage.score(
-                            own, store, reward, answered, reference, scorer, report
-                        )
-                    spec = rewards_stage.spec(reward, answered, reference, list(calls.failed))
-                    plan = rewards_stage.plan(
-                        own, store, reward, answered, reference, calls.failed, scorer.heads
-                    )
-                    ref = ref_of(build(store, spec, plan), began, cached=False)
+                        calls = score(own, store, reward, answered, reference, scorer, report)
+                    inputs = (reward, answered, reference, calls.failed, scorer.heads)
+                    spec = REWARDS.spec(own, *inputs)
+                    table = REWARDS.build(store, spec, How(), own, *inputs)
+                    ref = ref_of(table, began, cached=False)
                     tell(f"{reward.name} of {answered.model.name}", ref, calls)
                     refs[answered.model.name] = ref
             finally:
@@ -174,23 +140,6 @@ def rewards(
     if not left:
         return Completed(name="Cached", message="in the store", data=told)
     return Completed(message=f"{len(left)} of {len(crowd)} models scored", data=told)
-
-
-@stage_task
-def zoo(
-    config: SelectConfig,
-    lacks: MissingWork,
-    prompts: Ref,
-    members: list[Member],
-    reference: Ref | None = None,
-) -> Work:
-    """Put answers and scores together into one generator zoo."""
-    own = without_missing(config, lacks)
-    columns = [r for r in config.reward_models if isinstance(r, str)]
-    return (
-        zoo_stage.spec(prompts, members, columns, reference),
-        lambda store: zoo_stage.plan(own, store, prompts, members, reference),
-    )
 
 
 @state_task("export-responses")
@@ -267,7 +216,7 @@ def _takes_devices(owner: CrowdModel | RewardConfig) -> bool:
 
 
 def _reference(reward: RewardConfig, crowd: list[Answered]) -> Answered | None:
-    if not rewards_stage.is_pairwise(reward):
+    if not is_pairwise(reward):
         return None
     wanted = getattr(reward, "reference_model", None)
     return next(a for a in crowd if a.model.name == wanted)

@@ -1,7 +1,6 @@
-"""The tasks of a reselection: what is known, what is new, joined tables, the record of it all."""
+"""The tasks of a reselection beside its stages: what is known, and the record of it all."""
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -10,7 +9,6 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from crowdselect_core.config.reselect import ReselectConfig
-from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.report.reselection import as_changes, reselected
 from crowdselect_core.report.text import LONG, markdown_text
 from crowdselect_core.reselection import base_selection
@@ -21,18 +19,12 @@ from crowdselect_core.reselection.record import (
     SelectionRun,
 )
 from crowdselect_core.reselection.series import Series
-from crowdselect_core.stages.crowd import zoo as zoo_stage
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
-from crowdselect_core.stages.reselect import changes as changes_stage
-from crowdselect_core.stages.reselect import merged_tables as joined_stage
-from crowdselect_core.stages.reselect import new_rows as arrivals_stage
 from crowdselect_core.store.artifacts import Store
-from tasks.select import TABLE_ROWS, Work
-from tasks.stage_task import stage_task, state_task
+from tasks.select import TABLE_ROWS
+from tasks.stage_task import state_task
 
 log = logging.getLogger("crowdselect")
-
-Measured = tuple[Ref, Ref | None]  # a ranking, and the clusters of its rows
 
 
 @state_task("base")
@@ -51,59 +43,6 @@ def known(config: ReselectConfig, base: BaseSelection) -> State[KnownSelection]:
     """Look up the artifacts that the base stands on."""
     found = base_selection.whole(config, Store(config.store), base)
     return Completed(message=f"selection {base.number} of {config.series}", data=found)
-
-
-@stage_task
-def arrivals(config: SelectConfig, instructions: Ref, known: Sequence[Ref]) -> Work:
-    """Find the rows that are not known."""
-    return (
-        arrivals_stage.spec("arrivals", instructions, known),
-        lambda store: arrivals_stage.plan("arrivals", store, instructions, known),
-    )
-
-
-@stage_task
-def active(config: SelectConfig, instructions: Ref, raw: Ref) -> Work:
-    """Leave out the rows that are gone from the data set."""
-    return (
-        arrivals_stage.spec("active", instructions, [raw]),
-        lambda store: arrivals_stage.plan("active", store, instructions, [raw]),
-    )
-
-
-@stage_task
-def zoos(config: SelectConfig, parts: Sequence[Ref]) -> Work:
-    """Put zoos one behind the other."""
-    return zoo_stage.joined_spec(parts), lambda _: zoo_stage.joined_plan(parts)
-
-
-@stage_task
-def joined(config: SelectConfig, instructions: Ref, parts: Sequence[Ref]) -> Work:
-    """Put the known and the new rows of a table together."""
-    return (
-        joined_stage.spec(instructions, parts),
-        lambda store: joined_stage.plan(store, instructions, parts),
-    )
-
-
-@stage_task
-def membership(
-    config: SelectConfig, before: SelectionArtifacts, now: SelectionArtifacts, arrived: Ref
-) -> Work:
-    """Tell who came in, who went out, who stayed, and why."""
-    return (
-        changes_stage.membership_spec(before, now, arrived),
-        lambda store: changes_stage.membership_plan(config, store, before, now, arrived),
-    )
-
-
-@stage_task
-def drift(config: SelectConfig, reference: Measured, new: Measured, since: Measured) -> Work:
-    """Hold the new rows against those that the measures were fitted on."""
-    return (
-        changes_stage.drift_spec(reference, new, since),
-        lambda store: changes_stage.drift_plan(store, reference, new, since),
-    )
 
 
 @state_task("record")

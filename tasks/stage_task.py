@@ -8,8 +8,8 @@ import logging
 import time
 from collections.abc import Callable
 from copy import copy
-from functools import wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from functools import cache, wraps
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -19,11 +19,9 @@ from prefect.states import Completed
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import TransientStorageError
+from crowdselect_core.stages.base import How, Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
-from crowdselect_core.store.build import build
-from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan
 from tasks import cancellation
 
 log = logging.getLogger("crowdselect")
@@ -31,8 +29,6 @@ log = logging.getLogger("crowdselect")
 P = ParamSpec("P")
 
 R = TypeVar("R")
-
-Stage = Callable[Concatenate[SelectConfig, P], tuple[Spec, Callable[[Store], Plan]]]
 
 
 def storage_failed(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -86,16 +82,19 @@ def state_task(name: str) -> Callable[[Callable[P, State[R]]], StateTask[P, R]]:
     return lambda function: StateTask(name, function)
 
 
-def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
-    """Make a task of a stage: a function that names its artifact and says how it is built."""
+def run(stage: Stage[P], config: SelectConfig, /, *inputs: P.args, **named: P.kwargs) -> Ref:
+    """Run a stage as its task (a `Runner`): its artifact is taken from the store, or built."""
+    return _task_of(stage)(config, *inputs, **named)
 
-    @state_task(stage.__name__)
-    @wraps(stage)
-    def run(config: SelectConfig, *args: P.args, **kwargs: P.kwargs) -> State[Ref]:
+
+@cache
+def _task_of(stage: Stage[Any]) -> StateTask[..., Ref]:
+    """Make the task of a stage: a look in the store, else a build."""
+
+    def work(config: SelectConfig, *inputs: Any, **named: Any) -> State[Ref]:
         cancellation.check()
         started = time.monotonic()
-        spec, plan = stage(config, *args, **kwargs)
-        store = Store(config.store)
+        spec, store = stage.spec(config, *inputs, **named), Store(config.store)
         artifact = store.find(spec)
         if artifact is not None:
             ref = ref_of(artifact, started, cached=True)
@@ -103,14 +102,16 @@ def stage_task(stage: Stage[P]) -> Callable[Concatenate[SelectConfig, P], Ref]:
             return Completed(name="Cached", message=f"in the store: {spec.folder}", data=ref)
         if missed := store.nearest_miss(spec):
             log.info("%-13s not in the store; the closest differs in %s", spec.stage, missed)
-        artifact = build(
-            store, spec, plan(store), workers=config.workers, progress=_Progress(started)
-        )
+        how = How(progress=_Progress(started))
+        artifact = stage.build(store, spec, how, config, *inputs, **named)
         ref = ref_of(artifact, started, cached=False)
         log.info("%-13s %s rows, %.1f s", spec.stage, f"{ref.rows:,}", ref.seconds)
         return Completed(message=f"computed: {spec.folder}", data=ref)
 
-    return cast(Callable[Concatenate[SelectConfig, P], Ref], run)
+    work.__name__ = work.__qualname__ = stage.name
+    work.__doc__ = stage.description
+    work.__signature__ = stage.signature  # type: ignore[attr-defined]  # names in the UI
+    return StateTask(stage.name, work)
 
 
 def ref_of(artifact: Artifact, started: float, *, cached: bool) -> Ref:
@@ -124,13 +125,11 @@ class _Progress:
     def __init__(self, started: float) -> None:
         self._started, self._said = started, time.monotonic()
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
+    def __call__(self, stage: str, done: int, total: int) -> None:
         cancellation.check()
         now = time.monotonic()
         if now - self._said < 1 or done == total:
             return
         self._said = now
-        left = (
-            f", about {(now - self._started) / done * (total - done):.0f} s left" if total else ""
-        )
-        log.info("%-13s %d of %s shards%s", stage, done, total or "?", left)
+        left = (now - self._started) / done * (total - done)
+        log.info("%-13s %d of %d shards, about %.0f s left", stage, done, total, left)

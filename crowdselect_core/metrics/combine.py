@@ -8,7 +8,6 @@ changes a bit of them.
 Array names carry their shape: N rows (instructions), M crowd models.
 """
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from crowdselect_core.errors import DatasetError, shown
 
 Floats = NDArray[np.float64]
 
-LOG = logging.getLogger("crowdselect")
 CHUNK = 65_536  # scores that are Python floats at one time
 
 
@@ -81,41 +79,47 @@ def moments(blocks: Callable[[], Iterable[Floats]]) -> Moments:
     return Moments(mean, std, n)
 
 
-def usable(moments_of: Mapping[str, Moments], *, warn: bool = True) -> list[str]:
+def usable(moments_of: Mapping[str, Moments]) -> list[str]:
     """Return the reward models that tell answers apart, in name order.
 
     Args:
         moments_of: the moments of each reward model.
-        warn: log one warning per reward model that is left out; a caller that works shard by
-            shard asks for it once.
 
     Raises:
         DatasetError: none is left.
     """
-    flat = sorted(name for name, m in moments_of.items() if m.std == 0)
+    flat = _flat(moments_of)
     if len(flat) == len(moments_of):
         raise DatasetError(
             f"reward models {shown(flat)}: each gives every answer the same score or none, so "
             "nothing tells the answers apart: score with another reward model"
         )
-    for name in flat if warn else []:
-        found = moments_of[name]
-        why = f"its {found.n} scores are all equal" if found.n else "it has no scores"
-        LOG.warning("reward model %s is left out: %s", name, why)
     return sorted(set(moments_of) - set(flat))
+
+
+def left_out(moments_of: Mapping[str, Moments]) -> list[str]:
+    """Return a note for the user on each reward model that `usable` leaves out, in name order."""
+    notes = []
+    for name in _flat(moments_of):
+        n = moments_of[name].n
+        why = f"its {n} scores are all equal" if n else "it has no scores"
+        notes.append(f"reward model {name} is left out: {why}")
+    return notes
+
+
+def _flat(moments_of: Mapping[str, Moments]) -> list[str]:
+    return sorted(name for name, m in moments_of.items() if m.std == 0)
 
 
 def combine(
     scores_by_reward: Mapping[str, Floats],
     moments_of: Mapping[str, Moments],
-    *,
-    warn: bool = True,
 ) -> Floats:
     """Join the scores of all reward models into one score per answer.
 
     One reward model: its scores as they are. Several: c = mean over the reward models with a
     score of (score - mean)/std, summed in name order; a reward model whose scores are all equal
-    is left out with a warning. METHOD, "Words".
+    is left out (see `left_out`). METHOD, "Words".
 
     Input columns: per reward model an (N, M) array in its own unit, higher is better; NaN and
     infinite are missing.
@@ -126,7 +130,6 @@ def combine(
         scores_by_reward: the scores of each reward model, all of one shape.
         moments_of: the moments of the same reward models over the whole data set; not read for a
             single one.
-        warn: as in `usable`.
 
     Raises:
         DatasetError: no reward model, or none that tells answers apart.
@@ -139,7 +142,7 @@ def combine(
         return np.where(np.isfinite(only_NM), only_NM, np.nan)
     if unknown := sorted(set(scores_by_reward) - set(moments_of)):
         raise ValueError(f"no moments for reward models {unknown}, found {sorted(moments_of)}")
-    names = usable({name: moments_of[name] for name in scores_by_reward}, warn=warn)
+    names = usable({name: moments_of[name] for name in scores_by_reward})
     total_NM = np.zeros_like(scores_by_reward[names[0]], dtype=np.float64)
     n_NM = np.zeros(total_NM.shape, dtype=np.int64)
     for name in names:

@@ -1,6 +1,7 @@
 """What a run would do: which stages are in the store, and which it would compute."""
 
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import preflight
@@ -12,34 +13,31 @@ from crowdselect_core.planning.missing_work import (
     scoring,
     without_missing,
 )
+from crowdselect_core.stages.base import P, Runner, Stage, refs_in
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select import (
-    answers,
-    centers,
-    clusters,
-    comparison,
-    embedder,
-    embeddings,
-    instructions,
-    metrics,
-    pairs,
-    ranking,
-    scores,
-    selection,
-)
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.identity import Spec
-
-Step = tuple[str, list[str], Callable[..., Spec]]  # a stage, its inputs, how it is named
 
 ROWS = 50_000
 
 
-def forecast(config: SelectConfig, flow: str = "select") -> list[str]:
+class Story(Protocol):
+    """The stages of a selection in their order, for whatever runs them."""
+
+    def __call__(self, config: SelectConfig, *, run: Runner) -> object:
+        """Run the stages."""
+        ...
+
+
+def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[str]:
     """Say what a run of this config would compute; the data set is checked, nothing is written.
 
-    Where answers or scores are lacking, the bill of making them comes first.
+    Where answers or scores are missing, the bill of making them comes first.
+
+    Args:
+        config: the resolved config.
+        story: the stages in their order.
+        flow: which flow would run.
 
     Raises:
         UserError: whatever the run itself would refuse before its first stage.
@@ -60,7 +58,9 @@ def forecast(config: SelectConfig, flow: str = "select") -> list[str]:
         f"store      {config.store}",
         f"out        {config.out}",
     ]
-    lines += [f"stage      {name}: {state}" for name, state in _states(config)]
+    planner = Planner(Store(config.store))
+    story(config, run=planner)
+    lines += [f"stage      {name}: {state}" for name, state in planner.states]
     return lines
 
 
@@ -76,56 +76,25 @@ def _live(config: SelectConfig, lacks: MissingWork) -> list[str]:
     ]
 
 
-def _states(config: SelectConfig) -> Iterator[tuple[str, str]]:
-    """Yield every stage with `Cached` or `to compute`; after a missing input all is to compute."""
-    store = Store(config.store)
-    known: dict[str, Ref | None] = {}
+@dataclass(frozen=True)
+class Planner:
+    """Looks every stage of a story up in the store and computes nothing.
 
-    def look(name: str, needs: list[str], spec: Callable[..., Spec]) -> str:
-        inputs = [known[n] for n in needs]
-        known[name] = None
-        if any(ref is None for ref in inputs):
-            return "to compute"
-        found = store.find(spec(config, *inputs))
-        if found is None:
-            return "to compute"
-        manifest = found.manifest
-        known[name] = Ref(
-            stage=name, key=found.key, rows=found.rows, counts=manifest.counts, facts=manifest.facts
-        )
-        return f"Cached, {found.rows:,} rows"
+    Args:
+        store: where the artifacts would be.
+        states: each stage that was asked for, with `Cached` or `to compute`; after an input that
+            is to be computed, everything is.
+    """
 
-    yield "instructions", look("instructions", [], instructions.spec)
-    first = known["instructions"]
-    balanced = preflight.is_balanced(config, first) if first else config.clusters > 1
-    steps: list[Step] = [
-        ("scores", ["instructions"], scores.spec),
-        ("metrics", ["scores"], metrics.spec),
-        ("answers", ["scores", "metrics"], answers.spec),
-        *(_clustering(config) if balanced else []),
-        ("ranking", ["metrics", "answers"], ranking.spec),
-    ]
-    for name, needs, spec in steps:
-        yield name, look(name, needs, spec)
-    chosen_by = ["ranking", "clusters"] if balanced else ["ranking"]
-    yield "selection", look("selection", chosen_by, _with_clusters(selection.spec))
-    if "pairs" in config.export:
-        yield "pairs", look("pairs", ["selection"], pairs.spec)
-    compared = ["selection", "clusters"] if balanced else ["selection"]
-    yield "comparison", look("comparison", compared, _with_clusters(comparison.spec))
+    store: Store
+    states: list[tuple[str, str]] = field(default_factory=list)
 
-
-def _clustering(config: SelectConfig) -> list[Step]:
-    fitted = embedder.is_fitted(config)
-    texts = ["instructions", "embedder"] if fitted else ["instructions"]
-    return [
-        *([("embedder", ["instructions"], embedder.spec)] if fitted else []),
-        ("embeddings", texts, embeddings.spec),
-        ("centers", ["embeddings"], centers.spec),
-        ("clusters", ["embeddings", "centers"], lambda _, *refs: clusters.spec(*refs)),
-    ]
-
-
-def _with_clusters(spec: Callable[..., Spec]) -> Callable[..., Spec]:
-    """Let a spec be called without its last input, the clusters."""
-    return lambda config, ref, clusters=None: spec(config, ref, clusters)
+    def __call__(
+        self, stage: Stage[P], config: SelectConfig, /, *inputs: P.args, **named: P.kwargs
+    ) -> Ref:
+        """Return the stage's artifact, or what stands for it."""
+        known = all(ref.is_computed for ref in refs_in([*inputs, *named.values()]))
+        found = self.store.find(stage.spec(config, *inputs, **named)) if known else None
+        state = "to compute" if found is None else f"Cached, {found.rows:,} rows"
+        self.states.append((stage.name, state))
+        return Ref.to_compute(stage.name) if found is None else Ref.of(found)

@@ -62,6 +62,8 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
     Raises:
         DatasetError: training layouts, pairs or tokens of a data set without texts.
     """
+    if not instructions.is_computed:
+        return  # a dry run before the data set was read: nothing is known of it
     has_texts = instructions.facts["instructions"] and instructions.facts["answers"]
     if has_texts:
         return
@@ -88,6 +90,8 @@ def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
     """
     if config.clusters <= 1:
         return False
+    if not instructions.is_computed:
+        return True  # as far as is known before the data set was read
     if instructions.facts["instructions"] or config.embedder.kind == "column":
         return True
     if config.clusters != SelectConfig.model_fields["clusters"].default:

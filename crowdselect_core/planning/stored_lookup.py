@@ -4,10 +4,13 @@ from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
-from crowdselect_core.stages.crowd import dataset_responses, prompts, responses, rewards
 from crowdselect_core.stages.crowd.answer_texts import Answered
+from crowdselect_core.stages.crowd.dataset_responses import DATASET_RESPONSES
+from crowdselect_core.stages.crowd.prompts import PROMPTS
+from crowdselect_core.stages.crowd.responses import RESPONSES
+from crowdselect_core.stages.crowd.rewards import REWARDS, is_pairwise
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select import instructions
+from crowdselect_core.stages.select.instructions import INSTRUCTIONS
 from crowdselect_core.store.artifacts import Store
 
 
@@ -21,8 +24,9 @@ class StoredLookup:
     """
 
     def __init__(self, config: SelectConfig, lacks: MissingWork, store: Store) -> None:
-        i = instructions.spec(without_missing(config, lacks))
-        p = prompts.spec(Ref(stage=i.stage, key=i.key, rows=0))
+        self._config = without_missing(config, lacks)
+        i = INSTRUCTIONS.spec(self._config)
+        p = PROMPTS.spec(self._config, Ref(stage=i.stage, key=i.key, rows=0))
         self._prompts = Ref(stage=p.stage, key=p.key, rows=0)
         self._crowd, self._store = config.everyone, store
         self._asked = {m.name for m in lacks.answers}
@@ -30,9 +34,9 @@ class StoredLookup:
     def stored_answers(self, model: CrowdModel) -> Answered | None:
         """Return a model's answers, None where they are not all there."""
         if model.name in self._asked:
-            spec = responses.spec(self._prompts, model)
+            spec = RESPONSES.spec(self._config, self._prompts, model)
         else:
-            spec = dataset_responses.spec(self._prompts, model.name)
+            spec = DATASET_RESPONSES.spec(self._config, self._prompts, model.name)
         found = self._store.find(spec)
         if found is None:
             return None
@@ -47,12 +51,13 @@ class StoredLookup:
     def is_scored(self, reward: RewardConfig) -> bool:
         """Tell whether a reward model's scores of the whole crowd are there."""
         reference = self.reference(reward)
-        if rewards.is_pairwise(reward) and reference is None:
+        if is_pairwise(reward) and reference is None:
             return False
         for model in self._crowd:
             answered = self.stored_answers(model)
             if answered is None:
                 return False
-            if self._store.find(rewards.spec(reward, answered, reference)) is None:
+            wanted = REWARDS.spec(self._config, reward, answered, reference)
+            if self._store.find(wanted) is None:
                 return False
         return True

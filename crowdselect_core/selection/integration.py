@@ -6,7 +6,6 @@ Source: METHOD, "The three foundation metrics" (who is eligible) and "Integratio
 Array names carry their shape: N rows (instructions), E of them that take part in a ranking.
 """
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral
 
@@ -18,12 +17,12 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.selection.eligibility import metric_columns, reasons
 from crowdselect_core.selection.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.tables import METRIC_NAMES, RANKING
+from crowdselect_core.util.notes import Warn, log_warning
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 References = Mapping[str, Floats]  # metric -> its values over the R rows of reference, sorted
 
-LOG = logging.getLogger("crowdselect")
 STABILITY_DECIMALS = 9
 SCORE_DECIMALS = 12
 COARSE_VALUES, COARSE_ROWS = 10, 100
@@ -34,6 +33,7 @@ def integrate(
     weights: Sequence[float] = WEIGHTS,
     min_scores: int = 2,
     sorted_R_of: References | None = None,
+    warn: Warn = log_warning,
 ) -> pl.DataFrame:
     """Rank the rows by the weighted sum of their metrics' quantiles.
 
@@ -68,6 +68,7 @@ def integrate(
         min_scores: how many scores a row needs at least.
         sorted_R_of: what `references` returned of another ranking; the quantiles are then taken
             among its rows (see `reference_quantiles`) in place of these.
+        warn: called with what the user must know: a metric whose quantiles are coarse.
 
     Raises:
         ConfigError: weights that are not three or four finite numbers, or all zero, or out of
@@ -87,7 +88,7 @@ def integrate(
     }
     reason = reasons(frame, {"too_few_scores": pl.col("n_scores") < min_scores} | lacks)
     weight_of = {n: w for n, w in zip(METRIC_NAMES, used, strict=True) if w != 0}
-    q_N_of = metric_quantiles(frame, reason, weight_of, sorted_R_of)
+    q_N_of = metric_quantiles(frame, reason, weight_of, sorted_R_of, warn)
     score_N = np.zeros(frame.height)
     for name, weight in weight_of.items():
         score_N += weight * q_N_of[name]
@@ -155,10 +156,11 @@ def metric_quantiles(
     reason: pl.Series,
     report: Collection[str] = (),
     sorted_R_of: References | None = None,
+    warn: Warn = log_warning,
 ) -> dict[str, Floats]:
     """Return the quantiles of the four metrics over the eligible rows; see `quantiles`.
 
-    A metric named in `report` that has few values over many rows is logged: its quantiles are
+    A metric named in `report` that has few values over many rows is warned of: its quantiles are
     coarse, and ids decide between most of its rows.
     """
     eligible_N = reason.is_null().to_numpy()
@@ -171,11 +173,9 @@ def metric_quantiles(
             continue
         q_N_of[name], distinct, rows = _quantiles(values_N, eligible_N)
         if name in report and distinct < COARSE_VALUES and rows > COARSE_ROWS:
-            LOG.warning(
-                "%s has only %d distinct values over %d eligible rows: its quantiles are coarse",
-                name,
-                distinct,
-                rows,
+            warn(
+                f"{name} has only {distinct} distinct values over {rows} eligible rows: its "
+                "quantiles are coarse"
             )
     return q_N_of
 

@@ -6,7 +6,6 @@ Array names carry their shape: E eligible rows in rank order (score descending, 
 ascending).
 """
 
-import logging
 from fractions import Fraction
 from numbers import Integral
 from typing import NamedTuple
@@ -19,10 +18,9 @@ from crowdselect_core.errors import DatasetError, SelectionError
 from crowdselect_core.selection.eligibility import check_columns, check_ids
 from crowdselect_core.selection.integration import eligibility_counts
 from crowdselect_core.selection.quota_allocation import ClusterLayout, check_quota, choose, lay_out
+from crowdselect_core.util.notes import Warn, log_warning
 
 Ints = NDArray[np.int64]
-
-LOG = logging.getLogger("crowdselect")
 
 
 class _Pool(NamedTuple):
@@ -41,6 +39,7 @@ def select(
     budget: int | float,
     quota: str = "equal",
     allow_short: bool = False,
+    warn: Warn = log_warning,
 ) -> pl.DataFrame:
     """Choose `budget` eligible rows, shared among the clusters by a quota. METHOD, "Quota".
 
@@ -65,6 +64,7 @@ def select(
         allow_short: where fewer rows are eligible than asked for, take them all with a warning.
             With no eligible row at all there is nothing to take. `reference` may come out short
             of a budget that is eligible too: it warns with the number.
+        warn: called with what the user must know; it is logged unless somebody asks for it.
 
     Raises:
         SelectionError: fewer eligible rows than asked for, a budget that cannot be, an eligible
@@ -82,15 +82,13 @@ def select(
             raise SelectionError(
                 f"{shortage}: give a smaller --budget, or --allow-short to take all {pool.eligible}"
             )
-        LOG.warning("%s: taking all of them", shortage)
+        warn(f"{shortage}: taking all of them")
         wanted = pool.eligible
     places_B = choose(pool.layout, wanted, quota)
     if len(places_B) < wanted:
-        LOG.warning(
-            "quota reference: %d rows instead of %d, some clusters are too small (%s)",
-            len(places_B),
-            wanted,
-            pool.counts,
+        warn(
+            f"quota reference: {len(places_B)} rows instead of {wanted}, some clusters are too "
+            f"small ({pool.counts})"
         )
     return pool.rows[pool.order_E[places_B]]
 

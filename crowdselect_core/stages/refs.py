@@ -31,6 +31,16 @@ class Ref(BaseModel):
             counts=m.counts, facts=m.facts,
         )  # fmt: skip
 
+    @classmethod
+    def to_compute(cls, stage: str) -> Self:
+        """Return what stands for an artifact that is not computed yet, in a dry run."""
+        return cls(stage=stage, key="", rows=0)
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether there is an artifact, and so facts and counts."""
+        return bool(self.key)
+
     def open(self, store: Store) -> Artifact:
         """Return the artifact; DamagedArtifact when it is no longer whole."""
         return store.open(self.stage, self.key)

@@ -1,13 +1,13 @@
 """Tables cut into shards, and the rows of one artifact that belong to a shard of another."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.store.artifacts import Artifact
-from crowdselect_core.store.plan import Plan, ShardResult, noted
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.util.once import Once
 
 
@@ -46,34 +46,40 @@ class AlignedReader:
         return ends
 
 
-def sliced(frame: Callable[[], pl.DataFrame], rows: int, shard_rows: int) -> Plan:
-    """Return the plan of a table that is computed as a whole and stored in shards."""
+def sliced(frame: Callable[[], tuple[pl.DataFrame, list[str]]], rows: int, shard_rows: int) -> Plan:
+    """Return the plan of a table that is computed as a whole, with its notes, in shards."""
+    whole = Once(frame)
 
-    def computed() -> tuple[pl.DataFrame, list[str]]:
-        with noted() as notes:
-            return frame(), notes
+    def shard(index: int) -> ShardResult:
+        table, notes = whole()
+        return ShardResult(table.slice(index * shard_rows, shard_rows), notes=notes)
 
-    whole = Once(computed)
-
-    def cut(start: int) -> Callable[[], ShardResult]:
-        def make() -> ShardResult:
-            table, notes = whole()
-            return ShardResult(table.slice(start, shard_rows), notes=notes)
-
-        return make
-
-    starts = range(0, rows, shard_rows)
-    return Plan([cut(s) for s in starts], cut={"rows": shard_rows}, total=len(starts))
+    return Plan(-(-rows // shard_rows), shard, cut={"rows": shard_rows})
 
 
-def per_shard(
-    artifact: Artifact, columns: list[str] | None = None
-) -> Iterator[Callable[[], pl.DataFrame]]:
-    """Yield a call per shard of an artifact that reads it when it is made."""
-    for index in range(len(artifact.manifest.shards)):
-        yield partial(artifact.shard, index, columns)
+def by_partition(
+    partitions: Sequence[Partition],
+    shard: Callable[[Partition], ShardResult],
+    shard_rows: int,
+    facts: Callable[[], Mapping[str, Any]] = dict,
+) -> Plan:
+    """Return the plan of a table with a shard for every partition of the data set."""
+    return Plan(len(partitions), lambda i: shard(partitions[i]), {"rows": shard_rows}, facts)
 
 
-def table_cut(artifact: Artifact) -> dict[str, Any]:
-    """Name a cut that follows an input artifact's shards."""
-    return {"rows": [shard.rows for shard in artifact.manifest.shards]}
+def by_shard(
+    artifact: Artifact,
+    shard: Callable[[pl.DataFrame], ShardResult],
+    columns: list[str] | None = None,
+    facts: Callable[[], Mapping[str, Any]] = dict,
+) -> Plan:
+    """Return the plan of a table with a shard for every shard of an input.
+
+    Args:
+        artifact: the input.
+        shard: makes a shard of a shard of the input.
+        columns: what is read of the input; without, all.
+        facts: as in `Plan`.
+    """
+    rows = [shard.rows for shard in artifact.manifest.shards]
+    return Plan(len(rows), lambda i: shard(artifact.shard(i, columns)), {"rows": rows}, facts)

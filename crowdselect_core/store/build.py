@@ -6,7 +6,7 @@ ends with the same files as an undisturbed one.
 
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -14,23 +14,39 @@ from typing import Any
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.artifacts import Artifact, Finished, Store
-from crowdselect_core.store.executors.threads import _in_order
+from crowdselect_core.store.executors.base import Executor, Job, Parts
+from crowdselect_core.store.executors.threads import Threads
 from crowdselect_core.store.heartbeat import heartbeat
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import Shard
 from crowdselect_core.store.names import SHARD_NAME
 from crowdselect_core.store.plan import Plan, ShardResult
+from crowdselect_core.util.notes import log_warning
 
 log = logging.getLogger("crowdselect.store")
 
 
-Progress = Callable[[str, int, int | None], None]  # (what, shards done, shards in all if known)
+Progress = Callable[[str, int, int], None]  # (what, shards done, shards in all)
 
 
 def build(
-    store: Store, spec: Spec, plan: Plan, *, workers: int = 1, progress: Progress | None = None
+    store: Store,
+    spec: Spec,
+    plan: Plan,
+    *,
+    executor: Executor | None = None,
+    job: Job | None = None,
+    progress: Progress | None = None,
 ) -> Artifact:
-    """Compute the shards that the store lacks, `workers` at a time, and commit the artifact.
+    """Compute the shards that the store lacks, and commit the artifact.
+
+    Args:
+        store: where the artifact will be.
+        spec: its name.
+        plan: how it is computed.
+        executor: runs the parts; without one they are computed one after the other.
+        job: what other processes compute the parts from, for an executor that has any.
+        progress: called after every shard.
 
     Raises:
         StorageError: the store cannot be read or written.
@@ -42,35 +58,54 @@ def build(
         finished = _finished(store, spec, plan)  # as they are since the folder looks alive
         if finished:
             log.info("%s: %d finished shards found, going on from there", spec.stage, len(finished))
-        return _build(store, spec, plan, finished, workers, progress)
+
+        def here(index: int) -> Finished:
+            return finish(store, spec.folder, plan, index, finished.get(index, ()))
+
+        parts = Parts(store.place.root, spec.folder, finished, job, here)
+        done = _run(executor or Threads(), parts, spec, plan, progress)
+        if gone := _vanished(store, spec, done):
+            raise DamagedArtifact(
+                f"{spec.folder}: {len(gone)} finished shards ({gone[0][:10]} ...) vanished while "
+                "the others were computed; is somebody removing files?"
+            )
+        return store.commit(spec, done, plan.facts())
 
 
-def _build(
-    store: Store,
-    spec: Spec,
-    plan: Plan,
-    finished: Mapping[int, list[str]],
-    workers: int,
-    progress: Progress | None,
-) -> Artifact:
-    def one(index: int, make: Callable[[], ShardResult]) -> Finished:
-        kept = _kept(store, spec, finished.get(index, []))
-        if kept:
-            return kept
-        log.debug("%s: shard %d is computed", spec.folder, index)
-        return _write(store, spec, plan.tag, index, make())
+def finish(
+    store: Store, folder: str, plan: Plan, index: int, finished: Sequence[str] = ()
+) -> Finished:
+    """Return one shard of an artifact: of those that are finished, or computed and written.
 
+    Args:
+        store: where the artifact is.
+        folder: the artifact's.
+        plan: how it is computed.
+        index: which part of it.
+        finished: names of shards of this index and plan that lie in the folder.
+    """
+    kept = _kept(store, folder, finished)
+    if kept:
+        return kept
+    log.debug("%s: shard %d is computed", folder, index)
+    return _write(store, folder, plan.tag, index, plan.compute(index))
+
+
+def _run(
+    executor: Executor, parts: Parts, spec: Spec, plan: Plan, progress: Progress | None
+) -> list[Finished]:
+    """Run all parts; log every note once, and report how far the build is."""
     done: list[Finished] = []
-    for result in _in_order(one, enumerate(plan.parts), workers):
-        done.append(result)
+    notes: set[str] = set()
+    for shard in executor.run(parts, range(plan.total)):
+        done.append(shard)
+        for note in shard[1]["notes"]:
+            if note not in notes:  # each shard of a table carries those of the whole
+                log_warning(note)
+                notes.add(note)
         if progress:
             progress(spec.stage, len(done), plan.total)
-    if gone := _vanished(store, spec, done):
-        raise DamagedArtifact(
-            f"{spec.folder}: {len(gone)} finished shards ({gone[0][:10]} ...) vanished while "
-            "the others were computed; is somebody removing files?"
-        )
-    return store.commit(spec, done, plan.facts())
+    return done
 
 
 def _vanished(store: Store, spec: Spec, done: Sequence[Finished]) -> list[str]:
@@ -100,11 +135,11 @@ def _finished(store: Store, spec: Spec, plan: Plan) -> dict[int, list[str]]:
     return found
 
 
-def _kept(store: Store, spec: Spec, names: list[str]) -> Finished | None:
+def _kept(store: Store, folder: str, names: Sequence[str]) -> Finished | None:
     """Return the first whole shard among `names`; what is damaged is said and removed."""
     for name in names:
         try:
-            data = store.place.read(f"{spec.folder}/{name}")
+            data = store.place.read(f"{folder}/{name}")
         except FileNotFoundError:
             continue
         digest = sha256(data).hexdigest()
@@ -112,12 +147,12 @@ def _kept(store: Store, spec: Spec, names: list[str]) -> Finished | None:
             damage = "is damaged (sha256 differs)"
         elif (told := _told(data)) is None:
             damage = "was not written by a build"
-        elif told["of"] != f"{spec.folder}/{name.rsplit('-', 1)[0]}":
+        elif told["of"] != f"{folder}/{name.rsplit('-', 1)[0]}":
             damage = "belongs to another artifact, or another place in this one"
         else:
             return Shard(name, told["rows"], len(data), digest), told
-        log.warning("%s/%s %s; it alone is computed anew", spec.folder, name, damage)
-        store.place.remove(f"{spec.folder}/{name}")
+        log.warning("%s/%s %s; it alone is computed anew", folder, name, damage)
+        store.place.remove(f"{folder}/{name}")
     return None
 
 
@@ -139,9 +174,9 @@ def _told(data: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _write(store: Store, spec: Spec, tag: str, index: int, part: ShardResult) -> Finished:
+def _write(store: Store, folder: str, tag: str, index: int, part: ShardResult) -> Finished:
     """Encode one shard and write it under a name that ends in its sha256."""
-    place = f"{spec.folder}/part-{index:05d}-of-{tag}"
+    place = f"{folder}/part-{index:05d}-of-{tag}"
     told = {
         "rows": part.frame.height,
         "counts": dict(part.counts),

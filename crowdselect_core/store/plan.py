@@ -1,11 +1,8 @@
 """How a stage's work is cut into shards."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from threading import get_ident
 from typing import Any
 
 import polars as pl
@@ -17,7 +14,8 @@ from crowdselect_core.store.identity import canonical
 class ShardResult:
     """The rows of one shard, what was counted while they were made, and what the user must know.
 
-    Counts and notes are kept in the shard, so a resumed run tells the same as an undisturbed one.
+    Counts and notes are stored in the shard, so a resumed run reports the same as an undisturbed
+    one. A note is what the stage returns as such; nothing that is logged becomes one.
     """
 
     frame: pl.DataFrame
@@ -27,15 +25,20 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a stage's work is cut: one call per shard, and a name for the cut.
+    """How a stage's work is cut: numbered parts, each of them a shard, and a name for the cut.
 
-    `cut` holds what the borders of the shards follow from (rows a shard, say). Shards of another
-    cut in the same folder are left aside, never mixed.
+    Args:
+        total: how many parts there are.
+        compute: computes the part of an index below `total`; the parts are independent of each
+            other, in any order, on any number of threads.
+        cut: what the borders of the shards follow from (rows a shard, say). Shards of another cut
+            in the same folder are left aside, never mixed.
+        facts: gives what the manifest says beside the counts, when all parts are computed.
     """
 
-    parts: Iterable[Callable[[], ShardResult]]
+    total: int
+    compute: Callable[[int], ShardResult]
     cut: Mapping[str, Any]
-    total: int | None = None
     facts: Callable[[], Mapping[str, Any]] = dict
 
     @property
@@ -44,22 +47,6 @@ class Plan:
         return sha256(canonical(dict(self.cut))).hexdigest()[:8]
 
 
-@contextmanager
-def noted() -> Iterator[list[str]]:
-    """Collect the warnings that the block logs on this thread, for the notes of a part."""
-    notes: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    thread = get_ident()
-    handler.addFilter(lambda record: record.thread == thread)
-    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("crowdselect")
-    logger.addHandler(handler)
-    try:
-        yield notes
-    finally:
-        logger.removeHandler(handler)
-
-
 def single(make: Callable[[], ShardResult], facts: Callable[[], Mapping[str, Any]] = dict) -> Plan:
     """Return the plan of a stage whose result is one shard."""
-    return Plan(parts=[make], cut={"shards": 1}, total=1, facts=facts)
+    return Plan(1, lambda _: make(), cut={"shards": 1}, facts=facts)

@@ -22,6 +22,7 @@ from crowdselect_core.selection.integration import (
 )
 from crowdselect_core.selection.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.util.hashed_random import uniform
+from crowdselect_core.util.notes import Warn, log_warning
 
 Floats = NDArray[np.float64]
 Weights = tuple[float, float, float, float]
@@ -47,6 +48,7 @@ def rank(
     seed: int = 0,
     best_scores: pl.Series | Floats | None = None,
     sorted_R_of: References | None = None,
+    warn: Warn = log_warning,
 ) -> pl.DataFrame:
     """Rank the rows by one method, best first (`top`) or worst first (`bottom`).
 
@@ -65,6 +67,7 @@ def rank(
         best_scores: the best response's score of each row of `metrics`, for reward; of several
             samples that of the best single one.
         sorted_R_of: as in `integrate`.
+        warn: as in `integrate`.
 
     Raises:
         ConfigError: an unknown method or direction, wrong weights, reward without `best_scores`.
@@ -76,7 +79,7 @@ def rank(
         own = METHODS[method]
         sign = 1 if direction == "top" else -1
         signed = [sign * w for w in check_weights(weights if own is None else own)]
-        return integrate(metrics, signed, min_scores, sorted_R_of)
+        return integrate(metrics, signed, min_scores, sorted_R_of, warn)
     if method == "random":
         ranking = rank_random(metrics, seed, sorted_R_of)
     elif method == "reward":

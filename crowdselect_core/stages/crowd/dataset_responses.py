@@ -1,42 +1,39 @@
 """The answers that the data set itself has of a model, as a table of the stage `responses`."""
 
-from collections.abc import Callable
-
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.crowd.answer_texts import digest_of
 from crowdselect_core.stages.crowd.dataset_answers import given_answers
 from crowdselect_core.stages.crowd.responses import STAGE, VERSION, counted
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import RESPONSES, check
 
 
-def plan(config: SelectConfig, store: Store, prompts: Ref, model: str) -> Plan:
-    """Lay out the answers, as `responses.plan` does those that were asked for."""
-    dataset, artifact = open_dataset(config), prompts.open(store)
-
-    def shard(index: int) -> Callable[[], ShardResult]:
-        def make() -> ShardResult:
-            rows = artifact.shard(index)
-            table = _given(rows, dataset, model)
-            return ShardResult(check(table, RESPONSES, "responses"), counted(table))
-
-        return make
-
-    shards = [shard(index) for index in range(len(artifact.manifest.shards))]
-    cut = {"rows": [s.rows for s in artifact.manifest.shards]}
-    return Plan(shards, cut=cut, total=len(shards), facts=lambda: {"generated": False})
-
-
-def spec(prompts: Ref, model: str) -> Spec:
+def spec(config: SelectConfig, prompts: Ref, model: str) -> Spec:
     """Name the table."""
     return Spec(STAGE, VERSION, {"column": model}, {"prompts": prompts.key})
+
+
+def plan(config: SelectConfig, store: Store, prompts: Ref, model: str) -> Plan:
+    """Lay out the answers that the data set itself has of a model, as those that were asked for."""
+    dataset = open_dataset(config)
+
+    def shard(rows: pl.DataFrame) -> ShardResult:
+        table = _given(rows, dataset, model)
+        return ShardResult(check(table, RESPONSES, "responses"), counted(table))
+
+    return by_shard(prompts.open(store), shard, facts=lambda: {"generated": False})
+
+
+DATASET_RESPONSES = Stage("given-answers", spec, plan)
 
 
 def _given(rows: pl.DataFrame, dataset: Dataset, model: str) -> pl.DataFrame:

@@ -5,7 +5,7 @@ data set, is answered once.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -15,19 +15,22 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt, prompt_key
 from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
-from crowdselect_core.tables import PROMPTS, check
+from crowdselect_core.tables import PROMPTS as TABLE
+from crowdselect_core.tables import check
 
 STAGE, VERSION = "prompts", 1
 
 READ_ROWS = 1024  # rows of the data set that are read at once, where its files allow it
 
 
-def spec(instructions: Ref) -> Spec:
+def spec(config: SelectConfig, instructions: Ref) -> Spec:
     """Name the artifact: the instructions."""
     return Spec(STAGE, VERSION, {}, {"instructions": instructions.key})
 
@@ -41,30 +44,26 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
         DatasetError: the data set has no instructions.
     """
     dataset = open_dataset(config)
-    artifact = instructions.open(store)
 
-    def shard(index: int) -> Callable[[], ShardResult]:
-        def make() -> ShardResult:
-            rows = artifact.shard(index)
-            keys: list[bytes | None] = []
-            errors: list[str | None] = []
-            for _, prompt in prompts_of(dataset, rows):
-                keys.append(None if prompt.error else prompt_key(prompt.messages))
-                errors.append(prompt.error)
-            frame = rows.select("instruction_id", "source_row").with_columns(
-                pl.Series("prompt", keys, dtype=pl.Binary),
-                pl.Series("error", errors, dtype=pl.String),
-            )
-            without = len(errors) - errors.count(None)
-            return ShardResult(
-                check(frame, PROMPTS, "prompts"), {"no_prompt": without} if without else {}
-            )
+    def shard(rows: pl.DataFrame) -> ShardResult:
+        keys: list[bytes | None] = []
+        errors: list[str | None] = []
+        for _, prompt in prompts_of(dataset, rows):
+            keys.append(None if prompt.error else prompt_key(prompt.messages))
+            errors.append(prompt.error)
+        frame = rows.select("instruction_id", "source_row").with_columns(
+            pl.Series("prompt", keys, dtype=pl.Binary),
+            pl.Series("error", errors, dtype=pl.String),
+        )
+        without = len(errors) - errors.count(None)
+        return ShardResult(
+            check(frame, TABLE, "prompts"), {"no_prompt": without} if without else {}
+        )
 
-        return make
+    return by_shard(instructions.open(store), shard)
 
-    shards = [shard(index) for index in range(len(artifact.manifest.shards))]
-    cut = {"rows": [s.rows for s in artifact.manifest.shards]}
-    return Plan(shards, cut=cut, total=len(shards))
+
+PROMPTS = Stage("prompts", spec, plan)
 
 
 def prompts_of(dataset: Dataset, rows: pl.DataFrame) -> Iterator[tuple[int, Prompt]]:

@@ -6,28 +6,34 @@ them, without texts. Where calls failed for reasons that may pass, their cells a
 artifact's identity, so that a later run with fewer failures is another artifact.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
 import polars as pl
 
 from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.generate.identity import cache_spec
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.crowd.answer_texts import digest_of, open_cells
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
-from crowdselect_core.tables import RESPONSES, check
+from crowdselect_core.tables import RESPONSES as TABLE
+from crowdselect_core.tables import check
 
 STAGE, VERSION = "responses", 1
 
 
-def spec(prompts: Ref, model: CrowdModel, failed: Sequence[bytes] = ()) -> Spec:
+def spec(
+    config: SelectConfig, prompts: Ref, model: CrowdModel, failed: Mapping[bytes, str] = {}
+) -> Spec:
     """Name the artifact: the prompts, the model, how many samples, and what is left out."""
     identity: dict[str, Any] = {"cells": cache_spec(model).key, "n": model.sampling.n}
     if failed:
@@ -40,25 +46,33 @@ def sample_key(prompt: bytes, sample: int) -> bytes:
     return cell_key(prompt, sample.to_bytes(4, "big"))
 
 
-def plan(store: Store, prompts: Ref, model: CrowdModel, failed: dict[bytes, str]) -> Plan:
+def plan(
+    config: SelectConfig,
+    store: Store,
+    prompts: Ref,
+    model: CrowdModel,
+    failed: Mapping[bytes, str] = {},
+) -> Plan:
     """Lay out what became of every request, shard by shard of the prompts.
 
     Output columns: RESPONSES, n rows per instruction. Counts: answers, truncated (cut at
     max_tokens), empty, declined (content_filter), and every error by its code.
     """
-    artifact = prompts.open(store)
     cells = open_cells(store, model)
     cells.refresh()
 
-    def shard(index: int) -> Callable[[], ShardResult]:
-        return lambda: _table(artifact.shard(index), cells, model.sampling.n, failed)
+    def shard(rows: pl.DataFrame) -> ShardResult:
+        return _table(rows, cells, model.sampling.n, failed)
 
-    shards = [shard(index) for index in range(len(artifact.manifest.shards))]
-    cut = {"rows": [s.rows for s in artifact.manifest.shards]}
-    return Plan(shards, cut=cut, total=len(shards), facts=lambda: {"generated": True})
+    return by_shard(prompts.open(store), shard, facts=lambda: {"generated": True})
 
 
-def _table(rows: pl.DataFrame, cells: CallCache, n: int, failed: dict[bytes, str]) -> ShardResult:
+RESPONSES = Stage("responses", spec, plan)
+
+
+def _table(
+    rows: pl.DataFrame, cells: CallCache, n: int, failed: Mapping[bytes, str]
+) -> ShardResult:
     samples = rows.select("instruction_id", "source_row", "prompt", pl.col("error").alias("none"))
     table = samples.join(pl.DataFrame({"sample": range(n)}), how="cross", maintain_order="left")
     keys = [
@@ -80,10 +94,10 @@ def _table(rows: pl.DataFrame, cells: CallCache, n: int, failed: dict[bytes, str
     table = table.join(told, on="cell", how="left", maintain_order="left")
     lost = [failed.get(k) if k is not None else None for k in keys]
     failures = pl.when(pl.col("content").is_null()).then(pl.Series("lost", lost, dtype=pl.String))
-    table = table.with_columns(error=pl.coalesce("error", "none", failures)).select(list(RESPONSES))
+    table = table.with_columns(error=pl.coalesce("error", "none", failures)).select(list(TABLE))
     if gone := table.filter(pl.col("content").is_null() & pl.col("error").is_null()).height:
         raise DamagedArtifact(f"{cells.spec.folder}: {gone} answers vanished while they were read")
-    return ShardResult(check(table, RESPONSES, "responses"), counted(table))
+    return ShardResult(check(table, TABLE, "responses"), counted(table))
 
 
 def counted(table: pl.DataFrame) -> dict[str, int]:

@@ -20,26 +20,31 @@ from crowdselect_core.generate.base import Failure
 from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
 from crowdselect_core.reward.base import Score, Scorer
 from crowdselect_core.reward.identity import cache_spec
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.responses import fingerprint
 from crowdselect_core.stages.crowd.score_requests import Scorings
 from crowdselect_core.stages.crowd.throughput import write_pace
+from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys
 from crowdselect_core.store.cache.writer import CacheWriter
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
-from crowdselect_core.tables import REWARDS, check
+from crowdselect_core.tables import REWARDS as TABLE
+from crowdselect_core.tables import check
 
 STAGE, VERSION = "rewards", 1
 
 
 def spec(
+    config: SelectConfig,
     reward: RewardConfig,
     answered: Answered,
     reference: Answered | None = None,
-    failed: Sequence[bytes] = (),
+    failed: Mapping[bytes, str] = {},
+    heads: Sequence[str] = (),
 ) -> Spec:
     """Name the artifact: the answers and those they are held against, by content; who scores."""
     identity: dict[str, Any] = {"cells": cache_spec(reward).key}
@@ -125,9 +130,9 @@ def plan(
     store: Store,
     reward: RewardConfig,
     answered: Answered,
-    reference: Answered | None,
-    failed: Mapping[bytes, str],
-    heads: Sequence[str],
+    reference: Answered | None = None,
+    failed: Mapping[bytes, str] = {},
+    heads: Sequence[str] = (),
 ) -> Plan:
     """Lay out the scores of every answer, shard by shard of the responses.
 
@@ -135,15 +140,14 @@ def plan(
     """
     work = Scorings(config, store, reward, answered, reference)
     work.cells.refresh()
-    responses = answered.responses.open(store)
 
-    def shard(index: int) -> Callable[[], ShardResult]:
-        return lambda: _table(work.keyed(responses.shard(index)), work.cells, failed)
+    def shard(rows: pl.DataFrame) -> ShardResult:
+        return _table(work.keyed(rows), work.cells, failed)
 
-    shards = [shard(index) for index in range(len(responses.manifest.shards))]
-    cut = {"rows": [s.rows for s in responses.manifest.shards]}
-    facts = {"heads": list(heads)}
-    return Plan(shards, cut=cut, total=len(shards), facts=lambda: facts)
+    return by_shard(answered.responses.open(store), shard, facts=lambda: {"heads": list(heads)})
+
+
+REWARDS = Stage("rewards", spec, plan)
 
 
 def _table(rows: pl.DataFrame, cells: CallCache, failed: Mapping[bytes, str]) -> ShardResult:
@@ -169,7 +173,7 @@ def _table(rows: pl.DataFrame, cells: CallCache, failed: Mapping[bytes, str]) ->
         "truncated": int(table["truncated"].sum()),
         "fingerprint": fingerprint(table.select("instruction_id", "sample", "scores")),
     } | {f"error/{code}": int(count) for code, count in codes.iter_rows()}
-    return ShardResult(check(table, REWARDS, "rewards"), counts)
+    return ShardResult(check(table, TABLE, "rewards"), counts)
 
 
 def is_pairwise(reward: RewardConfig) -> bool:

@@ -4,7 +4,7 @@ One row per instruction with its prompt, and one struct column per model with it
 ended and a number per reward model. What is chosen from it is chosen as from any data set.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,12 +17,13 @@ from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.metrics.combine import Moments, combine, moments
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.crowd.answer_texts import Answered, Texts
 from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import stored_moments
-from crowdselect_core.stages.shards import AlignedReader
+from crowdselect_core.stages.shards import AlignedReader, by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
@@ -67,12 +68,20 @@ class Member:
 
 
 def spec(
+    config: SelectConfig,
     prompts: Ref,
     members: Sequence[Member],
-    columns: Sequence[str],
     reference: Ref | None = None,
 ) -> Spec:
-    """Name the artifact: the prompts, the answers by their content, the scores."""
+    """Name the artifact: the prompts, the answers by their content, the scores.
+
+    Args:
+        config: of the given data set (`missing_work.without_missing`), as in `plan`.
+        prompts: of the rows.
+        members: the models with their answers and scores.
+        reference: metrics of other rows, by whose moments samples are compared.
+    """
+    columns = [r for r in config.reward_models if isinstance(r, str)]
     identity: dict[str, Any] = {"columns": sorted(columns), "members": {}}
     inputs = {"prompts": prompts.key} | ({"reference": reference.key} if reference else {})
     for member in members:
@@ -104,15 +113,11 @@ def plan(
     finish_reason, a number per reward model and head, and where it has several samples
     `shown_field` of each reward model.
     """
-    artifact = prompts.open(store)
     maker = _Maker(config, store, members, reference)
+    return by_shard(prompts.open(store), lambda rows: ShardResult(maker.zoo(rows)))
 
-    def shard(index: int) -> Callable[[], ShardResult]:
-        return lambda: ShardResult(maker.zoo(artifact.shard(index)))
 
-    shards = [shard(index) for index in range(len(artifact.manifest.shards))]
-    cut = {"rows": [s.rows for s in artifact.manifest.shards]}
-    return Plan(shards, cut=cut, total=len(shards))
+ZOO = Stage("zoo", spec, plan)
 
 
 def dataset_of(config: SelectConfig, zoo: Ref) -> SelectConfig:
@@ -123,14 +128,17 @@ def dataset_of(config: SelectConfig, zoo: Ref) -> SelectConfig:
     return config.model_copy(update=update)
 
 
-def joined_spec(zoos: Sequence[Ref]) -> Spec:
+def joined_spec(config: SelectConfig, parts: Sequence[Ref]) -> Spec:
     """Name the artifact that puts several zoos one behind the other."""
-    return Spec(JOINED, VERSION, {}, {f"{i:06d}": ref.key for i, ref in enumerate(zoos)})
+    return Spec(JOINED, VERSION, {}, {f"{i:06d}": ref.key for i, ref in enumerate(parts)})
 
 
-def joined_plan(zoos: Sequence[Ref]) -> Plan:
-    """List the zoos in order; output columns: key."""
-    return single(lambda: ShardResult(pl.DataFrame({"key": [ref.key for ref in zoos]})))
+def joined_plan(config: SelectConfig, store: Store, parts: Sequence[Ref]) -> Plan:
+    """List zoos in order; output columns: key."""
+    return single(lambda: ShardResult(pl.DataFrame({"key": [ref.key for ref in parts]})))
+
+
+ZOOS = Stage(JOINED, joined_spec, joined_plan)
 
 
 class _Maker:
@@ -227,7 +235,7 @@ class _Maker:
             return np.zeros(table.height)
         given = {r: table[r].fill_null(float("nan")).to_numpy()[:, None] for r in names}
         fitted = self._moments() if len(names) > 1 else {}
-        return np.nan_to_num(combine(given, fitted, warn=False)[:, 0], nan=-np.inf)
+        return np.nan_to_num(combine(given, fitted)[:, 0], nan=-np.inf)
 
     def _given_scores(self, reward: str, model: str, table: pl.DataFrame) -> pl.Series:
         """Return a score column that the data set has of a model."""

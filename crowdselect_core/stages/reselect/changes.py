@@ -6,16 +6,22 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.metrics import drift
 from crowdselect_core.selection.diff import membership
 from crowdselect_core.selection.explanations import explained
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
-from crowdselect_core.tables import MEMBERSHIP, METRIC_NAMES, check
+from crowdselect_core.tables import MEMBERSHIP as TABLE
+from crowdselect_core.tables import METRIC_NAMES, check
 
 VERSION = 1
 
+Measured = tuple[Ref, Ref | None]  # a ranking, and the clusters of its rows
 
-def membership_spec(before: SelectionArtifacts, now: SelectionArtifacts, arrived: Ref) -> Spec:
+
+def membership_spec(
+    config: SelectConfig, before: SelectionArtifacts, now: SelectionArtifacts, arrived: Ref
+) -> Spec:
     """Name the artifact: the two selections, and the rows that were not known."""
     inputs = {"before": before.selection.key, "now": now.selection.key, "arrived": arrived.key}
     return Spec("membership", VERSION, {}, inputs)
@@ -28,15 +34,18 @@ def membership_plan(
     now: SelectionArtifacts,
     arrived: Ref,
 ) -> Plan:
-    """Compare the selections; output columns: MEMBERSHIP."""
+    """Compare the selections; output columns: tables.MEMBERSHIP."""
 
     def make() -> ShardResult:
         new = arrived.open(store).frame(["instruction_id"])["instruction_id"]
         table = membership(fates(config, store, before), fates(config, store, now), new)
         counts = {str(change): int(n) for change, n in table.group_by("change").len().iter_rows()}
-        return ShardResult(check(table, MEMBERSHIP, "membership"), counts)
+        return ShardResult(check(table, TABLE, "membership"), counts)
 
     return single(make)
+
+
+MEMBERSHIP = Stage("membership", membership_spec, membership_plan)
 
 
 def fates(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
@@ -49,9 +58,7 @@ def fates(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.
     )
 
 
-def drift_spec(
-    reference: tuple[Ref, Ref | None], new: tuple[Ref, Ref | None], since: tuple[Ref, Ref | None]
-) -> Spec:
+def drift_spec(config: SelectConfig, reference: Measured, new: Measured, since: Measured) -> Spec:
     """Name the artifact: rankings and clusters of the three."""
     named = {"reference": reference, "new": new, "since": since}
     inputs = {f"{name}/{ref.stage}": ref.key for name, refs in named.items() for ref in refs if ref}
@@ -59,14 +66,12 @@ def drift_spec(
 
 
 def drift_plan(
-    store: Store,
-    reference: tuple[Ref, Ref | None],
-    new: tuple[Ref, Ref | None],
-    since: tuple[Ref, Ref | None],
+    config: SelectConfig, store: Store, reference: Measured, new: Measured, since: Measured
 ) -> Plan:
     """Hold the new rows, and all that came since the measures were fitted, against reference.
 
     Args:
+        config: of the run; nothing of it changes the result.
         store: where the artifacts are.
         reference: ranking and clusters of the rows that the measures were fitted on.
         new: of the rows that arrived now.
@@ -84,6 +89,9 @@ def drift_plan(
         return ShardResult(table)
 
     return single(make)
+
+
+DRIFT = Stage("drift", drift_spec, drift_plan)
 
 
 def _measured(store: Store, ranking: Ref, clusters: Ref | None) -> pl.DataFrame:

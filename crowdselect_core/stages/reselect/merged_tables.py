@@ -4,14 +4,16 @@ A joined table is of the same kind as its parts and is read like them. Its rows 
 computed: what is known keeps its numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import polars as pl
 
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.row_lookup import RowLookup
-from crowdselect_core.stages.shards import per_shard, table_cut
+from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
@@ -23,7 +25,7 @@ VERSION = 1
 PLACE = ("source", "source_row")  # where a row stands today, whatever the part says
 
 
-def spec(instructions: Ref, parts: Sequence[Ref]) -> Spec:
+def spec(config: SelectConfig, instructions: Ref, parts: Sequence[Ref]) -> Spec:
     """Name the artifact: the rows of today, and the tables that their numbers come from."""
     inputs = {f"parts/{i:06d}": ref.key for i, ref in enumerate(parts)}
     return Spec(
@@ -37,7 +39,7 @@ def _counts(table: pl.DataFrame) -> dict[str, int]:
     return {"missing_scores": sum(table[n].null_count() for n in scores)} if scores else {}
 
 
-def plan(store: Store, instructions: Ref, parts: Sequence[Ref]) -> Plan:
+def plan(config: SelectConfig, store: Store, instructions: Ref, parts: Sequence[Ref]) -> Plan:
     """Lay out, for every row of today, its row of the one part that has it.
 
     Output columns: those of the parts, in the order of today's instructions. Facts: those of the
@@ -51,22 +53,20 @@ def plan(store: Store, instructions: Ref, parts: Sequence[Ref]) -> Plan:
     rows = Once(lambda: RowLookup(opened))
     columns = opened[0].shard(0).columns
 
-    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], ShardResult]:
-        def make() -> ShardResult:
-            wanted = read()
-            found = rows().of(wanted["instruction_id"])
-            if (found.height if found is not None else 0) < wanted.height:
-                raise DamagedArtifact(f"{today.manifest.folder}: rows of it are in no table")
-            if found is None:
-                return ShardResult(opened[0].shard(0).clear())
-            places = [c for c in PLACE if c in columns]
-            left = wanted.select("instruction_id", *places)
-            table = left.join(
-                found.drop(places), on="instruction_id", how="left", maintain_order="left"
-            )
-            return ShardResult(table.select(columns), _counts(table))
+    def shard(wanted: pl.DataFrame) -> ShardResult:
+        found = rows().of(wanted["instruction_id"])
+        if (found.height if found is not None else 0) < wanted.height:
+            raise DamagedArtifact(f"{today.manifest.folder}: rows of it are in no table")
+        if found is None:
+            return ShardResult(opened[0].shard(0).clear())
+        places = [c for c in PLACE if c in columns]
+        left = wanted.select("instruction_id", *places)
+        table = left.join(
+            found.drop(places), on="instruction_id", how="left", maintain_order="left"
+        )
+        return ShardResult(table.select(columns), _counts(table))
 
-        return make
+    return by_shard(today, shard, facts=lambda: dict(parts[0].facts))
 
-    shards = [shard(read) for read in per_shard(today)]
-    return Plan(shards, cut=table_cut(today), total=len(shards), facts=lambda: dict(parts[0].facts))
+
+JOINED = Stage("joined", spec, plan)

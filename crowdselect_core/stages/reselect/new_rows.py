@@ -1,12 +1,14 @@
 """Stages `arrivals` and `active`: instructions that others know, and that others do not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import polars as pl
 
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.shards import per_shard, table_cut
+from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
@@ -15,31 +17,57 @@ from crowdselect_core.util.once import Once
 
 VERSION = 1
 
-Kind = Literal["arrivals", "active"]  # rows that the others lack, rows that they have too
+
+def arrivals_spec(config: SelectConfig, instructions: Ref, known: Sequence[Ref]) -> Spec:
+    """Name the artifact: the instructions, and the tables whose rows are known."""
+    return _spec("arrivals", instructions, known)
 
 
-def spec(kind: Kind, instructions: Ref, others: Sequence[Ref]) -> Spec:
-    """Name the artifact: the instructions, and those that they are held against."""
-    inputs = {f"others/{i:06d}": ref.key for i, ref in enumerate(others)}
-    return Spec(kind, VERSION, {}, {"instructions": instructions.key, **inputs})
-
-
-def plan(kind: Kind, store: Store, instructions: Ref, others: Sequence[Ref]) -> Plan:
-    """Keep the rows whose id the others lack (`arrivals`), or have too (`active`).
+def arrivals_plan(
+    config: SelectConfig, store: Store, instructions: Ref, known: Sequence[Ref]
+) -> Plan:
+    """Find the rows whose id is not known.
 
     Output columns: INSTRUCTIONS, in the order of the data set. Facts: those of the instructions.
     """
-    artifact = instructions.open(store)
+    return _plan("arrivals", "anti", store, instructions, known)
+
+
+def active_spec(config: SelectConfig, instructions: Ref, raw: Ref) -> Spec:
+    """Name the artifact: the instructions, and those that the data set has today."""
+    return _spec("active", instructions, [raw])
+
+
+def active_plan(config: SelectConfig, store: Store, instructions: Ref, raw: Ref) -> Plan:
+    """Leave out the rows that are gone from the data set.
+
+    Output columns: INSTRUCTIONS, in the order of `instructions`. Facts: theirs.
+    """
+    return _plan("active", "semi", store, instructions, [raw])
+
+
+ARRIVALS = Stage("arrivals", arrivals_spec, arrivals_plan)
+ACTIVE = Stage("active", active_spec, active_plan)
+
+
+def _spec(stage: str, instructions: Ref, others: Sequence[Ref]) -> Spec:
+    inputs = {f"others/{i:06d}": ref.key for i, ref in enumerate(others)}
+    return Spec(stage, VERSION, {}, {"instructions": instructions.key, **inputs})
+
+
+def _plan(
+    stage: str,
+    how: Literal["anti", "semi"],
+    store: Store,
+    instructions: Ref,
+    others: Sequence[Ref],
+) -> Plan:
+    """Keep the rows whose id the others lack (anti), or have too (semi)."""
     ids = Once(lambda: pl.concat(r.open(store).frame(["instruction_id"]) for r in others))
 
-    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], ShardResult]:
-        def make() -> ShardResult:
-            how: Literal["anti", "semi"] = "anti" if kind == "arrivals" else "semi"
-            kept = read().join(ids(), on="instruction_id", how=how, maintain_order="left")
-            return ShardResult(check(kept, INSTRUCTIONS, kind))
+    def shard(rows: pl.DataFrame) -> ShardResult:
+        left = rows.join(ids(), on="instruction_id", how=how, maintain_order="left")
+        return ShardResult(check(left, INSTRUCTIONS, stage))
 
-        return make
-
-    shards = [shard(read) for read in per_shard(artifact)]
     facts = {name: instructions.facts[name] for name in ("instructions", "answers")}
-    return Plan(shards, cut=table_cut(artifact), total=len(shards), facts=lambda: facts)
+    return by_shard(instructions.open(store), shard, facts=lambda: facts)

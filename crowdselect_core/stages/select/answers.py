@@ -5,7 +5,6 @@ read after the other, the one with the most scores first, until every row of a p
 settled: usually that is one column of the crowd's.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,11 @@ from crowdselect_core.config.response_mode import ResponseMode, response_mode
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments, used_reward_models
+from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
@@ -56,21 +57,19 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     mode = mode_of(config)
     partitions = holding(dataset.partitions(config.shard_rows), table)
 
-    def shard(part: Partition) -> Callable[[], ShardResult]:
-        def make() -> ShardResult:
-            rows, places = kept_rows(table, part)
-            shown_NM = shown_scores(rows, config, fitted())
-            answerable = _answerable(dataset, part, places, mode, shown_NM)
-            frame = rows.select("instruction_id").with_columns(
-                answerable=pl.Series(answerable), barred=_without_instruction(dataset, part, places)
-            )
-            return ShardResult(check(frame, ANSWERABLE, "answers"))
+    def shard(part: Partition) -> ShardResult:
+        rows, places = kept_rows(table, part)
+        shown_NM = shown_scores(rows, config, fitted())
+        answerable = _answerable(dataset, part, places, mode, shown_NM)
+        frame = rows.select("instruction_id").with_columns(
+            answerable=pl.Series(answerable), barred=_without_instruction(dataset, part, places)
+        )
+        return ShardResult(check(frame, ANSWERABLE, "answers"))
 
-        return make
+    return by_partition(partitions, shard, config.shard_rows)
 
-    return Plan(
-        [shard(p) for p in partitions], cut={"rows": config.shard_rows}, total=len(partitions)
-    )
+
+ANSWERS = Stage("answers", spec, plan)
 
 
 def _answerable(

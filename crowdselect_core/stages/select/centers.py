@@ -8,6 +8,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.embedding import fit_sample
 from crowdselect_core.embedding.kmeans import check_distinct, fit_clusters, fit_rows
 from crowdselect_core.errors import SelectionError
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import Spec
@@ -41,6 +42,9 @@ def plan(config: SelectConfig, store: Store, embeddings: Ref) -> Plan:
         return ShardResult(check(frame, centers_schema(centers_KD.shape[1]), "centers"))
 
     return single(make)
+
+
+CENTERS = Stage("centers", spec, plan)
 
 
 def stored(store: Store, centers: Ref) -> Vectors:

@@ -4,6 +4,7 @@ import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.selection.quota import select
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.ranking import ranked
 from crowdselect_core.store.artifacts import Store
@@ -13,7 +14,9 @@ from crowdselect_core.store.plan import Plan, ShardResult, single
 STAGE, VERSION = "comparison", 1
 
 
-def spec(config: SelectConfig, selection: Ref, clusters: Ref | None) -> Spec:
+def spec(
+    config: SelectConfig, metrics: Ref, answers: Ref, selection: Ref, clusters: Ref | None
+) -> Spec:
     """Name the artifact: the selection, and the seed of the baselines."""
     inputs = {"selection": selection.key} | ({"clusters": clusters.key} if clusters else {})
     return Spec(STAGE, VERSION, {"seed": config.seed}, inputs)
@@ -45,7 +48,7 @@ def plan(
         # Draws of their own: the method random would else be held against itself.
         other_draws = config.model_copy(update={"seed": (config.seed + 1) % 2**32})
         rankings = {
-            method: ranked(other_draws, store, metrics, answers, method)
+            method: ranked(other_draws, store, metrics, answers, method)[0]
             for method in ("random", "reward")
         }
         rows = []
@@ -63,3 +66,6 @@ def plan(
         return ShardResult(pl.DataFrame(rows, schema, orient="row"))
 
     return single(make)
+
+
+COMPARISON = Stage("comparison", spec, plan)

@@ -12,6 +12,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.embedding import FIT_ROWS, LexicalEmbedder, fit_lexical, fit_sample
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -54,6 +55,9 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
         return ShardResult(check(fitted.table(), embedder_schema(fitted.width), "embedder"))
 
     return single(make)
+
+
+EMBEDDER = Stage("embedder", spec, plan)
 
 
 def stored(store: Store, embedder: Ref) -> LexicalEmbedder:

@@ -14,10 +14,12 @@ from crowdselect_core.embedding import Embedder, load_model
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.models.hub import model_identity
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.embedder import stored
 from crowdselect_core.stages.select.row_lookup import RowLookup
+from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
@@ -32,7 +34,12 @@ log = logging.getLogger("crowdselect")
 Vectors = NDArray[np.float32]
 
 
-def spec(config: SelectConfig, instructions: Ref, fitted: Ref | None = None) -> Spec:
+def spec(
+    config: SelectConfig,
+    instructions: Ref,
+    fitted: Ref | None = None,
+    earlier: Sequence[Ref] = (),
+) -> Spec:
     """Name the artifact: the rows, and the embedder with its weights.
 
     Raises:
@@ -87,18 +94,16 @@ def plan(
     partitions = holding(dataset.partitions(config.shard_rows), rows)
     made = _maker(config, store, dataset, fitted, earlier)
 
-    def shard(part: Partition) -> Callable[[], ShardResult]:
-        def make() -> ShardResult:
-            kept, places = kept_rows(rows, part)
-            frame = made(part, kept.select("instruction_id"), places)
-            width = frame.schema["vector"].shape[0]  # type: ignore[attr-defined]
-            return ShardResult(check(frame, embeddings_schema(width), "embeddings"))
+    def shard(part: Partition) -> ShardResult:
+        kept, places = kept_rows(rows, part)
+        frame = made(part, kept.select("instruction_id"), places)
+        width = frame.schema["vector"].shape[0]  # type: ignore[attr-defined]
+        return ShardResult(check(frame, embeddings_schema(width), "embeddings"))
 
-        return make
+    return by_partition(partitions, shard, config.shard_rows)
 
-    return Plan(
-        [shard(p) for p in partitions], cut={"rows": config.shard_rows}, total=len(partitions)
-    )
+
+EMBEDDINGS = Stage("embeddings", spec, plan)
 
 
 Made = Callable[[Partition, pl.DataFrame, NDArray[np.int64]], pl.DataFrame]

@@ -16,18 +16,21 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DatasetError, shown
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.unchanged_files import UnchangedFiles
+from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
-from crowdselect_core.tables import INSTRUCTIONS, check
+from crowdselect_core.tables import INSTRUCTIONS as TABLE
+from crowdselect_core.tables import check
 
 STAGE, VERSION = "instructions", 2
 
 
-def spec(config: SelectConfig) -> Spec:
+def spec(config: SelectConfig, earlier: Ref | None = None) -> Spec:
     """Name the artifact: the content of the data set and what its columns are called.
 
     Raises:
@@ -78,19 +81,20 @@ def plan(config: SelectConfig, store: Store, earlier: Ref | None = None) -> Plan
         kept = (
             frame.filter(~pl.col("source_row").is_in(dropped.implode())) if len(dropped) else frame
         )
-        check(kept, INSTRUCTIONS, "instructions")
+        check(kept, TABLE, "instructions")
         return ShardResult(kept, {"rows_in": part.rows, "duplicate_rows": part.rows - kept.height})
 
-    return Plan(
-        [partial(shard, part) for part in partitions],
-        cut={"rows": config.shard_rows},
-        total=len(partitions),
-        facts=lambda: {
+    def facts() -> dict[str, Any]:
+        return {
             "instructions": dataset.layout.instruction is not None,
             "answers": bool(dataset.layout.answers),
             "files": _files(dataset, partitions),
-        },
-    )
+        }
+
+    return by_partition(partitions, shard, config.shard_rows, facts)
+
+
+INSTRUCTIONS = Stage("instructions", spec, plan)
 
 
 def _files(dataset: Dataset, partitions: Sequence[Partition]) -> list[list[str | int]]:

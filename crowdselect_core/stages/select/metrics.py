@@ -15,14 +15,24 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.metrics.combine import Moments, best_score, combine, moments, usable
+from crowdselect_core.metrics.combine import (
+    Moments,
+    best_score,
+    combine,
+    left_out,
+    moments,
+    usable,
+)
 from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.shards import per_shard, table_cut
+from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
-from crowdselect_core.tables import METRICS, check, score_column, shown_column
+from crowdselect_core.tables import METRICS as TABLE
+from crowdselect_core.tables import check, score_column, shown_column
+from crowdselect_core.util.notes import log_warning
 from crowdselect_core.util.once import Once
 
 STAGE, VERSION = "metrics", 2
@@ -69,14 +79,18 @@ def plan(config: SelectConfig, store: Store, scores: Ref, reference: Ref | None 
         lambda: stored_moments(reference.open(store)) if reference else _moments(config, artifact)
     )
 
-    def shard(read: Callable[[], pl.DataFrame]) -> Callable[[], ShardResult]:
-        return lambda: ShardResult(_metrics(config, read(), fitted()))
+    def shard(frame: pl.DataFrame) -> ShardResult:
+        return ShardResult(_metrics(config, frame, fitted()))
 
     def facts() -> dict[str, Any]:
+        for note in left_out(fitted()) if reference is None else []:
+            log_warning(note)
         return {"moments": {name: asdict(m) for name, m in fitted().items()}}
 
-    shards = [shard(read) for read in per_shard(artifact)]
-    return Plan(shards, cut=table_cut(artifact), total=len(shards), facts=facts)
+    return by_shard(artifact, shard, facts=facts)
+
+
+METRICS = Stage("metrics", spec, plan)
 
 
 def difficulty_column(reward_model: str) -> str:
@@ -116,7 +130,7 @@ def shown_scores(
     c[i,m] but for models with several samples. METHOD: `best` takes the best single one.
     """
     arrays = score_arrays(frame, config.models, config.reward_names, shown=True)
-    return combine(arrays, fitted, warn=False)
+    return combine(arrays, fitted)
 
 
 def stored_moments(metrics: Artifact) -> dict[str, Moments]:
@@ -127,7 +141,7 @@ def stored_moments(metrics: Artifact) -> dict[str, Moments]:
 def used_reward_models(config: SelectConfig, metrics: Ref) -> list[str]:
     """Return the reward models that told answers apart; the others were left out."""
     fitted = {name: Moments(**m) for name, m in metrics.facts["moments"].items()}
-    return usable(fitted, warn=False) if fitted else list(config.reward_names)
+    return usable(fitted) if fitted else list(config.reward_names)
 
 
 def _moments(config: SelectConfig, scores: Artifact) -> dict[str, Moments]:
@@ -143,7 +157,7 @@ def _moments(config: SelectConfig, scores: Artifact) -> dict[str, Moments]:
     if len(config.reward_names) == 1:
         return {}  # its scores are used as they are
     fitted = {r: moments(blocks(r)) for r in config.reward_names}
-    usable(fitted)  # warns once of those that are left out
+    usable(fitted)  # or there is nothing to measure by
     return fitted
 
 
@@ -152,7 +166,7 @@ def _metrics(
 ) -> pl.DataFrame:
     everyone = config.everyone
     arrays = score_arrays(scores, everyone, config.reward_names)
-    all_NM = combine(arrays, fitted, warn=False)
+    all_NM = combine(arrays, fitted)
     table = crowd_metrics_NM(all_NM, everyone)
     c_NM = all_NM[:, [m.role == "crowd" for m in everyone]]
     best_N = best_score(shown_scores(scores, config, fitted))
@@ -172,4 +186,4 @@ def _metrics(
     frame = pl.concat(
         [scores.select("instruction_id"), table, pl.DataFrame(extra)], how="horizontal"
     )
-    return check(frame, METRICS, "metrics")
+    return check(frame, TABLE, "metrics")

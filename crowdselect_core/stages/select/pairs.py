@@ -17,6 +17,7 @@ from crowdselect_core.config.response_mode import ResponseMode
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.selection.response_choice import Ints, first_complete, preference
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.stages.select.kept_answers import answers_of
@@ -39,7 +40,7 @@ SCHEMA = {
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
 
-def spec(config: SelectConfig, selection: Ref) -> Spec:
+def spec(config: SelectConfig, scores: Ref, metrics: Ref, selection: Ref) -> Spec:
     """Name the artifact: the selection, and which answer is rejected."""
     identity = {
         "rejected": config.pairs.rejected,
@@ -56,6 +57,9 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, selectio
     Counts: without_pair.
     """
     return single(lambda: _pairs(config, store, scores, metrics, selection))
+
+
+PAIRS = Stage("pairs", spec, plan)
 
 
 def _pairs(

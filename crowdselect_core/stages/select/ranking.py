@@ -1,6 +1,5 @@
 """Stage `ranking`: every row's quantiles, score and eligibility."""
 
-import logging
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
@@ -12,6 +11,7 @@ from crowdselect_core.errors import shown
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.selection.integration import References, references
 from crowdselect_core.selection.methods.rank import METHODS, rank
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import BEST
 from crowdselect_core.stages.shards import sliced
@@ -21,8 +21,6 @@ from crowdselect_core.store.plan import Plan
 from crowdselect_core.tables import METRIC_NAMES
 
 STAGE, VERSION = "ranking", 2
-
-log = logging.getLogger("crowdselect")
 
 EXCLUDED, NOT_INCLUDED = "excluded", "not_included"
 
@@ -67,13 +65,16 @@ def plan(
         reference: a ranking of other rows, among whose eligible ones the quantiles are taken.
     """
 
-    def make() -> pl.DataFrame:
+    def make() -> tuple[pl.DataFrame, list[str]]:
         if reference is None:
             return ranked(config, store, metrics, answers)
         sorted_R_of = references(reference.open(store).frame([*METRIC_NAMES, "eligible"]))
         return ranked(config, store, metrics, answers, sorted_R_of=sorted_R_of)
 
     return sliced(make, metrics.rows, config.shard_rows)
+
+
+RANKING = Stage("ranking", spec, plan)
 
 
 def ranked(
@@ -83,15 +84,16 @@ def ranked(
     answers: Ref,
     method: str | None = None,
     sorted_R_of: References | None = None,
-) -> pl.DataFrame:
-    """Return the ranking table by the config's method, or by another one beside it."""
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return the ranking table by the config's method, or another one; and what to tell of it."""
     table = metrics.open(store).frame()
     fit = answers.open(store).frame()
     table = table.with_columns(fit["answerable"], fit["barred"])
     table = table.with_columns(barred=_barred(config))
+    notes: list[str] = []
     if method is None and sorted_R_of is None:  # others hold a part of the rows, or say it again
-        _warn_of_unknown(table["instruction_id"], config)
-    return rank(
+        notes += _unknown(table["instruction_id"], config)
+    ranking = rank(
         table,
         method=method or config.method,
         direction="top" if method else config.direction,
@@ -100,7 +102,9 @@ def ranked(
         seed=config.seed,
         best_scores=table[BEST],
         sorted_R_of=sorted_R_of,
+        warn=notes.append,
     )
+    return ranking, notes
 
 
 def _barred(config: SelectConfig) -> pl.Expr:
@@ -120,14 +124,16 @@ def _listed(path: str) -> pl.Expr:
     return pl.lit(pl.Series(ids, dtype=pl.String)).implode()
 
 
-def _warn_of_unknown(ids: pl.Series, config: SelectConfig) -> None:
-    """Warn of listed ids that the data set does not have: most often a slip."""
+def _unknown(ids: pl.Series, config: SelectConfig) -> list[str]:
+    """Return a note on listed ids that the data set does not have: most often a slip."""
+    notes = []
     for name, path in (("include", config.include), ("exclude", config.exclude)):
         if path is not None:
             listed = pl.Series(read_ids(path), dtype=pl.String).unique(maintain_order=True)
             unknown = listed.filter(~listed.is_in(ids.implode()))
             if len(unknown):
-                log.warning(
-                    "%s: %d of %d ids are not in the data set (%s)",
-                    name, len(unknown), len(listed), shown([unknown[0]]),
-                )  # fmt: skip
+                notes.append(
+                    f"{name}: {len(unknown)} of {len(listed)} ids are not in the data set "
+                    f"({shown([unknown[0]])})"
+                )
+    return notes

@@ -4,16 +4,16 @@ The wide form of the scores: one column per (reward model, crowd model), the stu
 The answers' texts are not read.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
@@ -42,12 +42,13 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     rows = instructions.open(store).frame()
     partitions = holding(dataset.partitions(config.shard_rows), rows)
 
-    def shard(part: Partition) -> Callable[[], ShardResult]:
-        return lambda: _shard(dataset, part, rows)
+    def shard(part: Partition) -> ShardResult:
+        return _shard(dataset, part, rows)
 
-    return Plan(
-        [shard(p) for p in partitions], cut={"rows": config.shard_rows}, total=len(partitions)
-    )
+    return by_partition(partitions, shard, config.shard_rows)
+
+
+SCORES = Stage("scores", spec, plan)
 
 
 def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> ShardResult:

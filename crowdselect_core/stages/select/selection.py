@@ -10,6 +10,7 @@ from crowdselect_core.errors import DatasetError
 from crowdselect_core.models.token_count import counter, counter_identity
 from crowdselect_core.selection.quota import select, select_by_tokens
 from crowdselect_core.selection.response_choice import keep, preference
+from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.stages.select.kept_answers import (
@@ -20,15 +21,18 @@ from crowdselect_core.stages.select.kept_answers import (
 )
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan, ShardResult, noted, single
-from crowdselect_core.tables import METRIC_NAMES, SELECTION, check
+from crowdselect_core.store.plan import Plan, ShardResult, single
+from crowdselect_core.tables import METRIC_NAMES, check
+from crowdselect_core.tables import SELECTION as TABLE
 
 STAGE, VERSION = "selection", 2
 
 COLUMNS = ["instruction_id", "cluster_id", "score", *METRIC_NAMES]
 
 
-def spec(config: SelectConfig, ranking: Ref, clusters: Ref | None) -> Spec:
+def spec(
+    config: SelectConfig, scores: Ref, metrics: Ref, ranking: Ref, clusters: Ref | None
+) -> Spec:
     """Name the artifact: ranking and clusters, the budget and its quota, the kept answer."""
     mode = mode_of(config)
     identity: dict[str, Any] = {
@@ -66,15 +70,19 @@ def plan(
     def make() -> ShardResult:
         table = ranking.open(store).frame()
         groups = clusters.open(store).frame(["instruction_id", "cluster_id"]) if clusters else None
-        with noted() as notes:
-            if config.budget_tokens is not None:
-                tokens = _tokens(config, store, scores, metrics, table)
-                chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
-            else:
-                chosen = select(table, groups, config.budget, config.quota, config.allow_short)
+        notes: list[str] = []
+        if config.budget_tokens is not None:
+            tokens = _tokens(config, store, scores, metrics, table)
+            chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
+        else:
+            how = (config.quota, config.allow_short, notes.append)
+            chosen = select(table, groups, config.budget, *how)
         return ShardResult(_with_answers(config, store, scores, metrics, chosen), notes=notes)
 
     return single(make)
+
+
+SELECTION = Stage("selection", spec, plan)
 
 
 def method_label(config: SelectConfig) -> str:
@@ -96,10 +104,10 @@ def _with_answers(
         pl.Series(
             "messages",
             [messages(p, t) for p, t in zip(answers.prompts(), texts, strict=True)],
-            dtype=SELECTION["messages"],
+            dtype=TABLE["messages"],
         ),
     )
-    return check(frame.select(list(SELECTION)), SELECTION, "selection")
+    return check(frame.select(list(TABLE)), TABLE, "selection")
 
 
 def _kept(config: SelectConfig, answers: Answers) -> tuple[np.ndarray, list[str | None]]:

@@ -1,6 +1,5 @@
 """Several reward models become one score: exact moments, z-scores, and what is left out."""
 
-import logging
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -10,7 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from crowdselect_core.errors import DatasetError
-from crowdselect_core.metrics.combine import Moments, best_score, combine, moments, usable
+from crowdselect_core.metrics.combine import (
+    Moments,
+    best_score,
+    combine,
+    left_out,
+    moments,
+    usable,
+)
 
 NAN, INF = math.nan, math.inf
 Floats = NDArray[np.float64]
@@ -88,19 +94,16 @@ def test_a_shard_is_combined_as_it_is_in_the_whole() -> None:
     np.testing.assert_array_equal(np.concatenate(parts), combine(scores, given))
 
 
-def test_a_flat_reward_model_is_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flat_reward_model_is_left_out_with_a_note() -> None:
     scores = {"flat": np.array([[3.0, 3.0]]), "good": np.array([[1.0, 3.0]])}
     given = {name: moments(as_blocks(s)) for name, s in scores.items()}
-    with caplog.at_level(logging.WARNING, "crowdselect"):
-        got = combine(scores, given)
+    got = combine(scores, given)
     # good: mean 2, std 1; it stays z-scored, so a shard and the whole agree
     np.testing.assert_array_equal(got, [[-1.0, 1.0]])
-    assert [r.getMessage() for r in caplog.records] == [
-        "reward model flat is left out: its 2 scores are all equal"
+    assert left_out(given | {"none": Moments(0.0, 0.0, 0)}) == [
+        "reward model flat is left out: its 2 scores are all equal",
+        "reward model none is left out: it has no scores",
     ]
-    caplog.clear()
-    combine(scores, given, warn=False)
-    assert not caplog.records
 
 
 def test_all_flat_is_an_error() -> None:

@@ -1,6 +1,8 @@
 """The stages of a live crowd on their own: what is asked and scored once, and what a zoo holds."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,13 @@ from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.scoring_cost import ScoreBill, score_bill
 from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.reward.base import Item, Score
-from crowdselect_core.stages.crowd import generation, prompts, responses, rewards, zoo
+from crowdselect_core.stages.base import InProcess, Stage
+from crowdselect_core.stages.crowd import generation, responses, rewards
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored
-from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select import instructions
+from crowdselect_core.stages.graph import INSTRUCTIONS, PROMPTS, RESPONSES, REWARDS, ZOO, compute
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.build import build
-from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan
+from crowdselect_core.store.executors.base import Job
 
 JUDGE = {
     "kind": "judge", "name": "judge", "mode": "pairwise", "reference_model": "b",
@@ -99,25 +99,15 @@ class World:
     def __init__(self, config: SelectConfig) -> None:
         self.store, self.config = Store(config.store), without_missing(config, find_missing(config))
         self.models, (self.reward,) = config.everyone, find_missing(config).scores
-        i = self.stage(
-            instructions.spec(self.config), lambda: instructions.plan(self.config, self.store)
-        )
-        self.prompts = self.stage(prompts.spec(i), lambda: prompts.plan(self.config, self.store, i))
-
-    def stage(self, spec: Spec, plan: Callable[[], Plan]) -> Ref:
-        m = (self.store.find(spec) or build(self.store, spec, plan())).manifest
-        return Ref(stage=m.stage, key=m.key, rows=m.rows, counts=m.counts, facts=m.facts)
+        self.run = InProcess(self.store)
+        self.prompts = self.run(PROMPTS, self.config, self.run(INSTRUCTIONS, self.config))
 
     def answered(self, engines: dict[str, Echo] | None = None) -> list[Answered]:
         found = []
         for model in self.models:
             engine = (engines or {}).get(model.name, Echo(model.name))
             generation.generate(self.config, self.store, self.prompts, model, engine, ignore)
-            ref = self.stage(
-                responses.spec(self.prompts, model),
-                lambda model=model: responses.plan(self.store, self.prompts, model, {}),
-            )
-            found.append(Answered(model, ref))
+            found.append(Answered(model, self.run(RESPONSES, self.config, self.prompts, model)))
         return found
 
     def scored(self, crowd: list[Answered], scorer: Longer) -> list[Member]:
@@ -126,18 +116,12 @@ class World:
         for answered in crowd:
             own = (self.config, self.store, self.reward, answered, reference)
             rewards.score(*own, scorer, ignore)
-            ref = self.stage(
-                rewards.spec(self.reward, answered, reference),
-                lambda own=own: rewards.plan(*own, {}, ("",)),
-            )
+            ref = self.run(REWARDS, self.config, self.reward, answered, reference, {}, ("",))
             members.append(Member(answered, (Scored("judge", ("",), ref),)))
         return members
 
     def zoo(self, members: list[Member]) -> pl.DataFrame:
-        ref = self.stage(
-            zoo.spec(self.prompts, members, []),
-            lambda: zoo.plan(self.config, self.store, self.prompts, members),
-        )
+        ref = self.run(ZOO, self.config, self.prompts, members)
         return pl.concat(ref.open(self.store).frames())
 
 
@@ -162,7 +146,7 @@ def test_artifacts_that_are_cut_differently_fit_together(tmp_path: Path) -> None
     world = World(config_of(tmp_path, TEXTS, shard_rows=4))
     crowd = world.answered()
     world.store.forget(world.prompts.stage, world.prompts.key)
-    i = instructions.spec(world.config)
+    i = INSTRUCTIONS.spec(world.config)
     world.store.forget(i.stage, i.key)
     again = World(config_of(tmp_path, TEXTS, shard_rows=3))
     assert again.prompts.key == world.prompts.key
@@ -172,6 +156,32 @@ def test_artifacts_that_are_cut_differently_fit_together(tmp_path: Path) -> None
     table = again.zoo(again.scored(crowd, Longer()))
     assert table["a"].struct.field("content").to_list() == [f"a1: {t}" for t in TEXTS]
     assert table["a"].struct.field("judge").to_list() == [0.0] * len(TEXTS)
+
+
+def test_the_parts_of_live_stages_follow_from_texts_and_an_index(tmp_path: Path) -> None:
+    world = World(config_of(tmp_path, TEXTS, shard_rows=4))
+    crowd = world.answered()
+    members = world.scored(crowd, Longer())
+    failed = {responses.sample_key(b"\xff\xfe", 0): "timeout: 1 s"}
+    own, model = world.config, world.models[0]
+    asked: list[tuple[Stage[Any], tuple[Any, ...]]] = [
+        (PROMPTS, (world.run(INSTRUCTIONS, own),)),
+        (RESPONSES, (world.prompts, model, failed)),
+        (REWARDS, (world.reward, crowd[0], crowd[1], failed, ("",))),
+        (ZOO, (world.prompts, members)),
+    ]
+    for stage, inputs in asked:
+        job = Job(**json.loads(json.dumps(asdict(stage.job(own, *inputs)))))
+        plan, there = stage.plan(own, world.store, *inputs), stage.planned(job, world.store)
+        assert (there.total, there.tag, there.facts()) == (3, plan.tag, plan.facts())
+        for index in range(plan.total):
+            found, expected = compute(job, world.store, index), plan.compute(index)
+            assert found.frame.equals(expected.frame)
+            assert (found.counts, found.notes) == (expected.counts, expected.notes)
+        by_name = stage._inputs.model_validate_json(job.inputs)
+        assert stage.spec(own, *(getattr(by_name, n) for n in stage.inputs)) == stage.spec(
+            own, *inputs
+        )
 
 
 def test_a_prompt_on_several_rows_is_asked_once(tmp_path: Path) -> None:
@@ -208,7 +218,7 @@ def test_answers_that_are_gone_are_told_and_made_anew(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(DamagedArtifact, match="9 answers of a are gone or changed"):
         world.scored(crowd, Longer())
-    assert world.store.find(responses.spec(world.prompts, model)) is None
+    assert world.store.find(RESPONSES.spec(world.config, world.prompts, model)) is None
     engine = Echo("a")
     members = world.scored(world.answered({"a": engine}), Longer())
     assert engine.asked == len(TEXTS)
@@ -266,11 +276,7 @@ def test_scores_that_are_gone_are_told_and_never_taken_for_none(tmp_path: Path) 
     for path in (tmp_path / "store" / rewards.cache_spec(world.reward).folder).glob("cells-*"):
         path.write_bytes(b"damaged")
     with pytest.raises(DamagedArtifact, match="9 scores vanished"):
-        build(
-            world.store,
-            rewards.spec(world.reward, crowd[0], crowd[1]),
-            rewards.plan(*own, {}, ("",)),
-        )
+        world.run(REWARDS, world.config, world.reward, crowd[0], crowd[1], {}, ("",))
     scorer = Longer()
     world.scored(crowd, scorer)
     assert len(scorer.items) == 2 * len(TEXTS)
@@ -287,9 +293,9 @@ def test_a_prompt_that_failed_on_one_row_and_not_on_another_is_answered(tmp_path
     model = world.models[0]
     calls = generation.generate(world.config, world.store, world.prompts, model, Moody("a"), ignore)
     assert (calls.planned, calls.answered, calls.failed) == (1, 1, {})
-    plan = responses.plan(world.store, world.prompts, model, {responses.sample_key(b"", 0): "x"})
-    table = build(world.store, responses.spec(world.prompts, model), plan).frame()
-    assert table["error"].null_count() == 4
+    failed = {responses.sample_key(b"", 0): "x"}
+    table = world.run(RESPONSES, world.config, world.prompts, model, failed).open(world.store)
+    assert table.frame()["error"].null_count() == 4
 
 
 def test_the_bill_counts_a_repeated_prompt_once(tmp_path: Path) -> None:

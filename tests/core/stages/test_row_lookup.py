@@ -10,8 +10,10 @@ import pytest
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.stages.base import InProcess
+from crowdselect_core.stages.graph import EMBEDDINGS, INSTRUCTIONS
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select import embeddings, instructions
+from crowdselect_core.stages.select import embeddings
 from crowdselect_core.stages.select.row_lookup import RowLookup
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.build import build
@@ -21,7 +23,7 @@ from crowdselect_core.store.plan import Plan, ShardResult
 
 def stored(store: Store, name: str, shards: Sequence[dict[str, int]]) -> Artifact:
     frames = [pl.DataFrame({"instruction_id": list(s), "n": list(s.values())}) for s in shards]
-    plan = Plan([lambda f=f: ShardResult(f) for f in frames], cut={}, total=len(frames))
+    plan = Plan(len(frames), lambda i: ShardResult(frames[i]), cut={})
     return build(store, Spec("numbers", 1, {"name": name}), plan)
 
 
@@ -68,9 +70,8 @@ def test_a_text_that_was_embedded_keeps_its_vector_and_others_do_not(
             store=store.place.root,
         )  # fmt: skip
         there = Store(str(tmp_path / where)) if where else store
-        rows = Ref.of(build(there, instructions.spec(config), instructions.plan(config, there)))
-        plan = embeddings.plan(config, there, rows, None, earlier)
-        return Ref.of(build(there, embeddings.spec(config, rows), plan))
+        run = InProcess(there)
+        return run(EMBEDDINGS, config, run(INSTRUCTIONS, config), None, earlier)
 
     first = embedded({"a": "one", "b": "two"})
     assert model.asked == ["one", "two"]

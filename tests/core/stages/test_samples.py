@@ -13,15 +13,12 @@ from crowdselect_core.generate.base import Answer, Failure, Request, never
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.reward.base import Item, Score, unscored
-from crowdselect_core.stages.crowd import generation, prompts, responses, rewards, zoo
+from crowdselect_core.stages.base import InProcess
+from crowdselect_core.stages.crowd import generation, rewards
 from crowdselect_core.stages.crowd.answer_texts import Answered
-from crowdselect_core.stages.crowd.zoo import Member, Scored
-from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select import instructions
+from crowdselect_core.stages.crowd.zoo import Member, Scored, dataset_of
+from crowdselect_core.stages.graph import INSTRUCTIONS, PROMPTS, RESPONSES, REWARDS, ZOO
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.build import build
-from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan
 
 # What the reward models give the samples of one answer; CUT after one that was cut at max_tokens.
 Samples = list[tuple[float | None, ...]]
@@ -99,33 +96,19 @@ def zoo_of(config: SelectConfig, rows: Mapping[str, Mapping[str, Samples]]) -> S
     """Make the zoo as the tasks do, and return the config that chooses from it."""
     store, lacks = Store(config.store), find_missing(config)
     own = without_missing(config, lacks)
-
-    def made(spec: Spec, plan: Callable[[], Plan]) -> Ref:
-        told = (store.find(spec) or build(store, spec, plan())).manifest
-        return Ref(
-            stage=told.stage, key=told.key, rows=told.rows, counts=told.counts, facts=told.facts
-        )
-
-    listed = made(instructions.spec(own), lambda: instructions.plan(own, store))
-    asked = made(prompts.spec(listed), lambda: prompts.plan(own, store, listed))
+    run = InProcess(store)
+    asked = run(PROMPTS, own, run(INSTRUCTIONS, own))
     members = []
     for model in config.everyone:
         generation.generate(own, store, asked, model, Table(rows, model.name), ignore)
-        table = made(
-            responses.spec(asked, model), lambda m=model: responses.plan(store, asked, m, {})
-        )
-        answered, scored = Answered(model, table), []
+        answered, scored = Answered(model, run(RESPONSES, own, asked, model)), []
         for place, reward in enumerate(lacks.scores):
             work = (own, store, reward, answered, None)
             rewards.score(*work, Table(rows, place), ignore)
-            ref = made(
-                rewards.spec(reward, answered, None),
-                lambda w=work: rewards.plan(*w, {}, ("",)),
-            )
+            ref = run(REWARDS, own, reward, answered, None, {}, ("",))
             scored.append(Scored(reward.name, ("",), ref))
         members.append(Member(answered, tuple(scored)))
-    whole = made(zoo.spec(asked, members, []), lambda: zoo.plan(own, store, asked, members))
-    return zoo.dataset_of(config, whole)
+    return dataset_of(config, run(ZOO, own, asked, members))
 
 
 ONE: dict[str, dict[str, Samples]] = {

@@ -15,6 +15,7 @@ from numbers_stage import SPEC, Work
 
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
+from crowdselect_core.store.executors.threads import Threads
 
 calls = {"fsync": 0, "link": 0}
 
@@ -47,7 +48,7 @@ def main() -> None:
     for call in calls:
         deadly(call, rest[0].split(":") if rest else [])
     # One that dies goes shard by shard, so that its n-th call is always the same one.
-    artifact = build(Store(root), SPEC, Work().plan, workers=2 if gate else 1)
+    artifact = build(Store(root), SPEC, Work().plan, executor=Threads(2 if gate else 1))
     print(*(f"{name}={n}" for name, n in calls.items()))
     print(artifact.manifest.encode().decode())
 

@@ -35,22 +35,19 @@ class Work:
     @property
     def plan(self) -> Plan:
         """A plan to build once."""
-        starts = range(0, ROWS, self.shard_rows)
         return Plan(
-            [self._part(i, start) for i, start in enumerate(starts)],
+            len(range(0, ROWS, self.shard_rows)),
+            self._part,
             cut={"rows": self.shard_rows},
-            total=len(starts),
             facts=lambda: {"sum": sum(range(ROWS))},
         )
 
-    def _part(self, index: int, start: int) -> Callable[[], ShardResult]:
-        def make() -> ShardResult:
-            self._before(index)
-            with self._lock:
-                self._made.append(index)
-            return ShardResult(frame(start, self.shard_rows), {"even": self.shard_rows // 2})
-
-        return make
+    def _part(self, index: int) -> ShardResult:
+        self._before(index)
+        with self._lock:
+            self._made.append(index)
+        rows = frame(index * self.shard_rows, self.shard_rows)
+        return ShardResult(rows, {"even": self.shard_rows // 2})
 
 
 def frame(start: int, rows: int) -> pl.DataFrame:

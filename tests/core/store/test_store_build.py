@@ -1,6 +1,5 @@
 """A build keeps what is whole, computes what is not, says so, and ends with the same bytes."""
 
-import logging
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,9 +15,10 @@ from numbers_stage import ROWS, SPEC, WHOLE, Work
 from crowdselect_core.errors import DamagedArtifact, StorageError
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
+from crowdselect_core.store.executors.threads import Threads
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import FILE
-from crowdselect_core.store.plan import Plan, ShardResult, noted, single
+from crowdselect_core.store.plan import Plan, ShardResult, single
 
 SHARDS = ROWS // 10
 
@@ -70,7 +70,7 @@ def test_an_undisturbed_build(store: Store, disk: Disk) -> None:
 def test_the_number_of_workers_changes_no_byte(
     store: Store, disk: Disk, undisturbed: dict[str, bytes], workers: int
 ) -> None:
-    build(store, SPEC, Work().plan, workers=workers)
+    build(store, SPEC, Work().plan, executor=Threads(workers))
     assert disk.files() == undisturbed
 
 
@@ -80,7 +80,7 @@ def test_a_shard_that_raises_leaves_those_that_are_finished(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     with pytest.raises(KeyError, match="shard 3 fails"):
-        build(store, SPEC, Work(before=stop_at(3)).plan, workers=workers)
+        build(store, SPEC, Work(before=stop_at(3)).plan, executor=Threads(workers))
     left = disk.files()
     assert {n: undisturbed[n] for n in left} == left
     assert all(f"/part-{i:05d}-of-" in " ".join(left) for i in range(3))
@@ -90,7 +90,7 @@ def test_a_shard_that_raises_leaves_those_that_are_finished(
 
     stamps, work = disk.stamps(), Work()
     with caplog.at_level("INFO"):
-        build(store, SPEC, work.plan, workers=workers)
+        build(store, SPEC, work.plan, executor=Threads(workers))
     assert work.made == [i for i in range(SHARDS) if f"/part-{i:05d}-of-" not in " ".join(left)]
     assert f"numbers: {len(left)} finished shards found, going on from there" in caplog.text
     assert {n: disk.stamps()[n] for n in stamps} == stamps
@@ -292,12 +292,12 @@ def test_a_build_holds_no_more_shards_than_it_has_workers(store: Store) -> None:
             never.wait(0.5)
             assert sorted(started) == [0, 1]
 
-    build(store, SPEC, Work(before=before).plan, workers=2)
+    build(store, SPEC, Work(before=before).plan, executor=Threads(2))
     assert sorted(started) == list(range(SHARDS))
 
 
 def test_progress_counts_the_shards_that_are_there_too(store: Store) -> None:
-    seen: list[tuple[str, int, int | None]] = []
+    seen: list[tuple[str, int, int]] = []
     with pytest.raises(KeyError):
         build(store, SPEC, Work(before=stop_at(2)).plan)
     build(store, SPEC, Work().plan, progress=lambda *told: seen.append(told))
@@ -305,8 +305,8 @@ def test_progress_counts_the_shards_that_are_there_too(store: Store) -> None:
 
 
 def test_a_stage_of_one_shard(store: Store) -> None:
-    part = Work().plan.parts
-    built = build(store, SPEC, single(next(iter(part)), lambda: {"why": "x"}))
+    part = Work().plan.compute
+    built = build(store, SPEC, single(lambda: part(0), lambda: {"why": "x"}))
     assert built.frame().equals(WHOLE[:10])
     assert built.manifest.facts == {"why": "x"}
 
@@ -331,17 +331,20 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
     assert work.made == []
 
 
-def test_notes_are_told_once_and_by_a_resumed_build_too(store: Store) -> None:
+def test_notes_are_logged_once_and_by_a_resumed_build_too(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     def part(number: int) -> ShardResult:
-        with noted() as notes:
-            logging.getLogger("crowdselect").warning("a weak metric")
-        return ShardResult(pl.DataFrame({"number": [number]}), notes=notes)
+        return ShardResult(pl.DataFrame({"number": [number]}), notes=["a weak metric"])
 
     def parts() -> Plan:
-        return Plan([lambda: part(1), lambda: part(2)], cut={"rows": 1}, total=2)
+        return Plan(2, part, cut={"rows": 1})
 
     spec = Spec("noted", 1, {})
-    told = build(store, spec, parts()).manifest
-    assert told.facts == {"notes": ["a weak metric"]}
+    built = build(store, spec, parts()).manifest
+    assert built.facts == {"notes": ["a weak metric"]}
+    assert caplog.messages.count("a weak metric") == 1
     store.place.remove(f"{spec.folder}/manifest.json")
-    assert build(store, spec, parts()).manifest == told
+    caplog.clear()
+    assert build(store, spec, parts()).manifest == built
+    assert caplog.messages.count("a weak metric") == 1

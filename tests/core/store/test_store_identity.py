@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdselect_core.store.identity import Spec, canonical, differences
-from crowdselect_core.store.plan import Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 
 SPEC = Spec("scores", 2, {"crowd": ["a", "b"], "seed": 7, "model": {"name": "m"}}, {"rows": "k1"})
 
@@ -94,6 +94,10 @@ def test_differences_cut_long_values() -> None:
     assert line == 'prompt: "' + "a" * 56 + '... -> "b"'
 
 
+def never(_: int) -> ShardResult:
+    raise AssertionError
+
+
 def test_a_cut_has_a_tag_of_its_own() -> None:
-    assert Plan([], {"rows": 10}).tag == sha256(b'{"rows":10}').hexdigest()[:8]
-    assert Plan([], {"rows": 10}).tag != Plan([], {"rows": 20}).tag
+    assert Plan(0, never, {"rows": 10}).tag == sha256(b'{"rows":10}').hexdigest()[:8]
+    assert Plan(0, never, {"rows": 10}).tag != Plan(0, never, {"rows": 20}).tag

@@ -12,6 +12,7 @@ from numbers_stage import SPEC, WHOLE, Work
 
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
+from crowdselect_core.store.executors.threads import Threads
 from crowdselect_core.store.names import FILE
 
 BUILDER = Path(__file__).parent / "builder.py"
@@ -48,7 +49,7 @@ def test_killed_at_every_write_and_built_to_the_end(tmp_path: Path) -> None:
         assert {n: undisturbed.get(n) for n in left} == left, "a file that is there is whole"
         assert (store.find(SPEC) is not None) == (f"{SPEC.folder}/{FILE}" in left)
         before, work = stamps(root), Work()
-        assert build(store, SPEC, work.plan, workers=2).frame().equals(WHOLE)
+        assert build(store, SPEC, work.plan, executor=Threads(2)).frame().equals(WHOLE)
         assert contents(root) == undisturbed
         assert {n: stamps(root)[n] for n in left} == {n: before[n] for n in left}
         assert len(work.made) == 6 - sum("/part-" in n for n in left)

@@ -1,0 +1,119 @@
+"""All stages by name, so that any process that is told a stage by name can compute a part of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.crowd.dataset_responses import DATASET_RESPONSES
+from crowdselect_core.stages.crowd.prompts import PROMPTS
+from crowdselect_core.stages.crowd.responses import RESPONSES
+from crowdselect_core.stages.crowd.rewards import REWARDS
+from crowdselect_core.stages.crowd.zoo import ZOO, ZOOS
+from crowdselect_core.stages.reselect.changes import DRIFT, MEMBERSHIP
+from crowdselect_core.stages.reselect.merged_tables import JOINED
+from crowdselect_core.stages.reselect.new_rows import ACTIVE, ARRIVALS
+from crowdselect_core.stages.select.answers import ANSWERS
+from crowdselect_core.stages.select.centers import CENTERS
+from crowdselect_core.stages.select.clusters import CLUSTERS
+from crowdselect_core.stages.select.comparison import COMPARISON
+from crowdselect_core.stages.select.embedder import EMBEDDER
+from crowdselect_core.stages.select.embeddings import EMBEDDINGS
+from crowdselect_core.stages.select.instructions import INSTRUCTIONS
+from crowdselect_core.stages.select.metrics import METRICS
+from crowdselect_core.stages.select.pairs import PAIRS
+from crowdselect_core.stages.select.ranking import RANKING
+from crowdselect_core.stages.select.scores import SCORES
+from crowdselect_core.stages.select.selection import SELECTION
+from crowdselect_core.store.artifacts import Finished, Store
+from crowdselect_core.store.build import finish as finish_part
+from crowdselect_core.store.executors.base import Job
+from crowdselect_core.store.plan import Plan, ShardResult
+
+__all__ = [
+    "ACTIVE",
+    "ANSWERS",
+    "ARRIVALS",
+    "CENTERS",
+    "CLUSTERS",
+    "COMPARISON",
+    "DATASET_RESPONSES",
+    "DRIFT",
+    "EMBEDDER",
+    "EMBEDDINGS",
+    "INSTRUCTIONS",
+    "JOINED",
+    "MEMBERSHIP",
+    "METRICS",
+    "PAIRS",
+    "PROMPTS",
+    "RANKING",
+    "RESPONSES",
+    "REWARDS",
+    "SCORES",
+    "SELECTION",
+    "STAGES",
+    "ZOO",
+    "ZOOS",
+    "compute",
+    "finish",
+]
+
+PLANS = 2  # plans that a process holds for the next part: what a table needs is then read once
+
+
+def _by_name(stages: Iterable[Stage[Any]]) -> Mapping[str, Stage[Any]]:
+    named: dict[str, Stage[Any]] = {}
+    for stage in stages:
+        if stage.name in named:
+            raise ValueError(f"two stages have the name {stage.name!r}")
+        named[stage.name] = stage
+    return named
+
+
+STAGES = _by_name(
+    [
+        *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
+        *(RANKING, SELECTION, PAIRS, COMPARISON),
+        *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
+        *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),
+    ]
+)
+
+
+def compute(job: Job, store: Store, index: int) -> ShardResult:
+    """Compute one part of a stage's artifact, in any process that reaches its inputs.
+
+    Args:
+        job: what `Stage.job` made.
+        store: where the inputs are.
+        index: which part, from 0.
+
+    Raises:
+        KeyError: no stage has the job's name.
+        IndexError: the plan has no such part.
+    """
+    plan = STAGES[job.stage].planned(job, store)
+    if not 0 <= index < plan.total:
+        raise IndexError(f"{job.stage}: part {index} of {plan.total}")
+    return plan.compute(index)
+
+
+def finish(job: Job, root: str, folder: str, index: int, finished: Sequence[str]) -> Finished:
+    """Compute one part and write its shard, as the process that builds the artifact would.
+
+    Args:
+        job: what `Stage.job` made.
+        root: of the store.
+        folder: of the artifact.
+        index: which part, from 0.
+        finished: names of shards of this index that lie in the folder.
+    """
+    store, plan = _plan(job, root)
+    return finish_part(store, folder, plan, index, finished)
+
+
+@lru_cache(maxsize=PLANS)
+def _plan(job: Job, root: str) -> tuple[Store, Plan]:
+    store = Store(root)
+    return store, STAGES[job.stage].planned(job, store)
