@@ -53,9 +53,14 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     if what == "list" and isinstance(config, ReselectConfig):
         return listed(config)
     from crowdselect_core.planning.dry_run import forecast
+    from crowdselect_core.planning.training_forecast import training_forecast
     from flows.select import chosen
 
-    print("\n".join(forecast(config, chosen, flow)))
+    if flow == "finetune":
+        lines = training_forecast(config, lambda config, run: chosen(config, run=run))
+    else:
+        lines = forecast(config, chosen, flow)
+    print("\n".join(lines))
     return OK
 
 

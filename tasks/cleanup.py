@@ -46,7 +46,7 @@ from crowdselect_core.urls import is_url
 
 log = logging.getLogger("crowdselect")
 
-FLOWS = ["select", "generate", "score", "reselect", "sweep"]
+FLOWS = ["select", "generate", "score", "finetune", "reselect", "sweep"]
 TAG = "crowdselect"
 PAGE = 200
 LOOK_SECONDS = 3.0

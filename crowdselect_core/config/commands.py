@@ -7,7 +7,7 @@ that the steps it runs read; a new command needs an entry here, its flags follow
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crowdselect_core.config.flags import SCORES, SELECTION, Option, Step, options_of
+from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Option, Step, options_of
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 
@@ -63,6 +63,11 @@ COMMANDS: dict[str, Command] = {
     "select": Command(
         "Select the best instruction-response pairs by the wisdom of a crowd of LLMs. Without "
         "--dataset and --config, selects from the embedded sample.",
+    ),
+    "finetune": Command(
+        "Fine-tune a small model on the selection; a run that was killed goes on from its last "
+        "checkpoint. Without --dataset and --config, selects from the embedded sample.",
+        steps=(SCORES, SELECTION, TRAINING),
     ),
     "reselect": Command(
         "Select again when rows have arrived; only the new rows are paid for.",

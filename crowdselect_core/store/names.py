@@ -25,6 +25,9 @@ SHARD_NAME = re.compile(
 CELLS = ("generated", "scored")  # stages whose folders hold cells
 
 
+MODELS = "model"  # trained models: paid for, as cells are
+
+
 SELECTIONS = "selections"  # records of selections; written and read elsewhere
 
 
@@ -44,7 +47,11 @@ RESULTS = {  # what a run writes into OUT
     "selection.parquet", "ranking.parquet", "train.jsonl", "sharegpt.jsonl", "alpaca.jsonl",
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
+    "training.json", "training.parquet",
 }  # fmt: skip
+
+
+_TRAINED = re.compile(r"model/[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # files of a trained model in OUT
 
 
 _RECORD = re.compile(rf"{SELECTIONS}/[a-z0-9-]+/(?:\d{{6}}|latest)\.json")
@@ -80,4 +87,5 @@ def is_written(name: str) -> bool:
     """Tell a name that a run writes below a store or an OUT, also if both are a whole bucket."""
     match = _FOLDER.fullmatch(name)
     ours = match is not None and _is_ours(match["stage"], match["file"])
-    return ours or name in RESULTS or is_record(name)
+    in_out = name in RESULTS or _TRAINED.fullmatch(name) is not None
+    return ours or in_out or is_record(name)
