@@ -48,7 +48,7 @@ class Checkpoints:
         pack(self._store, spec, folder, names, {})
         log.info("%-13s step %d, stored", "checkpoint", step)
         for older in self._own()[STAY:]:
-            self._store.forget(STAGE, older.key)
+            self._remove(older)
 
     def restore(self, folder: Path) -> Path | None:
         """Write the last whole checkpoint into `folder`; return its place, None without one."""
@@ -65,7 +65,7 @@ class Checkpoints:
                 unpack(artifact, place)
             except DamagedArtifact as e:
                 log.warning("checkpoint    step %d: %s; the one before it is tried", step, e)
-                self._store.forget(STAGE, artifact.key)
+                self._remove(artifact)
                 continue
             log.info("%-13s goes on from step %d", "checkpoint", step)
             return place
@@ -74,6 +74,10 @@ class Checkpoints:
     def last_step(self) -> int:
         """Return the step of the last checkpoint, 0 without one."""
         return next((int(a.manifest.identity["step"]) for a in self._own()), 0)
+
+    def _remove(self, artifact: Artifact) -> None:
+        self._store.forget(STAGE, artifact.key)
+        self._store.place.prune(artifact.manifest.folder)
 
     def _own(self) -> list[Artifact]:
         """Return the checkpoints of this layout, the last step first."""

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,13 @@ def trainer(
 
 def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> SFTConfig:
     """Return the arguments of the trainer; each default that would change a training is stated."""
+    with warnings.catch_warnings():
+        # The older name of activation_checkpointing is the one that TRL's own default has.
+        warnings.filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
+        return _arguments(config, folder, gpu)
+
+
+def _arguments(config: TrainingConfig, folder: Path, gpu: bool) -> SFTConfig:
     return SFTConfig(
         output_dir=str(folder),
         # the recipe

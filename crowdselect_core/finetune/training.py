@@ -119,8 +119,11 @@ def _run(
     progress: Progress | None,
 ) -> list[Mapping[str, Any]]:
     """Train and write the model into `work`; return the logged steps, earlier runs' too."""
+    from transformers.utils.logging import disable_progress_bar
+
     from crowdselect_core.finetune.sft import trainer
 
+    disable_progress_bar()  # of loading and saving weights; the steps have lines of ours
     with _memory_explained(prepared.config):
         made = trainer(
             prepared.config, prepared.source.load(), prepared.tokenizer, prepared.rows, work,

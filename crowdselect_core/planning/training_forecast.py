@@ -75,7 +75,7 @@ def _lines(
         lines += [
             f"training   {counts['rows']:,} rows, {counts['tokens']:,} tokens, "
             f"{counts['trained_tokens']:,} of them trained, {prepared.steps:,} steps",
-            f"too long   {counts['truncated']:,} rows are cut, {counts['dropped_long']:,} left out; "
+            f"too long   {counts['truncated']:,} cut, {counts['dropped_long']:,} left out; "
             f"{counts['dropped_untrained']:,} more have no answer within max_length",
             f"model      {'Cached' if found else f'to train, from step {own.last_step()}'}",
         ]

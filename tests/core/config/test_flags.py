@@ -31,6 +31,7 @@ TAKEN = {
     "generate": EVERY,
     "score": EVERY | {"--reward-model", "--check"},
     "select": SELECT,
+    "finetune": SELECT | {"--training-base-model"},
     "reselect": SELECT | {"--series", "--mode", "--base", "--rollback-to", "--list"},
 }
 

@@ -1,6 +1,7 @@
 """A training that was interrupted ends with the losses and weights of an undisturbed one."""
 
 import logging
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +46,26 @@ def files(model: Artifact) -> dict[str, str]:
     return {n: f["sha256"] for n, f in model.manifest.facts["files"].items()}
 
 
-@pytest.mark.parametrize("peft", [None, {"r": 4, "lora_dropout": 0.2}], ids=["full", "lora"])
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the checkpoints of a training go that is killed."""
+    if request.param == "folder":
+        return str(tmp_path / "killed")
+    return f"s3://{request.getfixturevalue('s3').bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.mark.server
 def test_going_on_from_a_checkpoint_changes_nothing(
-    tmp_path: Path, tiny: Path, peft: Any, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, tiny: Path, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    peft = {"r": 4, "lora_dropout": 0.2} if place.startswith("s3") else None
     caplog.set_level(logging.INFO, "crowdselect")
     job = prepared(tmp_path, tiny, peft=peft)
     whole = train(job, Store(str(tmp_path / "whole")))
     lines = [r.getMessage() for r in caplog.records if "  loss " in r.getMessage()]
     assert [li.split()[1:3] for li in lines] == [["step", f"{n}/10"] for n in range(1, 11)]
 
-    store = Store(str(tmp_path / "killed"))
+    store = Store(place)
     with pytest.raises(Killed):
         train(job, store, killed_at(5))  # in the last step of the first epoch; stored: step 3
     assert store.find(job.spec) is None
