@@ -57,7 +57,7 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     from flows.select import chosen
 
     if flow == "finetune":
-        lines = training_forecast(config, lambda config, run: chosen(config, run=run))
+        lines = training_forecast(config, lambda c, run: chosen(c, run=run).inputs.selection)
     else:
         lines = forecast(config, chosen, flow)
     print("\n".join(lines))

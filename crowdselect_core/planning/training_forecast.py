@@ -1,6 +1,6 @@
 """What a fine-tuning would do: rows, tokens, steps, rows that are too long, memory and disk."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 from crowdselect_core.config.finetune import TrainingConfig, required
 from crowdselect_core.config.select import SelectConfig
@@ -12,18 +12,12 @@ from crowdselect_core.finetune.recipe import has_gpu, layout
 from crowdselect_core.finetune.rows import ChatRows, file_rows, selected_rows
 from crowdselect_core.finetune.training import prepare, source
 from crowdselect_core.planning.dry_run import forecast
-from crowdselect_core.reselection.record import SelectionRun
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 
-
-class Story(Protocol):
-    """The stages of a selection in their order, for whatever runs them."""
-
-    def __call__(self, config: SelectConfig, run: Runner) -> SelectionRun:
-        """Run the stages."""
-        ...
+# Runs the stages of a selection in their order, by whatever runs them; returns the selection.
+Story = Callable[[SelectConfig, Runner], Ref]
 
 
 def training_forecast(config: SelectConfig, story: Story) -> list[str]:
@@ -44,10 +38,8 @@ def training_forecast(config: SelectConfig, story: Story) -> list[str]:
         return lines + _lines(training, base, store, file_rows(training.train_file), None)
     selections: list[Ref] = []
 
-    def watched(config: SelectConfig, *, run: Runner) -> object:
-        made = story(config, run)
-        selections.append(made.inputs.selection)
-        return made
+    def watched(config: SelectConfig, *, run: Runner) -> None:
+        selections.append(story(config, run))
 
     lines = forecast(config, watched, "finetune")
     known = [ref for ref in selections if ref.is_computed]
