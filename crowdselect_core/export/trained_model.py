@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.finetune.files import unpack
 from crowdselect_core.store.artifacts import Artifact
 from crowdselect_core.store.backend.base import StorageBackend
@@ -32,7 +33,9 @@ def write(out: str, model: Artifact) -> dict[str, Any]:
         DamagedArtifact: the stored model is damaged.
     """
     place = open_backend(out)
-    files = model.manifest.facts.get("files")
+    files = model.manifest.facts.get("files", {})
+    if not all(_OURS.fullmatch(name) for name in files):
+        raise DamagedArtifact(f"{model.manifest.folder} names a file that is none of a model's")
     told = {**model.manifest.facts["training"], "files": files}
     before = _read(place)
     if before == told and _is_there(place, told["files"]):

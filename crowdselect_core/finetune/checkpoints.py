@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Checkpoints:
             step = int(artifact.manifest.identity["step"])
             place = folder / f"checkpoint-{step}"
             try:
+                _check_names(artifact)
                 unpack(artifact, place)
             except DamagedArtifact as e:
                 log.warning("checkpoint    step %d: %s; the one before it is tried", step, e)
@@ -91,5 +93,13 @@ class Checkpoints:
                 found = self._store.open(STAGE, key)
             except DamagedArtifact:
                 continue  # unfinished, or told by verify
-            if found.manifest.inputs.get("training") == self._training:
+            step = found.manifest.identity.get("step")
+            if found.manifest.inputs.get("training") == self._training and type(step) is int:
                 yield found
+
+
+def _check_names(artifact: Artifact) -> None:
+    """Refuse files that no checkpoint of ours has: others may write to a bucket."""
+    for name in artifact.manifest.facts.get("files", {}):
+        if not any(fnmatchcase(name, p) for p in (*WEIGHTS, *STATES, *CONFIGS)):
+            raise DamagedArtifact(f"{artifact.manifest.folder} names a file that is none of ours")
