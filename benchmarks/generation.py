@@ -200,7 +200,7 @@ def main() -> None:
         told = (bare if args.run == "bare" else ours)(args.folder, args.url, args.rows[0])
         print(json.dumps(told | {"peak": peak_gib()}))
         return
-    print(machine("openai", "aiohttp", "polars"))
+    print(machine("aiohttp", "polars"))
     print(f"{CONCURRENCY} requests in flight; the core without Prefect")
     for rows in args.rows:
         compare(rows, args.rounds if rows == min(args.rows) else 1)

@@ -33,7 +33,8 @@ sys.path.append(str(ROOT / "tests"))  # the servers and drills of the tests
 
 from command import Command  # noqa: E402
 from drill import Drill, Place, Report, Size, lives  # noqa: E402
-from servers import PrefectServer, S3Server, quiet_environment  # noqa: E402
+from prefects import PrefectServer  # noqa: E402
+from servers import S3Server, quiet_environment  # noqa: E402
 
 
 @contextmanager

@@ -5,7 +5,7 @@
 
 SmolLM2-135M-Instruct answers instructions of the sample, at temperature 0, on this machine.
 
-1. `python -m flows.generate` beside a bare loop of the openai client over the same server, prompts
+1. `python -m flows.generate` beside a bare loop of aiohttp over the same server, prompts
    and number of requests in flight, in turn. Tokens/s of the flow are from its first request to
    its last committed answer; the whole command, with imports, Prefect and OUT, is told apart.
 2. The managed engine (`kind: vllm`) beside transformers' `generate` in batches that arrive in
@@ -32,9 +32,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import torch
 import yaml
-from openai import AsyncOpenAI
 
 from benchmarks.measure import machine, spread
 from crowdselect_core.config.engine import (
@@ -90,21 +90,20 @@ def replicated(model: Path, dtype: str) -> VllmEngineConfig:
 
 
 async def ask(server: VllmServer, texts: Sequence[str], tokens: int) -> int:
-    """Ask with the client alone, so many requests in flight; return the completion tokens."""
-    async with AsyncOpenAI(
-        base_url=f"{server.base_url}/v1", api_key=server.api_key, timeout=1800
-    ) as client:
+    """Ask with aiohttp alone, so many requests in flight; return the completion tokens."""
+    async with aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {server.api_key}"},
+        timeout=aiohttp.ClientTimeout(total=1800),
+    ) as session:
         gate = asyncio.Semaphore(IN_FLIGHT)
 
         async def one(text: str) -> int:
-            async with gate:
-                reply = await client.chat.completions.create(
-                    model=server.model,
-                    messages=[{"role": "user", "content": text}],
-                    temperature=0,
-                    max_tokens=tokens,
-                )
-                return reply.usage.completion_tokens if reply.usage else 0
+            messages = [{"role": "user", "content": text}]
+            body = {"model": server.model, "messages": messages, "temperature": 0}
+            url = f"{server.base_url}/v1/chat/completions"
+            async with gate, session.post(url, json=body | {"max_tokens": tokens}) as reply:
+                reply.raise_for_status()
+                return int((await reply.json())["usage"]["completion_tokens"])
 
         return sum(await asyncio.gather(*map(one, texts)))
 
@@ -284,7 +283,7 @@ def main() -> None:
     if not PYTHON.exists():
         parser.error(f"{PYTHON} is not there: make vllm-env")
     threads = f"{torch.get_num_threads()} threads, {args.dtype}"
-    print(machine("openai", "torch", "transformers"), threads, flush=True)
+    print(machine("aiohttp", "torch", "transformers"), threads, flush=True)
     texts = texts_of(args.prompts)
     with tempfile.TemporaryDirectory() as name:
         gguf = find_gguf()

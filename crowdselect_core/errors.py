@@ -1,7 +1,7 @@
-"""The errors of the library: what a user can mend, and what is broken.
+"""The errors of the library: those that a user can correct, and the others.
 
-Every message says where, what was found, what was expected and what to do. A `UserError` ends a
-run with exit 2 and its one line; anything else is a fault of ours and ends it with exit 1.
+Every message says where, the actual value, the expected one and what to do. A `UserError` ends a
+run with exit 2 and its one line; any other error is a bug or a failure and ends it with exit 1.
 """
 
 from collections.abc import Iterable
@@ -9,15 +9,15 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """Something the user can mend: a flag, a file, a column, a budget, a credential."""
+    """An error that the user can correct: a flag, a file, a column, a budget, a credential."""
 
 
 class ConfigError(UserError):
-    """A key, a flag, an environment variable or a value that cannot be."""
+    """An invalid key, flag, environment variable or value."""
 
 
 class DatasetError(UserError):
-    """The data set is missing, damaged, of another format or contradicts itself."""
+    """The data set is missing, corrupt, of another format or inconsistent."""
 
 
 class CrowdError(UserError):
@@ -28,24 +28,28 @@ class SelectionError(UserError):
     """The rows asked for cannot be chosen: budget, clusters, weights."""
 
 
+class EvaluationError(UserError):
+    """Judgments, questions or answers of a benchmark are missing, damaged or of another kind."""
+
+
 class StorageError(UserError):
-    """A store, an output place or a data set's place cannot be reached, read or written."""
+    """A store, an output folder or a data set cannot be reached, read or written."""
 
 
 class TransientStorageError(StorageError):
-    """A storage failure that may pass by itself, so that trying again is worth it."""
+    """A transient storage failure, which is retried."""
 
 
 class DamagedArtifact(RuntimeError):
-    """Stored bytes are not what their name or manifest says; the caller computes them anew."""
+    """Stored bytes do not match their name or manifest; the caller computes them again."""
 
 
 class Stopped(Exception):
-    """The run was asked to stop (cancel from the UI); what was committed is kept."""
+    """The run was asked to stop (cancel from the UI); committed results stay."""
 
 
 def first_line(error: BaseException, most: int = 160) -> str:
-    """Return the first line of an error's words, or its kind where it has none."""
+    """Return the first line of an error's message, or its type without one."""
     lines = str(error).strip().splitlines()
     return lines[0][:most] if lines else type(error).__name__
 

@@ -19,14 +19,18 @@ from types import FrameType
 from typing import Any
 
 from crowdselect_core.errors import UserError
+from crowdselect_core.processes.supervised import NotReady, SupervisedProcess
 from deployments import services
 from deployments.deploy import HERE, NotRegistered, prepare, register
-from deployments.process import PartFailed, Service
 
 LOOK_SECONDS = 1.0  # between two looks at the parts
 START_SECONDS = 240.0  # for a part to be up: a fresh database on a busy machine is slow
 CALM_SECONDS = 60.0  # a part that ends sooner after its start counts as failing
 FAILURES = 3  # starts of one part that fail in a row before all is given up
+
+
+class PartFailed(RuntimeError):
+    """A part ends again and again, or could not be set up."""
 
 
 class Asked(Exception):
@@ -42,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
-    except PartFailed as e:
+    except (PartFailed, NotReady) as e:
         print(f"error: {e}", file=sys.stderr)
         return 1
     except Asked:
-        say("ended; the state is kept")
+        say("stopped; the state stays on disk")
     return 0
 
 
@@ -55,7 +59,8 @@ def serve(settings: services.Settings) -> None:
 
     Raises:
         UserError: a port is taken, or another server uses the same state.
-        PartFailed: a part does not start, or ends again and again.
+        NotReady: a part does not start.
+        PartFailed: one ends again and again.
         Asked: somebody ended it.
     """
     with ExitStack() as stack:
@@ -98,7 +103,7 @@ def deploy(settings: services.Settings) -> None:
     say("deployments: registered")
 
 
-def watch(kept: list[Service]) -> None:
+def watch(kept: list[SupervisedProcess]) -> None:
     """Start again what ends, and say so; give up on what ends again and again."""
     started = {part.name: time.monotonic() for part in kept}
     failures = dict.fromkeys(started, 0)
@@ -109,26 +114,26 @@ def watch(kept: list[Service]) -> None:
             if part.runs():
                 well = part.healthy()
                 if well == (part.name in ill):
-                    say(f"{part.name}: {'healthy again' if well else 'does not answer'}")
+                    say(f"{part.name}: {'healthy again' if well else 'not responding'}")
                     ill.symmetric_difference_update({part.name})
                 continue
             calm = time.monotonic() - started[part.name] > CALM_SECONDS
             failures[part.name] = 1 if calm else failures[part.name] + 1
             if failures[part.name] > FAILURES:
-                raise PartFailed(f"{part.name} ends again and again: {part.last_words()}")
-            say(f"{part.name}: ended, starting it again")
+                raise PartFailed(f"{part.name} keeps exiting: {part.last_line()}")
+            say(f"{part.name}: exited, restarting")
             again(part)
             ill.discard(part.name)
             started[part.name] = time.monotonic()  # when it was up, or had failed to be
 
 
-def again(part: Service) -> None:
+def again(part: SupervisedProcess) -> None:
     """Start a part again; where it does not come up it is ended, which the next look counts."""
     part.end()
     part.start()
     try:
         part.wait(START_SECONDS)
-    except PartFailed as e:
+    except NotReady as e:
         say(str(e))
         part.end()
     else:
@@ -143,7 +148,7 @@ def lock(state: Path, stack: ExitStack) -> None:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"another server uses {str(state)!r}; end it, or pass --state FOLDER"
+            f"another server uses {str(state)!r}; stop it, or pass --state FOLDER"
         ) from None
     except OSError as e:
         raise UserError(f"the folder {str(state)!r} cannot be written: {e.strerror}") from None
@@ -158,7 +163,7 @@ def welcome(settings: services.Settings) -> str:
   watch    the run's page: a task per stage, its log, and the artifacts selection-summary and
            selection-rows
   results  s3://{services.BUCKET}/out, in the object store at {settings.s3_url}
-  end      Ctrl-C; {settings.state} keeps runs and results for the next start
+  stop     Ctrl-C; runs and results stay in {settings.state} for the next start
 """
 
 
@@ -167,11 +172,11 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-def _quietly(ending: list[Service]) -> None:
+def _quietly(ending: list[SupervisedProcess]) -> None:
     """End the parts in order; a second Ctrl-C changes nothing, the end takes some seconds."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    say("ending")
+    say("stopping")
     for part in ending:
         part.end()
 
@@ -188,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
                        "help": "of the object store (8333); its parts take S3_PORT + 100 to 400, "
                                "and each of the five ports its own + 10000"}),
         ("--state", {"type": Path, "default": Path(".crowdselect-server"), "metavar": "FOLDER",
-                     "help": "where runs and results are kept (.crowdselect-server)"}),
+                     "help": "folder of runs and results (.crowdselect-server)"}),
         ("--keys-from-environment", {"action": "store_true",
                                      "help": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY become "
                                              "the store's keys, so that other shells can read it"}),

@@ -10,14 +10,17 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.processes.supervised import SupervisedProcess
 from deployments.deploy import POOL
-from deployments.process import Service, answers
 
 LOCAL = "127.0.0.1"
 BUCKET = "crowdselect"
 S3_PARTS = {"s3": 0, "master": 100, "volume": 200, "filer": 300, "admin": 400}
+_direct = build_opener(ProxyHandler({}))  # loopback never goes through a proxy
 GRPC = 10_000  # each part of SeaweedFS opens a second port that far above its own
 
 # Not for the parts: what would lead them to another store or server.
@@ -130,27 +133,40 @@ def settings(args: argparse.Namespace) -> Settings:
     return Settings(args.state.absolute(), args.port, args.s3_port, keys)
 
 
-def made(settings: Settings) -> tuple[Service, Service, Service]:
+def made(
+    settings: Settings,
+) -> tuple[SupervisedProcess, SupervisedProcess, SupervisedProcess]:
     """Return the object store, Prefect's server and the worker; nothing is started."""
     for folder in (settings.logs, settings.state / "s3"):
         folder.mkdir(parents=True, exist_ok=True)
-    store = Service(
+    store = SupervisedProcess(
         "object store", _weed(settings), _base() | {"S3_BUCKET": BUCKET},
-        settings.state / "s3", settings.logs / "s3.log",
-        lambda: answers(settings.s3_url), abrupt=True,
+        settings.logs / "s3.log", lambda: answers(settings.s3_url),
+        folder=settings.state / "s3", abrupt=True,
     )  # fmt: skip
     health = f"{settings.ui}/api/health"
-    server = Service(
+    server = SupervisedProcess(
         "Prefect", _prefect("server", "start", "--host", LOCAL, "--port", str(settings.port)),
         _base() | settings.client() | _server(settings),
-        settings.state, settings.logs / "prefect.log", lambda: answers(health),
+        settings.logs / "prefect.log", lambda: answers(health), folder=settings.state,
     )  # fmt: skip
-    worker = Service(
+    worker = SupervisedProcess(
         "worker", _prefect("worker", "start", "--pool", POOL, "--type", "process"),
         _base() | settings.client() | settings.store() | {"PREFECT_WORKER_QUERY_SECONDS": "3"},
-        Path.cwd(), settings.logs / "worker.log", lambda: worker.runs(),
+        settings.logs / "worker.log", lambda: worker.runs(),
     )  # fmt: skip
     return store, server, worker
+
+
+def answers(url: str) -> bool:
+    """Say whether a server answers at a URL; a refusal is an answer."""
+    try:
+        _direct.open(url, timeout=5).close()
+    except HTTPError as e:
+        return e.code < 500
+    except OSError:
+        return False
+    return True
 
 
 def _weed(settings: Settings) -> list[str]:
@@ -174,7 +190,7 @@ def _identities(keys: tuple[str, str]) -> str:
     the access key into its log.
     """
     if sys.platform != "linux":
-        raise ConfigError("make server needs Linux, where files can lie in memory alone")
+        raise ConfigError("make server needs Linux, for files that exist in memory only")
     credentials = [{"accessKey": keys[0], "secretKey": keys[1]}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     one = {"name": "crowdselect", "credentials": credentials, "actions": actions}

@@ -1,7 +1,7 @@
-"""The sweep: runs whose process died are marked Crashed, and what they held is free again.
+"""The sweep: marks runs whose process died as Crashed and frees their concurrency slots.
 
-A kill -9, a full memory or a machine that is gone leaves a run Running for ever. Its deployment
-starts a sweep when a heartbeat fails to come, and every ten minutes for what no event tells.
+After a kill -9, an out-of-memory kill or the loss of a machine a run stays Running. The deployment
+starts a sweep when a heartbeat is missing, and every ten minutes.
 
 Deploy it as `flows.cleanup.sweep`.
 """
@@ -24,7 +24,7 @@ def sweep(
         75,
         ge=40,
         description="Seconds without a heartbeat, of which a run sends one every 30 seconds, after "
-        "which it is dead",
+        "which a run counts as dead",
         examples=[75],
     ),
     pending: float = Field(
@@ -42,7 +42,7 @@ def sweep(
         examples=[24],
     ),
 ) -> list[str]:
-    """Mark runs whose process died as Crashed, and free what they held.
+    """Mark runs whose process died as Crashed, and free their slots.
 
     Args:
         silence: seconds without a heartbeat after which a run is dead.
@@ -53,8 +53,8 @@ def sweep(
     dead: list[str] = []
     with connected(), get_client(sync_client=True) as client:
         watched = tasks.suspects(client, silence, own)
-        log.info("sweep         %d runs are looked at", len(watched))
-        never = [(r, "it never started: its worker died") for r in tasks.stuck(client, pending)]
+        log.info("sweep         %d runs without a recent heartbeat are watched", len(watched))
+        never = [(r, "it was never started: its worker died") for r in tasks.stuck(client, pending)]
         gone = [(r, "no heartbeat: its process died") for r in tasks.silent(client, watched)]
         for run, why in never + gone:
             if tasks.crash(client, run, why):
@@ -62,5 +62,5 @@ def sweep(
                 dead.append(str(run.id))
         for place in tasks.places(client):
             if aborted := tasks.abort_uploads(place, uploads):
-                log.warning("sweep         %d half-done uploads of %s aborted", aborted, place)
+                log.warning("sweep         %d unfinished uploads of %s aborted", aborted, place)
     return dead

@@ -1,7 +1,7 @@
 """The command around a flow (`python -m flows.select`), and what its exits mean.
 
-0: done. 2: something the user can mend, in one line. 130: stopped by Ctrl-C, SIGTERM or a cancel
-from the UI, with what was committed kept. 1: the rest.
+0: done. 2: an error that the user can correct, in one line. 130: stopped by Ctrl-C, SIGTERM or a
+cancel from the UI; committed results stay. 1: any other error.
 """
 
 import os
@@ -10,16 +10,22 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from crowdselect_core.config.load import load
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.load import load, load_evaluation
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
+from crowdselect_core.util.text import plain
 from flows import console, options
+from tasks import terminal
 
-OURS = "crowdselect"  # the tag of our runs, by which the sweep knows them
+if TYPE_CHECKING:  # prefect is imported late: see console.prepare
+    from prefect.client.schemas.objects import State
+
+OURS = "crowdselect"  # the tag of our runs; the sweep handles these alone
 OK, BROKEN, MENDABLE, STOPPED = 0, 1, 2, 130
 
 
@@ -28,22 +34,24 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
+        if flow == "evaluate":
+            return run(load_evaluation(args.config, flags), flow, quiet=args.quiet)
         config = load(args.config, flags, flow=flow)
         looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
-        return look(looks[0], config, flow) if looks else run(config, flow)
+        return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
     except UserError as e:
-        print(f"error: {console.plain(str(e))}", file=sys.stderr)
+        print(f"error: {plain(str(e))}", file=sys.stderr)
         return MENDABLE
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (KeyboardInterrupt, Stopped):
-        print("stopped: what was committed is kept, run again to go on", file=sys.stderr)
+        print("stopped: committed results stay; run again to resume", file=sys.stderr)
         return STOPPED
 
 
 def look(what: str, config: SelectConfig, flow: str) -> int:
-    """Say what a run would find, and run nothing."""
+    """Print a dry run, the check of the reward models, or the list of a series; run nothing."""
     if config.credentials_block:
         from tasks.secrets import lend
 
@@ -53,10 +61,13 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     if what == "list" and isinstance(config, ReselectConfig):
         return listed(config)
     from crowdselect_core.planning.dry_run import forecast
-    from crowdselect_core.planning.training_forecast import training_forecast
+
+    console.plain_warnings()
     from flows.select import chosen
 
     if flow == "finetune":
+        from crowdselect_core.planning.training_forecast import training_forecast
+
         lines = training_forecast(config, lambda c, run: chosen(c, run=run).inputs.selection)
     else:
         lines = forecast(config, chosen, flow)
@@ -65,13 +76,13 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
 
 
 def check(config: SelectConfig) -> int:
-    """Check the reward models for conformance, and say what was found as it is found."""
+    """Check the reward models for conformance; each result is printed as it comes."""
     from crowdselect_core.planning.reward_check import check_all
     from crowdselect_core.reward.factory import Resources
     from tasks.secrets import secret
 
     for line in check_all(config, Resources(secret)):
-        print(console.plain(line), flush=True)
+        print(plain(line), flush=True)
     return OK
 
 
@@ -84,25 +95,22 @@ def listed(config: ReselectConfig) -> int:
     return OK
 
 
-def run(config: SelectConfig, flow: str) -> int:
-    """Run the flow on a Prefect server (the one of PREFECT_API_URL, or a passing one)."""
-    console.prepare()
-    console.reachable()
-    import httpx
-    from prefect import tags
-    from prefect.client.schemas.objects import State
-    from prefect.exceptions import TerminationSignal
-
-    call = getattr(import_module(f"flows.{flow}"), flow)
+def run(config: SelectConfig | EvaluateConfig, flow: str, *, quiet: bool = False) -> int:
+    """Run the flow on a Prefect server: the one of PREFECT_API_URL, or a temporary one."""
     try:
-        with tags(OURS):
-            state = cast(State[Any], call(config, return_state=True))
-    except httpx.HTTPError as e:
-        print(f"error: the Prefect server was lost ({type(e).__name__}); what was committed is "
-              "kept: start the server, then run again", file=sys.stderr)  # fmt: skip
+        console.prepare(quiet=quiet)
+        console.reachable()
+        state = _ended(config, flow)
+    finally:
+        terminal.stop()  # what follows is the end: an error, or the summary
+    if state is None:
         return BROKEN
     if state.is_cancelled() or state.is_cancelling():
         raise Stopped
+    from prefect.exceptions import TerminationSignal
+
+    from tasks.server_patience import busy_server
+
     result = outcome_of(state)
     if isinstance(result, UserError):
         raise result
@@ -110,14 +118,40 @@ def run(config: SelectConfig, flow: str) -> int:
         raise KeyboardInterrupt
     if isinstance(result, BaseException):
         kind = "" if isinstance(result, TooManyFailures) else f"{type(result).__name__}: "
-        print(f"error: {kind}{console.plain(str(result))}", file=sys.stderr)
+        _broken(busy_server(result) or f"{kind}{result}")
         return BROKEN
     console.close(result, config)
     return OK
 
 
+def _broken(why: object) -> None:
+    """Say in one line what ended a run that the user cannot mend."""
+    print(f"error: {plain(str(why))}", file=sys.stderr)
+
+
+def _ended(config: SelectConfig | EvaluateConfig, flow: str) -> "State[Any] | None":
+    """Run the flow to its end and return its final state; None where the server was lost."""
+    import httpx
+    from prefect import tags
+
+    from tasks.server_patience import busy_server
+
+    call = getattr(import_module(f"flows.{flow}"), flow)
+    try:
+        with tags(OURS):
+            return cast("State[Any]", call(config, return_state=True))
+    except httpx.HTTPError as e:
+        terminal.stop()
+        _broken(
+            busy_server(e)
+            or f"the connection to the Prefect server was lost ({type(e).__name__}); committed "
+            "results stay: start it, then run again"
+        )
+        return None
+
+
 def outcome_of(state: Any) -> Any:
-    """Return what a run came to, or the exception that ended it."""
+    """Return the result of a run, or the exception that ended it."""
     from tasks import flow_runs
 
     known = flow_runs.outcome() if state.data is None else None

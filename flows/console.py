@@ -1,4 +1,7 @@
-"""What the command shows: progress lines on stderr, the closing summary on stdout."""
+"""What the command shows: progress on stderr, the closing summary on stdout.
+
+Progress is live bars on a terminal, and plain lines elsewhere, with NO_COLOR, or for a dumb one.
+"""
 
 import logging
 import os
@@ -10,48 +13,100 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import Stopped, StorageError, UserError
+from crowdselect_core.errors import Stopped, StorageError, UserError, first_line
 from crowdselect_core.generate.call_tracker import TooManyFailures
+from crowdselect_core.util.text import plain
 from flows import server_guard
+from tasks import terminal
 
+# Libraries whose errors say that a server did not answer, or that its database was locked.
+TRANSIENT = ("httpx", "httpcore", "sqlite3", "sqlalchemy", "websockets")
 DEFAULTS = {
-    "PREFECT_LOGGING_LEVEL": "WARNING",  # ours are the progress lines; theirs would double them
+    "PREFECT_LOGGING_LEVEL": "WARNING",  # our own lines say the same
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; by these the sweep tells the living
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; the sweep looks for these
     "DO_NOT_TRACK": "1",
 }
 
-watching: list["subprocess.Popen[bytes]"] = []  # holds the pipes that close when this process ends
+# What Prefect says of a run's end and of what is tried again; the command says it in its own words.
+_OURS = ("Finished in state", "Crash detected", "Retry", "Service 'ConcurrencySlot")
+
+watching: list["subprocess.Popen[bytes]"] = []  # their pipes close when this process ends
 
 
-def prepare() -> None:
-    """Set up Prefect's environment where the user has not, and our progress lines.
+def prepare(*, quiet: bool = False) -> None:
+    """Set up Prefect's environment where the user has not, and the log and progress on stderr.
 
     This comes before prefect is imported, which reads its settings then.
+
+    Args:
+        quiet: show warnings alone, and no progress.
     """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    if not quiet and _has_bars():
+        terminal.start()
     ours = logging.getLogger("crowdselect")
-    ours.addHandler(lines)
+    ours.addHandler(_handler(quiet))
     ours.setLevel(logging.INFO)
     ours.propagate = False
     url = os.environ.get("PREFECT_API_URL")
-    ours.info("waiting for the Prefect server%s", f" at {_host(url)}" if url else " to start")
-    if not url:
+    if url:
+        ours.info("connecting to the Prefect server at %s", _host(url))
+    else:
+        ours.info("starting a temporary Prefect server")
         _guarded()
     import prefect.main  # noqa: F401  # its loggers have their handlers from here on
 
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_worth_showing)
+    if not url:
+        from flows import temporary_server
+
+        temporary_server.install()
+    for name in ("", "prefect._internal"):  # the latter has handlers of its own
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_worth_showing)
+
+
+class Lines(logging.Handler):
+    """Writes each log record as lines to stderr, above the bars where they are drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; control characters in it are escaped."""
+        if getattr(record, "is_progress", False) and terminal.is_live():
+            return
+        try:
+            for line in self.format(record).split("\n"):
+                terminal.write(plain(line))
+        except Exception:
+            self.handleError(record)
+
+
+class _OneLine(logging.Formatter):
+    """Formats a message on one line; a traceback follows on lines of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the record's line, its control characters escaped."""
+        return plain(super().formatMessage(record))
+
+
+def _handler(quiet: bool) -> logging.Handler:
+    lines = Lines(logging.WARNING if quiet else logging.INFO)
+    lines.setFormatter(_OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    return lines
+
+
+def _has_bars() -> bool:
+    """Tell whether stderr is a terminal that can redraw lines, and the user has not said no."""
+    dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown")
+    return sys.stderr.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
 
 def _guarded() -> None:
-    """Have the server that Prefect starts for this run ended with it, however the run ends."""
+    """Start the process that ends the temporary server with this run, however the run ends."""
     mark = secrets.token_hex(16)
     os.environ[server_guard.MARK_NAME] = mark
     words = [sys.executable, "-I", "-S", server_guard.__file__, str(os.getpid()), mark]
@@ -61,6 +116,15 @@ def _guarded() -> None:
             start_new_session=True,
         )
     )  # fmt: skip
+
+
+def plain_warnings() -> None:
+    """Write our warnings to stderr without time or level, where no run does more than that."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setLevel(logging.WARNING)
+    ours = logging.getLogger("crowdselect")
+    ours.addHandler(lines)
+    ours.propagate = False  # Prefect's handler of the root logger would write them again
 
 
 def reachable() -> None:
@@ -76,15 +140,15 @@ def reachable() -> None:
         with urlopen(f"{url.rstrip('/')}/health", timeout=10):  # noqa: S310 - the user's own server
             return
     except HTTPError:
-        return  # it answers; what it refuses without a key, the client asks for with one
+        return  # it answers; without a key it may refuse, and Prefect's client has one
     except (OSError, ValueError):
         raise StorageError(
             f"the Prefect server at {_host(url)} (PREFECT_API_URL) does not answer; start it with "
-            "'prefect server start', or unset PREFECT_API_URL to run without one"
+            "'prefect server start', or unset PREFECT_API_URL to use a temporary one"
         ) from None
 
 
-def close(result: dict[str, Any], config: SelectConfig) -> None:
+def close(result: dict[str, Any], config: SelectConfig | EvaluateConfig) -> None:
     """Print the closing summary."""
     from crowdselect_core.report.text import as_text, stages_line
 
@@ -100,12 +164,7 @@ def close(result: dict[str, Any], config: SelectConfig) -> None:
     for line in result.get("lines", ()):
         print(plain(line))
     if "train.jsonl" not in result["files"]:
-        print("\nno train.jsonl: the data set lacks instruction texts or answers to train on")
-
-
-def plain(text: str) -> str:
-    """Return a message on one line, its control characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        print("\nno train.jsonl: the data set has no instruction texts or no answers to train on")
 
 
 def _host(url: str) -> str:
@@ -113,11 +172,19 @@ def _host(url: str) -> str:
 
 
 def _worth_showing(record: logging.LogRecord) -> bool:
-    """Drop what the command says itself: mendable errors, stops, and states of runs."""
+    """Drop what the command says itself: the user's errors, stops, and states of runs."""
     if not record.name.startswith("prefect"):
         return True
     error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, OSError) or type(error).__module__.split(".")[0] in TRANSIENT:
+        record.msg, record.args = f"{record.getMessage()}: {first_line(error)}", None  # type: ignore[arg-type]
+        record.exc_info = record.exc_text = None  # a line is enough: the client tries again
     if isinstance(error, UserError | Stopped | KeyboardInterrupt | TooManyFailures):
         return False
+    if error is not None:
+        from tasks.server_patience import busy_server
+
+        if busy_server(error):
+            return False
     text = record.getMessage()
-    return not ("Finished in state" in text or "Crash detected" in text or "Retry" in text)
+    return not any(words in text for words in _OURS)

@@ -1,4 +1,4 @@
-"""The part of the story that the flows share: what the data set lacks is made."""
+"""The steps that the flows share: generate and score what the data set does not have."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -29,17 +29,17 @@ T = TypeVar("T")
 C = TypeVar("C", bound=SelectConfig)
 
 LOOK_SECONDS = 0.5
-REPAIRS = 20  # damaged artifacts that one run mends before it gives up
+REPAIRS = 20  # corrupt artifacts that one run computes again before it gives up
 
 
 def repaired(config: C, story: Callable[[C], T]) -> T:
-    """Run a story; what it finds damaged is computed anew, and it alone."""
+    """Run a story; an artifact that is corrupt is computed again, and it alone."""
     for _ in range(REPAIRS):
         try:
             return story(config)
         except DamagedArtifact as damage:
-            log.warning("%s; computing it anew", damage)
-    raise DamagedArtifact(f"{config.store}: damaged faster than it is mended; check the disk")
+            log.warning("%s; computing it again", damage)
+    raise DamagedArtifact(f"{config.store}: still corrupt after {REPAIRS} repairs; check the disk")
 
 
 def prompted(

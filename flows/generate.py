@@ -1,7 +1,7 @@
-"""The generation flow: many LLMs answer every instruction, and nothing is asked twice.
+"""The generation flow: many LLMs answer every instruction, and every answer is cached.
 
 Answers are cells of the store, named by the prompt and by all that changes an answer: a run that
-is killed goes on where it was, a model added later costs only that model. Keys of endpoints come
+is killed resumes, and a model that is added later costs only that model. Keys of endpoints come
 from the environment or from Prefect Secret blocks.
 
 Run it as `python -m flows.generate`, deploy it as `flows.generate.generate`.
@@ -30,7 +30,7 @@ from tasks.secrets import lend
 @flow(name="generate", version=flow_runs.VERSION, persist_result=False)
 @flow_runs.told
 def generate(config: SelectConfig) -> Any:
-    """Have every model of the crowd answer the instructions of a data set.
+    """Generate the answers of every model of the crowd to the instructions of a data set.
 
     Args:
         config: the instructions, the crowd with its engines, and where the results go.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from crowdselect_core.config.commands import COMMANDS, CONFIG, Command, switch, takers
+from crowdselect_core.config.commands import COMMANDS, CONFIG, QUIET, Command, switch, takers
 from crowdselect_core.config.flags import Option
 from crowdselect_core.config.load import put
 from crowdselect_core.config.values import bounds, choices, default, property_of
@@ -34,6 +34,7 @@ def parser(flow: str = "select") -> Parser:
         made.add_argument(option.flag, dest=KEY + ".".join(option.keys), **_argument(option))
     for name, text in command.looks.items():
         made.add_argument(switch(name), dest=name, action="store_true", help=text)
+    made.add_argument(QUIET, action="store_true", help="show warnings and the summary only")
     return made
 
 

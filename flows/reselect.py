@@ -16,7 +16,7 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
     sys.exit(main(flow="reselect"))
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,28 +36,10 @@ from crowdselect_core.reselection.base_selection import (
     unlike,
     unmendable,
 )
-from crowdselect_core.reselection.record import BaseSelection, KnownSelection, SelectionRun
+from crowdselect_core.reselection.record import BaseSelection, KnownSelection, NewRows, SelectionRun
 from crowdselect_core.reselection.series import Overtaken
+from crowdselect_core.stages import graph as stages
 from crowdselect_core.stages.crowd.zoo import dataset_of
-from crowdselect_core.stages.graph import (
-    ACTIVE,
-    ANSWERS,
-    ARRIVALS,
-    CLUSTERS,
-    COMPARISON,
-    DRIFT,
-    EMBEDDINGS,
-    INSTRUCTIONS,
-    JOINED,
-    MEMBERSHIP,
-    METRICS,
-    PAIRS,
-    PROMPTS,
-    RANKING,
-    SCORES,
-    SELECTION,
-    ZOOS,
-)
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from flows import crowd_steps
 from flows.select import chosen, written
@@ -103,13 +85,15 @@ def mended(config: ReselectConfig) -> dict[str, Any]:
         except DamagedArtifact as damage:
             if (name := folder_of(damage)) not in again:
                 again.add(name)
-                log.warning("%s; computing it anew, if a stage of this run makes it", damage)
+                log.warning("%s; computing it again, if a stage of this run computes it", damage)
             elif config.mode == "frozen":
                 raise unmendable(config, damage) from None
             else:
-                log.warning("%s; going on without what the base knows", damage)
+                log.warning("%s; continuing without the tables of the base", damage)
                 return crowd_steps.repaired(config, partial(story, alone=True))
-    raise DamagedArtifact(f"{config.store}: damaged faster than it is mended; check the disk")
+    raise DamagedArtifact(
+        f"{config.store}: still corrupt after {crowd_steps.REPAIRS} repairs; check the disk"
+    )
 
 
 def story(config: ReselectConfig, alone: bool = False) -> dict[str, Any]:
@@ -123,7 +107,7 @@ def story(config: ReselectConfig, alone: bool = False) -> dict[str, Any]:
         try:
             return selected(config, alone)
         except Overtaken as overtaken:
-            log.info("%-13s %s; going on from that", "reselect", overtaken)
+            log.info("%-13s %s; continuing from that one", "reselect", overtaken)
     return selected(config, alone)
 
 
@@ -134,10 +118,10 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
         return recorded(config, start, chosen(config), {}, seen)
     base, frozen = tasks.known(config, start), config.mode == "frozen"
     settled = is_settled(config, base)
-    raw = run(INSTRUCTIONS, without_missing(config, find_missing(config)), base.raw)
+    raw = run(stages.INSTRUCTIONS, without_missing(config, find_missing(config)), base.raw)
     if frozen and settled and raw.key == base.raw.key:
         return calm(config, base)
-    arrived = run(ARRIVALS, config, raw, base.parts["scores"])
+    arrived = run(stages.ARRIVALS, config, raw, base.parts["scores"])
     changes = tasks.changes(config, base, raw, arrived)
     if frozen and settled and not any(changes.values()):
         return calm(config, base)
@@ -146,7 +130,7 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
     now = joined(config, base, raw, new) if frozen else chosen(config, base, embedded(base, new))
     if not frozen and settled and tasks.unchanged(config, base, now):
         return calm(config, base)
-    membership = run(MEMBERSHIP, now.config, base.inputs, now.inputs, arrived)
+    membership = run(stages.MEMBERSHIP, now.config, base.inputs, now.inputs, arrived)
     drift = drifted(config, base, new) if new else None
     now = replace(now, inputs=replace(now.inputs, membership=membership, drift=drift))
     return recorded(config, base, now, changes, seen, new)
@@ -158,27 +142,7 @@ def calm(config: ReselectConfig, base: KnownSelection) -> dict[str, Any]:
     return tasks.nothing_new(config, base)
 
 
-@dataclass(frozen=True)
-class New:
-    """The new rows, measured by what the base was fitted on."""
-
-    config: SelectConfig
-    instructions: Ref
-    scores: Ref
-    metrics: Ref
-    answers: Ref
-    ranking: Ref
-    embeddings: Ref | None
-    clusters: Ref | None
-    zoo: Ref | None
-
-    @property
-    def tables(self) -> dict[str, Ref]:
-        """Its artifacts by role, in order."""
-        return {role: ref for role, ref in vars(self).items() if isinstance(ref, Ref)}
-
-
-def embedded(base: KnownSelection, new: New | None) -> list[Ref]:
+def embedded(base: KnownSelection, new: NewRows | None) -> list[Ref]:
     """Return the artifacts that hold vectors of known texts."""
     fresh = [new.embeddings] if new and new.embeddings else []
     return [*base.parts.get("embeddings", ()), *fresh]
@@ -190,30 +154,32 @@ def is_settled(config: ReselectConfig, base: KnownSelection) -> bool:
     return same and (config.mode == "frozen" or base.record.mode == "refit")
 
 
-def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> New:
+def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> NewRows:
     """Answer, score, measure, embed and rank the new rows alone, by the base's measures."""
     lacks, zoo, rows = find_missing(config), None, arrived
     scored: SelectConfig = config
     if lacks:
         live_tasks.check_engines(config, lacks)
         live_tasks.check_scorers(config, lacks)
-        prompts = run(PROMPTS, without_missing(config, lacks), arrived)
+        prompts = run(stages.PROMPTS, without_missing(config, lacks), arrived)
         fitted = base.references["metrics"]
         scored, made = crowd_steps.zoo_of(config, lacks, arrived, prompts, fitted)
-        zoo, rows = made[-1], run(INSTRUCTIONS, scored)
+        zoo, rows = made[-1], run(stages.INSTRUCTIONS, scored)
     references = base.references
-    scores = run(SCORES, scored, rows)
-    metrics = run(METRICS, scored, scores, references["metrics"])
-    answers = run(ANSWERS, scored, scores, metrics)
-    ranking = run(RANKING, scored, metrics, answers, references["ranking"])
+    scores = run(stages.SCORES, scored, rows)
+    metrics = run(stages.METRICS, scored, scores, references["metrics"])
+    answers = run(stages.ANSWERS, scored, scores, metrics)
+    ranking = run(stages.RANKING, scored, metrics, answers, references["ranking"])
     centers, embeddings, clusters = references.get("centers"), None, None
     if centers:
-        embeddings = run(EMBEDDINGS, scored, rows, references.get("embedder"))
-        clusters = run(CLUSTERS, scored, embeddings, centers)
-    return New(scored, rows, scores, metrics, answers, ranking, embeddings, clusters, zoo)
+        embeddings = run(stages.EMBEDDINGS, scored, rows, references.get("embedder"))
+        clusters = run(stages.CLUSTERS, scored, embeddings, centers)
+    return NewRows(scored, rows, scores, metrics, answers, ranking, embeddings, clusters, zoo)
 
 
-def joined(config: ReselectConfig, base: KnownSelection, raw: Ref, new: New | None) -> SelectionRun:
+def joined(
+    config: ReselectConfig, base: KnownSelection, raw: Ref, new: NewRows | None
+) -> SelectionRun:
     """Put the new rows beside the known ones and fill the quotas among all of them."""
     now: SelectConfig = config
     dataset, rows, made = raw, raw, list[Ref]()
@@ -221,21 +187,21 @@ def joined(config: ReselectConfig, base: KnownSelection, raw: Ref, new: New | No
     if not zoos:
         preflight.check_data(config, raw)
     else:
-        whole = run(ZOOS, config, zoos)
+        whole = run(stages.ZOOS, config, zoos)
         now = dataset_of(config, whole)
-        dataset = run(INSTRUCTIONS, now, base.dataset)
-        rows, made = run(ACTIVE, now, dataset, raw), [raw, whole, dataset]
+        dataset = run(stages.INSTRUCTIONS, now, base.dataset)
+        rows, made = run(stages.ACTIVE, now, dataset, raw), [raw, whole, dataset]
     fresh = new.tables if new else {}
     parts = {r: [*known, *([fresh[r]] if r in fresh else [])] for r, known in base.parts.items()}
-    scores = run(JOINED, now, rows, parts["scores"])
-    metrics = run(JOINED, now, rows, parts["metrics"])
-    answers = run(JOINED, now, rows, parts["answers"])
-    ranking = run(JOINED, now, rows, parts["ranking"])
-    clusters = run(JOINED, now, rows, parts["clusters"]) if "clusters" in parts else None
-    selection = run(SELECTION, now, scores, metrics, ranking, clusters)
+    scores = run(stages.JOINED, now, rows, parts["scores"])
+    metrics = run(stages.JOINED, now, rows, parts["metrics"])
+    answers = run(stages.JOINED, now, rows, parts["answers"])
+    ranking = run(stages.JOINED, now, rows, parts["ranking"])
+    clusters = run(stages.JOINED, now, rows, parts["clusters"]) if "clusters" in parts else None
+    selection = run(stages.SELECTION, now, scores, metrics, ranking, clusters)
     wants_pairs = "pairs" in now.export
-    pairs = run(PAIRS, now, scores, metrics, selection) if wants_pairs else None
-    comparison = run(COMPARISON, now, metrics, answers, selection, clusters)
+    pairs = run(stages.PAIRS, now, scores, metrics, selection) if wants_pairs else None
+    comparison = run(stages.COMPARISON, now, metrics, answers, selection, clusters)
     inputs = SelectionArtifacts(
         instructions=rows, scores=scores, metrics=metrics, answers=answers,
         clusters=clusters, ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
@@ -250,11 +216,11 @@ def joined(config: ReselectConfig, base: KnownSelection, raw: Ref, new: New | No
     )
 
 
-def drifted(config: ReselectConfig, base: KnownSelection, new: New) -> Ref:
+def drifted(config: ReselectConfig, base: KnownSelection, new: NewRows) -> Ref:
     """Hold the new rows against those that the measures were fitted on."""
     fitted = base.references["ranking"], base.references.get("clusters")
     since = base.inputs.ranking, base.inputs.clusters
-    return run(DRIFT, config, fitted, (new.ranking, new.clusters), since)
+    return run(stages.DRIFT, config, fitted, (new.ranking, new.clusters), since)
 
 
 def recorded(
@@ -263,7 +229,7 @@ def recorded(
     now: SelectionRun,
     changes: dict[str, int],
     seen: tuple[int, int],
-    new: New | None = None,
+    new: NewRows | None = None,
 ) -> dict[str, Any]:
     """Write the selection to OUT, add it to the series, and move `latest` to it."""
     told = written(now)

@@ -1,8 +1,8 @@
 """The selection flow: from a crowd's scored answers to the best N rows, with a reason for each.
 
-Every stage is kept in the store under a key made of all that changes its content, so a run that
+Every stage is cached in the store under a key of everything that changes its content, so a run that
 is repeated, or killed and started again, computes only what is missing. Credentials come from the
-environment (AWS_*, HF_TOKEN) and stand in no key, log or artifact.
+environment (AWS_*, HF_TOKEN) and are in no key, log or artifact.
 
 Run it as `python -m flows.select`, deploy it as `flows.select.select`.
 """
@@ -52,7 +52,7 @@ from tasks.stage_task import run as run_task
 def select(config: SelectConfig) -> Any:
     """Choose the best rows of a data set that a crowd has answered and reward models have scored.
 
-    Answers that the data set lacks are generated first, and scores made.
+    Missing answers are generated first, and missing scores computed.
 
     Args:
         config: what to choose from, by what, and where the results go.
@@ -70,7 +70,7 @@ def chosen(
     vectors: Sequence[Ref] = (),
     run: Runner = run_task,
 ) -> SelectionRun:
-    """Run the stages in order; each is taken from the store or computed.
+    """Run the stages in order; each is cached or computed.
 
     Args:
         config: what to choose from.

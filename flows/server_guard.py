@@ -1,9 +1,9 @@
-"""Ends Prefect's own passing server when the run that started it is gone, even by kill -9.
+"""Ends the temporary Prefect server when the run that started it is gone, even by kill -9.
 
 Prefect ends that server at an orderly exit of the run; this is for the others. A script of its own
 that imports nothing of the project:
 
-    python -I -S afterwards.py RUN_PID MARK
+    python -I -S server_guard.py RUN_PID MARK
 
 stdin is a pipe whose write end only the run holds. When it closes, or the run is gone, servers
 in whose environment MARK_NAME has the value MARK get SIGTERM, and SIGKILL after GRACE
@@ -20,7 +20,7 @@ from pathlib import Path
 
 MARK_NAME = "PREFECT_SERVER_OF_RUN"
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-TICK = 0.5  # seconds between two looks at the run
+TICK = 0.5  # seconds between two checks of the run
 
 
 def main(run: int, mark: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
 from crowdselect_core.errors import Stopped
@@ -24,9 +24,9 @@ _asked = threading.Event()
 
 
 def check() -> None:
-    """Raise Stopped when the run was cancelled."""
+    """Raise Stopped if the run was cancelled."""
     if _asked.is_set():
-        raise Stopped("the run was cancelled; what was committed is kept, run again to go on")
+        raise Stopped("the run was cancelled; committed results stay, run again to resume")
 
 
 def ask() -> None:
@@ -35,7 +35,7 @@ def ask() -> None:
 
 
 def asked() -> bool:
-    """Tell whether the run was asked to stop."""
+    """Return whether the run was asked to stop."""
     return _asked.is_set()
 
 
@@ -59,8 +59,8 @@ def _watch(run_id: str, ended: threading.Event) -> None:
         while not ended.wait(POLL_SECONDS):
             try:
                 state = client.read_flow_run(run_id).state  # type: ignore[arg-type]  # str is fine
-            except (httpx.HTTPError, PrefectHTTPStatusError) as e:
-                log.debug("the server did not tell the run's state (%s); asking again", e)
+            except (httpx.HTTPError, PrefectException) as e:
+                log.debug("the Prefect server did not return the run's state (%s); trying again", e)
                 continue
             if state is not None and (state.is_cancelling() or state.is_cancelled()):
                 _asked.set()

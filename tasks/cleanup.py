@@ -1,9 +1,8 @@
-"""Runs whose process died: they are told from living ones by their heartbeats.
+"""Finds runs whose process died by their missing heartbeats.
 
 A run of ours sends a heartbeat event every 30 seconds. One that sends none while the server is up
-and we look on is dead. Clocks of different machines are not compared (but for runs that no worker
-has started after many minutes), and a time in which it was down, so that no heartbeat could arrive,
-does not count.
+and the sweep watches it counts as dead. Clocks of different machines are not compared (but for runs
+that no worker has started after many minutes). A time in which the server was down does not count.
 """
 
 import logging
@@ -46,7 +45,7 @@ from crowdselect_core.urls import is_url
 
 log = logging.getLogger("crowdselect")
 
-FLOWS = ["select", "generate", "score", "finetune", "reselect", "sweep"]
+FLOWS = ["select", "generate", "score", "finetune", "evaluate", "reselect", "sweep"]
 TAG = "crowdselect"
 PAGE = 200
 LOOK_SECONDS = 3.0
@@ -137,7 +136,7 @@ def places_of(parameters: Iterable[Mapping[str, Any]]) -> list[str]:
 def abort_uploads(url: str, hours: float) -> int:
     """Abort uploads that were begun so long ago and never ended; return how many.
 
-    What cannot be reached with the credentials of the environment is told and left.
+    A bucket that the credentials of the environment cannot reach is logged and skipped.
     """
     try:
         place = open_backend(url)
@@ -145,7 +144,7 @@ def abort_uploads(url: str, hours: float) -> int:
         for upload in old:
             place.abort(upload)
     except (StorageError, ConfigError) as e:
-        log.warning("sweep         uploads are left: %s", e)
+        log.warning("sweep         uploads were not aborted: %s", e)
         return 0
     return len(old)
 

@@ -52,18 +52,18 @@ _devices = Once(lambda: Devices(visible_gpus()))
 
 @state_task("check-engines")
 def check_engines(config: SelectConfig, lacks: MissingWork) -> State[None]:
-    """Find out within seconds whether every model that is to be asked could answer."""
+    """Check within seconds that every model which is to answer can be reached."""
     there = StoredLookup(config, lacks, Store(config.store))
     models = [m for m in lacks.answers if there.stored_answers(m) is None]
     check_all({m.name: engine_of(m, secret) for m in models})
-    return Completed(message=f"{len(models)} models could answer", data=None)
+    return Completed(message=f"{len(models)} models checked", data=None)
 
 
 @state_task("responses")
 def responses(
     config: SelectConfig, lacks: MissingWork, prompts: Ref, model: CrowdModel
 ) -> State[Ref]:
-    """Ask one model for the answers that the store lacks, and lay them out."""
+    """Generate the answers of one model that are missing in the store, and write its table."""
     cancellation.check()
     started, store, own = time.monotonic(), Store(config.store), without_missing(config, lacks)
     wanted = RESPONSES.spec(own, prompts, model)
@@ -88,7 +88,7 @@ def responses(
 
 @state_task("check-scorers")
 def check_scorers(config: SelectConfig, lacks: MissingWork) -> State[None]:
-    """Find out within seconds whether what is to score could, before any answer is made."""
+    """Check within seconds that every reward model can score, before an answer is generated."""
     there = StoredLookup(config, lacks, Store(config.store))
     rewards = [r for r in lacks.scores if not there.is_scored(r)]
     for reward in rewards:
@@ -97,14 +97,14 @@ def check_scorers(config: SelectConfig, lacks: MissingWork) -> State[None]:
             scorer.check()
         finally:
             scorer.close()
-    return Completed(message=f"{len(rewards)} reward models could score", data=None)
+    return Completed(message=f"{len(rewards)} reward models checked", data=None)
 
 
 @state_task("rewards")
 def rewards(
     config: SelectConfig, lacks: MissingWork, reward: RewardConfig, crowd: list[Answered]
 ) -> State[list[Ref]]:
-    """Score every model's answers that have no score, and lay the scores out."""
+    """Score the answers that have no score yet, and write the tables of scores."""
     cancellation.check()
     store, own = Store(config.store), without_missing(config, lacks)
     reference = _reference(reward, crowd)
@@ -146,7 +146,7 @@ def rewards(
 def export_responses(
     config: SelectConfig, lacks: MissingWork, crowd: list[Answered]
 ) -> State[dict[str, Any]]:
-    """Write OUT/responses.parquet, unless it lies there already."""
+    """Write OUT/responses.parquet, unless it is there and current."""
     cancellation.check()
     store = Store(config.store)
     summary = answer_summary(store, crowd)
@@ -156,14 +156,14 @@ def export_responses(
     }
     key = long_tables.responses_key(crowd)
     if long_tables.is_there(config, long_tables.GENERATION, long_tables.RESPONSES, key):
-        return Completed(name="Cached", message=f"lies in {config.out}", data=told)
+        return Completed(name="Cached", message=f"already in {config.out}", data=told)
     long_tables.write_responses(without_missing(config, lacks), store, crowd, summary)
     return Completed(message=f"written to {config.out}", data=told)
 
 
 @state_task("export-scores")
 def export_scores(config: SelectConfig, members: list[Member]) -> State[dict[str, Any]]:
-    """Write OUT/scores.parquet, unless it lies there already."""
+    """Write OUT/scores.parquet, unless it is there and current."""
     cancellation.check()
     store = Store(config.store)
     summary: dict[str, Any] = {"scores": score_summary(members)}
@@ -172,7 +172,7 @@ def export_scores(config: SelectConfig, members: list[Member]) -> State[dict[str
     told = {"lines": lines, "files": [long_tables.SCORES, long_tables.SCORING]}
     key = long_tables.scores_key(members)
     if long_tables.is_there(config, long_tables.SCORING, long_tables.SCORES, key):
-        return Completed(name="Cached", message=f"lies in {config.out}", data=told)
+        return Completed(name="Cached", message=f"already in {config.out}", data=told)
     long_tables.write_scores(config, store, members, summary)
     return Completed(message=f"written to {config.out}", data=told)
 
@@ -181,7 +181,7 @@ def export_scores(config: SelectConfig, members: list[Member]) -> State[dict[str
 def publish(key: str, lines: list[str]) -> None:
     """Show the summary as an artifact in the Prefect UI."""
     text = "\n".join(f"- {html.escape(line)}" for line in lines)
-    create_markdown_artifact(text, key=key, description="What each model gave")
+    create_markdown_artifact(text, key=key, description="Answers or scores per model")
 
 
 def cached(ref: Ref, spec: Spec) -> State[Ref]:
@@ -190,15 +190,19 @@ def cached(ref: Ref, spec: Spec) -> State[Ref]:
 
 
 def tell(name: str, ref: Ref, calls: CallTracker) -> None:
-    """Say in one line what a model gave."""
+    """Log in one line how many answers or scores a model has."""
     counts = ref.counts
     words = [f"{counts.get('answers', counts.get('scores', 0)):,} of {ref.rows:,}"]
     if calls.planned:
-        words.append(f"{calls.planned:,} asked in {calls.seconds:.0f} s")
+        words.append(f"{calls.planned:,} calls in {calls.seconds:.0f} s")
     if calls.completion_tokens:
         words.append(f"{calls.rate:,.0f} tokens/s")
     names = ("truncated", "empty", *sorted(n for n in counts if n.startswith("error/")))
     words += [f"{counts[n]:,} {n.removeprefix('error/')}" for n in names if counts.get(n)]
+    unknown = sorted(n for n in counts if n.startswith("finish/"))
+    words += [
+        f"{counts[n]:,} with unknown finish_reason {n.removeprefix('finish/')!r}" for n in unknown
+    ]
     log.info("%-13s %s: %s", ref.stage, name, ", ".join(words))
 
 

@@ -8,7 +8,7 @@ from prefect.states import Cancelled
 
 from crowdselect_core.errors import Stopped
 from crowdselect_core.util.versions import version_of
-from tasks import cancellation
+from tasks import cancellation, server_patience
 from tasks.logs import connected
 
 P = ParamSpec("P")
@@ -19,7 +19,11 @@ _outcomes: list[Any] = []  # of the last story, one at the most
 
 
 def told(story: Callable[P, Any]) -> Callable[P, Any]:
-    """Make a flow of its story: it can be cancelled, its lines go to the run, it is remembered."""
+    """Make a flow of its story: it can be cancelled, its lines go to the run, it is remembered.
+
+    Every call to the server, from the flow's first on, waits for one that is busy.
+    """
+    server_patience.install()
 
     @wraps(story)
     def run(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -30,6 +34,8 @@ def told(story: Callable[P, Any]) -> Callable[P, Any]:
         except Stopped as stop:
             return Cancelled(message=str(stop))
         except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C, SIGTERM: what waits is to end soon
+                cancellation.ask()
             _outcomes.append(error)
             raise
         _outcomes.append(result)

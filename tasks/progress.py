@@ -1,6 +1,6 @@
-"""How far a model is: a line on the console, and a progress artifact in the Prefect UI.
+"""Progress of one model's calls: a bar or a line on the console, an artifact in the Prefect UI.
 
-A thread of its own looks at the counts, so that the calls never wait for a server.
+A thread of its own reads the counts, so that the calls never wait for a server.
 """
 
 import html
@@ -18,14 +18,15 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
 from crowdselect_core.generate.call_tracker import CallTracker
-from tasks import cancellation
+from tasks import cancellation, terminal
 
 log = logging.getLogger("crowdselect")
 
-LINE_SECONDS = 5.0  # between two looks at the counts
+LINE_SECONDS = 5.0  # between two lines
+IS_PROGRESS = {"is_progress": True}  # marks log records that a bar shows as well
 
 
-class CallsShown:
+class CallProgress:
     """Shows the calls of one model while the block runs."""
 
     def __init__(self, stage: str, key: str) -> None:
@@ -35,7 +36,7 @@ class CallsShown:
         self._ended = Event()
 
     def __enter__(self) -> Self:
-        # The thread shows its artifact as the task's, which it learns from the context.
+        # The thread creates its artifact as the task's, whose run is in the context.
         self._thread = Thread(target=copy_context().run, args=(self._work,), name="progress")
         self._thread.daemon = True
         self._thread.start()
@@ -55,44 +56,77 @@ class CallsShown:
         self._calls = calls
         cancellation.check()
 
+    def view(self) -> terminal.Progress:
+        """Return what the model's bar shows now."""
+        if self._calls is None:
+            return terminal.Progress(0, None, "waiting for the first answer")
+        return terminal.Progress(self._calls.done, self._calls.planned, words(self._calls))
+
     def _work(self) -> None:
         while not self._ended.wait(LINE_SECONDS):
             if self._calls is not None and self._calls.planned:
-                log.info("%-13s %s", self._stage, line(self._calls))
-                self._show(self._calls)
+                log.info("%-13s %s", self._stage, line(self._calls), extra=IS_PROGRESS)
+                self._update(self._calls)
         if self._calls is not None and self._calls.planned:
-            self._show(self._calls)
+            self._update(self._calls)
 
-    def _show(self, calls: CallTracker) -> None:
+    def _update(self, calls: CallTracker) -> None:
         percent = 100.0 * calls.done / max(calls.planned, 1)
-        words = html.escape(line(calls))
+        text = html.escape(line(calls))
         try:
             if self._artifact is None:
-                made = create_progress_artifact(progress=percent, key=self._key, description=words)
-                self._artifact = made if isinstance(made, UUID) else None
+                created = create_progress_artifact(
+                    progress=percent, key=self._key, description=text
+                )
+                self._artifact = created if isinstance(created, UUID) else None
             else:
-                update_progress_artifact(self._artifact, progress=percent, description=words)
+                update_progress_artifact(self._artifact, progress=percent, description=text)
         except (httpx.HTTPError, PrefectException) as e:
-            log.debug("the server took no progress (%s); the work goes on", e)
+            log.debug("the Prefect server did not store the progress (%s); the run continues", e)
 
 
 def line(calls: CallTracker) -> str:
-    """Say how far a model is: done of planned, what was there, tokens/s, failures, time left."""
-    words = [f"{calls.name}: {calls.done:,} of {calls.planned:,}"]
+    """Say how far a model is: done of planned, then `words`."""
+    head = f"{calls.name}: {calls.done:,} of {calls.planned:,}"
+    more = words(calls)
+    return f"{head}, {more}" if more else head
+
+
+def words(calls: CallTracker) -> str:
+    """Say what was cached, tokens/s, failures, and the time left or what is waited for."""
+    parts: list[str] = []
     if calls.cached:
-        words.append(f"{calls.cached:,} were there")
-    if calls.completion_tokens:
-        words.append(f"{calls.rate:,.0f} tokens/s")
+        parts.append(f"{calls.cached:,} cached")
+    if calls.is_waiting:
+        parts.append(waiting(calls))
+    elif calls.completion_tokens:
+        parts.append(f"{calls.rate:,.0f} tokens/s")
     if calls.codes:
-        words.append(", ".join(f"{n:,} {code}" for code, n in sorted(calls.codes.items())))
-    if calls.left is not None:
-        words.append(f"about {calls.left:,.0f} s left")
-    return ", ".join(words)
+        parts.append(", ".join(f"{n:,} {code}" for code, n in sorted(calls.codes.items())))
+    if left := calls.left:
+        parts.append(f"about {max(left, 1):,.0f} s left")
+    return ", ".join(parts)
+
+
+def waiting(calls: CallTracker) -> str:
+    """Say what a run waits for: requests in flight, the age of the oldest, its timeout."""
+    flight = calls.in_flight
+    oldest = flight.oldest if flight is not None else None
+    if flight is None or oldest is None:
+        retry = "" if flight is None else ", none in flight"
+        return f"waiting: no answer for {calls.idle:,.0f} s{retry}"
+    limit = "" if flight.timeout is None else f", timeout {flight.timeout:,.0f} s"
+    count = flight.count
+    requests = f"{count:,} request{'' if count == 1 else 's'} in flight"
+    return f"waiting: {requests}, oldest {oldest:,.0f} s{limit}"
 
 
 @contextmanager
-def shown(stage: str, name: str) -> Iterator[CallsShown]:
+def shown(stage: str, name: str) -> Iterator[CallProgress]:
     """Show the calls of one model; its name becomes the artifact's key."""
-    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
-    with CallsShown(stage, f"{stage}-{plain or 'model'}") as shows:
-        yield shows
+    key = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
+    with (
+        CallProgress(stage, f"{stage}-{key or 'model'}") as progress,
+        terminal.bar(f"{stage} {name}", progress.view),
+    ):
+        yield progress

@@ -29,18 +29,18 @@ log = logging.getLogger("crowdselect")
 
 @state_task("base")
 def base(config: ReselectConfig) -> State[tuple[BaseSelection | None, tuple[int, int]]]:
-    """Read the record of the selection to go on from; there is none before the first one."""
+    """Read the record of the base selection; before the first one there is none."""
     store = Store(config.store)
     seen = Series(store, config.series).seen()
     found = base_selection.read(config, store)
-    name = f"selection {found.number}" if found else "none yet, the first selection"
+    name = f"selection {found.number}" if found else "none, this is the first selection"
     log.info("%-13s %s of series %s", "base", name, config.series)
     return Completed(message=f"{name} of {config.series}", data=(found, seen))
 
 
 @state_task("known")
 def known(config: ReselectConfig, base: BaseSelection) -> State[KnownSelection]:
-    """Look up the artifacts that the base stands on."""
+    """Look up the artifacts of the base selection."""
     found = base_selection.whole(config, Store(config.store), base)
     return Completed(message=f"selection {base.number} of {config.series}", data=found)
 
@@ -63,7 +63,7 @@ def record(config: ReselectConfig, made: SelectionRecord, seen: tuple[int, int])
 def changes(
     config: ReselectConfig, known: KnownSelection, raw: Ref, arrived: Ref
 ) -> State[dict[str, int]]:
-    """Count the rows that came, and those that are gone."""
+    """Count the new, returned and removed rows."""
     found = base_selection.changes(Store(config.store), known, raw, arrived)
     told = ", ".join(f"{n:,} {name}" for name, n in found.items())
     log.info("%-13s %s", "changes", told)
@@ -74,7 +74,7 @@ def changes(
 def unchanged(config: ReselectConfig, known: KnownSelection, now: SelectionRun) -> State[bool]:
     """Tell whether a refit chose what the base has."""
     same = base_selection.is_same_outcome(Store(config.store), known, now)
-    return Completed(message="as the base" if same else "other than the base", data=same)
+    return Completed(message="same as the base" if same else "differs from the base", data=same)
 
 
 @state_task("point")
@@ -105,15 +105,13 @@ def tell(
         create_table_artifact(
             as_changes(table.head(TABLE_ROWS)),
             key="reselection-members",
-            description="The first rows that came and went",
+            description="The first rows that were added and removed",
         )
     return Completed(message=lines[0], data=lines)
 
 
 def nothing_new(config: ReselectConfig, known: KnownSelection) -> dict[str, Any]:
     """Return the result of a run that changes nothing, and say so."""
-    line = (
-        f"nothing new since selection {known.number} of series {config.series}: nothing was changed"
-    )
+    line = f"no new rows since selection {known.number} of series {config.series}: nothing changed"
     log.info("%-13s %s", "reselect", line)
     return {"lines": [line], "files": [], "stages": [], "number": known.number}

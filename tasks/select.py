@@ -32,9 +32,9 @@ def export(
     wanted = selection_files.spec(config, inputs)
     found = selection_files.find(config, wanted)
     if found is not None:
-        log.info("%-13s Cached, lies in %s", "export", config.out)
+        log.info("%-13s Cached, already in %s", "export", config.out)
         found["summary"]["changes"] = None  # they were told when the files were written
-        return Completed(name="Cached", message=f"lies in {config.out}", data=found)
+        return Completed(name="Cached", message=f"already in {config.out}", data=found)
     store = Store(config.store)
     ranking = selection_files.ranking_table(config, store, inputs)
     summary = summarise(config, store, inputs, ranking, texts=texts)

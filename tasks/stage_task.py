@@ -22,9 +22,13 @@ from crowdselect_core.errors import TransientStorageError
 from crowdselect_core.stages.base import How, Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
-from tasks import cancellation
+from tasks import cancellation, terminal
+from tasks.progress import IS_PROGRESS
 
 log = logging.getLogger("crowdselect")
+
+WAITING_SECONDS = 10.0  # without a shard, after which the time left is not known
+WAITING_SHARDS = 3.0  # or so many times the mean time of a shard, if that is more
 
 P = ParamSpec("P")
 
@@ -32,7 +36,7 @@ R = TypeVar("R")
 
 
 def storage_failed(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Tell the failures that may pass by themselves: only those of storage are tried again."""
+    """Tell whether a task is to be retried: transient storage failures alone are."""
     return isinstance(state.result(raise_on_failure=False), TransientStorageError)
 
 
@@ -102,8 +106,10 @@ def _task_of(stage: Stage[Any]) -> StateTask[..., Ref]:
             return Completed(name="Cached", message=f"in the store: {spec.folder}", data=ref)
         if missed := store.nearest_miss(spec):
             log.info("%-13s not in the store; the closest differs in %s", spec.stage, missed)
-        how = How(progress=_Progress(started))
-        artifact = stage.build(store, spec, how, config, *inputs, **named)
+        progress = _Progress()
+        with terminal.bar(spec.stage, progress.view):
+            how = How(progress=progress)
+            artifact = stage.build(store, spec, how, config, *inputs, **named)
         ref = ref_of(artifact, started, cached=False)
         log.info("%-13s %s rows, %.1f s", spec.stage, f"{ref.rows:,}", ref.seconds)
         return Completed(message=f"computed: {spec.folder}", data=ref)
@@ -122,14 +128,34 @@ def ref_of(artifact: Artifact, started: float, *, cached: bool) -> Ref:
 class _Progress:
     """A line per shard, once a second at most; a shard is also where a run can be stopped."""
 
-    def __init__(self, started: float) -> None:
-        self._started, self._said = started, time.monotonic()
+    def __init__(self) -> None:
+        self._started = self._last = self._logged = time.monotonic()
+        self._done = 0
+        self._total: int | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         cancellation.check()
-        now = time.monotonic()
-        if now - self._said < 1 or done == total:
+        self._last = now = time.monotonic()
+        self._done, self._total = done, total
+        if now - self._logged < 1 or done == total:
             return
-        self._said = now
-        left = (now - self._started) / done * (total - done)
-        log.info("%-13s %d of %d shards, about %.0f s left", stage, done, total, left)
+        self._logged = now
+        words = self._words()
+        log.info(
+            "%-13s %d of %s shards%s", stage, done, total or "?", f", {words}" if words else "",
+            extra=IS_PROGRESS,
+        )  # fmt: skip
+
+    def view(self) -> terminal.Progress:
+        """Return what the stage's bar shows now."""
+        words = self._words()
+        return terminal.Progress(self._done, self._total, f"shards, {words}" if words else "shards")
+
+    def _words(self) -> str:
+        """Say how long the rest takes, as long as the shards come at the pace so far."""
+        if not self._done:
+            return ""
+        mean, idle = (self._last - self._started) / self._done, time.monotonic() - self._last
+        if idle > max(WAITING_SECONDS, WAITING_SHARDS * mean):
+            return f"waiting: no shard for {idle:,.0f} s"
+        return f"about {mean * (self._total - self._done):,.0f} s left" if self._total else ""

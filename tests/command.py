@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
+
+from warm import Fork, Warm
 
 ROOT = Path(__file__).parent.parent
 TAMPERED = Path(__file__).parent / "tampered.py"
+Process: TypeAlias = subprocess.Popen[str] | Fork
 SECONDS = 400  # a run that takes longer hangs, be it one of eight on two busy cores
 
 
@@ -54,11 +58,19 @@ def _is_progress(line: str) -> bool:
 
 @dataclass(frozen=True)
 class Command:
-    """`python -m flows.FLOW` in an environment of its own."""
+    """`python -m flows.FLOW` in an environment of its own.
+
+    Where `warm` is, a start is a fork of it, unless its environment is another.
+    """
 
     environment: Mapping[str, str]
     cwd: Path
     flow: str = "select"
+    warm: Warm | None = None
+
+    def cold(self) -> "Command":
+        """Return the command whose every start is an interpreter of its own, as a user's."""
+        return replace(self, warm=None)
 
     def of(self, flow: str) -> "Command":
         """Return the command of another flow."""
@@ -78,7 +90,7 @@ class Command:
     @contextmanager
     def start(
         self, *flags: str | Path, env: Mapping[str, str] | None = None, **how: str
-    ) -> Iterator["subprocess.Popen[str]"]:
+    ) -> Iterator[Process]:
         """Start the command in a process group of its own, which ends with the block.
 
         Args:
@@ -88,13 +100,8 @@ class Command:
         """
         how = {**how, "flow": self.flow} if how else {}
         tampered = [str(TAMPERED), *(f"{n}={v}" for n, v in how.items()), "--"] if how else []
-        argv = [sys.executable, *(tampered or ["-m", f"flows.{self.flow}"]), *map(str, flags)]
-        merged = {**self.environment, **(env or {})}
-        process = subprocess.Popen(
-            argv, cwd=self.cwd, env={n: v for n, v in merged.items() if v},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
-        )  # fmt: skip
+        argv = [*(tampered or ["-m", f"flows.{self.flow}"]), *map(str, flags)]
+        process = self._process(argv, {**self.environment, **(env or {})})
         try:
             yield process
         finally:
@@ -102,17 +109,25 @@ class Command:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
 
+    def _process(self, argv: list[str], environment: dict[str, str]) -> Process:
+        environment = {n: v for n, v in environment.items() if v}
+        if self.warm and self.warm.fits(environment):
+            return self.warm.start(argv, self.cwd, environment)
+        return subprocess.Popen(
+            [sys.executable, *argv], cwd=self.cwd, env=environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
 
-def finish(process: "subprocess.Popen[str]", begun: float | None = None) -> Result:
+
+def finish(process: Process, begun: float | None = None) -> Result:
     """Wait for a started command."""
     begun = time.monotonic() if begun is None else begun
     stdout, stderr = process.communicate(timeout=SECONDS)
     return Result(process.returncode, stdout, stderr, time.monotonic() - begun)
 
 
-def until(
-    true: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = SECONDS
-) -> None:
+def until(true: Callable[[], bool], process: Process, seconds: float = SECONDS) -> None:
     """Wait for something that a running command does."""
     end = time.monotonic() + seconds
     while not true():

@@ -1,6 +1,8 @@
 """Fixtures that many tests share: small zoos, real servers, the command in a process."""
 
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +10,11 @@ from pathlib import Path
 import pytest
 from command import ROOT, Command
 from hypothesis import HealthCheck, settings
-from servers import PrefectServer, S3Server, quiet_environment
+from prefects import PrefectServer
+from servers import S3Server, quiet_environment
+from warm import Warm
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 from zoos import Zoo, write_zoo
 
 # A loaded machine fails no property, and what passed once passes again.
@@ -19,11 +25,53 @@ settings.register_profile(
 settings.load_profile("house")
 
 LAUNCHED = pytest.StashKey[PrefectServer]()
+SERVERS = {"s3_server", "prefect_server", "command", "served"}  # fixtures that start a server
+OF_MODELS = re.compile(r"^pytestmark = .*\bmark\.(model|vllm)\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files that only test models where those are not wanted: they import torch."""
+    if "not model" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    return True if OF_MODELS.search(collection_path.read_text("utf-8")) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before the tests of other marks are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, and begin with the tests that take long: the others fill up."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.server)
+    items.sort(key=lambda i: ("integration" not in i.path.parts, "served" not in i.path.parts))
+
+
+class Scheduler(LoadFileScheduling):
+    """Shares out files, and the folder whose tests have one `make server` as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder, served, _ = nodeid.partition("/served/")
+        return folder + served if served else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler | None:
+    """Share the tests out by file."""
+    return Scheduler(config, log) if config.option.dist == "loadfile" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """See that `make test-fast` needs no torch."""
+    before = "torch" in sys.modules
+    yield
+    if "torch" in sys.modules and not before and item.get_closest_marker("model") is None:
+        pytest.fail("it imports torch: give it the mark `model`")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Launch the Prefect server if a test needs it; it comes up while the tests before it run."""
-    needed = any("prefect_server" in getattr(i, "fixturenames", ()) for i in session.items)
+    names = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    needed = names & {"prefect_server", "command"}
     if needed and not session.config.option.collectonly:
         folder = Path(tempfile.mkdtemp(prefix="prefect-"))
         session.config.stash[LAUNCHED] = server = PrefectServer.launch(folder)
@@ -62,11 +110,16 @@ def prefect_server(pytestconfig: pytest.Config) -> PrefectServer:
 
 
 @pytest.fixture(scope="session")
-def command(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Command:
+def command(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Command]:
     """`python -m flows.select` as a process that talks to the Prefect server of the tests."""
-    home = tmp_path_factory.mktemp("home")
+    home, launched = tmp_path_factory.mktemp("home"), pytestconfig.stash[LAUNCHED]
     environment = quiet_environment(home) | {
-        "PREFECT_API_URL": prefect_server.api,
+        "PREFECT_API_URL": launched.api,
         "PYTHONPATH": str(ROOT),
     }
-    return Command(environment, home)
+    warm = Warm(environment)
+    launched.wait()
+    yield Command(environment, home, warm=warm)
+    warm.stop()

@@ -27,8 +27,8 @@ from crowdselect_core.store.backend.open import open_backend
 
 FILES = ("train.jsonl", "selection.parquet", "ranking.parquet")
 # What a run says when it reads bytes that are not what they should be.
-DAMAGE = ("damaged", "vanish", "computing it anew", "computed anew", "made anew", "written anew",
-          "is gone", "was not written by a build", "Traceback")  # fmt: skip
+DAMAGE = ("damaged", "vanish", "computing it again", "computing only", "computed again",
+          "written again", "is gone", "was not written by a build", "Traceback")  # fmt: skip
 CHECKS = '''
 import hashlib, time
 from pathlib import Path

@@ -1,15 +1,13 @@
-"""Real servers for the tests, on loopback only: SeaweedFS for S3, and a Prefect server."""
+"""Real servers for the tests, on loopback only: their ports, their environment, and S3."""
 
 import json
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -85,7 +83,10 @@ def quiet_environment(home: Path) -> dict[str, str]:
     }
 
 
-def _await(process: subprocess.Popen[bytes], ready: Callable[[], bool], seconds: float) -> None:
+def wait_until_ready(
+    process: subprocess.Popen[bytes], ready: Callable[[], bool], seconds: float
+) -> None:
+    """Wait until a server that was started is ready."""
     end = time.monotonic() + seconds
     while not ready():
         if process.poll() is not None:
@@ -135,8 +136,8 @@ class S3Server:
 
     def wait(self) -> None:
         """Wait until the server is up and keeps files, which comes later."""
-        _await(self.process, lambda: _answers(self.endpoint), UP)
-        _await(self.process, self._keeps, UP)
+        wait_until_ready(self.process, lambda: answers(self.endpoint), UP)
+        wait_until_ready(self.process, self._keeps, UP)
 
     def _keeps(self) -> bool:
         files, probe = self.file_system(), f"{self.bucket}/probe"
@@ -192,7 +193,8 @@ def _identities(bucket: str) -> list[dict[str, object]]:
     ]
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server answers at a URL."""
     try:
         urlopen(url, timeout=10).close()  # noqa: S310 - http, of our own making
     except HTTPError:
@@ -200,39 +202,3 @@ def _answers(url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-@dataclass
-class PrefectServer:
-    """A running Prefect server with a database of its own."""
-
-    api: str
-    process: subprocess.Popen[bytes]
-
-    @classmethod
-    def launch(cls, folder: Path) -> "PrefectServer":
-        """Launch the server; on a fresh database it is up after 10 to 30 seconds."""
-        port = free_port()
-        quiet = {
-            "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
-            "PREFECT_SERVER_UI_ENABLED": "false",
-            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # SQLite's wait for its lock
-        }
-        with (folder / "prefect.log").open("wb") as log:
-            process = subprocess.Popen(
-                [BIN / "prefect", "server", "start", "--host", LOCAL, "--port", str(port)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
-                env=quiet_environment(folder) | quiet, start_new_session=True,
-            )  # fmt: skip
-        return cls(f"http://{LOCAL}:{port}/api", process)
-
-    def wait(self) -> "PrefectServer":
-        """Wait until the server is up."""
-        _await(self.process, lambda: _answers(f"{self.api}/health"), UP)
-        return self
-
-    def stop(self) -> None:
-        """End the server and the process that it keeps for its API (both are our group)."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=90)

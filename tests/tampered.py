@@ -1,14 +1,16 @@
 """The command on a disk that is slow, or in a process that dies at a point that can be chosen.
 
 Usage: tampered.py [slow=SECONDS] [kill=FOLDER:N] [journal=FILE] [patience=SECONDS] [opened=FILE]
-[forgetful=1] [flow=NAME] -- FLAGS
+[forgetful=1] [busy=PATH times=N [server_patience=SECONDS]] [flow=NAME] -- FLAGS
 
 The command is flows.select, or another flow. A file gets its name by a hard link (in the store) or
 a rename (in OUT), so that is where this looks: `slow` waits before every one, `kill` ends the
 process as kill -9 does, right after the N-th file in FOLDER, a part of its path, has got its name.
 `journal` adds a line to FILE for every shard whose computation begins; `patience` is what a bucket
 that fails midway is given. `opened` writes the path of every file that the process opens to FILE,
-one a line. `forgetful` loses what the Prefect server answers to the run's end.
+one a line. `forgetful` loses what the Prefect server answers to the run's end. `busy` answers 503
+to the Prefect server's first N calls whose path holds PATH (an expression: N of each text that it
+matches), and `server_patience` is what each call is given.
 """
 
 import logging
@@ -18,7 +20,8 @@ import runpy
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -46,6 +49,8 @@ def main() -> None:
         keep_journal(Path(journal))
     if "forgetful" in how:
         forget()
+    if path := how.get("busy"):
+        busy(path, int(how["times"]), float(how.get("server_patience", 300)))
     if patience := how.get("patience"):
         remote.PATIENCE = float(patience)
     for name in ("link", "replace"):
@@ -65,6 +70,33 @@ def forget() -> None:
         return response
 
     setattr(httpx.HTTPTransport, "handle_request", handle)  # noqa: B010 - a patch, and meant
+
+
+def busy(path: str, times: int, patience: float) -> None:
+    """Answer 503 to Prefect's clients as its server does: the first calls of each matching path."""
+    real, real_async = (httpx.HTTPTransport.handle_request,
+                        httpx.AsyncHTTPTransport.handle_async_request)  # fmt: skip
+    refused: dict[str, Iterator[int]] = defaultdict(count)
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        match = re.search(path, request.url.path)
+        if match is None or next(refused[match.group()]) >= times:
+            return None
+        from tasks import server_patience  # not before: the command sets up Prefect first
+
+        server_patience.PATIENCE, server_patience.LONGEST = patience, 0.1
+        return httpx.Response(503, json={"exception_message": "Service Unavailable"})
+
+    def handle(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        return answer(request) or real(self, request)
+
+    async def handle_async(
+        self: httpx.AsyncHTTPTransport, request: httpx.Request
+    ) -> httpx.Response:
+        return answer(request) or await real_async(self, request)
+
+    setattr(httpx.HTTPTransport, "handle_request", handle)  # noqa: B010 - a patch, and meant
+    setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)  # noqa: B010
 
 
 def keep_journal(path: Path) -> None:

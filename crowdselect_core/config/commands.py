@@ -7,11 +7,13 @@ that the steps it runs read; a new command needs an entry here, its flags follow
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Option, Step, options_of
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 
-CONFIG = "--config"
+CONFIG, QUIET = "--config", "--quiet"
 DRY_RUN = {"dry_run": "print what would be computed and what it costs, and end"}
 
 
@@ -24,12 +26,14 @@ class Command:
         config: what it needs to know.
         steps: the steps that it runs beside the answers of the crowd.
         further: switches beside --dry-run by which it reports something and ends, name to help.
+        has_dry_run: whether it takes --dry-run.
     """
 
     about: str
-    config: type[SelectConfig] = SelectConfig
+    config: type[Frozen] = SelectConfig
     steps: tuple[Step, ...] = (SCORES, SELECTION)
     further: Mapping[str, str] = field(default_factory=dict)
+    has_dry_run: bool = True
 
     @property
     def options(self) -> list[Option]:
@@ -40,23 +44,22 @@ class Command:
     @property
     def looks(self) -> dict[str, str]:
         """Its switches by which it reports something and ends, name to help."""
-        return DRY_RUN | dict(self.further)
+        return (DRY_RUN if self.has_dry_run else {}) | dict(self.further)
 
     @property
     def flags(self) -> list[str]:
         """Everything that it takes."""
         looks = [switch(name) for name in self.looks]
-        return [CONFIG, *(o.flag for o in self.options), *looks, "--help"]
+        return [CONFIG, *(o.flag for o in self.options), *looks, QUIET, "--help"]
 
 
 COMMANDS: dict[str, Command] = {
     "generate": Command(
-        "Have every model of the crowd answer the instructions; an answer in the store is not "
-        "asked for again.",
+        "Generate the answers of every model of the crowd; cached answers are not generated again.",
         steps=(),
     ),
     "score": Command(
-        "Have the reward models score the crowd's answers; missing answers are generated first.",
+        "Score the crowd's answers with the reward models; missing answers are generated first.",
         steps=(SCORES,),
         further={"check": "check the reward models for conformance, and end"},
     ),
@@ -70,9 +73,14 @@ COMMANDS: dict[str, Command] = {
         steps=(SCORES, SELECTION, TRAINING),
     ),
     "reselect": Command(
-        "Select again when rows have arrived; only the new rows are paid for.",
+        "Select again after rows were added; only the new rows are generated and scored.",
         config=ReselectConfig,
         further={"list": "list the selections of the series, and end"},
+    ),
+    "evaluate": Command(
+        "Compute the results of MT-Bench or Arena-Hard, with intervals, from judgment files.",
+        config=EvaluateConfig,
+        has_dry_run=False,
     ),
 }
 

@@ -4,7 +4,6 @@ Names follow Hugging Face, TRL and vLLM where these have one. Nothing here reads
 crowd file that is named (`SelectConfig.resolved`).
 """
 
-import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -24,6 +23,7 @@ from crowdselect_core.config.fields import (
 )
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Flag
+from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.config.response_mode import response_mode
 from crowdselect_core.config.reward import RewardConfig, reward_name
 from crowdselect_core.errors import ConfigError
@@ -97,7 +97,7 @@ class SelectConfig(Frozen):
         examples=[10],
     )
     weights: Annotated[Weights, Flag("D,S,T[,H]"), SELECTION] = Field(
-        (1.0, 1.0, 2.0, 0.0),
+        WEIGHTS,
         description="Weights of difficulty, separability, stability and, where the crowd has a "
         "student, headroom (0 if left out); a negative weight reverses a metric",
         examples=[[1, 1, 2]],
@@ -157,7 +157,7 @@ class SelectConfig(Frozen):
         "row; above it the run ends",
     )
     seed: Annotated[int, Flag("N"), SELECTION] = Field(
-        0, ge=0, le=2**32 - 1, description="Seed of every random draw of the selection"
+        0, ge=0, le=2**32 - 1, description="Seed of every random draw"
     )
     store: Annotated[Place, Flag("PATH_OR_URL")] = Field(
         ".crowdselect",
@@ -188,10 +188,7 @@ class SelectConfig(Frozen):
 
     @model_validator(mode="after")
     def _sane(self) -> Self:
-        if not all(math.isfinite(w) for w in self.weights) or not any(self.weights):
-            raise ValueError(
-                f"weights: expected finite numbers that are not all 0, found {self.weights}"
-            )
+        check_weights(self.weights)
         return self
 
     @property

@@ -52,7 +52,7 @@ def check_distinct(vectors_ND: Vectors, k: int) -> None:
             return
     if len(seen) < k:
         raise SelectionError(
-            f"clusters: {k} asked for, but the instructions have only {len(seen)} distinct "
+            f"clusters: {k} requested, but the instructions have only {len(seen)} distinct "
             f"embeddings: set --clusters to {len(seen)} or less, or 0 for none"
         )
 
@@ -90,7 +90,7 @@ def fit_clusters(vectors_ND: Vectors, k: int, seed: int) -> Vectors:
 
     _require_finite(vectors_ND)
     if len(vectors_ND) < k:
-        raise SelectionError(f"clusters: {k} asked for, but there are {len(vectors_ND)} rows")
+        raise SelectionError(f"clusters: {k} requested, but there are {len(vectors_ND)} rows")
     # A power of two, so exact: squares of very large or small numbers leave float32 otherwise.
     exponent = int(np.frexp(np.abs(vectors_ND).max())[1])
     scaled_ND = np.ldexp(vectors_ND, -exponent) if abs(exponent) > 20 else vectors_ND

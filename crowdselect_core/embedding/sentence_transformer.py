@@ -12,8 +12,10 @@ import numpy as np
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.embedding.base import Embedder, Vectors
 from crowdselect_core.errors import ConfigError, first_line, nearest, shown
-from crowdselect_core.models.hub import hub_commit, local_folder
+from crowdselect_core.models.hub import local_folder
+from crowdselect_core.models.loading import origin, unloadable
 
+MODEL = "a folder or hub id of a sentence-transformers model with safetensors weights"
 BLOCK_ROWS = 8192  # texts sorted by length at a time, which bounds what is held in memory
 PAD_TO = 16  # tokens, and past 256 an eighth of the power of two below
 FULL_TOKENS = 512  # batches from 256 tokens on gave the same bits; twice that, to be safe
@@ -158,7 +160,7 @@ def _padded(tokens: int) -> int:
 def _load(config: EmbedderConfig) -> Any:
     """Load the model in the dtype asked for, ready to encode."""
     name = str(config.model)
-    folder = local_folder(name)
+    local_folder(name)  # what is wrong with a name needs no library to be told
     try:
         import torch
         from sentence_transformers import SentenceTransformer
@@ -167,29 +169,14 @@ def _load(config: EmbedderConfig) -> Any:
             f"embedder {name!r} needs sentence-transformers: pip install 'crowdselect[models]', "
             "or use --embedder lexical"
         ) from None
+    place, options = origin(name, config.revision, config.trust_remote_code)
     try:
         model = SentenceTransformer(
-            str(folder or name),
-            device=config.device,
-            revision=None if folder else hub_commit(name, config.revision),
-            trust_remote_code=config.trust_remote_code,
-            local_files_only=folder is not None,
-            model_kwargs={"use_safetensors": True},
+            place, device=config.device, model_kwargs={"use_safetensors": True}, **options
         )
         return model.to(dtype=getattr(torch, config.dtype)).eval()
-    except ConfigError:
-        raise
     except Exception as e:
-        if "trust_remote_code" in str(e) and not config.trust_remote_code:
-            raise ConfigError(
-                f"embedder {name!r} runs code of its own repository: read that code, then set "
-                "trust_remote_code: true, or name a model that needs none"
-            ) from None
-        cause = first_line(e).rstrip(".")
-        raise ConfigError(
-            f"embedder {name!r} cannot be loaded: {cause}; expected a folder or hub id of a "
-            "sentence-transformers model with safetensors weights"
-        ) from None
+        raise unloadable(f"embedder {name!r}", e, config.trust_remote_code, MODEL) from None
 
 
 def _check_names(model: Any, config: EmbedderConfig) -> None:

@@ -24,7 +24,7 @@ from crowdselect_core.util.versions import version_of
 MANIFEST = "manifest.json"
 
 
-STAGE, VERSION = "export", 1
+STAGE, VERSION = "export", 2
 
 
 def spec(config: SelectConfig, inputs: SelectionArtifacts) -> Spec:
@@ -121,7 +121,7 @@ def write(
 
 
 def ranking_table(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
-    """Return every row with its fate in words, the best first."""
+    """Return every row with the reason why it was chosen or not."""
     return explained(
         inputs.ranking.open(store).frame(),
         inputs.clusters.open(store).frame() if inputs.clusters else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from crowdselect_core.generate.base import Failure
+from crowdselect_core.generate.in_flight import InFlight
 
 
 class Keyed(Protocol):
@@ -21,10 +22,12 @@ T = TypeVar("T", bound=Keyed)
 
 EARLY = 20  # failures before a run is stopped ahead of its end
 IN_A_ROW = 50  # failures without one success between them: it is down
+WAITING_SECONDS = 10.0  # without an answer, after which a run counts as waiting
+WAITING_ANSWERS = 5.0  # or so many times the mean time between two answers, if that is more
 
 
 class TooManyFailures(RuntimeError):
-    """More of a model's calls failed than `max_failure_rate` allows; the rest is kept."""
+    """More of a model's calls failed than `max_failure_rate` allows; the answers stay stored."""
 
 
 @dataclass
@@ -34,10 +37,11 @@ class CallTracker:
     Args:
         name: the model's, for messages.
         planned: calls that this run has to make.
-        cached: cells that were there already.
-        limit: share of the model's cells, those that were there included, whose calls may fail for
+        cached: answers that the store already has.
+        limit: share of the model's answers, the cached ones included, whose calls may fail for
             reasons outside the row.
-        report: called after every call; says how far it is, and may raise to stop the run.
+        report: called at every call's end; shows the progress, and may raise to stop the run.
+        in_flight: the engine's requests in flight; None where it does not report them.
     """
 
     name: str
@@ -45,14 +49,16 @@ class CallTracker:
     cached: int
     limit: float
     report: Callable[["CallTracker"], None]
+    in_flight: InFlight | None = None
     answered: int = 0
     failed: dict[bytes, str] = field(default_factory=dict)  # cell -> error, outside the row
     codes: Counter[str] = field(default_factory=Counter)  # every error by its short code
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     slowest: float = 0.0  # seconds from when work was handed over to when its answer came
     _in_a_row: int = 0
+    _last: float = field(default_factory=lambda: time.monotonic())  # when the last call ended
     _out: dict[bytes, float] = field(default_factory=dict)  # what is out, since when
 
     @property
@@ -71,9 +77,35 @@ class CallTracker:
         return self.completion_tokens / self.seconds
 
     @property
+    def idle(self) -> float:
+        """Seconds since the last call ended, or since the first one was handed over."""
+        return max(time.monotonic() - self._last, 0.0)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the pace so far says nothing about the rest.
+
+        So before the first answer, when no answer came for long, and when all that is left is in
+        flight and has been for longer than any answer before.
+        """
+        if self.done >= self.planned:
+            return False
+        if not self.done:
+            return True
+        mean = max(self._last - self.started, 0.0) / self.done  # without the silence since then
+        if self.idle > max(WAITING_SECONDS, WAITING_ANSWERS * mean):
+            return True
+        flight = self.in_flight
+        if flight is None or flight.count < self.planned - self.done:
+            return False
+        return (flight.oldest or 0.0) > max(self.slowest, 1.0)
+
+    @property
     def left(self) -> float | None:
-        """Seconds that the rest will take at this pace; None before the first call."""
-        return self.seconds / self.done * (self.planned - self.done) if self.done else None
+        """Seconds that the rest will take at this pace; None where that is not known."""
+        if self.is_waiting or not self.done:
+            return None
+        return self.seconds / self.done * (self.planned - self.done)
 
     def timed(self, work: Iterable[T]) -> Iterator[T]:
         """Hand over the work; the clock starts with the second piece.
@@ -84,18 +116,21 @@ class CallTracker:
             now = time.monotonic()
             if place == 1:
                 self.started = now
+            if not self._out:
+                self._last = now
             self._out[piece.key] = now
             yield piece
 
     def finished(self, key: bytes) -> None:
         """Take note that a call came to its end, before it is counted as a success or failure."""
-        self.slowest = max(self.slowest, time.monotonic() - self._out.pop(key, time.monotonic()))
+        self._last = time.monotonic()
+        self.slowest = max(self.slowest, self._last - self._out.pop(key, self._last))
         self.failed.pop(key, None)  # the same on another row may have failed before
 
     def success(
         self, prompt_tokens: int | None = None, completion_tokens: int | None = None
     ) -> None:
-        """Count a call that gave something to keep."""
+        """Count a call that was answered."""
         self.answered += 1
         self._in_a_row = 0
         self.prompt_tokens += prompt_tokens or 0
@@ -110,7 +145,7 @@ class CallTracker:
         """
         self.codes[error.partition(":")[0]] += 1
         if whose is Failure.ROW:
-            self.answered += 1  # an answer about the row: it is kept
+            self.answered += 1  # an answer about the row: it is stored
             self._in_a_row = 0
         else:
             self.failed[key] = error
@@ -129,6 +164,6 @@ class CallTracker:
         last = next(reversed(self.failed.values()), "")
         return (
             f"{self.name}: {len(self.failed):,} of {self.planned:,} calls failed "
-            f"(max_failure_rate {self.limit:g}; the last: {last}); what was answered is kept: mend "
-            "the cause and run again, only these are asked again"
+            f"(max_failure_rate {self.limit:g}; the last error: {last}); all other answers are "
+            "stored: fix the cause and run again, only the failed calls are repeated"
         )

@@ -1,6 +1,6 @@
 """The files behind a path: one file, a folder, a glob; local or any fsspec URL."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -11,6 +11,7 @@ from crowdselect_core.errors import DatasetError, StorageError, first_line
 from crowdselect_core.store.backend.errors import explain
 from crowdselect_core.store.backend.remote import file_system
 from crowdselect_core.urls import checked_url, is_url, shown_path
+from crowdselect_core.util.file_hash import file_sha256
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
 _BLOCK = 1 << 22
@@ -63,14 +64,38 @@ class DataFile:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the file's bytes; a remote one's content tag, where its server gives one."""
+        """sha256 of the file's bytes; a remote one's content tag, where its server gives one.
+
+        A local file is read once a process for it, see `file_sha256`.
+        """
+        if self.is_local:
+            try:
+                return file_sha256(self.path)
+            except OSError as e:
+                raise read_failed(self, e) from None
         tag = next((self.info[k] for k in _TAGS if self.info.get(k)), None)
-        if tag and not self.is_local:
+        if tag:
             return f"{tag}:{self.size}"
         hashed = sha256()
         for block in self.blocks():
             hashed.update(block)
         return hashed.hexdigest()
+
+
+class FileReader:
+    """What readers of one or more files have in common, see `reader.Reader`."""
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = list(files)
+
+    def fingerprint(self) -> str:
+        return fingerprint(self._files)
+
+    def digests(self) -> list[str]:
+        return [file.digest for file in self._files]
+
+    def source(self, file: int) -> str:
+        return self._files[file].shown
 
 
 def is_local(fs: Any) -> bool:

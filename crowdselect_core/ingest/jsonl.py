@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 
 from crowdselect_core.errors import DatasetError, first_line
-from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
+from crowdselect_core.ingest.files import DataFile, FileReader, read_failed
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
 
 BATCH_LINES = 1024
@@ -39,24 +39,12 @@ Kinds = dict[type, int]  # the first line where a value of the kind stands
 Columns = dict[str, dict[str | None, Kinds]]  # by column and field; None: of the column itself
 
 
-class JsonLinesReader:
+class JsonLinesReader(FileReader):
     """One or more JSON Lines files.
 
     The first pass over a file checks every line, collects the columns and remembers where lines
     start, so that partitions can be read by themselves and a bad line is told before the work.
     """
-
-    def __init__(self, files: Sequence[DataFile]) -> None:
-        self._files = list(files)
-
-    def fingerprint(self) -> str:
-        return fingerprint(self._files)
-
-    def digests(self) -> list[str]:
-        return [file.digest for file in self._files]
-
-    def source(self, file: int) -> str:
-        return self._files[file].shown
 
     def schema(self) -> pa.Schema:
         return self._schema

@@ -10,27 +10,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crowdselect_core.errors import DatasetError, UserError, first_line, shown
-from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
+from crowdselect_core.ingest.files import DataFile, FileReader, read_failed
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
 from crowdselect_core.store.safe_parquet import check, names
 
 BATCH_BYTES = 32 << 20  # decoded bytes a batch is aimed at
 
 
-class ParquetReader:
+class ParquetReader(FileReader):
     """One or more parquet files with the same columns."""
-
-    def __init__(self, files: Sequence[DataFile]) -> None:
-        self._files = list(files)
-
-    def fingerprint(self) -> str:
-        return fingerprint(self._files)
-
-    def digests(self) -> list[str]:
-        return [file.digest for file in self._files]
-
-    def source(self, file: int) -> str:
-        return self._files[file].shown
 
     def schema(self) -> pa.Schema:
         return self._schema

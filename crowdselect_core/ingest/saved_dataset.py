@@ -12,7 +12,7 @@ from crowdselect_core.errors import DatasetError, first_line, nearest, shown
 from crowdselect_core.ingest.files import (
     SUFFIXES,
     DataFile,
-    fingerprint,
+    FileReader,
     is_glob,
     list_files,
     opened,
@@ -92,20 +92,8 @@ def _told(fs: Any, folder: str, path: str, key: str) -> Any:
         ) from None
 
 
-class ArrowReader:
+class ArrowReader(FileReader):
     """Arrow stream files, read record batch by record batch."""
-
-    def __init__(self, files: Sequence[DataFile]) -> None:
-        self._files = list(files)
-
-    def fingerprint(self) -> str:
-        return fingerprint(self._files)
-
-    def digests(self) -> list[str]:
-        return [file.digest for file in self._files]
-
-    def source(self, file: int) -> str:
-        return self._files[file].shown
 
     def schema(self) -> pa.Schema:
         return self._tables[0].schema

@@ -74,7 +74,7 @@ def moments(blocks: Callable[[], Iterable[Floats]]) -> Moments:
     if not math.isfinite(std):
         raise DatasetError(
             f"scores between {low:g} and {high:g} are too large for a mean and a deviation: "
-            "mend the reward model's scores (null where there is none)"
+            "correct the reward model's scores (null where there is none)"
         )
     return Moments(mean, std, n)
 

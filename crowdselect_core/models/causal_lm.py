@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -12,8 +13,7 @@ from crowdselect_core.config.engine import TransformersEngineConfig
 from crowdselect_core.config.reward import ModelReward
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.batching import device_of, dtype_of
-from crowdselect_core.models.hub import hub_commit, local_folder
-from crowdselect_core.models.loading import load_tokenizer, unloadable
+from crowdselect_core.models.loading import load_tokenizer, origin, unloadable
 
 T = TypeVar("T")
 
@@ -62,9 +62,9 @@ class Source:
             ConfigError: there is none, it is no causal language model's, or a folder without
                 safetensors weights.
         """
-        folder, options = self._options()
+        place, options = self._origin()
         try:
-            config = AutoConfig.from_pretrained(str(folder or self.model), **options)
+            config = AutoConfig.from_pretrained(place, **options)
         except Exception as e:
             expected = "a folder or hub id with a model's config.json"
             raise unloadable(self._named, e, self.trust_remote_code, expected) from None
@@ -76,9 +76,9 @@ class Source:
                 f"{self._named} is of type {config.model_type!r}, which is no causal language "
                 "model, expected one that generates text (AutoModelForCausalLM)"
             )
-        if folder is not None and not any(folder.glob("*.safetensors")):
+        if options["local_files_only"] and not any(Path(place).glob("*.safetensors")):
             raise ConfigError(
-                f"{self._named} holds no *.safetensors file: weights are read from safetensors "
+                f"{self._named} contains no *.safetensors file: weights are read from safetensors "
                 "only; convert them with save_pretrained"
             )
         return config
@@ -101,12 +101,12 @@ class Source:
             ConfigError: it cannot be loaded, no such device, or the device is too small for it.
         """
         device = device_of(self.device)
-        folder, options = self._options()
+        place, options = self._origin()
         if self.attn_implementation is not None:
             options["attn_implementation"] = self.attn_implementation
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(
-                str(folder or self.model),
+                place,
                 dtype=dtype_of(self.dtype),
                 use_safetensors=True,
                 **options,
@@ -125,17 +125,11 @@ class Source:
     def _named(self) -> str:
         return f"{self.where}: model {self.model!r}"
 
-    def _options(self) -> tuple[Any, dict[str, Any]]:
+    def _origin(self) -> tuple[str, dict[str, Any]]:
         try:
-            folder = local_folder(self.model)
-            commit = None if folder else hub_commit(self.model, self.revision)
+            return origin(self.model, self.revision, self.trust_remote_code)
         except ConfigError as e:
             raise ConfigError(f"{self.where}: {e}") from None
-        return folder, {
-            "revision": commit,
-            "local_files_only": folder is not None,
-            "trust_remote_code": self.trust_remote_code,
-        }
 
 
 def positions(config: Any) -> int | None:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.util.file_hash import file_sha256
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SKIPPED = frozenset({".git", ".cache", "__pycache__", ".ipynb_checkpoints", ".DS_Store"})
@@ -29,7 +30,7 @@ def local_folder(model: str) -> Path | None:
     if folder.is_dir():
         return folder
     if folder.is_file():
-        raise ConfigError(f"model {model!r} is a file, expected the folder that holds it")
+        raise ConfigError(f"model {model!r} is a file, expected the folder that contains it")
     if model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model:
         raise ConfigError(
             f"model folder {model!r} does not exist: give a folder, or a hub id such as "
@@ -61,8 +62,7 @@ def model_identity(model: str, revision: str | None = None) -> str:
             f"model {model!r} is a folder and has no revision, found {revision!r}: leave revision "
             "out; the folder's content is its identity"
         )
-    files = tuple(_stamp(path) for path in sorted(_files(folder)))
-    return f"sha256:{_hashed_once(str(folder.resolve()), files)}"
+    return f"sha256:{_hash_folder(folder)}"
 
 
 def hub_commit(model: str, revision: str | None = None) -> str:
@@ -99,24 +99,10 @@ def hub_commit(model: str, revision: str | None = None) -> str:
     return commit
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
-    """Return what changes when a file is written: several tasks of a run ask for one folder."""
-    try:
-        told = path.stat()
-    except OSError:  # the hash itself tells it, with its remedy
-        return str(path), -1, -1
-    return str(path), told.st_size, told.st_mtime_ns
-
-
 @lru_cache(maxsize=256)
 def _commit_once(model: str, revision: str | None) -> str:
     """Resolve a hub id once a process, so that all parts of a run mean the same commit."""
     return hub_commit(model, revision)
-
-
-@lru_cache(maxsize=256)
-def _hashed_once(folder: str, _: tuple[tuple[str, int, int], ...]) -> str:
-    return _hash_folder(Path(folder))
 
 
 def _hash_folder(folder: Path) -> str:
@@ -126,8 +112,7 @@ def _hash_folder(folder: Path) -> str:
         raise ConfigError(f"model folder {str(folder)!r} is empty, expected a model's files")
     for name in names:
         try:
-            with (folder / name).open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").digest()
+            content = bytes.fromhex(file_sha256(folder / name))
         except OSError as e:
             raise ConfigError(
                 f"model folder {str(folder)!r}: {name!r} cannot be read: {first_line(e)}"

@@ -1,38 +1,63 @@
-"""Loading of tokenizers, and what is said where one cannot be loaded."""
+"""Where transformers loads a model from, its tokenizer, and what is said where it cannot."""
 
 from typing import Any
 
 from crowdselect_core.errors import ConfigError, first_line
 from crowdselect_core.models.hub import hub_commit, local_folder
 
+TOKENIZER = "a folder or hub id with tokenizer files (tokenizer.json, tokenizer_config.json)"
 
-def load_tokenizer(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+
+def origin(
+    model: str, revision: str | None = None, trust_remote_code: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options by which `from_pretrained` loads a model.
+
+    A hub id is pinned to the commit that it resolves to; of a folder the hub is not asked.
+
+    Raises:
+        ConfigError: no such folder, or a hub id that neither the hub nor its cache can resolve.
+    """
+    folder = local_folder(model)
+    return str(folder or model), {
+        "revision": None if folder else hub_commit(model, revision),
+        "local_files_only": folder is not None,
+        "trust_remote_code": trust_remote_code,
+    }
+
+
+def load_tokenizer(
+    model: str,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    *,
+    whose: str = "model",
+) -> Any:
     """Load the tokenizer of a folder or hub id; no weights are read.
+
+    Args:
+        model: folder or hub id.
+        revision: commit, tag or branch of a hub id.
+        trust_remote_code: whether code of the model's repository may run.
+        whose: what the model is, for messages.
 
     Raises:
         ConfigError: no such folder or hub id, it has no tokenizer, or the tokenizer needs code of
             the model's repository.
     """
-    folder = local_folder(model)
+    local_folder(model)  # what is wrong with a name needs no transformers to be told
     try:
         from transformers import AutoTokenizer
     except ImportError:
         raise ConfigError(
-            f"model {model!r} needs transformers: pip install 'crowdselect[models]'"
+            f"{whose} {model!r} needs transformers: pip install 'crowdselect[models]'"
         ) from None
-    commit = None if folder else hub_commit(model, revision)
+    place, options = origin(model, revision, trust_remote_code)
     try:
-        return AutoTokenizer.from_pretrained(
-            str(folder or model),
-            revision=commit,
-            local_files_only=folder is not None,
-            trust_remote_code=trust_remote_code,
-        )
-    except Exception as e:
-        raise unloadable(f"tokenizer of model {model!r}", e, trust_remote_code, TOKENIZER) from None
-
-
-TOKENIZER = "a folder or hub id with tokenizer files (tokenizer.json, tokenizer_config.json)"
+        return AutoTokenizer.from_pretrained(place, **options)
+    except Exception as e:  # whatever damaged files or a repository's code make it raise
+        what = f"tokenizer of {whose} {model!r}"
+        raise unloadable(what, e, trust_remote_code, TOKENIZER) from None
 
 
 def unloadable(what: str, error: Exception, trusted: bool, expected: str) -> ConfigError:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from crowdselect_core.errors import ConfigError, first_line
-from crowdselect_core.models.hub import hub_commit, local_folder, model_identity
+from crowdselect_core.models.hub import model_identity
+from crowdselect_core.models.loading import load_tokenizer
 
 BYTES_A_TOKEN = 4  # the usual rule of thumb for English text and a BPE of 32k to 128k entries
 
@@ -23,18 +23,7 @@ def counter(tokenizer: str | None) -> Counter:
     """
     if tokenizer is None:
         return estimate
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise ConfigError(
-            "tokenizer: counting with a model's tokenizer needs pip install 'crowdselect[models]'; "
-            "leave it out for an estimate"
-        ) from None
-    try:
-        commit = None if local_folder(tokenizer) else hub_commit(tokenizer)
-        loaded = AutoTokenizer.from_pretrained(tokenizer, revision=commit or "main")
-    except (OSError, ValueError) as e:
-        raise ConfigError(f"tokenizer {tokenizer!r} cannot be loaded: {first_line(e)}") from None
+    loaded = load_tokenizer(tokenizer)
 
     def count(texts: Sequence[str]) -> list[int]:
         ids = loaded(list(texts), add_special_tokens=False)["input_ids"]

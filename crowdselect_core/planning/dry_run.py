@@ -69,7 +69,7 @@ def _live(config: SelectConfig, lacks: MissingWork) -> list[str]:
     rows = sum(part.rows for part in dataset.partitions(ROWS))
     return [
         f"data set   {config.dataset.path}: {rows:,} rows, {len(config.everyone)} models, "
-        f"{len(lacks.answers)} to be asked, {len(lacks.scores)} reward models to score",
+        f"{len(lacks.answers)} to generate answers, {len(lacks.scores)} reward models to score",
         f"store      {config.store}",
         f"out        {config.out}",
         *bills(config, lacks),

@@ -66,10 +66,10 @@ class Bill:
             words.append(
                 f"{hours:,.2f} hours at {self.rate:,.0f} tokens/s"
                 if hours is not None
-                else "hours unknown: give engine.rate, or make a pilot with --limit"
+                else "hours unknown: set engine.rate, or run a pilot with --limit"
             )
             if self.price != PriceConfig():
-                words.append(f"{self.money:,.2f} at the prices given")
+                words.append(f"{self.money:,.2f} at the configured prices")
         return f"{self.name}: {', '.join(words)}"
 
 
@@ -88,7 +88,7 @@ def bills(config: SelectConfig, lacks: MissingWork) -> Iterator[str]:
             f"in all     {sum(b.requests for b in made):,} requests for answers, "
             f"{sum(b.prompt_tokens for b in made):,.0f} prompt tokens, "
             f"{sum(b.completion_tokens for b in made):,.0f} completion tokens"
-            + (f"; with the scores {money:,.2f} at the prices given" if money else "")
+            + (f"; with the scores {money:,.2f} at the configured prices" if money else "")
         )
 
 

@@ -46,7 +46,7 @@ def find_missing(config: SelectConfig) -> MissingWork:
     if mute := [m.name for m in absent if m.engine is None]:
         raise CrowdError(
             f"{config.dataset.path}: {len(mute)} crowd models have neither a column nor an engine: "
-            f"{shown(mute)}{nearest(mute[0], columns)}; give them an engine, or mend the names"
+            f"{shown(mute)}{nearest(mute[0], columns)}; give them an engine, or correct the names"
         )
     if scores:
         _check_answers(config, schema, absent)
@@ -133,7 +133,9 @@ def _check_rewards(config: SelectConfig, scores: tuple[RewardConfig, ...]) -> No
     names = [m.name for m in config.everyone]
     for reward in scores:
         if reward.name in RESERVED:
-            raise ConfigError(f"reward_models: the name {reward.name!r} is taken; give another")
+            raise ConfigError(
+                f"reward_models: the name {reward.name!r} is reserved; choose another"
+            )
         wanted = reward.reference_model if isinstance(reward, JudgeReward) else None
         if wanted is not None and wanted not in names:
             raise ConfigError(
@@ -142,4 +144,4 @@ def _check_rewards(config: SelectConfig, scores: tuple[RewardConfig, ...]) -> No
             )
         sampling = reward.sampling if isinstance(reward, JudgeReward) else SamplingConfig()
         if sampling.n != 1:
-            raise ConfigError(f"reward model {reward.name!r}: a judge gives one verdict; n is 1")
+            raise ConfigError(f"reward model {reward.name!r}: a judge returns one verdict; n is 1")

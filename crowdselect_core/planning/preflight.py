@@ -6,8 +6,11 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
 from crowdselect_core.models.token_count import counter
 from crowdselect_core.selection.id_lists import read_ids
-from crowdselect_core.selection.methods.rank import METHODS
-from crowdselect_core.selection.metric_weights import check_families, check_student
+from crowdselect_core.selection.metric_weights import (
+    check_families,
+    check_student,
+    method_weights,
+)
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.store.backend.open import open_backend
@@ -28,11 +31,11 @@ def check(config: SelectConfig) -> None:
     wanted = config.reference_model
     if wanted is not None and wanted not in names:
         raise CrowdError(
-            f"reference_model {wanted!r} is not of the crowd{nearest(wanted, names)} "
+            f"reference_model {wanted!r} is not in the crowd{nearest(wanted, names)} "
             f"({shown(names)})"
         )
-    if config.method in METHODS:
-        weights = METHODS[config.method] or config.weights
+    weights = method_weights(config.method, config.weights)
+    if weights is not None:
         check_families(config.models, weights)
         check_student(config.everyone, weights)
     for path in (config.include, config.exclude):
@@ -75,10 +78,13 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
         )
     if config.budget_tokens is not None:
         raise DatasetError(
-            f"{config.dataset.path}: has no {lacks}, so tokens cannot be counted; give --budget in "
-            "rows"
+            f"{config.dataset.path}: has no {lacks}, so tokens cannot be counted; use "
+            "--budget, in rows"
         )
-    log.warning("no %s in the data set: selection.parquet will have ids, no train.jsonl", lacks)
+    log.warning(
+        "no %s in the data set: selection.parquet has ids alone, and train.jsonl is not written",
+        lacks,
+    )
 
 
 def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
@@ -97,7 +103,7 @@ def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
     if config.clusters != SelectConfig.model_fields["clusters"].default:
         raise DatasetError(
             f"{config.dataset.path}: has no instruction texts to embed, so --clusters "
-            f"{config.clusters} cannot be; pass --clusters 0, or --embedder column:NAME"
+            f"{config.clusters} is not possible; pass --clusters 0, or --embedder column:NAME"
         )
-    log.warning("no instruction texts to embed: choosing without clusters, as --clusters 0")
+    log.warning("no instruction texts to embed: selecting without clusters, as with --clusters 0")
     return False

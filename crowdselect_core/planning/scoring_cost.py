@@ -66,10 +66,10 @@ class ScoreBill:
             words.append(
                 f"{hours:,.2f} hours at {self.rate:,.1f} answers/s, as measured"
                 if hours is not None
-                else "hours unknown: make a pilot with --limit"
+                else "hours unknown: run a pilot with --limit"
             )
             if self.price != PriceConfig():
-                words.append(f"{self.money:,.2f} at the prices given")
+                words.append(f"{self.money:,.2f} at the configured prices")
         return f"{self.name} ({self.kind}): {', '.join(words)}"
 
 

@@ -7,10 +7,8 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.finetune import preflight
 from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.checkpoints import Checkpoints
-from crowdselect_core.finetune.estimate import estimate
 from crowdselect_core.finetune.recipe import has_gpu, layout
 from crowdselect_core.finetune.rows import ChatRows, file_rows, selected_rows
-from crowdselect_core.finetune.training import prepare, source
 from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.refs import Ref
@@ -55,6 +53,9 @@ def _lines(
     chats: ChatRows | None,
     budget: int | None,
 ) -> list[str]:
+    from crowdselect_core.finetune.estimate import estimate
+    from crowdselect_core.finetune.training import prepare, source
+
     gpu = has_gpu()
     lines = [f"base       {training.base_model} ({base.identity[:19]}...)"]
     if chats is None:

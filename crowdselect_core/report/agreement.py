@@ -48,15 +48,15 @@ def _first(store: Store, ref: Any, value: pl.Expr) -> np.ndarray[Any, np.dtype[n
 
 
 def agreement_lines(found: dict[str, Any]) -> list[str]:
-    """Lay the comparison out for the console and the UI."""
+    """Format the comparison for the console and the UI."""
     lines = [
-        f"{p['a']} and {p['b']}: rank correlation {_told(p['spearman'])}, within an instruction "
-        f"{_told(p['within_instruction'])}, of difficulty {_told(p['difficulty'])}"
+        f"{p['a']} and {p['b']}: rank correlation {_text(p['spearman'])}, within an instruction "
+        f"{_text(p['within_instruction'])}, of difficulty {_text(p['difficulty'])}"
         for p in found["pairs"]
     ]
     lines += [
         f"{one['reward_model']} and the length of answers: rank correlation "
-        f"{_told(one['spearman'])}, within an instruction {_told(one['within_instruction'])}"
+        f"{_text(one['spearman'])}, within an instruction {_text(one['within_instruction'])}"
         for one in found["length"]
     ]
     if found["spread"] is not None:
@@ -64,5 +64,5 @@ def agreement_lines(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _told(rho: float | None) -> str:
+def _text(rho: float | None) -> str:
     return "undefined" if rho is None else f"{rho:.2f}"

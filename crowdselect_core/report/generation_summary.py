@@ -1,4 +1,4 @@
-"""What a generation or scoring run tells at its end: one line per model."""
+"""The summary of a generation or scoring run: one line per model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +30,7 @@ def _answers(store: Store, answered: Answered) -> dict[str, Any]:
         "mean_tokens": round(counts.get("completion_tokens", 0) / answers, 1) if answers else None,
         "tokens_per_second": round(pace.rate, 1) if pace else None,
         "errors": errors_of(counts),
+        "unknown_finish_reasons": _named(counts, "finish/"),
         "cached": answered.responses.cached,
         "unpinned": answered.generated and _unpinned(answered.model),
     }
@@ -37,55 +38,65 @@ def _answers(store: Store, answered: Answered) -> dict[str, Any]:
 
 def score_summary(members: Sequence[Member]) -> dict[str, dict[str, Any]]:
     """Return per reward model and model: scores, cut pairs, errors."""
-    told: dict[str, dict[str, Any]] = {}
+    summary: dict[str, dict[str, Any]] = {}
     for member in members:
         for scored in member.scored:
             counts = scored.rewards.counts
-            told.setdefault(scored.reward, {})[member.name] = {
+            summary.setdefault(scored.reward, {})[member.name] = {
                 "answers": scored.rewards.rows,
                 "scores": counts.get("scores", 0),
                 "truncated": counts.get("truncated", 0),
                 "errors": errors_of(counts),
                 "cached": scored.rewards.cached,
             }
-    return told
+    return summary
 
 
 def errors_of(counts: Any) -> dict[str, int]:
     """Return the errors among an artifact's counts, by their short code."""
-    return {
-        name.removeprefix("error/"): n for name, n in counts.items() if name.startswith("error/")
-    }
+    return _named(counts, "error/")
+
+
+def _named(counts: Any, prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): n for name, n in counts.items() if name.startswith(prefix)}
 
 
 def answer_lines(summary: dict[str, dict[str, Any]]) -> list[str]:
-    """Lay the summary of answers out for the console and the UI."""
+    """Format the summary of answers for the console and the UI."""
     lines = []
-    for name, told in summary.items():
-        words = [f"{told['answers']:,} of {told['requests']:,} answers"]
-        words += [f"{told[w]:,} {w}" for w in ("truncated", "declined", "empty") if told[w]]
-        words += [f"{n:,} {code}" for code, n in told["errors"].items() if code != "content_filter"]
-        if told["mean_characters"] is not None:
-            words.append(f"{told['mean_characters']:,.0f} characters each")
-        if told["mean_tokens"]:
-            words.append(f"{told['mean_tokens']:,.0f} tokens each")
-        if told["tokens_per_second"]:
-            words.append(f"{told['tokens_per_second']:,.0f} tokens/s")
-        words += ["all there before"] if told["cached"] else []
-        words += ["unpinned: its weights may change behind the name"] if told["unpinned"] else []
+    for name, counts in summary.items():
+        words = [f"{counts['answers']:,} of {counts['requests']:,} answers"]
+        words += [f"{counts[w]:,} {w}" for w in ("truncated", "declined", "empty") if counts[w]]
+        words += [
+            f"{n:,} {code}" for code, n in counts["errors"].items() if code != "content_filter"
+        ]
+        words += [
+            f"{n:,} with unknown finish_reason {reason!r}"
+            for reason, n in counts["unknown_finish_reasons"].items()
+        ]
+        if counts["mean_characters"] is not None:
+            words.append(f"{counts['mean_characters']:,.0f} characters each")
+        if counts["mean_tokens"]:
+            words.append(f"{counts['mean_tokens']:,.0f} tokens each")
+        if counts["tokens_per_second"]:
+            words.append(f"{counts['tokens_per_second']:,.0f} tokens/s")
+        words += ["all cached"] if counts["cached"] else []
+        words += ["unpinned: the model behind this name may change"] if counts["unpinned"] else []
         lines.append(f"{name}: {', '.join(words)}")
     return lines
 
 
 def score_lines(summary: dict[str, dict[str, Any]]) -> list[str]:
-    """Lay the summary of scores out for the console and the UI."""
+    """Format the summary of scores for the console and the UI."""
     lines = []
     for reward, models in summary.items():
-        for name, told in models.items():
-            words = [f"{told['scores']:,} of {told['answers']:,} scores"]
-            words += [f"{told['truncated']:,} cut at max_length"] if told["truncated"] else []
-            words += [f"{n:,} {code}" for code, n in told["errors"].items()]
-            words += ["all there before"] if told["cached"] else []
+        for name, counts in models.items():
+            words = [f"{counts['scores']:,} of {counts['answers']:,} scores"]
+            words += (
+                [f"{counts['truncated']:,} truncated at max_length"] if counts["truncated"] else []
+            )
+            words += [f"{n:,} {code}" for code, n in counts["errors"].items()]
+            words += ["all cached"] if counts["cached"] else []
             lines.append(f"{reward} of {name}: {', '.join(words)}")
     return lines
 

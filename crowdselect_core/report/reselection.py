@@ -1,4 +1,4 @@
-"""What a reselection tells: its counts, its lines, and the rows that came and went."""
+"""The summary of a reselection: counts, lines, and the rows that were added and removed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +17,10 @@ CHANGES = ("in", "out", "stayed")
 
 
 def row_counts(inputs: SelectionArtifacts, changes: Mapping[str, int]) -> dict[str, int]:
-    """Return the counts of rows that a record tells."""
+    """Return the counts of rows of a record."""
     members = inputs.membership.counts if inputs.membership else {}
-    told = {"all": inputs.instructions.rows, "chosen": inputs.selection.rows, **changes}
-    return told | {name: members.get(name, 0) for name in CHANGES if inputs.membership}
+    counts = {"all": inputs.instructions.rows, "chosen": inputs.selection.rows, **changes}
+    return counts | {name: members.get(name, 0) for name in CHANGES if inputs.membership}
 
 
 def reselected(
@@ -35,10 +35,11 @@ def reselected(
     lines = [headline(config.series, number, record)]
     if "in" in rows:
         lines.append(
-            f"rows       {rows['new']:,} new, {rows['back']:,} back, {rows['gone']:,} gone"
+            f"data set   {rows['new']:,} new rows, {rows['back']:,} returned, "
+            f"{rows['gone']:,} removed"
         )
         lines.append(
-            f"members    {rows['in']:,} in, {rows['out']:,} out, {rows['stayed']:,} stayed"
+            f"selection  {rows['in']:,} added, {rows['out']:,} removed, {rows['stayed']:,} retained"
         )
     if inputs.drift is not None:
         lines.append(f"drift      {advice(inputs.drift.open(store).frame())}")

@@ -1,4 +1,4 @@
-"""What a run tells at its end, as plain JSON values: counts, comparisons, rows with their why."""
+"""The summary of a run as plain JSON values: counts, comparisons, rows with their reasons."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export.selection_files import read_manifest
 from crowdselect_core.selection.explanations import IN_WORDS
 from crowdselect_core.stages.refs import SelectionArtifacts
-from crowdselect_core.stages.select.kept_answers import answers_of
+from crowdselect_core.stages.select.kept_answers import answer_reader
 from crowdselect_core.stages.select.metrics import STUDENT, difficulty_column, used_reward_models
 from crowdselect_core.stages.select.selection import method_label
 from crowdselect_core.store import safe_parquet
@@ -32,7 +32,7 @@ def summarise(
         config: the resolved config.
         store: where the artifacts are.
         inputs: the artifacts of the run.
-        ranking: every row with its fate in words (`export.write.ranking_table`).
+        ranking: every row with its reason (`export.write.ranking_table`).
         texts: whether the data set is still the one that was chosen from, so that the texts of
             rows may be read there.
     """
@@ -68,7 +68,7 @@ def _notes(config: SelectConfig, inputs: SelectionArtifacts) -> list[str]:
     """Gather what the stages warned of, whenever they were computed."""
     used = used_reward_models(config, inputs.metrics)
     left_out = [r for r in config.reward_names if r not in used]
-    notes = [f"reward model {r} is left out: its scores are all equal" for r in left_out]
+    notes = [f"reward model {r} is not used: its scores are all equal" for r in left_out]
     for ref in (inputs.ranking, inputs.selection):
         notes += ref.facts.get("notes", [])
     return notes
@@ -145,7 +145,8 @@ def _shown(
     instructions: list[str | None] = [None] * table.height
     if texts:
         ids = table["instruction_id"]
-        instructions = answers_of(config, store, inputs.scores, inputs.metrics, ids).instructions()
+        reader = answer_reader(config, store, inputs.scores, inputs.metrics)
+        instructions = reader.of(ids).instructions()
     rows = [
         {"instruction_id": row["instruction_id"], "instruction": text, "why": row["reason"]}
         for row, text in zip(table.iter_rows(named=True), instructions, strict=True)

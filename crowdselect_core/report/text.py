@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.report.summary import in_words
+from crowdselect_core.util.text import plain
 
 WIDTH = 72  # characters of an instruction that are shown
 LONG = 400  # characters of our own sentences, of lists of reasons and of paths
@@ -21,8 +22,7 @@ def one_line(text: str | None, width: int = WIDTH) -> str:
     """Return the start of a text on one line, its control characters escaped."""
     if text is None:
         return ""
-    flat = " ".join(text[: width * 4].split())
-    flat = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
+    flat = plain(" ".join(text[: width * 4].split()))
     return flat if len(flat) <= width else flat[: width - 3] + "..."
 
 
@@ -40,7 +40,7 @@ def as_text(
     Args:
         summary: what `summarise` gathered.
         stages: name, seconds and cached of every stage, in order.
-        files: where the results lie.
+        files: the results.
     """
     lines = [f"{label:<10} {value}" for label, value in _facts(summary)]
     lines += [f"{'overlap':<10} {line}" for line in _overlaps(summary)]
@@ -98,7 +98,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     ineligible = sum(summary["ineligible"].values())
     rows_in = f"{summary['rows_in']:,}"
     if summary["duplicate_rows"]:
-        rows_in += f" ({summary['duplicate_rows']:,} repeat an earlier row)"
+        rows_in += f" ({summary['duplicate_rows']:,} duplicates)"
     if summary["missing_scores"]:
         rows_in += f", {summary['missing_scores']:,} scores missing"
     facts = [
@@ -112,15 +112,15 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("student", _student(summary["student"])))
     if summary["pairs"] or summary["without_pair"]:
         facts.append(
-            ("pairs", f"{summary['pairs']:,} ({summary['without_pair']:,} rows gave none)")
+            ("pairs", f"{summary['pairs']:,} ({summary['without_pair']:,} chosen rows have none)")
         )
     if summary["changes"]:
         change = summary["changes"]
         facts.append(
             (
                 "changes",
-                f"{change['came']:,} came, {change['went']:,} went, {change['stayed']:,} stayed "
-                "against the selection before",
+                f"{change['came']:,} rows added, {change['went']:,} removed, {change['stayed']:,} "
+                "retained since the previous selection",
             )
         )
     facts += [("note", one_line(note, 300)) for note in summary["notes"]]
@@ -131,21 +131,21 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _student(told: Mapping[str, Any]) -> str:
-    name = one_line(told["name"])
-    if told["mean_score"] is None:
+def _student(student: Mapping[str, Any]) -> str:
+    name = one_line(student["name"])
+    if student["mean_score"] is None:
         return f"{name} has no score"
-    behind = "undefined" if told["mean_headroom"] is None else f"{told['mean_headroom']:.4g}"
+    behind = "undefined" if student["mean_headroom"] is None else f"{student['mean_headroom']:.4g}"
     return (
-        f"{name}: mean score {told['mean_score']:.4g} over {told['scores']:,} rows, "
+        f"{name}: mean score {student['mean_score']:.4g} over {student['scores']:,} rows, "
         f"mean headroom {behind}"
     )
 
 
-def _clusters(given: Sequence[int]) -> str:
-    if not given:
+def _clusters(sizes: Sequence[int]) -> str:
+    if not sizes:
         return "none"
-    return f"{len(given)} gave rows, {min(given):,} to {max(given):,} each"
+    return f"{len(sizes)} with chosen rows, {min(sizes):,} to {max(sizes):,} each"
 
 
 def _overlaps(summary: Mapping[str, Any]) -> list[str]:
@@ -169,13 +169,14 @@ def _seconds(name: str, stages: Sequence[Mapping[str, Any]]) -> str:
     cached = sum(bool(s["cached"]) for s in stages)
     if len(stages) == 1:
         return f"{name} {longest:.1f}" + (" (cached)" if cached else "")
-    told = f", {cached} cached" if cached else ""
-    return f"{name} {longest:.1f} (the longest of {len(stages)}{told})"
+    of_these = f", {cached} cached" if cached else ""
+    return f"{name} {longest:.1f} (the longest of {len(stages)}{of_these})"
 
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:
     shown = summary["shown"]
-    return [
-        ("Chosen, for example", shown["chosen"]),
-        ("Not chosen, for example", shown["not_chosen"]),
+    examples = [
+        ("Examples of chosen rows", shown["chosen"]),
+        ("Examples of rows not chosen", shown["not_chosen"]),
     ]
+    return [(title, rows) for title, rows in examples if rows]

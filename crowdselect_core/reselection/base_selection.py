@@ -79,7 +79,7 @@ def numbered(config: ReselectConfig, store: Store, number: int) -> KnownSelectio
         return known(store, BaseSelection(number, record))
     except DamagedArtifact as e:
         raise StorageError(
-            f"selection {number} of series {config.series!r} is no longer whole: {e}; name another "
+            f"selection {number} of series {config.series!r} is incomplete: {e}; name another "
             "one, or select again with --mode refit"
         ) from None
 
@@ -88,8 +88,8 @@ def as_it_was(config: ReselectConfig, record: SelectionRecord) -> ReselectConfig
     """Return the config that a selection was made with; it lies and runs where this one says."""
     here = {name: getattr(config, name) for name in EXECUTION}
     where = (
-        f"series {config.series!r}: select again, this version does not take the config that the "
-        "selection was made with"
+        f"series {config.series!r}: select again, this version does not accept the config of the "
+        "selection"
     )
     return checked(ReselectConfig, {**record.config, **here}, where, StorageError).resolved()
 
@@ -98,7 +98,7 @@ def unmendable(config: ReselectConfig, damage: DamagedArtifact) -> StorageError:
     """Return the error for something that a base needs and that a frozen run cannot compute."""
     return StorageError(
         f"{damage}: the base of series {config.series!r} needs it, and a frozen run cannot compute "
-        "it anew; pass --mode refit once, which measures every row anew, or name another --base"
+        "it again; pass --mode refit once, which recomputes every row, or name another --base"
     )
 
 
@@ -110,12 +110,12 @@ def folder_of(damage: DamagedArtifact) -> str:
 
 def unlike(config: SelectConfig, record: SelectionRecord) -> list[str]:
     """Name what separates a config's measures from those of a record."""
-    return differences(record.measures, plain(measures(config)))
+    return differences(record.measures, as_json(measures(config)))
 
 
 def is_same_choice(config: SelectConfig, record: SelectionRecord) -> bool:
     """Tell whether the same rows would be chosen among the same measured ones."""
-    return choice(record.config) == choice(plain(told(config)))
+    return choice(record.config) == choice(as_json(told(config)))
 
 
 def is_same_outcome(store: Store, known: KnownSelection, now: SelectionRun) -> bool:
@@ -172,8 +172,8 @@ def made_record(
     return SelectionRecord(
         mode=mode,
         base=base.number if base else None,
-        measures=plain(measures(config)),
-        config=plain(told(config)),
+        measures=as_json(measures(config)),
+        config=as_json(told(config)),
         rows=rows,
         artifacts=artifacts,
         references=references,
@@ -182,7 +182,7 @@ def made_record(
     )
 
 
-def plain(value: dict[str, Any]) -> dict[str, Any]:
+def as_json(value: dict[str, Any]) -> dict[str, Any]:
     """Return a value as JSON gives it back: tuples become lists."""
     found: dict[str, Any] = json.loads(canonical(value))
     return found

@@ -72,11 +72,11 @@ class SelectionRecord:
         if set(told) != {field.name for field in fields(cls)}:
             raise DamagedArtifact("is no record (it has other keys)")
         if not _NEEDED <= set(record.artifacts) <= _ROLES or _COUNTED - set(record.rows):
-            raise DamagedArtifact("lacks an artifact or a count that a selection has")
+            raise DamagedArtifact("has no artifact or count that a selection needs")
         if {"in", "out"} & set(record.rows) and _CHANGED - set(record.rows):
-            raise DamagedArtifact("lacks a count of what changed")
+            raise DamagedArtifact("has no counts of changes")
         if not all(record.parts.get(role) for role in _TABLES) or _FITTED - set(record.references):
-            raise DamagedArtifact("lacks what the next selection goes on from")
+            raise DamagedArtifact("has no artifacts for the next selection")
         if lacks := set(CHOICE) - set(record.config):
             raise DamagedArtifact(f"lacks {min(lacks)!r} in its config")
         return record
@@ -109,6 +109,26 @@ class SelectionRun:
     dataset: Ref
     zoos: Sequence[Ref]
     stages: Sequence[Ref]
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """The new rows, measured by what the base was fitted on."""
+
+    config: SelectConfig
+    instructions: Ref
+    scores: Ref
+    metrics: Ref
+    answers: Ref
+    ranking: Ref
+    embeddings: Ref | None
+    clusters: Ref | None
+    zoo: Ref | None
+
+    @property
+    def tables(self) -> dict[str, Ref]:
+        """Its artifacts by role, in order."""
+        return {role: ref for role, ref in vars(self).items() if isinstance(ref, Ref)}
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class Series:
         number = max(last, latest) + 1
         name, data = f"{self._folder}/{record_name(number)}", record.encode()
         if not self._place.create_exclusive(name, data) and self._place.read(name) != data:
-            raise Overtaken(f"selection {number} of series {self.name!r} was made meanwhile")
+            raise Overtaken(f"selection {number} of series {self.name!r} was added by another run")
         return number
 
     def advance(self, number: int, seen: tuple[int, int]) -> None:

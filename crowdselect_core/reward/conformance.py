@@ -149,7 +149,7 @@ def _batch(scorer: Scorer, items: list[Item], limit: float | None) -> Result:
     alone = [_main(scorer, [item])[0] for item in items]
     forth = _main(scorer, items)
     back = _main(scorer, items[::-1])[::-1]
-    return _same("batch", "whatever texts stand beside it", [alone, forth, back], limit)
+    return _same("batch", "whatever texts are in its batch", [alone, forth, back], limit)
 
 
 def _padding(scorer: Inspectable, items: list[Item], limit: float | None) -> list[Result]:

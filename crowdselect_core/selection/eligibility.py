@@ -64,8 +64,7 @@ def check_ids(ids: pl.Series, table: str) -> None:
     if ids.n_unique() != len(ids):
         twice = ids.filter(ids.is_duplicated())
         raise DatasetError(
-            f"{table}: {twice.n_unique()} ids stand more than once, e.g. {twice.min()!r}: keep one "
-            "row of each"
+            f"{table}: {twice.n_unique()} duplicate ids, e.g. {twice.min()!r}: keep one row of each"
         )
 
 

@@ -6,16 +6,16 @@ from crowdselect_core.config.select import SelectConfig
 
 # Reason codes of rows that are not eligible, in words.
 IN_WORDS = {
-    "too_few_scores": "fewer scores than min_scores asks for",
-    "no_score": "no score at all",
+    "too_few_scores": "fewer scores than min_scores",
+    "no_score": "no score",
     "no_difficulty": "no score, so no difficulty",
     "no_separability": "fewer than 2 scores, so no separability",
     "no_stability": "no family has 2 scored models that differ, so no stability",
     "no_headroom": "no score of the student or none of the crowd, so no headroom",
-    "no_answer": "no complete answer that could be kept",
+    "no_answer": "no complete answer",
     "no_instruction": "no instruction text",
-    "excluded": "its id is on the exclude list",
-    "not_included": "its id is not on the include list",
+    "excluded": "in the exclude list",
+    "not_included": "not in the include list",
 }
 
 
@@ -25,9 +25,9 @@ def explained(
     selection: pl.DataFrame,
     config: SelectConfig,
 ) -> pl.DataFrame:
-    """Return every row with its fate in words, the best first.
+    """Return every row with the reason why it was chosen or not, the best first.
 
-    margin = score - best score left out of its cluster, for a chosen row (>= 0 under the equal
+    margin = score - best score not chosen in its cluster, for a chosen row (>= 0 under the equal
     quota); score - lowest score chosen in its cluster, for one that is not (<= 0). Null where
     there is nothing to compare with.
 
@@ -61,32 +61,22 @@ def _placed(frame: pl.DataFrame) -> pl.DataFrame:
         rank_in_cluster=pl.when(eligible).then(place),
         margin=pl.when(eligible).then(score - pl.when(chosen).then(best_out).otherwise(lowest_in)),
         _eligible=eligible.sum().over("cluster_id"),
-        _given=chosen.sum().over("cluster_id"),
+        _chosen_here=chosen.sum().over("cluster_id"),
     )
 
 
 def _sentence(config: SelectConfig, chosen: int) -> pl.Expr:
-    """Say a row's fate: its rank, its place among its cluster's, its quantiles, its margin."""
+    """Say why a row was chosen or not: rank, position in its cluster, quantiles, margin."""
     group = pl.when(pl.col("cluster_id").is_null()).then(pl.lit("all rows")).otherwise(
         pl.format("cluster {}", pl.col("cluster_id"))
     )  # fmt: skip
     place = pl.format(
-        "place {} of {} in {}, which gave {}",
-        pl.col("rank_in_cluster"), pl.col("_eligible"), group, pl.col("_given"),
+        "position {} of {} in {} ({} chosen)",
+        pl.col("rank_in_cluster"), pl.col("_eligible"), group, pl.col("_chosen_here"),
     )  # fmt: skip
     margin = pl.col("margin").abs().round(4)
-    won = (
-        pl.when(pl.col("margin").is_null()).then(pl.lit(""))
-        .when(pl.col("margin") == 0).then(pl.lit("; level with the best one left out, by its id"))
-        .when(pl.col("margin") >= 0).then(pl.format("; {} above the best one left out", margin))
-        .otherwise(pl.format("; {} below the best one left out", margin))
-    )  # fmt: skip
-    lost = (
-        pl.when(pl.col("margin").is_null()).then(pl.lit(""))
-        .when(pl.col("margin") == 0).then(pl.lit("; level with the last one chosen, save its id"))
-        .when(pl.col("margin") <= 0).then(pl.format("; {} below the last one chosen", margin))
-        .otherwise(pl.format("; {} above the last one chosen", margin))
-    )  # fmt: skip
+    won = _margin(margin, "the best row not chosen")
+    lost = _margin(margin, "the last chosen row")
     words, total = pl.col("reason").replace(IN_WORDS), pl.lit(chosen)
     return (
         pl.when(~pl.col("eligible")).then(pl.format("not eligible: {}", words))
@@ -97,26 +87,38 @@ def _sentence(config: SelectConfig, chosen: int) -> pl.Expr:
     )  # fmt: skip
 
 
+def _margin(margin: pl.Expr, other: str) -> pl.Expr:
+    """Compare the score with the row on the other side of the cut in its cluster."""
+    difference = pl.col("margin")
+    return (
+        pl.when(difference.is_null()).then(pl.lit(""))
+        .when(difference == 0).then(pl.lit(f"; score equal to {other}, tie broken by id"))
+        .when(difference > 0).then(pl.format(f"; score {{}} above {other}", margin))
+        .otherwise(pl.format(f"; score {{}} below {other}", margin))
+    )  # fmt: skip
+
+
 def _why(config: SelectConfig) -> pl.Expr:
-    """Say what the score is made of."""
+    """Say what the score consists of."""
 
     def percent(name: str) -> pl.Expr:
         return (pl.col(name) * 100).round(0).cast(pl.Int64)
 
     if config.method == "random":
-        return pl.lit("; a random draw")
+        return pl.lit("; random draw")
     if config.method == "reward":
         sign = 1 if config.direction == "top" else -1  # bottom ranks by the negated score
         return pl.format("; best answer scored {}", (sign * pl.col("score")).round(4))
-    said = "; harder than {}%, models differ more than in {}%, bigger is better more than in {}%"
-    told = ["difficulty_q", "separability_q", "stability_q"]
+    text = "; difficulty higher than {}% of rows"
+    text += ", separability higher than {}%, stability higher than {}%"
+    quantiles = ["difficulty_q", "separability_q", "stability_q"]
     if config.student is not None:
-        said += ", the student is further behind the best than on {}%"
-        told.append("headroom_q")
+        text += ", headroom higher than {}%"
+        quantiles.append("headroom_q")
     return pl.format(
-        said,
+        text,
         *(
             pl.when(pl.col(q).is_null()).then(pl.lit("?")).otherwise(percent(q).cast(pl.String))
-            for q in told
+            for q in quantiles
         ),
     )

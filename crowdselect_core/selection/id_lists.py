@@ -31,5 +31,5 @@ def read_ids(path: str) -> list[str]:
         cause = first_line(e) if where == path else type(e).__name__
         raise ConfigError(f"{where}: cannot be read as a list of ids: {cause}") from None
     if not ids:
-        raise ConfigError(f"{where}: holds no id; write one a line, or leave the option out")
+        raise ConfigError(f"{where}: contains no id; write one per line, or leave the option out")
     return ids

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.config.metric_weights import WEIGHTS, MetricWeights, check_weights
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.selection.eligibility import metric_columns, reasons
-from crowdselect_core.selection.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.tables import METRIC_NAMES, RANKING
 from crowdselect_core.util.notes import Warn, log_warning
 
@@ -75,19 +75,25 @@ def integrate(
             scale; headroom has weight and no row has any.
         DatasetError: a column that is missing or of another type, an id that is null or repeats.
     """
-    used = check_weights(weights)
+    return weighted(metrics, check_weights(weights), min_scores, sorted_R_of, warn)
+
+
+def weighted(
+    metrics: pl.DataFrame,
+    weights: MetricWeights,
+    min_scores: int,
+    sorted_R_of: References | None,
+    warn: Warn,
+) -> pl.DataFrame:
+    """Rank the rows as `integrate` does, by weights that are checked."""
     if isinstance(min_scores, bool) or not isinstance(min_scores, Integral) or min_scores < 0:
         raise ConfigError(f"min_scores: found {min_scores!r}, expected a whole number, 0 or more")
     frame = metric_columns(metrics)
     if sorted_R_of is None:
-        _check_headroom(frame, used[3])
-    lacks = {
-        f"no_{name}": pl.col(name).is_null()
-        for name, weight in zip(METRIC_NAMES, used, strict=True)
-        if weight != 0
-    }
+        _check_headroom(frame, weights[3])
+    weight_of = {n: w for n, w in zip(METRIC_NAMES, weights, strict=True) if w != 0}
+    lacks = {f"no_{name}": pl.col(name).is_null() for name in weight_of}
     reason = reasons(frame, {"too_few_scores": pl.col("n_scores") < min_scores} | lacks)
-    weight_of = {n: w for n, w in zip(METRIC_NAMES, used, strict=True) if w != 0}
     q_N_of = metric_quantiles(frame, reason, weight_of, sorted_R_of, warn)
     score_N = np.zeros(frame.height)
     for name, weight in weight_of.items():

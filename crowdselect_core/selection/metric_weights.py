@@ -1,28 +1,39 @@
-"""The weights of the metrics, and what a crowd must have for those that have weight.
+"""What a method weighs, and what a crowd must have for the metrics that have weight."""
 
-Source: METHOD, "Integration"; arXiv 2503.01836, section 3. Headroom is ours and has no weight
-unless given one.
-"""
-
-import math
-from collections.abc import Iterable, Sequence
-from numbers import Real
+from collections.abc import Mapping
 
 from crowdselect_core.config.crowd import CrowdModel, families
-from crowdselect_core.errors import ConfigError, CrowdError
+from crowdselect_core.config.metric_weights import MetricWeights
+from crowdselect_core.errors import CrowdError
 
-WEIGHTS = (1.0, 1.0, 2.0, 0.0)  # the paper's main experiments
+# method -> its weights of difficulty, separability, stability, headroom; None: those the user gives
+METHODS: Mapping[str, MetricWeights | None] = {
+    "crowdselect": None,
+    "difficulty": (1.0, 0.0, 0.0, 0.0),
+    "separability": (0.0, 1.0, 0.0, 0.0),
+    "stability": (0.0, 0.0, 1.0, 0.0),
+    "headroom": (0.0, 0.0, 0.0, 1.0),
+}
 
 
-def check_families(crowd: list[CrowdModel], weights: Sequence[float]) -> None:
+def method_weights(method: str, weights: MetricWeights) -> MetricWeights | None:
+    """Return the weights that a method ranks by; None for one that weighs no metrics.
+
+    Args:
+        method: its name.
+        weights: those that the user gives, checked (`config.metric_weights`).
+    """
+    return METHODS[method] or weights if method in METHODS else None
+
+
+def check_families(crowd: list[CrowdModel], weights: MetricWeights) -> None:
     """Check that stability can be had where it has weight.
 
     Raises:
         CrowdError: no family has two models that differ in size, so stability is undefined for
             every row and none would be eligible.
-        ConfigError: as `check_weights`.
     """
-    if check_weights(weights)[2] == 0:
+    if weights[2] == 0:
         return
     sizes = {name: {m.size for m in members} for name, members in families(crowd).items()}
     if not any(len(s) >= 2 for s in sizes.values()):
@@ -33,53 +44,17 @@ def check_families(crowd: list[CrowdModel], weights: Sequence[float]) -> None:
         )
 
 
-def check_student(crowd: list[CrowdModel], weights: Sequence[float]) -> None:
+def check_student(crowd: list[CrowdModel], weights: MetricWeights) -> None:
     """Check that headroom can be had where it has weight.
 
     Raises:
         CrowdError: the crowd has no student, so headroom is undefined for every row and none
             would be eligible.
-        ConfigError: as `check_weights`.
     """
-    weight = check_weights(weights)[3]
+    weight = weights[3]
     if weight != 0 and not any(m.role == "student" for m in crowd):
         raise CrowdError(
             f"crowd: headroom has the weight {weight:g}, but none of the {len(crowd)} models is "
             "the student, so it is undefined for every row: give the model that is to be trained "
             "'role: student' in the crowd file, or headroom no weight (weights 1,1,2)"
         )
-
-
-def check_weights(weights: Sequence[float]) -> tuple[float, float, float, float]:
-    """Return the weights of difficulty, separability, stability and headroom as floats.
-
-    Three numbers give headroom no weight.
-
-    Only their ratios matter to the order, but scores are rounded to 12 decimals: the largest
-    weight must be between 1e-6 and 1e6, or rounding would erase the order.
-
-    Raises:
-        ConfigError: not three or four finite numbers, all zero, or out of that scale.
-    """
-    given = list(weights) if isinstance(weights, Iterable) and not isinstance(weights, str) else []
-    numbers = [float(w) for w in given if isinstance(w, Real)]
-    if (
-        len(given) not in (3, 4)
-        or len(numbers) != len(given)
-        or not all(map(math.isfinite, numbers))
-    ):
-        raise ConfigError(
-            f"weights: found {weights!r}, expected three finite numbers for difficulty, "
-            "separability and stability, e.g. 1,1,2, or four, the last one for headroom"
-        )
-    largest = max(map(abs, numbers))
-    if largest == 0:
-        raise ConfigError(
-            "weights: all of them are 0, so nothing ranks the rows: give one a weight"
-        )
-    if not 1e-6 <= largest <= 1e6:
-        raise ConfigError(
-            f"weights: the largest of {numbers} is {largest:g}, expected 1e-6 to 1e6: only their "
-            "ratios matter, so scale all of them"
-        )
-    return numbers[0], numbers[1], numbers[2], numbers[3] if len(numbers) == 4 else 0.0

@@ -1,5 +1,6 @@
-"""The stages of a selection, one file each: what its artifact is (`spec`) and how it is computed.
+"""The stages: one object each, with its name, inputs, spec and plan.
 
-Each module has `spec(config, ...)`, which names the artifact by everything that changes its
-content, and `plan(config, store, ...)`, which says how it is computed, shard by shard.
+`spec(config, inputs)` names the artifact by everything that changes its content; `plan(config,
+store, inputs)` says how it is computed, as numbered parts. `base` has what a stage is and what
+runs one, `graph` has them all by name. Their order stands in the flows.
 """

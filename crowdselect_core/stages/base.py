@@ -7,7 +7,7 @@ dry run that looks in the store, or a build in the process.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from inspect import Signature, getdoc, signature
+from inspect import Signature, signature
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -32,11 +32,13 @@ class Stage(Generic[P]):
 
     Args:
         name: of the stage; its task and the dry run show it.
+        description: what it does, in one sentence; its task shows it.
         spec: names the artifact by everything that changes its content.
         plan: says how it is computed, shard by shard; it takes the inputs that `spec` takes.
     """
 
     name: str
+    description: str
     spec: Callable[Concatenate[SelectConfig, P], Spec]
     plan: Callable[Concatenate[SelectConfig, Store, P], Plan]
 
@@ -49,11 +51,6 @@ class Stage(Generic[P]):
     def signature(self) -> Signature:
         """The signature of `spec`: the config, then the inputs."""
         return signature(self.spec)
-
-    @property
-    def description(self) -> str:
-        """What the stage does, in one sentence."""
-        return (getdoc(self.plan) or "").partition("\n")[0]
 
     def build(
         self,

@@ -9,8 +9,9 @@ from crowdselect_core.stages.crowd.dataset_responses import DATASET_RESPONSES
 from crowdselect_core.stages.crowd.prompts import PROMPTS
 from crowdselect_core.stages.crowd.responses import RESPONSES
 from crowdselect_core.stages.crowd.rewards import REWARDS
-from crowdselect_core.stages.crowd.zoo import ZOO, ZOOS
+from crowdselect_core.stages.crowd.zoo import ZOO
 from crowdselect_core.stages.reselect.changes import DRIFT, MEMBERSHIP
+from crowdselect_core.stages.reselect.joined_zoos import ZOOS
 from crowdselect_core.stages.reselect.merged_tables import JOINED
 from crowdselect_core.stages.reselect.new_rows import ACTIVE, ARRIVALS
 from crowdselect_core.stages.select.answers import ANSWERS

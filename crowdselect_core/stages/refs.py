@@ -42,7 +42,7 @@ class Ref(BaseModel):
         return bool(self.key)
 
     def open(self, store: Store) -> Artifact:
-        """Return the artifact; DamagedArtifact when it is no longer whole."""
+        """Return the artifact; DamagedArtifact when it is incomplete."""
         return store.open(self.stage, self.key)
 
 

@@ -112,12 +112,12 @@ class Store:
         except FileNotFoundError:
             return None
         except DamagedArtifact as e:
-            log.warning("%s: %s; it is written anew", spec.folder, e)
+            log.warning("%s: %s; it is written again", spec.folder, e)
             self.place.remove(f"{spec.folder}/{FILE}")
             return None
         if bad := self._bad(manifest):
             log.warning(
-                "%s: %d of %d shards are missing or damaged (%s ...); they alone are computed anew",
+                "%s: %d of %d shards are missing or damaged (%s ...); computing only these",
                 spec.folder, len(bad), len(manifest.shards), bad[0][:10],
             )  # fmt: skip
             return None
@@ -137,7 +137,9 @@ class Store:
         except FileNotFoundError:
             raise DamagedArtifact(f"{self.place.root}/{folder} is gone") from None
         if (manifest.stage, manifest.key) != (stage, key):
-            raise DamagedArtifact(f"{self.place.root}/{folder} holds another artifact's manifest")
+            raise DamagedArtifact(
+                f"{self.place.root}/{folder} contains another artifact's manifest"
+            )
         return Artifact(self.place, manifest)
 
     def forget(self, stage: str, key: str) -> None:
@@ -184,7 +186,7 @@ class Store:
             except FileNotFoundError:
                 continue  # removed meanwhile, by a run that found a shard of it damaged, or a gc
             except DamagedArtifact as e:
-                log.warning("%s: %s; it is written anew", spec.folder, e)
+                log.warning("%s: %s; it is written again", spec.folder, e)
                 break
             if there.shards == manifest.shards or not self._bad(there):
                 return Artifact(self.place, there)

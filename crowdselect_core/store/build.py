@@ -1,4 +1,4 @@
-"""Building an artifact from shards: what is there is checked and kept, the rest is computed.
+"""Building an artifact from shards: finished ones are checked and reused, the rest is computed.
 
 The bytes of a shard depend on the stage's input and the shard plan alone, so a resumed build
 ends with the same files as an undisturbed one.
@@ -57,7 +57,7 @@ def build(
     with heartbeat(store.place, spec.folder):
         finished = _finished(store, spec, plan)  # as they are since the folder looks alive
         if finished:
-            log.info("%s: %d finished shards found, going on from there", spec.stage, len(finished))
+            log.info("%s: resuming from %d finished shards", spec.stage, len(finished))
 
         def here(index: int) -> Finished:
             return finish(store, spec.folder, plan, index, finished.get(index, ()))
@@ -151,7 +151,7 @@ def _kept(store: Store, folder: str, names: Sequence[str]) -> Finished | None:
             damage = "belongs to another artifact, or another place in this one"
         else:
             return Shard(name, told["rows"], len(data), digest), told
-        log.warning("%s/%s %s; it alone is computed anew", folder, name, damage)
+        log.warning("%s/%s %s; computing it again", folder, name, damage)
         store.place.remove(f"{folder}/{name}")
     return None
 

@@ -88,7 +88,7 @@ class Manifest:
         if any(n is None or n["sha256"] != s.sha256 for n, s in zip(names, shards, strict=True)):
             raise DamagedArtifact("manifest names a shard that is none of this store's")
         if [int(n["index"]) for n in names if n] != list(range(len(names))):
-            raise DamagedArtifact("manifest names a shard twice, or in another order")
+            raise DamagedArtifact("manifest has a duplicate shard, or another order")
         if counted != manifest.rows or any(type(n) is not int or n < 0 for n in sizes):
             raise DamagedArtifact("manifest counts rows or bytes that its shards cannot have")
         return manifest

@@ -47,7 +47,7 @@ RESULTS = {  # what a run writes into OUT
     "selection.parquet", "ranking.parquet", "train.jsonl", "sharegpt.jsonl", "alpaca.jsonl",
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
-    "training.json", "training.parquet",
+    "leaderboard.parquet", "training.json", "training.parquet",
 }  # fmt: skip
 
 

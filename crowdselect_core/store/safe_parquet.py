@@ -90,7 +90,7 @@ def told(data: bytes, rows: int | None = None) -> dict[str, Any]:
         text = (file.metadata.metadata or {}).get(MARK.encode())
         found = json.loads(text) if text is not None else {}
         if not isinstance(found, dict):
-            raise Unreadable("tells what is no object")
+            raise Unreadable("has metadata that is no object")
         check(file.metadata, len(data), found.get("rows"))
     return found
 
@@ -120,7 +120,7 @@ def _opened(data: bytes) -> Iterator[Any]:
     except Unreadable:
         raise
     except (pa.ArrowException, *_FAULTS) as e:
-        raise Unreadable(f"is no whole parquet file ({type(e).__name__})") from None
+        raise Unreadable(f"is not a complete parquet file ({type(e).__name__})") from None
 
 
 def check(footer: Any, size: int, rows: int | None = None, most: int = MOST) -> None:

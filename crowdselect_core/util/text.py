@@ -2,5 +2,5 @@
 
 
 def plain(text: str) -> str:
-    """Return a name as a terminal may show it: on one line, its control characters escaped."""
+    """Return a text as a terminal may show it: on one line, its control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from crowdselect_core.processes.supervised import SupervisedProcess
 from deployments import server
-from deployments.process import PartFailed, Service
+from deployments.server import PartFailed
 
 # The start of each number does what the word of that number says.
 SCRIPT = """
@@ -30,16 +31,20 @@ class Enough(Exception):
 
 
 @pytest.fixture
-def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Service]]:
+def part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., SupervisedProcess]]:
     """Make and start a part whose starts do what the words say: works, fails, hangs."""
     monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(server, "START_SECONDS", 60.0)
-    made: list[Service] = []
+    made: list[SupervisedProcess] = []
 
-    def make(*words: str) -> Service:
+    def make(*words: str) -> SupervisedProcess:
         command = [sys.executable, "-S", "-c", SCRIPT, *words]
-        one = Service("thing", command, os.environ, tmp_path, tmp_path / "log",
-                   (tmp_path / "works").exists)  # fmt: skip
+        one = SupervisedProcess(
+            "thing", command, os.environ, tmp_path / "log", (tmp_path / "works").exists,
+            folder=tmp_path,
+        )  # fmt: skip
         made.append(one)
         one.start()
         return one
@@ -64,26 +69,28 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_start_that_fails_is_one_failure_and_not_the_end(
-    part: Callable[..., Service], said: list[str]
+    part: Callable[..., SupervisedProcess], said: list[str]
 ) -> None:
     with pytest.raises(Enough):
         server.watch([part("fails", "fails", "fails", "works")])
-    assert said.count("thing: ended, starting it again") == 3
-    assert [line for line in said if line.startswith("thing ended at its start: it fails")]
+    assert said.count("thing: exited, restarting") == 3
+    assert [line for line in said if line.startswith("thing ended before it was ready: it fails")]
 
 
 def test_a_start_that_hangs_is_ended_and_counted(
-    part: Callable[..., Service], said: list[str], monkeypatch: pytest.MonkeyPatch
+    part: Callable[..., SupervisedProcess], said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "START_SECONDS", 0.2)
-    with pytest.raises(PartFailed, match="thing ends again and again"):
+    with pytest.raises(PartFailed, match="thing keeps exiting"):
         server.watch([part("fails", "hangs", "hangs", "hangs")])
-    assert sum(line.startswith("thing is not up after 0.2 s") for line in said) == server.FAILURES
+    assert (
+        sum(line.startswith("thing was not ready after 0.2 s") for line in said) == server.FAILURES
+    )
 
 
 def test_it_gives_up_after_as_many_failures_in_a_row(
-    part: Callable[..., Service], said: list[str]
+    part: Callable[..., SupervisedProcess], said: list[str]
 ) -> None:
-    with pytest.raises(PartFailed, match="thing ends again and again: it fails"):
+    with pytest.raises(PartFailed, match="thing keeps exiting: it fails"):
         server.watch([part(*["fails"] * 5)])
-    assert said.count("thing: ended, starting it again") == server.FAILURES
+    assert said.count("thing: exited, restarting") == server.FAILURES

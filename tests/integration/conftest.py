@@ -1,15 +1,13 @@
 """One undisturbed run that the others are held against."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from command import Command
-from deployed import Deployed
+from prefects import PrefectServer
 from runs import FLAGS, PLACES, SHARDS, Run, Server
-from servers import PrefectServer
 from zoos import Zoo, write_zoo
 
 
@@ -37,7 +35,7 @@ def undisturbed(
 ) -> Run:
     """A run that nothing disturbs; never changed, `copy` it."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    result = command.within(folder).run(*flags).ended(0)
+    result = command.cold().within(folder).run(*flags).ended(0)
     return Run(folder, result, server.latest())
 
 
@@ -49,15 +47,3 @@ def copy(undisturbed: Run, tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(undisturbed.folder, tmp_path / name))
 
     return make
-
-
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """`make server`, which ends in order and leaves nothing behind."""
-    server = Deployed.start(tmp_path_factory.mktemp("served") / "state")
-    yield server
-    family = server.family()
-    assert server.stop() == 0
-    _, left = psutil.wait_procs(family, timeout=90)
-    assert not left
-    assert "ended; the state is kept" in server.said

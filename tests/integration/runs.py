@@ -60,6 +60,11 @@ class Server:
         found = self.post("/artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
         return {artifact["key"]: artifact for artifact in found}
 
+    def lines(self, run: dict[str, Any]) -> list[str]:
+        """The log of a flow run and its tasks, as the UI shows it."""
+        logs = {"logs": {"flow_run_id": {"any_": [run["id"]]}}}
+        return [line["message"] for line in self.post("/logs/filter", logs)]
+
     def make_secret(self, name: str, value: Any) -> None:
         """Make a Secret block, as the UI does."""
         kind = self.get("/block_types/slug/secret")

@@ -41,7 +41,7 @@ def test_killed_again_and_again(
         before = stamps(store)
         result = here.run(*flags, kill=f"{stage}:{number}").ended(-signal.SIGKILL)
         for earlier, kept in found.items():
-            assert f"{earlier}: {kept} finished shards found, going on from there" in result.stderr
+            assert f"{earlier}: resuming from {kept} finished shards" in result.stderr
         assert untouched(before, store)
         left = contents(store)
         assert {n: whole[f"store/{n}"] for n in left} == left

@@ -36,7 +36,7 @@ def test_instructions_become_a_training_set_and_nothing_is_asked_twice(
     command: Command, tmp_path: Path, own: Endpoint
 ) -> None:
     config = write_work(tmp_path / "work", ROWS, two(own.url))
-    run = command.within(tmp_path / "work")
+    run = command.cold().within(tmp_path / "work")  # as a user starts each of the three
     run.of("generate").run("--config", config).ended(0)
     assert set(own.asked.values()) == {1}
     assert len(own.of("a")) == len(own.of("b")) == ROWS
@@ -58,6 +58,7 @@ def test_instructions_become_a_training_set_and_nothing_is_asked_twice(
     }
     assert {(r[0], r[1]): int(r[5]) for r in scores.iter_rows()} == expected
     last = run.run("--config", config).ended(0)
+    run = command.within(tmp_path / "work")
     assert sum(own.asked.values()) == 2 * ROWS
     assert "responses" in last.stages("Cached")
     own.kill()
@@ -105,7 +106,7 @@ def test_a_run_that_is_killed_twice_ends_as_an_undisturbed_one(
 
     calm = tmp_path / "calm"
     config = write_work(calm, 400, two(endpoint.url))
-    command.within(calm).run("--config", config).ended(0)
+    command.cold().within(calm).run("--config", config).ended(0)
     with serving(tmp_path / "slow", "--delay", "60") as slow:
         work = tmp_path / "work"
         config = write_work(work, 400, two(slow.url))
@@ -225,7 +226,7 @@ def test_ctrl_c_ends_a_run_whose_endpoint_hangs(
         until(lambda: len(own.asked) == 22, process)
         os.kill(process.pid, signal.SIGINT)
         result = finish(process).ended(130)
-    assert "what was committed is kept" in result.stderr
+    assert "committed results stay" in result.stderr
 
 
 def test_two_runs_at_once_seldom_ask_the_same(command: Command, tmp_path: Path) -> None:

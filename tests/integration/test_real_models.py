@@ -13,6 +13,8 @@ from command import ROOT, Command, until
 
 from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer, write_variants
 
+pytestmark = pytest.mark.model
+
 ROWS = 6
 BITS = (8, 3)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from chain import choose
 from command import Command, Result, contents, finish, shards, stamps
 from endpoints import Endpoint, model, serving, write_rows, write_work
 from runs import Server
@@ -35,16 +36,19 @@ class Growing:
     def add(self, name: str, rows: pl.DataFrame) -> None:
         rows.write_parquet(self.folder / "data" / f"{name}.parquet", row_group_size=10)
 
-    def run(self, *flags: str, flow: str = "reselect", status: int = 0, **how: str) -> Result:
+    def run(self, *flags: str, status: int = 0, **how: str) -> Result:
         own = ["--dataset", "data", *FLAGS, *flags]
-        return self._command.of(flow).run(*own, **how).ended(status)
+        return self._command.of("reselect").run(*own, **how).ended(status)
 
     def is_as_selected_today(self) -> None:
-        """OUT is, to the byte, what flows.select gives on a store of its own."""
-        self.run("--store", "other", "--out", "plain", flow="select")
+        """OUT is, to the byte, what a selection in this process gives on a store of its own."""
+        plain = choose(
+            self.folder / "plain", dataset=str(self.folder / "data"), budget=24, clusters=3,
+            crowd=str(self.folder / "crowd.yaml"), shard_rows=20,
+        )  # fmt: skip
         for name in ("selection.parquet", "ranking.parquet", "train.jsonl"):
-            ours, plain = (self.folder / out / name for out in ("out", "plain"))
-            assert ours.read_bytes() == plain.read_bytes(), name
+            ours = self.folder / "out" / name
+            assert ours.read_bytes() == (plain.out / name).read_bytes(), name
 
     def table(self, name: str, out: str = "out") -> pl.DataFrame:
         return pl.read_parquet(self.folder / out / f"{name}.parquet")
@@ -69,7 +73,7 @@ def test_new_rows_compete_by_the_measures_of_the_base(growing: Growing) -> None:
 
     was = stamps(growing.folder / "out") | stamps(growing.folder / ".crowdselect/selections")
     calm = growing.run()
-    assert "nothing new since selection 1 of series default" in calm.stdout
+    assert "no new rows since selection 1 of series default" in calm.stdout
     now = stamps(growing.folder / "out") | stamps(growing.folder / ".crowdselect/selections")
     assert now == was  # a run that says so and changes nothing
 
@@ -121,7 +125,7 @@ def test_refit_is_what_a_selection_of_today_would_be(growing: Growing) -> None:
     growing.run()  # frozen, between
     growing.run("--mode", "refit")
     growing.is_as_selected_today()
-    assert growing.run("--mode", "refit").stdout.startswith("nothing new since selection 3")
+    assert growing.run("--mode", "refit").stdout.startswith("no new rows since selection 3")
 
 
 def test_a_refit_sees_scores_that_changed_under_known_ids(growing: Growing) -> None:
@@ -130,14 +134,14 @@ def test_a_refit_sees_scores_that_changed_under_known_ids(growing: Growing) -> N
     growing.add("a", growing.rows[:100].with_columns(
         pl.col("ant-1b").struct.with_fields((5 - 2 * reward).alias("reward"))
     ))  # fmt: skip
-    assert "nothing new since selection 1" in growing.run().stdout  # frozen: known by their ids
+    assert "no new rows since selection 1" in growing.run().stdout  # frozen: known by their ids
     again = growing.run("--mode", "refit")
     assert "selection  2 of series default (refit, from selection 1)" in again.stdout
     growing.is_as_selected_today()
     changed = pl.read_parquet(growing.folder / "data" / "a.parquet")
     for half, rows in (("a", changed[:50]), ("a2", changed[50:])):  # the same rows in other files
         growing.add(half, rows)
-    assert "nothing new since selection 2" in growing.run("--mode", "refit").stdout
+    assert "no new rows since selection 2" in growing.run("--mode", "refit").stdout
 
 
 def test_rows_that_are_gone_leave_and_rows_that_return_are_known_again(growing: Growing) -> None:
@@ -202,7 +206,7 @@ def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(growing: Grow
     growing.run()
     assert pointer.read_bytes() != before
     again = contents(growing.folder / "out")
-    calm = Growing(growing.folder / "calm", growing._command)
+    calm = Growing(growing.folder / "calm", growing._command.cold())
     calm.run()
     calm.add("b", calm.rows[100:])
     calm.run()
@@ -240,8 +244,8 @@ def test_a_base_that_lost_a_manifest_stops_a_frozen_run_and_a_refit_does_without
     assert "--mode refit" in growing.run(status=2).error
     again = growing.run("--mode", "refit")
     assert "selection  2 of series default (refit, from selection 1)" in again.stdout
-    assert "going on without what the base knows" in again.stderr
-    assert "nothing new since selection 2" in growing.run().stdout
+    assert "continuing without the tables of the base" in again.stderr
+    assert "no new rows since selection 2" in growing.run().stdout
 
 
 def test_a_rollback_is_told_and_written_by_the_settings_of_then(growing: Growing) -> None:
@@ -271,7 +275,7 @@ def test_a_live_crowd_is_asked_for_the_new_rows_only(
     crowd = [model("a", 1, own.url), model("b", 2, own.url)]
     config = write_work(work, 40, crowd)
     run = command.within(work).of("reselect")
-    run.run("--config", config).ended(0)
+    run.cold().run("--config", config).ended(0)
     assert sum(own.asked.values()) == 80
     assert "nothing new" in run.run("--config", config).ended(0).stdout
     write_rows(work, range(3, 46))  # the file grew by six rows, and lost three

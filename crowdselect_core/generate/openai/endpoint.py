@@ -4,19 +4,22 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiohttp
-import httpx2
-import openai
-from openai import AsyncOpenAI
 
 from crowdselect_core.config.engine import OpenAIEngineConfig
 from crowdselect_core.errors import ConfigError, nearest, shown
-from crowdselect_core.generate.openai import response as replies
+from crowdselect_core.generate.openai.response import read_json
+from crowdselect_core.generate.openai.trouble import (
+    BadReply,
+    Trouble,
+    trouble_of,
+    trouble_of_reply,
+)
 from crowdselect_core.urls import shown_path
+from crowdselect_core.util.http import below
 
 log = logging.getLogger("crowdselect")
 
@@ -63,11 +66,6 @@ def checked_urls(name: str, config: OpenAIEngineConfig) -> tuple[str, ...]:
     return urls
 
 
-def are_local(urls: Sequence[str]) -> bool:
-    """Tell whether all URLs are of this machine."""
-    return all(urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") for url in urls)
-
-
 def key_of(name: str, config: OpenAIEngineConfig, given: str | None) -> tuple[str | None, str]:
     """Return the key, or None where there is none, and what to call its origin in a message.
 
@@ -106,16 +104,24 @@ class Endpoint:
         """The URL without credentials and query."""
         return shown_url(self.url)
 
-    def wrong_key(self, status: int) -> ConfigError:
-        """Return the error for a refused key; without the server's words, they may quote it."""
+    def wrong_key(self) -> ConfigError:
+        """Return the error for a 401; without the server's words, they may quote the key."""
         what = "refused the key in" if self.key else "asks for a key: set"
-        return ConfigError(f"{self.name}: {self.shown} ({status}) {what} {self.key_from}")
+        return ConfigError(f"{self.name}: {self.shown} (401) {what} {self.key_from}")
 
-    def no_model(self) -> ConfigError:
-        """Return the error for a 404 to a completion."""
+    def refused_all(self, trouble: Trouble) -> ConfigError:
+        """Return the error for an endpoint that answers no call, after one of its refusals."""
+        if trouble.status == 401:
+            return self.wrong_key()
+        if trouble.status == 404:
+            return ConfigError(
+                f"{self.name}: {self.shown} answered 404 to model {self.model!r} in every call "
+                f"({trouble.words}): check the model's name there (engine.model) and the URL, "
+                "which ends in /v1 for most servers"
+            )
         return ConfigError(
-            f"{self.name}: {self.shown} answered 404 to model {self.model!r}: check the model's "
-            "name there (engine.model) and the URL, which ends in /v1 for most servers"
+            f"{self.name}: {self.shown} refused every call ({trouble.words}): check the key in "
+            f"{self.key_from}, and that it may use model {self.model!r}"
         )
 
     def silent(self, why: str) -> ConfigError:
@@ -126,43 +132,53 @@ class Endpoint:
         )
 
 
-async def check_endpoint(client: AsyncOpenAI, endpoint: Endpoint, seconds: float) -> None:
+async def check_endpoint(
+    session: aiohttp.ClientSession, endpoint: Endpoint, seconds: float
+) -> None:
     """List the models of a replica, in at most two tries and so many seconds.
 
     Raises:
         ConfigError: it does not answer, refuses the key or does not have the model.
     """
     end = time.monotonic() + seconds
-    try:
-        try:
-            raw = await _list(client, min(FIRST_TRY, seconds))
-        except (TimeoutError, openai.APIError, aiohttp.ClientError) as error:
-            if not replies.trouble_of(error, endpoint.key).again:
-                raise
-            await asyncio.sleep(BETWEEN)
-            raw = await _list(client, max(end - time.monotonic(), 0.1))
-    except (TimeoutError, openai.APIError, aiohttp.ClientError) as error:
-        _judge(error, endpoint, seconds)
+    found = await _list(session, endpoint, min(FIRST_TRY, seconds))
+    if isinstance(found, Trouble) and found.again:
+        await asyncio.sleep(BETWEEN)
+        found = await _list(session, endpoint, max(end - time.monotonic(), 0.1))
+    if isinstance(found, Trouble):
+        _judge(found, endpoint, seconds)
     else:
-        _look_for_model(raw, endpoint)
+        _look_for_model(found, endpoint)
 
 
-async def _list(client: AsyncOpenAI, seconds: float) -> bytes:
-    async with asyncio.timeout(seconds):
-        reply = await client.get("/models", cast_to=httpx2.Response)
-    return reply.content
+async def _list(
+    session: aiohttp.ClientSession, endpoint: Endpoint, seconds: float
+) -> bytes | Trouble:
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            session.get(below(endpoint.url, "models")) as reply,
+        ):
+            raw = await reply.read()
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        return trouble_of(error, endpoint.key)
+    if reply.status < 300:
+        return raw
+    return trouble_of_reply(reply.status, reply.headers, raw, endpoint.key)
 
 
-def _judge(error: Exception, endpoint: Endpoint, seconds: float) -> None:
-    """Raise the ConfigError of a failed check, or let a server pass that only has no list."""
-    trouble = replies.trouble_of(error, endpoint.key)
-    if trouble.status in (401, 403):
-        raise endpoint.wrong_key(trouble.status) from None
+def _judge(trouble: Trouble, endpoint: Endpoint, seconds: float) -> None:
+    """Raise the ConfigError of a failed check, or let a server pass that only has no list.
+
+    A 403 may be of the list alone (a key that is for completions): the first calls will tell.
+    """
+    if trouble.status == 401:
+        raise endpoint.wrong_key()
     if trouble.status is None:
         why = f"nothing within {seconds:g} s" if trouble.code == "timeout" else trouble.words
-        raise endpoint.silent(why) from None
+        raise endpoint.silent(why)
     if trouble.status >= 500:
-        raise endpoint.silent(trouble.words) from None
+        raise endpoint.silent(trouble.words)
     log.info(
         "%s: %s has no list of models (%s), so the name %s is not checked",
         endpoint.name, endpoint.shown, trouble.status, endpoint.model,
@@ -171,16 +187,16 @@ def _judge(error: Exception, endpoint: Endpoint, seconds: float) -> None:
 
 def _look_for_model(raw: bytes, endpoint: Endpoint) -> None:
     try:
-        listed = replies.read_json(raw).get("data")
-    except replies.BadReply:
+        listed = read_json(raw).get("data")
+    except BadReply:
         listed = None
     entries = listed if isinstance(listed, list) else []
     names = [e["id"] for e in entries if isinstance(e, dict) and isinstance(e.get("id"), str)]
     if not names:
         log.info("%s: %s lists no models; the name is not checked", endpoint.name, endpoint.shown)
     elif endpoint.model not in names:
-        there = shown(sorted(names), 5)
+        known = shown(sorted(names), 5)
         raise ConfigError(
             f"{endpoint.name}: {endpoint.shown} does not have model {endpoint.model!r}"
-            f"{nearest(endpoint.model, names)} (it has {there}): set engine.model to the name there"
+            f"{nearest(endpoint.model, names)} (it has {known}): set engine.model to the name there"
         )

@@ -18,7 +18,6 @@ from crowdselect_core.generate.base import (
     failed,
     never,
 )
-from crowdselect_core.generate.openai.response import split_thinking
 from crowdselect_core.generate.transformers.decoding import (
     Decoded,
     Prompt,
@@ -29,6 +28,7 @@ from crowdselect_core.generate.transformers.decoding import (
 from crowdselect_core.models.batching import by_length
 from crowdselect_core.models.causal_lm import OutOfMemory, Source, in_parts, positions
 from crowdselect_core.models.chat_templates import TemplateError, check_template_kwargs, prompt_ids
+from crowdselect_core.util.thinking import split_thinking
 
 WINDOW = 8  # batches whose requests are tokenised and sorted by length together
 
@@ -98,7 +98,7 @@ class TransformersEngine:
 
     def _check_stop(self) -> None:
         if self.stopped():
-            raise Stopped("asked to stop; what was committed is kept")
+            raise Stopped("asked to stop; committed results stay")
 
     def close(self) -> None:
         """Free the model; a later `run` loads it again."""

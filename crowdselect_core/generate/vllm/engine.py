@@ -7,6 +7,7 @@ from typing import Any
 
 from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig, VllmEngineConfig
 from crowdselect_core.generate.base import Answer, Request, never
+from crowdselect_core.generate.in_flight import InFlight
 from crowdselect_core.generate.openai.engine import OpenAIEngine
 from crowdselect_core.generate.vllm.command import (
     find_model,
@@ -64,6 +65,7 @@ class VllmEngine:
         noise = f"{self._subject}: in dtype {config.dtype} requests in one batch can move near ties"
         self.limits: tuple[str, ...] = () if exact else (noise,)
         self.stopped: Callable[[], bool] = never
+        self.in_flight = InFlight(config.timeout)
         self._kept: KeptServer[Request, Answer] = KeptServer(
             name, self._server, self._client, restarts=config.restarts, log_folder=log_folder
         )
@@ -128,6 +130,7 @@ class VllmEngine:
             api_key=server.api_key,
         )
         client.stopped = lambda: self.stopped()
+        client.in_flight = self.in_flight
         return client.run
 
 

@@ -19,7 +19,7 @@ REMEDIES = (
         "lower gpu_memory_utilization, max_model_len or max_num_seqs in engine.args (on a "
         "processor VLLM_CPU_KVCACHE_SPACE in engine.environment), or use more or larger GPUs",
     ),
-    (re.compile(r": error: |unrecognized arguments"), "mend engine.args: names are vLLM's own"),
+    (re.compile(r": error: |unrecognized arguments"), "correct engine.args: names are vLLM's own"),
     (
         re.compile(r"trust_remote_code"),
         "read the code of the model's repository, then set engine.trust_remote_code: true",

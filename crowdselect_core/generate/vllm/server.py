@@ -4,28 +4,21 @@ import http.client
 import os
 import re
 import secrets
-import signal
 import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.generate.base import EngineDown, never
 from crowdselect_core.generate.vllm.command import SERVED_NAME, command, environment, interpreter
 from crowdselect_core.generate.vllm.log import obituary
-from crowdselect_core.processes import guard
+from crowdselect_core.processes.supervised import NotReady, SupervisedProcess
 
-POLL = 0.25  # seconds between two looks at a server that starts
 HEALTH_SECONDS = 10.0  # for one look: an engine in a long step answers late
-END_SECONDS = guard.GRACE + guard.LAST + 5.0  # for the guard to have ended everything
 
 
 class VllmServer:
@@ -62,13 +55,10 @@ class VllmServer:
         self.subject = f"vllm server of {name!r}"
         self.log = log
         self.api_key = secrets.token_urlsafe(32)
-        self.pid: int | None = None  # of the server, and of its process group
         self._config, self._gpus, self._extra = config, tuple(gpus), tuple(extra)
         self._model, self._revision = model, revision
         self._port = 0
-        self._since = 0  # where this start's output begins in the log
-        self._guard: subprocess.Popen[bytes] | None = None
-        self.exit_code: int | None = None  # once it has ended; 128 + n where signal n ended it
+        self._process: SupervisedProcess | None = None  # from the first start on
 
     @property
     def base_url(self) -> str:
@@ -103,16 +93,14 @@ class VllmServer:
             port=self._port,
             extra=self._extra,
         )
-        watched = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), "--", *words]
-        with self._open_log() as log:
-            self._since = log.seek(0, 2)
-            self._guard = subprocess.Popen(  # noqa: S603 - our own script
-                watched, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                env=environment(self._config, self._gpus, self.api_key), start_new_session=True,
-            )  # fmt: skip
-        if self._guard.stdout is not None:
-            told = self._guard.stdout.read(32)  # up to its end: at once, or when it gives up
-            self.pid = int(told) if told.strip().isdigit() else None
+        environ = environment(self._config, self._gpus, self.api_key)
+        self._process = SupervisedProcess(self.subject, words, environ, self.log, self.healthy)
+        try:
+            self._process.start()
+        except OSError as e:
+            raise ConfigError(
+                f"{self.subject}: its log {str(self.log)!r} cannot be written: {e.strerror}"
+            ) from None
 
     def ready(self, *, again: bool = False, stopped: Callable[[], bool] = never) -> None:
         """Wait until the server answers.
@@ -126,21 +114,26 @@ class VllmServer:
             ConfigError: it ended, or took longer than startup_timeout.
             EngineDown: the same, of one that is started again.
         """
-        limit = self._config.startup_timeout
-        deadline = time.monotonic() + limit
-        while not self.healthy():
+        if self._process is None:
+            raise RuntimeError(f"{self.subject} was not started")
+
+        def healthy() -> bool:
+            if self.healthy():
+                return True
             if stopped():
-                raise Stopped("asked to stop; what was committed is kept")
-            if self._guard is None or self._guard.poll() is not None:
-                why = "ended before it was ready"
-            elif time.monotonic() > deadline:
-                why = f"was not ready after {limit:g} s (raise engine.startup_timeout)"
-            else:
-                time.sleep(POLL)
-                continue
+                raise Stopped("asked to stop; committed results stay")
+            return False
+
+        self._process.healthy = healthy
+        try:
+            self._process.wait(self._config.startup_timeout)
+        except NotReady as e:
+            why = e.why if e.ended else f"{e.why} (raise engine.startup_timeout)"
             if again:
-                raise EngineDown(f"{self.subject} died, and again {why}: {self.last_words()}")
-            raise ConfigError(f"{self.subject} {why}: {self.last_words()}")
+                raise EngineDown(
+                    f"{self.subject} died, and again {why}: {self.last_words()}"
+                ) from None
+            raise ConfigError(f"{self.subject} {why}: {self.last_words()}") from None
 
     def healthy(self) -> bool:
         """Say whether the server and its engine answer that they work."""
@@ -152,29 +145,21 @@ class VllmServer:
 
     def last_words(self) -> str:
         """Return the cause that the log names, what to change, and the log's last lines."""
-        return obituary(self.log, self._since)
+        return obituary(self.log, self._process.log_start if self._process else 0)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code once it was ended; 128 + n where signal n ended it."""
+        return self._process.exit_code if self._process else None
 
     def end(self) -> None:
         """End the server and every process of its group, and wait until they are gone."""
-        if self._guard is None:
-            return
-        for pipe in (self._guard.stdin, self._guard.stdout):
-            if pipe is not None:
-                pipe.close()  # the guard's sign
-        try:
-            self._guard.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._guard.kill()
-            self._guard.wait()
-        self.exit_code = self._guard.returncode
-        if self.exit_code < 0 and self.pid is not None:  # somebody killed the guard
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-        self._guard = None
+        if self._process is not None:
+            self._process.end()
 
     def _look(self) -> int | None:
         """Return the status of /health, 0 where nobody is there, None where no answer came."""
-        if self._guard is None or self._guard.poll() is not None:
+        if self._process is None or not self._process.runs():
             return 0
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HEALTH_SECONDS)
         try:
@@ -186,14 +171,6 @@ class VllmServer:
             return 0
         finally:
             connection.close()
-
-    def _open_log(self) -> IO[bytes]:
-        try:
-            return self.log.open("ab")
-        except OSError as e:
-            raise ConfigError(
-                f"{self.subject}: its log {str(self.log)!r} cannot be written: {e.strerror}"
-            ) from None
 
 
 def new_log(name: str, folder: Path | None) -> Path:

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 
-from crowdselect_core.errors import ConfigError, first_line, nearest, shown
+from crowdselect_core.errors import ConfigError, nearest, shown
+from crowdselect_core.models.loading import unloadable
 
 GENERIC = "ForSequenceClassification"
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+CLASSIFIER = "a folder or hub id of a sequence classifier with safetensors weights"
 FUNCTION = "or score with a function of your own (kind: function)"
 
 # Objectives of ArmoRM-Llama3-8B-v0.1 in the order of its outputs, as its model card lists them.
@@ -166,7 +168,9 @@ def load_config(model: str, options: dict[str, Any]) -> Any:
     try:
         return AutoConfig.from_pretrained(model, **options)
     except Exception as e:  # whatever a folder's files or a repository's code make it raise
-        raise _unloadable(model, e, trusted=options["trust_remote_code"]) from None
+        raise unloadable(
+            f"reward model {model!r}", e, options["trust_remote_code"], CLASSIFIER
+        ) from None
 
 
 def load_model(model: str, architecture: str, options: dict[str, Any]) -> Any:
@@ -185,7 +189,9 @@ def load_model(model: str, architecture: str, options: dict[str, Any]) -> Any:
             model, use_safetensors=True, output_loading_info=True, **options
         )
     except Exception as e:
-        raise _unloadable(model, e, trusted=options["trust_remote_code"]) from None
+        raise unloadable(
+            f"reward model {model!r}", e, options["trust_remote_code"], CLASSIFIER
+        ) from None
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if missing:
         raise ConfigError(
@@ -200,14 +206,6 @@ def load_model(model: str, architecture: str, options: dict[str, Any]) -> Any:
     return loaded.eval()
 
 
-def _unloadable(model: str, error: Exception, *, trusted: bool) -> ConfigError:
-    if "trust_remote_code" in str(error) and not trusted:
-        return ConfigError(
-            f"reward model {model!r} runs code of its own repository: read that code, then set "
-            "trust_remote_code: true, or name a model that needs none"
-        )
-    cause = first_line(error).rstrip(".")
-    return ConfigError(
-        f"reward model {model!r} cannot be loaded: {cause}; expected a folder or hub id of a "
-        "sequence classifier with safetensors weights"
-    )
+def _unloadable(model: str, error: Exception, options: dict[str, Any]) -> ConfigError:
+    trusted = bool(options["trust_remote_code"])
+    return unloadable(f"reward model {model!r}", error, trusted, CLASSIFIER)

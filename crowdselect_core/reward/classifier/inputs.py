@@ -115,20 +115,3 @@ def last_read(ids: list[int], pad_id: int) -> list[int]:
     while end > 1 and ids[end - 1] == pad_id:
         end -= 1
     return ids[:end]
-
-
-def load_tokenizer(model: str, options: dict[str, Any]) -> Any:
-    """Load a reward model's tokenizer.
-
-    Raises:
-        ConfigError: it has none that can be loaded.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(model, **options)
-    except Exception as e:  # whatever damaged files or a repository's code make it raise
-        raise ConfigError(
-            f"reward model {model!r}: its tokenizer cannot be loaded: "
-            f"{first_line(e).rstrip('.')}; expected tokenizer.json beside the weights"
-        ) from None

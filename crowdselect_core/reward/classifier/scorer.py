@@ -14,13 +14,12 @@ from crowdselect_core.config.reward import ClassifierReward
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.models.batching import by_length, device_of, dtype_of, pad
-from crowdselect_core.models.hub import hub_commit, local_folder
+from crowdselect_core.models.loading import load_tokenizer, origin
 from crowdselect_core.reward.base import Item, Score, unscored
 from crowdselect_core.reward.classifier import adapters
 from crowdselect_core.reward.classifier.inputs import (
     Pair,
     PairEncoder,
-    load_tokenizer,
     set_pad_token,
 )
 
@@ -44,13 +43,7 @@ class ClassifierScorer:
         """
         self._config = config
         name = config.model
-        folder = local_folder(name)
-        self._place = str(folder or name)
-        self._options: dict[str, Any] = {
-            "revision": None if folder else hub_commit(name, config.revision),
-            "trust_remote_code": config.trust_remote_code,
-            "local_files_only": folder is not None,
-        }
+        self._place, self._options = origin(name, config.revision, config.trust_remote_code)
         self.device = device_of(config.device)
         self._model_config = adapters.load_config(self._place, self._options)
         self._adapter = adapters.adapter_of(
@@ -60,7 +53,9 @@ class ClassifierScorer:
         self.heads = adapters.kept_heads(name, known, config.heads)
         self._kept = [known.index(head) for head in self.heads]
         self._width = len(known)
-        self.tokenizer = load_tokenizer(self._place, self._options)
+        self.tokenizer = load_tokenizer(
+            name, config.revision, config.trust_remote_code, whose="reward model"
+        )
         self.pad_id = set_pad_token(name, self.tokenizer, self._model_config)
         self.encoder = PairEncoder(name, self.tokenizer, config.max_length)
         self._tokens = config.batch_tokens
@@ -128,7 +123,7 @@ class ClassifierScorer:
             scores_BH = self._adapter.read(output).float()
         if tuple(scores_BH.shape) != (len(rows), self._width):
             raise ConfigError(
-                f"reward model {self._config.model!r} gave scores of shape "
+                f"reward model {self._config.model!r} returned scores of shape "
                 f"{list(scores_BH.shape)} for {len(rows)} pairs, expected {self._width} each"
             )
         return [[row[head] for head in self._kept] for row in scores_BH.tolist()]

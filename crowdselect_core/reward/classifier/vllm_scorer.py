@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import aiohttp
-
 from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.config.reward import ClassifierReward
 from crowdselect_core.errors import ConfigError
@@ -87,7 +85,7 @@ class ManagedClassifier:
 
     def _client(self, server: VllmServer) -> Client[Item, Score]:
         """Return what asks a server that is ready, once it has shown that its scores are raw."""
-        scorer = _WithKey(self._config, server)
+        scorer = ServedScorer(self._config, server.base_url, server.api_key)
         scorer.check()
         return scorer.run
 
@@ -106,20 +104,6 @@ class ManagedClassifier:
         )
         wanted = self._config.max_length
         return ["--max-model-len", str(wanted)] if own is not None and own > wanted else []
-
-
-class _WithKey(ServedScorer):
-    """The client of a server that asks for a key."""
-
-    def __init__(self, config: ClassifierReward, server: VllmServer) -> None:
-        super().__init__(config, server.base_url)
-        self._key = server.api_key
-
-    def _session(self, seconds: float) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=seconds),
-            headers={"Authorization": f"Bearer {self._key}"},
-        )
 
 
 def _engine_of(config: ClassifierReward) -> VllmEngineConfig:

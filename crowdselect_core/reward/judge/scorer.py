@@ -15,6 +15,7 @@ from crowdselect_core.chat import Message
 from crowdselect_core.config.reward import JudgeReward
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Answer, Engine, Failure, Request
+from crowdselect_core.generate.in_flight import in_flight_of
 from crowdselect_core.reward.base import Item, Score, unscored
 from crowdselect_core.reward.judge.rubrics import (
     fill,
@@ -64,6 +65,7 @@ class JudgeScorer:
             )
         self._config = config
         self._engine = engine
+        self.in_flight = in_flight_of(engine)
         self._rubric = rubric_of(config)
 
     def check(self) -> None:

@@ -6,35 +6,26 @@ tables.RANKING in input order, like `integrate`, and differs in the score and in
 Array names carry their shape: N rows (instructions).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.errors import ConfigError, nearest, shown
 from crowdselect_core.selection.eligibility import metric_columns, reasons
 from crowdselect_core.selection.integration import (
     References,
-    integrate,
     metric_quantiles,
     ranking_table,
+    weighted,
 )
-from crowdselect_core.selection.metric_weights import WEIGHTS, check_weights
+from crowdselect_core.selection.metric_weights import METHODS, method_weights
 from crowdselect_core.util.hashed_random import uniform
 from crowdselect_core.util.notes import Warn, log_warning
 
 Floats = NDArray[np.float64]
-Weights = tuple[float, float, float, float]
-
-# method -> its weights of difficulty, separability, stability, headroom; None: those the user gives
-METHODS: Mapping[str, Weights | None] = {
-    "crowdselect": None,
-    "difficulty": (1.0, 0.0, 0.0, 0.0),
-    "separability": (0.0, 1.0, 0.0, 0.0),
-    "stability": (0.0, 0.0, 1.0, 0.0),
-    "headroom": (0.0, 0.0, 0.0, 1.0),
-}
 UNWEIGHTED = ("random", "reward")
 
 
@@ -75,11 +66,11 @@ def rank(
     """
     if direction not in ("top", "bottom"):
         raise ConfigError(f"direction {direction!r} is unknown, expected top or bottom")
-    if method in METHODS:
-        own = METHODS[method]
+    used = method_weights(method, check_weights(weights))
+    if used is not None:
         sign = 1 if direction == "top" else -1
-        signed = [sign * w for w in check_weights(weights if own is None else own)]
-        return integrate(metrics, signed, min_scores, sorted_R_of, warn)
+        d, s, t, h = (sign * weight for weight in used)
+        return weighted(metrics, (d, s, t, h), min_scores, sorted_R_of, warn)
     if method == "random":
         ranking = rank_random(metrics, seed, sorted_R_of)
     elif method == "reward":

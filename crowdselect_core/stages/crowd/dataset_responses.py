@@ -33,7 +33,9 @@ def plan(config: SelectConfig, store: Store, prompts: Ref, model: str) -> Plan:
     return by_shard(prompts.open(store), shard, facts=lambda: {"generated": False})
 
 
-DATASET_RESPONSES = Stage("given-answers", spec, plan)
+DATASET_RESPONSES = Stage(
+    "given-answers", "Write the table of the answers that the data set has of a model.", spec, plan
+)
 
 
 def _given(rows: pl.DataFrame, dataset: Dataset, model: str) -> pl.DataFrame:

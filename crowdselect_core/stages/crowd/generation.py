@@ -14,6 +14,7 @@ from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.base import Answer, Engine, Failure, Request, checked
 from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
+from crowdselect_core.generate.in_flight import in_flight_of
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.stages.crowd.answer_texts import open_cells
@@ -48,7 +49,7 @@ def generate(
         prompts: the prompts.
         model: who answers.
         engine: through what.
-        report: called after every call.
+        report: called before the first call and after every one.
 
     Raises:
         TooManyFailures: more calls failed than may.
@@ -58,9 +59,12 @@ def generate(
     cells.refresh()
     named = (frame["prompt"].drop_nulls().to_list() for frame in artifact.frames(["prompt"]))
     wanted, present = count(cells, [as_keys(keys) for keys in named], model.sampling.n)
-    calls = CallTracker(model.name, wanted, present, config.max_failure_rate, report)
+    calls = CallTracker(
+        model.name, wanted, present, config.max_failure_rate, report, in_flight_of(engine)
+    )
     if not wanted:
         return calls
+    report(calls)
     in_flight: set[bytes] = set()
 
     def requests(askers: WorkSharing) -> Iterator[Request]:

@@ -63,7 +63,9 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     return by_shard(instructions.open(store), shard)
 
 
-PROMPTS = Stage("prompts", spec, plan)
+PROMPTS = Stage(
+    "prompts", "Name every instruction's prompt by the hash of its messages.", spec, plan
+)
 
 
 def prompts_of(dataset: Dataset, rows: pl.DataFrame) -> Iterator[tuple[int, Prompt]]:

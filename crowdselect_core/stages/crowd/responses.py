@@ -17,7 +17,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.generate.identity import cache_spec
 from crowdselect_core.stages.base import Stage
-from crowdselect_core.stages.crowd.answer_texts import digest_of, open_cells
+from crowdselect_core.stages.crowd.answer_texts import digest_of, open_cells, read_answers
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
@@ -27,8 +27,10 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import RESPONSES as TABLE
 from crowdselect_core.tables import check
+from crowdselect_core.util.finish_reasons import Ending, normalise_finish_reason
 
-STAGE, VERSION = "responses", 1
+STAGE, VERSION = "responses", 2
+MOST_UNKNOWN = 10  # unknown finish reasons that are counted by name, of a shard
 
 
 def spec(
@@ -56,7 +58,8 @@ def plan(
     """Lay out what became of every request, shard by shard of the prompts.
 
     Output columns: RESPONSES, n rows per instruction. Counts: answers, truncated (cut at
-    max_tokens), empty, declined (content_filter), and every error by its code.
+    max_tokens), empty, declined (content_filter), every finish reason that is unknown, every
+    error by its code.
     """
     cells = open_cells(store, model)
     cells.refresh()
@@ -67,7 +70,7 @@ def plan(
     return by_shard(prompts.open(store), shard, facts=lambda: {"generated": True})
 
 
-RESPONSES = Stage("responses", spec, plan)
+RESPONSES = Stage("responses", "Write the table of a model's answers.", spec, plan)
 
 
 def _table(
@@ -79,7 +82,7 @@ def _table(
         sample_key(prompt, sample) if prompt is not None else None
         for prompt, sample in zip(table["prompt"].to_list(), table["sample"].to_list(), strict=True)
     ]
-    found = cells.read(as_keys(k for k in keys if k is not None))
+    found = read_answers(cells, as_keys(k for k in keys if k is not None))
     digests = [digest_of(t) for t in found["text"].to_list()]
     told = found.select(
         pl.col("key").alias("cell"),
@@ -115,7 +118,22 @@ def counted(table: pl.DataFrame) -> dict[str, int]:
     codes = table["error"].drop_nulls().str.split(":").list.first().value_counts().sort("error")
     errors = {f"error/{code}": int(count) for code, count in codes.iter_rows()}
     kept = table.select("prompt", "sample", "content", "finish_reason")
-    return {k: int(v or 0) for k, v in row.items()} | errors | {"fingerprint": fingerprint(kept)}
+    return {
+        **{k: int(v or 0) for k, v in row.items()},
+        **errors,
+        **_unknown(answered["finish_reason"]),
+        "fingerprint": fingerprint(kept),
+    }
+
+
+def _unknown(reasons: pl.Series) -> dict[str, int]:
+    """Count the finish reasons that nobody knows: the answers are kept, and it is shown."""
+    counts: dict[str, int] = {}
+    for word, count in reasons.drop_nulls().value_counts().sort("finish_reason").iter_rows():
+        if normalise_finish_reason(word).ending is Ending.UNKNOWN:
+            name = f"finish/{word}" if len(counts) < MOST_UNKNOWN else "finish/(others)"
+            counts[name] = counts.get(name, 0) + int(count)
+    return counts
 
 
 def fingerprint(rows: pl.DataFrame) -> int:

@@ -18,6 +18,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
+from crowdselect_core.generate.in_flight import in_flight_of
 from crowdselect_core.reward.base import Score, Scorer
 from crowdselect_core.reward.identity import cache_spec
 from crowdselect_core.stages.base import Stage
@@ -76,7 +77,7 @@ def score(
         answered: whose answers.
         reference: pairwise judges: whose answers these are held against.
         scorer: what runs the reward model.
-        report: called after every score.
+        report: called before the first score and after every one.
 
     Raises:
         TooManyFailures: more calls failed than may.
@@ -84,9 +85,12 @@ def score(
     work = Scorings(config, store, reward, answered, reference)
     wanted, present = work.count()
     name = f"{reward.name} of {answered.model.name}"
-    calls = CallTracker(name, wanted, present, config.max_failure_rate, report)
+    calls = CallTracker(
+        name, wanted, present, config.max_failure_rate, report, in_flight_of(scorer)
+    )
     if not wanted:
         return calls
+    report(calls)
     with CacheWriter(work.cells) as writer, work.cells.askers() as askers:
         items = work.items(askers, lambda: calls.slowest)
         scorer.run(calls.timed(items), partial(_take, calls, writer))
@@ -147,7 +151,9 @@ def plan(
     return by_shard(answered.responses.open(store), shard, facts=lambda: {"heads": list(heads)})
 
 
-REWARDS = Stage("rewards", spec, plan)
+REWARDS = Stage(
+    "rewards", "Write the table of a reward model's scores of a model's answers.", spec, plan
+)
 
 
 def _table(rows: pl.DataFrame, cells: CallCache, failed: Mapping[bytes, str]) -> ShardResult:

@@ -26,12 +26,11 @@ from crowdselect_core.stages.select.metrics import stored_moments
 from crowdselect_core.stages.shards import AlignedReader, by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan, ShardResult, single
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import shown_field
 from crowdselect_core.util.once import Once
 
 STAGE, VERSION = "zoo", 2
-JOINED = "zoos"
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
@@ -117,7 +116,7 @@ def plan(
     return by_shard(prompts.open(store), lambda rows: ShardResult(maker.zoo(rows)))
 
 
-ZOO = Stage("zoo", spec, plan)
+ZOO = Stage("zoo", "Join answers and scores into one generator zoo.", spec, plan)
 
 
 def dataset_of(config: SelectConfig, zoo: Ref) -> SelectConfig:
@@ -126,19 +125,6 @@ def dataset_of(config: SelectConfig, zoo: Ref) -> SelectConfig:
     dataset = DatasetConfig(path=path, format="generator-zoo")
     update = {"dataset": dataset, "reward_models": config.reward_names, "limit": None}
     return config.model_copy(update=update)
-
-
-def joined_spec(config: SelectConfig, parts: Sequence[Ref]) -> Spec:
-    """Name the artifact that puts several zoos one behind the other."""
-    return Spec(JOINED, VERSION, {}, {f"{i:06d}": ref.key for i, ref in enumerate(parts)})
-
-
-def joined_plan(config: SelectConfig, store: Store, parts: Sequence[Ref]) -> Plan:
-    """List zoos in order; output columns: key."""
-    return single(lambda: ShardResult(pl.DataFrame({"key": [ref.key for ref in parts]})))
-
-
-ZOOS = Stage(JOINED, joined_spec, joined_plan)
 
 
 class _Maker:

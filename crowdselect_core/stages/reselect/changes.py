@@ -14,7 +14,7 @@ from crowdselect_core.store.plan import Plan, ShardResult, single
 from crowdselect_core.tables import MEMBERSHIP as TABLE
 from crowdselect_core.tables import METRIC_NAMES, check
 
-VERSION = 1
+MEMBERSHIP_VERSION, DRIFT_VERSION = 2, 1
 
 Measured = tuple[Ref, Ref | None]  # a ranking, and the clusters of its rows
 
@@ -24,7 +24,7 @@ def membership_spec(
 ) -> Spec:
     """Name the artifact: the two selections, and the rows that were not known."""
     inputs = {"before": before.selection.key, "now": now.selection.key, "arrived": arrived.key}
-    return Spec("membership", VERSION, {}, inputs)
+    return Spec("membership", MEMBERSHIP_VERSION, {}, inputs)
 
 
 def membership_plan(
@@ -45,11 +45,16 @@ def membership_plan(
     return single(make)
 
 
-MEMBERSHIP = Stage("membership", membership_spec, membership_plan)
+MEMBERSHIP = Stage(
+    "membership",
+    "List the rows that were added, removed and retained, and why.",
+    membership_spec,
+    membership_plan,
+)
 
 
 def fates(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
-    """Return every row of a selection's data set with its fate in words, the best first."""
+    """Return every row of a selection's data set with the reason why it was chosen or not."""
     return explained(
         inputs.ranking.open(store).frame(),
         inputs.clusters.open(store).frame() if inputs.clusters else None,
@@ -62,7 +67,7 @@ def drift_spec(config: SelectConfig, reference: Measured, new: Measured, since: 
     """Name the artifact: rankings and clusters of the three."""
     named = {"reference": reference, "new": new, "since": since}
     inputs = {f"{name}/{ref.stage}": ref.key for name, refs in named.items() for ref in refs if ref}
-    return Spec("drift", VERSION, {}, inputs)
+    return Spec("drift", DRIFT_VERSION, {}, inputs)
 
 
 def drift_plan(
@@ -91,7 +96,12 @@ def drift_plan(
     return single(make)
 
 
-DRIFT = Stage("drift", drift_spec, drift_plan)
+DRIFT = Stage(
+    "drift",
+    "Compare the new rows with the rows that metrics and clusters were fitted on.",
+    drift_spec,
+    drift_plan,
+)
 
 
 def _measured(store: Store, ranking: Ref, clusters: Ref | None) -> pl.DataFrame:

@@ -69,4 +69,4 @@ def plan(config: SelectConfig, store: Store, instructions: Ref, parts: Sequence[
     return by_shard(today, shard, facts=lambda: dict(parts[0].facts))
 
 
-JOINED = Stage("joined", spec, plan)
+JOINED = Stage("joined", "Concatenate the old and the new rows of a table.", spec, plan)

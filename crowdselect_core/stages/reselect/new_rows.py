@@ -46,8 +46,12 @@ def active_plan(config: SelectConfig, store: Store, instructions: Ref, raw: Ref)
     return _plan("active", "semi", store, instructions, [raw])
 
 
-ARRIVALS = Stage("arrivals", arrivals_spec, arrivals_plan)
-ACTIVE = Stage("active", active_spec, active_plan)
+ARRIVALS = Stage(
+    "arrivals", "Find the rows that the base does not have.", arrivals_spec, arrivals_plan
+)
+ACTIVE = Stage(
+    "active", "Drop the rows that were removed from the data set.", active_spec, active_plan
+)
 
 
 def _spec(stage: str, instructions: Ref, others: Sequence[Ref]) -> Spec:

@@ -69,7 +69,7 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     return by_partition(partitions, shard, config.shard_rows)
 
 
-ANSWERS = Stage("answers", spec, plan)
+ANSWERS = Stage("answers", "Look for an answer to keep of every row.", spec, plan)
 
 
 def _answerable(

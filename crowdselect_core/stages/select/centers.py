@@ -44,7 +44,7 @@ def plan(config: SelectConfig, store: Store, embeddings: Ref) -> Plan:
     return single(make)
 
 
-CENTERS = Stage("centers", spec, plan)
+CENTERS = Stage("centers", "Fit the centres of k-means.", spec, plan)
 
 
 def stored(store: Store, centers: Ref) -> Vectors:

@@ -40,4 +40,4 @@ def plan(config: SelectConfig, store: Store, embeddings: Ref, centers: Ref) -> P
     return by_shard(embeddings.open(store), shard, ["instruction_id", "vector"])
 
 
-CLUSTERS = Stage("clusters", spec, plan)
+CLUSTERS = Stage("clusters", "Assign every instruction to its nearest centre.", spec, plan)

@@ -68,4 +68,6 @@ def plan(
     return single(make)
 
 
-COMPARISON = Stage("comparison", spec, plan)
+COMPARISON = Stage(
+    "comparison", "Count the overlap with random, clustered random and top reward.", spec, plan
+)

@@ -57,7 +57,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     return single(make)
 
 
-EMBEDDER = Stage("embedder", spec, plan)
+EMBEDDER = Stage("embedder", "Fit the lexical embedder on the instructions.", spec, plan)
 
 
 def stored(store: Store, embedder: Ref) -> LexicalEmbedder:

@@ -103,7 +103,7 @@ def plan(
     return by_partition(partitions, shard, config.shard_rows)
 
 
-EMBEDDINGS = Stage("embeddings", spec, plan)
+EMBEDDINGS = Stage("embeddings", "Embed the instructions.", spec, plan)
 
 
 Made = Callable[[Partition, pl.DataFrame, NDArray[np.int64]], pl.DataFrame]

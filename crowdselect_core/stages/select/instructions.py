@@ -94,7 +94,9 @@ def plan(config: SelectConfig, store: Store, earlier: Ref | None = None) -> Plan
     return by_partition(partitions, shard, config.shard_rows, facts)
 
 
-INSTRUCTIONS = Stage("instructions", spec, plan)
+INSTRUCTIONS = Stage(
+    "instructions", "Read the ids of the data set's rows and refuse contradictions.", spec, plan
+)
 
 
 def _files(dataset: Dataset, partitions: Sequence[Partition]) -> list[list[str | int]]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +19,7 @@ from crowdselect_core.selection.response_choice import Ints
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments
-from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.artifacts import Artifact, Store
 
 Floats = NDArray[np.float64]
 
@@ -110,36 +112,70 @@ class Answers:
         return found
 
 
-def answers_of(
-    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, ids: pl.Series
-) -> Answers:
-    """Return the answers of the rows with these ids, in their order."""
-    dataset = open_dataset(config)
-    wanted = pl.DataFrame({"instruction_id": ids})
-    frames = [
-        frame.join(wanted, on="instruction_id", how="semi") for frame in scores.open(store).frames()
-    ]
-    rows = wanted.join(pl.concat(frames), on="instruction_id", how="left", maintain_order="left")
-    fitted = stored_moments(metrics.open(store))
-    partitions = dataset.partitions(FINE_ROWS)
-    return Answers(dataset, partitions, rows, shown_scores(rows, config, fitted))
+class AnswerReader:
+    """The answers to rows of a selection: its scores, moments and data set, opened once.
+
+    Args:
+        config: the data set, the crowd and the reward models.
+        scores: of all rows.
+        metrics: of all rows.
+    """
+
+    def __init__(self, config: SelectConfig, scores: Artifact, metrics: Artifact) -> None:
+        self._config, self._scores = config, scores
+        self._fitted = stored_moments(metrics)
+        self._dataset = open_dataset(config)
+        self._partitions = self._dataset.partitions(FINE_ROWS)
+        self._last: Answers | None = None
+
+    def of(self, ids: pl.Series) -> Answers:
+        """Return the answers of the rows with these ids, in their order."""
+        last = self._last
+        if last is not None and last.rows["instruction_id"].equals(ids):
+            return last
+        wanted = pl.DataFrame({"instruction_id": ids})
+        frames = [f.join(wanted, on="instruction_id", how="semi") for f in self._scores.frames()]
+        rows = wanted.join(
+            pl.concat(frames), on="instruction_id", how="left", maintain_order="left"
+        )
+        self._last = self._answers(self._partitions, rows)
+        return self._last
+
+    def by_shard(self, ids: pl.Series) -> Iterator[Answers]:
+        """Yield the answers of the rows with these ids, a shard of the scores at a time."""
+        wanted = pl.DataFrame({"instruction_id": ids})
+        for frame in self._scores.frames():
+            rows = frame.join(wanted, on="instruction_id", how="semi", maintain_order="left")
+            if rows.is_empty():
+                continue
+            first, last = rows["source_row"][0], rows["source_row"][-1]
+            near = [
+                p for p in self._partitions if p.first_row <= last and p.first_row + p.rows > first
+            ]
+            yield self._answers(near, rows)
+
+    def _answers(self, partitions: Sequence[Partition], rows: pl.DataFrame) -> Answers:
+        shown_NM = shown_scores(rows, self._config, self._fitted)
+        return Answers(self._dataset, partitions, rows, shown_NM)
 
 
-def answers_by_shard(
-    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, ids: pl.Series
-) -> Iterator[Answers]:
-    """Yield the answers of the rows with these ids, a shard of the scores at a time."""
-    dataset = open_dataset(config)
-    wanted = pl.DataFrame({"instruction_id": ids})
-    fitted = stored_moments(metrics.open(store))
-    partitions = dataset.partitions(FINE_ROWS)
-    for frame in scores.open(store).frames():
-        rows = frame.join(wanted, on="instruction_id", how="semi", maintain_order="left")
-        if rows.is_empty():
-            continue
-        first, last = rows["source_row"][0], rows["source_row"][-1]
-        near = [p for p in partitions if p.first_row <= last and p.first_row + p.rows > first]
-        yield Answers(dataset, near, rows, shown_scores(rows, config, fitted))
+def answer_reader(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> AnswerReader:
+    """Return a reader of the crowd's answers.
+
+    The last one of this process is kept: `pairs` and the report go on with what `selection` has
+    opened, and with the rows that it has read. It counts as the same while the artifacts are, shard
+    for shard, and the config.
+    """
+    opened = scores.open(store), metrics.open(store)
+    of = (store.place.root, config, [artifact.manifest for artifact in opened])
+    with _lock:
+        if not _readers or _readers[0][0] != of:
+            _readers[:] = [(of, AnswerReader(config, *opened))]
+        return _readers[0][1]
+
+
+_lock = Lock()
+_readers: list[tuple[Any, AnswerReader]] = []  # one at the most
 
 
 def messages(prompt: Prompt | None, response: str | None) -> list[Message] | None:

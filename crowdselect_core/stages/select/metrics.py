@@ -90,7 +90,7 @@ def plan(config: SelectConfig, store: Store, scores: Ref, reference: Ref | None 
     return by_shard(artifact, shard, facts=facts)
 
 
-METRICS = Stage("metrics", spec, plan)
+METRICS = Stage("metrics", "Compute difficulty, separability and stability.", spec, plan)
 
 
 def difficulty_column(reward_model: str) -> str:

@@ -20,7 +20,7 @@ from crowdselect_core.selection.response_choice import Ints, first_complete, pre
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
-from crowdselect_core.stages.select.kept_answers import answers_of
+from crowdselect_core.stages.select.kept_answers import answer_reader
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
@@ -59,14 +59,14 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, selectio
     return single(lambda: _pairs(config, store, scores, metrics, selection))
 
 
-PAIRS = Stage("pairs", spec, plan)
+PAIRS = Stage("pairs", "Make preference pairs of the chosen rows.", spec, plan)
 
 
 def _pairs(
     config: SelectConfig, store: Store, scores: Ref, metrics: Ref, selection: Ref
 ) -> ShardResult:
     ids = selection.open(store).frame(["instruction_id"])["instruction_id"]
-    answers = answers_of(config, store, scores, metrics, ids)
+    answers = answer_reader(config, store, scores, metrics).of(ids)
     if not answers.dataset.layout.answers or answers.dataset.layout.instruction is None:
         raise DatasetError(
             f"{config.dataset.path}: has no answers with instructions, so there are no preference "

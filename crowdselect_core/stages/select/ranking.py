@@ -10,7 +10,8 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import shown
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.selection.integration import References, references
-from crowdselect_core.selection.methods.rank import METHODS, rank
+from crowdselect_core.selection.methods.rank import rank
+from crowdselect_core.selection.metric_weights import method_weights
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import BEST
@@ -39,8 +40,8 @@ def spec(config: SelectConfig, metrics: Ref, answers: Ref, reference: Ref | None
 def identity(config: SelectConfig) -> dict[str, Any]:
     """Return what of the config changes a ranking; raises as `spec` does."""
     identity: dict[str, Any] = {"method": config.method, "direction": config.direction}
-    if config.method in METHODS:
-        weights = METHODS[config.method] or config.weights
+    weights = method_weights(config.method, config.weights)
+    if weights is not None:
         identity |= {"weights": list(weights), "min_scores": config.min_scores}
     if config.method == "random":
         identity["seed"] = config.seed
@@ -74,7 +75,9 @@ def plan(
     return sliced(make, metrics.rows, config.shard_rows)
 
 
-RANKING = Stage("ranking", spec, plan)
+RANKING = Stage(
+    "ranking", "Integrate the metrics into one score and say which rows are eligible.", spec, plan
+)
 
 
 def ranked(

@@ -48,7 +48,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     return by_partition(partitions, shard, config.shard_rows)
 
 
-SCORES = Stage("scores", spec, plan)
+SCORES = Stage("scores", "Read what the reward models gave every answer.", spec, plan)
 
 
 def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> ShardResult:

@@ -14,9 +14,9 @@ from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.stages.select.kept_answers import (
+    AnswerReader,
     Answers,
-    answers_by_shard,
-    answers_of,
+    answer_reader,
     messages,
 )
 from crowdselect_core.store.artifacts import Store
@@ -70,19 +70,20 @@ def plan(
     def make() -> ShardResult:
         table = ranking.open(store).frame()
         groups = clusters.open(store).frame(["instruction_id", "cluster_id"]) if clusters else None
+        answers = answer_reader(config, store, scores, metrics)
         notes: list[str] = []
         if config.budget_tokens is not None:
-            tokens = _tokens(config, store, scores, metrics, table)
+            tokens = _tokens(config, answers, table)
             chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
         else:
             how = (config.quota, config.allow_short, notes.append)
             chosen = select(table, groups, config.budget, *how)
-        return ShardResult(_with_answers(config, store, scores, metrics, chosen), notes=notes)
+        return ShardResult(_with_answers(config, answers, chosen), notes=notes)
 
     return single(make)
 
 
-SELECTION = Stage("selection", spec, plan)
+SELECTION = Stage("selection", "Fill the quotas by rank and read the kept answers.", spec, plan)
 
 
 def method_label(config: SelectConfig) -> str:
@@ -90,10 +91,8 @@ def method_label(config: SelectConfig) -> str:
     return config.method if config.direction == "top" else f"{config.method}-bottom"
 
 
-def _with_answers(
-    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, chosen: pl.DataFrame
-) -> pl.DataFrame:
-    answers = answers_of(config, store, scores, metrics, chosen["instruction_id"])
+def _with_answers(config: SelectConfig, reader: AnswerReader, chosen: pl.DataFrame) -> pl.DataFrame:
+    answers = reader.of(chosen["instruction_id"])
     kept_N, texts = _kept(config, answers)
     models = answers.models
     frame = chosen.select(COLUMNS).with_columns(
@@ -133,14 +132,12 @@ def _kept(config: SelectConfig, answers: Answers) -> tuple[np.ndarray, list[str 
     return kept_N, [seen[row, int(m)] for row, m in enumerate(kept_N)]
 
 
-def _tokens(
-    config: SelectConfig, store: Store, scores: Ref, metrics: Ref, ranking: pl.DataFrame
-) -> pl.DataFrame:
+def _tokens(config: SelectConfig, reader: AnswerReader, ranking: pl.DataFrame) -> pl.DataFrame:
     """Count the tokens (instruction and kept answer) of every eligible row."""
     count = counter(config.tokenizer)
     ids = ranking.filter("eligible")["instruction_id"]
     frames = []
-    for answers in answers_by_shard(config, store, scores, metrics, ids):
+    for answers in reader.by_shard(ids):
         _, texts = _kept(config, answers)
         whole = [f"{i or ''}{t or ''}" for i, t in zip(answers.instructions(), texts, strict=True)]
         frames.append(pl.DataFrame({"instruction_id": answers.ids, "tokens": count(whole)}))

@@ -1,6 +1,6 @@
 """The command `python -m crowdselect_core.store`: ls, show, verify and gc for a whole store.
 
-Exit 0: done. 1: verify found damage. 2: something the user can mend, in one line. 130: stopped.
+Exit 0: done. 1: verify found corrupt files. 2: an error that the user can correct. 130: stopped.
 """
 
 import argparse
@@ -49,12 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _opened(root: str) -> StorageBackend:
     place = open_backend(root)
     if not is_url(root) and not Path(root).is_dir():
-        raise StorageError(f"{root}: no store is here, expected its folder or URL; pass --store")
+        raise StorageError(f"{root}: no such store; pass its folder or URL by --store")
     return place
 
 
 def list_all(place: StorageBackend, args: argparse.Namespace) -> int:
-    """Say what is in the store."""
+    """List the store."""
     found = listing.listed(place)
     if args.json:
         print(json.dumps(found.told(), indent=1))
@@ -64,7 +64,7 @@ def list_all(place: StorageBackend, args: argparse.Namespace) -> int:
 
 
 def show(place: StorageBackend, args: argparse.Namespace) -> int:
-    """Show one artifact, or what separates two."""
+    """Show one artifact, or the differences of two."""
     one = listing.opened(place, args.key)
     if args.other is None:
         print(_whole(one) if args.json else "\n".join(_shown(one)))
@@ -133,13 +133,13 @@ def check(place: StorageBackend, args: argparse.Namespace) -> int:
         f"({listing.amount(found.bytes / seconds)}/s): {_verdict(found)}"
     )
     if args.remove:
-        print(f"{len(removed)} files removed; the next run computes them, and them alone")
+        print(f"{len(removed)} files removed; the next run computes them again")
     return OK if found.is_whole else DAMAGE
 
 
 def _verdict(found: verify.Verified) -> str:
     if found.is_whole:
-        return "all whole"
+        return "no errors"
     damage = [f for f in found.findings if f.is_damage]
     removable = any(f.removable for f in damage)
     return f"{len(damage)} damaged or missing" + ("; --remove removes them" if removable else "")
@@ -182,8 +182,10 @@ def collect(place: StorageBackend, args: argparse.Namespace) -> int:
         print(json.dumps({"deleted": args.delete, "bytes": size, "garbage": told}, indent=1))
         return OK
     _say(f"{g.why}: {g.name} ({len(g.files)} files, {listing.amount(g.bytes)})" for g in found)
-    did = "removed" if args.delete else "would go; --delete removes them"
-    print(f"{len(found):,} found, {listing.amount(size)}: {did}" if found else "nothing to remove")
+    did = "removed" if args.delete else "not removed; --delete removes them"
+    print(
+        f"{len(found):,} unneeded, {listing.amount(size)}: {did}" if found else "nothing to remove"
+    )
     return OK
 
 
@@ -194,7 +196,7 @@ def _say(lines: Iterable[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m crowdselect_core.store", description="Look after a store."
+        prog="python -m crowdselect_core.store", description="Inspect, verify and clean a store."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -211,19 +213,19 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     command("ls", list_all, "list artifacts and cells by stage")
-    shows = command("show", show, "show an artifact or cells, or which fields separate two")
-    shows.add_argument("key", metavar="KEY", help="the beginning of a key, or of stage/key")
-    shows.add_argument("other", metavar="OTHER", nargs="?", help="of another one")
+    shows = command("show", show, "show an artifact or cells, or the fields in which two differ")
+    shows.add_argument("key", metavar="KEY", help="first characters of a key, or of stage/key")
+    shows.add_argument("other", metavar="OTHER", nargs="?", help="a second key, to compare")
     checks = command("verify", check, "check every manifest, shard and segment")
-    text = "remove what is damaged, so that the next run computes it, and it alone"
+    text = "remove corrupt files, so that the next run computes them again"
     checks.add_argument("--remove", action="store_true", help=text)
     text = f"files read at the same time (default {verify.WORKERS})"
     checks.add_argument("--workers", type=_positive, default=verify.WORKERS, metavar="N", help=text)
-    collects = command("gc", collect, "show what no manifest needs; --delete removes it")
-    collects.add_argument("--delete", action="store_true", help="remove it")
-    text = "spare what is younger: 90s, 30m, 24h, 7d (default 24h)"
+    collects = command("gc", collect, "list files that no manifest needs; --delete removes them")
+    collects.add_argument("--delete", action="store_true", help="remove the files")
+    text = "only files older than this: 90s, 30m, 24h, 7d (default 24h)"
     collects.add_argument("--older-than", type=_age, default=_UNITS["d"], metavar="AGE", help=text)
-    text = "also artifacts that no record in selections/ needs; not while a run is going on"
+    text = "also artifacts that no record in selections/ needs; refused during a run"
     collects.add_argument("--unused", action="store_true", help=text)
     return parser
 

@@ -177,8 +177,8 @@ def _needed(
             continue
         if there.is_committed and manifest is None:
             raise StorageError(
-                f"{place.root}/{name}/{FILE} is damaged, so what a selection needs cannot be told; "
-                "run verify --remove first, then the selection again"
+                f"{place.root}/{name}/{FILE} is damaged, so the artifacts that selections "
+                "need are unknown; run verify --remove first, then the selection again"
             )
         if manifest is not None:
             told = [dict(manifest.inputs), dict(manifest.identity), dict(manifest.facts)]
@@ -194,10 +194,10 @@ def _recorded(place: StorageBackend, layout: Inventory) -> set[str]:
     """
     named: set[str] = set()
     for read in records(place, layout):
-        if wrong := read.damage or (read.lost and f"names {read.lost}, which is not there"):
+        if wrong := read.damage or (read.lost and f"names {read.lost}, which is missing"):
             raise StorageError(
-                f"{place.root}/{read.name} {wrong}, so what is needed cannot be told; put it back "
-                f"from a copy, or {_REMEDY[read.is_pointer]}"
+                f"{place.root}/{read.name} {wrong}, so the needed artifacts are unknown; "
+                f"restore it from a copy, or {_REMEDY[read.is_pointer]}"
             )
         named |= read.named
     if not named:

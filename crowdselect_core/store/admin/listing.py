@@ -85,7 +85,7 @@ def _decoded(folder: Folder, data: bytes) -> Manifest | Spec:
         return identity_file.decode(folder.name, data)
     manifest = Manifest.decode(data)
     if manifest.folder != folder.name:
-        raise DamagedArtifact(f"holds the manifest of {manifest.folder}")
+        raise DamagedArtifact(f"contains the manifest of {manifest.folder}")
     return manifest
 
 
@@ -176,7 +176,7 @@ def opened(place: StorageBackend, prefix: str) -> Manifest | Spec:
     if len(found) > 1:
         raise StorageError(
             f"{place.root}: {len(found)} artifacts begin with {shown([prefix])}: "
-            f"{shown(names, 5)}; give more of the key"
+            f"{shown(names, 5)}; use more characters of the key"
         )
     [folder] = found
     if folder.is_cells:

@@ -125,7 +125,7 @@ def _manifest(name: str, folder: Folder, data: bytes) -> tuple[Manifest | None, 
     except DamagedArtifact as e:
         return None, Finding(DAMAGED, name, str(e), removable=True)
     if manifest.folder != folder.name:
-        why = f"holds the manifest of {manifest.folder}"
+        why = f"contains the manifest of {manifest.folder}"
         return None, Finding(SWAPPED, name, why, removable=True)
     return manifest, None
 
@@ -154,7 +154,7 @@ def _notes(place: StorageBackend, layout: Inventory) -> Iterator[Finding]:
         if read.damage:
             yield Finding(DAMAGED, read.name, read.damage)
         if read.lost:
-            yield Finding(MISSING, read.name, f"names {read.lost}, which is not there")
+            yield Finding(MISSING, read.name, f"names {read.lost}, which is missing")
         for folder in sorted(read.stands_on):
             if folder not in known:
                 known[folder] = _is_committed(place, layout, folder)
@@ -238,7 +238,7 @@ def _content(
         return file, gone
     if digest != _claimed(file.name):
         if digest in owners:
-            why = f"holds the bytes of {owners[digest]}"
+            why = f"contains the bytes of {owners[digest]}"
             return file, Finding(SWAPPED, file.name, why, removable=True)
         return file, Finding(DAMAGED, file.name, "sha256 differs", removable=True)
     if of and of not in _owners(file.name):

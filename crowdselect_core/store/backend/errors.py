@@ -90,12 +90,12 @@ def explain(error: BaseException, verb: str, where: str) -> StorageError:
     if code in CONFLICTS:
         return TransientStorageError(
             f"cannot {verb} {where}: others write or remove it at the same moment ({found}); run "
-            "again; what was committed is kept"
+            "again; committed results stay"
         )
     address = "AWS_ENDPOINT_URL" if is_s3 else "the address"
     return TransientStorageError(
         f"cannot {verb} {where}: the server failed ({found}); check {address} and that the "
-        "server runs, then run again; what was committed is kept"
+        "server runs, then run again; committed results stay"
     )
 
 
@@ -110,7 +110,7 @@ def _refusal(found: str, is_s3: bool) -> str:
         names = " (AWS_SESSION_TOKEN, or `aws sso login` for AWS_PROFILE)" if is_s3 else ""
         return (
             f"the credentials have expired or their token is not valid ({found}); get new "
-            f"ones{names}, then run again; what was committed is kept"
+            f"ones{names}, then run again; committed results stay"
         )
     names = " (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE)" if is_s3 else ""
     return (

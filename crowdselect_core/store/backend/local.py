@@ -24,7 +24,7 @@ READERS = 8  # small files that are read at the same time
 _REMEDY = {
     errno.ENOENT: "cannot create the folder: name another place",
     errno.ENOSPC: "the disk is full: free some space or name another place, then run again; "
-    "what was committed is kept",
+    "committed results stay",
     errno.EDQUOT: "the disk quota is used up: free some space or name another place, run again",
     errno.EFBIG: "the file is larger than this system allows: raise the limit or name another "
     "place, then run again",
@@ -32,8 +32,8 @@ _REMEDY = {
     errno.EACCES: "permission denied: name a place that you may write to",
     errno.EPERM: "not permitted: name a place that you may write to",
     errno.ENOTDIR: "a part of the path is a file, expected a folder: name another place",
-    errno.EISDIR: "a folder stands where a file belongs: name another place",
-    errno.EEXIST: "a file stands where a folder belongs: name another place",
+    errno.EISDIR: "a folder exists where a file is expected: name another place",
+    errno.EEXIST: "a file exists where a folder is expected: name another place",
     errno.ENAMETOOLONG: "the name is longer than this system allows: name another place",
     errno.EIO: "the disk reported an error: check it, then run again",
 }

@@ -26,13 +26,15 @@ from crowdselect_core.store.backend.base import FileInfo, Upload
 from crowdselect_core.store.backend.errors import CONFLICTS, error_code, explain
 from crowdselect_core.store.names import PROBE, is_written
 from crowdselect_core.urls import shown_path
+from crowdselect_core.util.retry import backoff
 
 log = logging.getLogger("crowdselect.store")
 
 T = TypeVar("T")
 
 PATIENCE = 60.0  # seconds that a server which answered before may fail
-_WAITS = (0.2, 0.5, 1.0, 2.0)  # seconds between two tries, then the last of them
+_FIRST_WAIT, _LONGEST_WAIT = 0.2, 2.0  # seconds between two tries
+_QUIET = 3  # tries before a line in the log
 _met: set[str] = set()  # servers that answered this process: scheme, bucket or host, endpoint
 
 # A wrong endpoint or key must be told within seconds; what may pass is retried by the tasks.
@@ -261,7 +263,7 @@ class RemoteBackend:
             FileNotFoundError: there is no such file, and nothing was to be written.
             StorageError: what the user can mend; TransientStorageError after PATIENCE seconds.
         """
-        begun, waits = time.monotonic(), iter(_WAITS)
+        begun, tries, waits = time.monotonic(), 0, backoff(_FIRST_WAIT, _LONGEST_WAIT)
         while True:
             try:
                 made = call()
@@ -277,10 +279,10 @@ class RemoteBackend:
                 if time.monotonic() - begun > PATIENCE:
                     _met.discard(self._server)  # whoever asks next is told at once
                     raise failed from None
-                wait = next(waits, _WAITS[-1])
-                if wait == _WAITS[-1]:
+                tries += 1
+                if tries > _QUIET:
                     log.warning("%s; trying again for up to %.0f s", failed, PATIENCE)
-                time.sleep(wait)
+                time.sleep(next(waits))
             else:
                 _met.add(self._server)
                 return made

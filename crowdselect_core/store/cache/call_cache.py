@@ -13,7 +13,8 @@ Memory is the index (20 bytes a row), and a few segments.
 import io
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock, RLock
 from typing import Any
@@ -40,6 +41,18 @@ PAUSE = 0.05  # seconds between them, for a server whose listing lags behind
 KEPT = 2  # decoded segments that are kept for the next read
 
 
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Rows that count as missing although they are stored, so that their calls are made again."""
+
+    column: str  # what tells
+    of: Callable[[pl.Series], pl.Series]  # from that column to a boolean one
+
+    def rows_left(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows that count."""
+        return frame.filter(~self.of(frame[self.column]))
+
+
 _made: dict[str, dict[str, int]] = {}
 _making = Lock()
 
@@ -61,13 +74,19 @@ class CallCache:
         store: where they are.
         spec: what changes a cell's content; its key is the folder.
         schema: the columns of a row beside its key.
+        void: which rows do not count.
     """
 
     def __init__(
-        self, store: Store, spec: Spec, schema: Mapping[str, type[pl.DataType] | pl.DataType]
+        self,
+        store: Store,
+        spec: Spec,
+        schema: Mapping[str, type[pl.DataType] | pl.DataType],
+        void: Void | None = None,
     ) -> None:
         self._place, self.spec = store.place, spec
         self.schema = {KEY: pl.Binary, **schema}
+        self._void = void
         self._lock = RLock()
         self._index = Index()
         self._frames: dict[str, pl.DataFrame] = {}
@@ -81,14 +100,17 @@ class CallCache:
                 there = self._listed()
                 try:
                     for name in sorted(there.keys() - self._index.weights.keys() - self._strays):
-                        frame = self._read(name, [KEY])
+                        columns = [KEY] if self._void is None else [KEY, self._void.column]
+                        frame = self._read(name, columns)
                         if frame is not None:
-                            self._index.enter(name, there[name], as_keys(frame[KEY].to_list()))
+                            self._index.enter(name, there[name], self._keys_of(frame))
                 except FileNotFoundError:
                     time.sleep(PAUSE)  # merged by somebody else between the listing and the read
                     continue
                 return
-        raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
+        raise FileNotFoundError(
+            f"{self._place.root}/{self.spec.folder}: segments keep disappearing"
+        )
 
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
         """Tell which keys have no cell, as far as the last `refresh` and own commits know."""
@@ -109,7 +131,9 @@ class CallCache:
                     time.sleep(PAUSE)
                     self._index, self._frames = Index(), {}
                     self.refresh()
-        raise FileNotFoundError(f"{self._place.root}/{self.spec.folder}: segments keep vanishing")
+        raise FileNotFoundError(
+            f"{self._place.root}/{self.spec.folder}: segments keep disappearing"
+        )
 
     def askers(self) -> WorkSharing:
         """Return who makes cells here: enter it to be one of them."""
@@ -192,8 +216,13 @@ class CallCache:
         self._place.create_exclusive(f"{self.spec.folder}/{name}", data)
         _made_here(self._folder)[name] = len(data)
         if name not in self._index.weights:
-            self._index.enter(name, len(data), as_keys(frame[KEY].to_list()))
+            self._index.enter(name, len(data), self._keys_of(frame))
         return name
+
+    def _keys_of(self, frame: pl.DataFrame) -> Keys:
+        """Return the keys of the rows that count."""
+        counted = frame if self._void is None else self._void.rows_left(frame)
+        return as_keys(counted[KEY].to_list())
 
     def _drop(self, name: str) -> None:
         self._index.drop(name)
@@ -205,7 +234,8 @@ class CallCache:
         for name in self._index.holders(keys):
             frame = self._frame(name)
             if frame is not None:
-                parts.append(frame.filter(pl.col(KEY).is_in(asked)))
+                asked_for = frame.filter(pl.col(KEY).is_in(asked))
+                parts.append(asked_for if self._void is None else self._void.rows_left(asked_for))
         if not parts:
             return pl.DataFrame(schema=self.schema)
         rows = pl.concat(parts)
@@ -247,7 +277,7 @@ class CallCache:
                 why = f"has keys that are not {WIDTH} bytes"
             except safe_parquet.Unreadable as e:
                 why = str(e)
-        log.warning("%s/%s %s; its rows alone are made anew", self.spec.folder, name, why)
+        log.warning("%s/%s %s; only its rows are computed again", self.spec.folder, name, why)
         self._drop(name)
         self._remove(name)
         return None

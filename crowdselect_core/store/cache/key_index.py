@@ -68,6 +68,8 @@ class Index:
         """Take a segment in; levels of about one length are joined."""
         self.weights[name] = max(size, len(keys) * LEAST)
         self._names.append(name)
+        if not len(keys):
+            return
         order = np.argsort(keys, kind="stable")
         level = keys[order], np.full(len(keys), len(self._names) - 1, dtype=np.int32)
         while self._levels and len(self._levels[-1][0]) < 2 * len(level[0]):

@@ -199,7 +199,7 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
         ConfigError, {"response": "bee-25b"}, ["neither a mode", "did you mean 'bee-2.5b'?"],
     ),
     "unknown reference model": (
-        CrowdError, {"reference_model": "ant7b"}, ["'ant7b' is not of the crowd, did you mean"],
+        CrowdError, {"reference_model": "ant7b"}, ["'ant7b' is not in the crowd, did you mean"],
     ),
     "unknown column": (
         DatasetError, {"dataset": {"columns": {"instruction_id": "uid"}}},
@@ -241,9 +241,9 @@ def test_a_config_that_cannot_be(case: str, tmp_path: Path) -> None:
 
 LISTS: dict[str, tuple[bytes | None, str]] = {
     "missing": (None, "list.txt: no such file; expected ids, one a line"),
-    "empty": (b"", "list.txt: holds no id; write one a line, or leave the option out"),
-    "blank": (b"\r\n\n", "list.txt: holds no id"),
-    "mark alone": (b"\xef\xbb\xbf\n", "list.txt: holds no id"),
+    "empty": (b"", "list.txt: contains no id; write one per line, or leave the option out"),
+    "blank": (b"\r\n\n", "list.txt: contains no id"),
+    "mark alone": (b"\xef\xbb\xbf\n", "list.txt: contains no id"),
     "binary": (b"\xff\xfe\x80", "list.txt: cannot be read as a list of ids: 'utf-8' codec"),
 }
 
@@ -310,7 +310,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     message = refusal(tmp_path, StorageError, store=there)
     assert "a part of the path is a file, expected a folder: name another place" in message
     message = refusal(tmp_path, StorageError, **{"out": there})
-    assert "a file stands where a folder belongs: name another place" in message
+    assert "a file exists where a folder is expected: name another place" in message
     assert (tmp_path / "file").read_bytes() == b"x"
 
 

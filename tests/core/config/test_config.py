@@ -17,6 +17,7 @@ from crowdselect_core.config.engine import (
     TransformersEngineConfig,
     VllmEngineConfig,
 )
+from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.load import load
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.reward import ClassifierReward, FunctionReward
@@ -116,6 +117,7 @@ def test_weights(given: Any, read: tuple[float, float, float, float]) -> None:
         ([1, float("inf"), 1], "weights.1: Input should be a finite number, found inf"),
         ("0,0,0", "weights: expected finite numbers that are not all 0"),
         ("0,0,0,0", "weights: expected finite numbers that are not all 0"),
+        ("1e-9,0,0", "weights: the largest of [1e-09, 0.0, 0.0, 0.0] is 1e-09, expected"),
         ("1,1,2,nan", "weights.3: Input should be a finite number, found 'nan'"),
     ],
 )  # fmt: skip
@@ -270,7 +272,7 @@ def test_harmless_storage_options_are_kept() -> None:
 def test_the_form_of_the_config() -> None:
     """The Prefect UI draws a form of the schema: every key has a description."""
     schemas = [command.config.model_json_schema() for command in COMMANDS.values()]
-    for form in [form for s in schemas for form in (s, *s["$defs"].values())]:
+    for form in [form for s in schemas for form in (s, *s.get("$defs", {}).values())]:
         for name, field in form.get("properties", {}).items():
             assert len(field["description"].split()) > 1, f"{form['title']}.{name}"
     schema = SelectConfig.model_json_schema()
@@ -283,6 +285,7 @@ def test_the_form_of_the_config() -> None:
 SHOWN = [
     (SelectConfig, "dataset crowd reward_models budget quota weights response export store out"),
     (ReselectConfig, "series base rollback_to"),
+    (EvaluateConfig, "judgments baseline questions style out"),
     (DatasetConfig, "path columns"),
     (CrowdModel, "name family size"),
     (OpenAIEngineConfig, "base_url model api_key_env api_key_block"),

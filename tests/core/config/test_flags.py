@@ -21,7 +21,10 @@ from flows.options import parse, parser
 ROOT = Path(__file__).parents[3]
 
 # The public interface: these flags stay, with these names.
-EVERY = {"--config", "--dataset", "--format", "--crowd", "--store", "--out", "--limit", "--dry-run"}
+EVERY = {
+    "--config", "--dataset", "--format", "--crowd", "--store", "--out", "--limit", "--dry-run",
+    "--quiet",
+}  # fmt: skip
 SELECT = EVERY | {
     "--reward-model", "--method", "--direction", "--budget", "--budget-tokens", "--clusters",
     "--weights", "--quota", "--response", "--embedder", "--min-scores", "--allow-short",
@@ -33,6 +36,7 @@ TAKEN = {
     "select": SELECT,
     "finetune": SELECT | {"--training-base-model"},
     "reselect": SELECT | {"--series", "--mode", "--base", "--rollback-to", "--list"},
+    "evaluate": {"--config", "--judgments", "--benchmark", "--baseline", "--official", "--out"},
 }
 
 

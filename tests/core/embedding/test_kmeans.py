@@ -209,14 +209,14 @@ def test_vectors_that_are_not_finite_are_counted(value: float) -> None:
 
 
 def test_fewer_rows_than_clusters() -> None:
-    with pytest.raises(SelectionError, match=r"3 asked for.* 2 rows"):
+    with pytest.raises(SelectionError, match=r"3 requested.* 2 rows"):
         fit_clusters(points((0, 0), (1, 1)), 3, 0)
 
 
 def test_more_clusters_than_distinct_embeddings_names_both_numbers() -> None:
     vectors_ND = np.tile(points((0, 0), (0, 1), (1, 0)), (1000, 1))
     check_distinct(vectors_ND, 3)
-    with pytest.raises(SelectionError, match=r"4 asked for.*only 3 distinct.*--clusters to 3"):
+    with pytest.raises(SelectionError, match=r"4 requested.*only 3 distinct.*--clusters to 3"):
         check_distinct(vectors_ND, 4)
     with pytest.raises(SelectionError, match="only 0 distinct"):
         check_distinct(vectors_ND[:0], 2)

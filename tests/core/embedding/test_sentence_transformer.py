@@ -18,6 +18,8 @@ from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.embedding import Embedder, SentenceTransformerEmbedder, Vectors, load_model
 from crowdselect_core.errors import ConfigError
 
+pytestmark = pytest.mark.model
+
 STRANGE = ["", " \t\n", "\0", "<b>&amp;</b>", "🙂🙂", "x" * 5000, "什么是量子计算？", "ทะเลสวยมาก"]
 
 

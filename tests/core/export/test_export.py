@@ -371,6 +371,7 @@ def test_a_budget_in_tokens_by_hand(tmp_path: Path) -> None:
         assert chosen.ids == order[:count]
 
 
+@pytest.mark.model
 def test_a_budget_in_tokens_of_a_tokenizer(tmp_path: Path) -> None:
     """A tokenizer of white space: instruction and answer run together, so one word is shared."""
     from tokenizers import Tokenizer, models, pre_tokenizers

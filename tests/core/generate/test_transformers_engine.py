@@ -13,6 +13,7 @@ from crowdselect_core.config.engine import SamplingConfig, TransformersEngineCon
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Answer, EngineDown, Failure, Request
 
+pytestmark = pytest.mark.model
 torch = pytest.importorskip("torch")
 from crowdselect_core.generate.transformers.engine import TransformersEngine  # noqa: E402
 

@@ -47,7 +47,7 @@ def test_a_file_that_would_unfold_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.parquet"
     path.write_bytes(sink.getvalue())
     with pytest.raises(
-        DatasetError, match=r"bomb\.parquet: is no whole parquet file .*would unfold"
+        DatasetError, match=r"bomb\.parquet: is not a complete parquet file .*would unfold"
     ):
         read(path)
 
@@ -56,5 +56,5 @@ def test_a_column_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     path = little.parquet(tmp_path / "zoo.parquet", little.rows(5))
     data = path.read_bytes()
     path.write_bytes(data.replace(b"uuid", b"u\xff\xfed"))
-    with pytest.raises(DatasetError, match="is no whole parquet file"):
+    with pytest.raises(DatasetError, match="is not a complete parquet file"):
         read(path)

@@ -17,6 +17,7 @@ from crowdselect_core.models.chat_templates import (
 )
 from crowdselect_core.models.loading import load_tokenizer
 
+pytestmark = pytest.mark.model
 pytest.importorskip("transformers")
 HELLO = [Message(role="system", content="Be kind."), Message(role="user", content="Hi {x} {{y}}")]
 BOS_TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.content }}]{% endfor %}"

@@ -98,7 +98,7 @@ def test_the_closing_summary_for_a_terminal(hostile: Chosen) -> None:
     assert facts["rows"] == f"in    40, {summary['missing_scores']} scores missing"
     assert facts["eligible"] == str(summary["eligible"])
     assert facts["chosen"] == "20 by crowdselect"
-    assert facts["pairs"] == f"{summary['pairs']} ({20 - summary['pairs']} rows gave none)"
+    assert facts["pairs"] == f"{summary['pairs']} ({20 - summary['pairs']} chosen rows have none)"
     assert facts["seconds"] == "scores 0.0 (cached), metrics 1.3"
     assert facts["files"] == "out/train.jsonl"
 
@@ -127,15 +127,14 @@ def test_long_lists_of_reasons_are_not_cut_short() -> None:
     }  # fmt: skip
     text = as_text(summary, [], [])
     ineligible = (
-        "1,204: 1 its id is on the exclude list, 2 no complete answer that could be kept, 3 no "
-        "instruction text, 4 no family has 2 scored models that differ, so no stability, 1194 "
-        "fewer scores than min_scores asks for"
+        "1,204: 1 in the exclude list, 2 no complete answer, 3 no instruction text, 4 no family "
+        "has 2 scored models that differ, so no stability, 1194 fewer scores than min_scores"
     )
     assert f"ineligible {ineligible}\n" in text
-    assert "rows in    1,234 (1,000 repeat an earlier row), 2,000 scores missing\n" in text
-    assert "clusters   3 gave rows, 1 to 4 each\n" in text
+    assert "rows in    1,234 (1,000 duplicates), 2,000 scores missing\n" in text
+    assert "clusters   3 with chosen rows, 1 to 4 each\n" in text
     assert "overlap    2 of 8 with random (2.1 expected by chance)\n" in text
-    assert "changes    3 came, 2 went, 5 stayed against the selection before\n" in text
+    assert "changes    3 rows added, 2 removed, 5 retained since the previous selection\n" in text
     assert "note       stability is coarse\n" in text
     assert "agreement  a|b and c: rank correlation of difficulty -0.50\n" in text
     assert "agreement  a and d: rank correlation of difficulty undefined\n" in text
@@ -173,7 +172,7 @@ def test_all_rows_chosen_leaves_none_to_show(tmp_path: Path) -> None:
         tmp_path, dataset=str(jsonl(tmp_path / "z.jsonl", table)), **KEYS | {"budget": 1.0}
     )
     assert chosen.manifest["summary"]["shown"]["not_chosen"] == []
-    assert "Not chosen" in as_text(chosen.manifest["summary"], STAGES, [])
+    assert "not chosen" not in as_text(chosen.manifest["summary"], STAGES, [])
 
 
 def test_what_changed_since_the_selection_before(tmp_path: Path) -> None:
@@ -192,7 +191,7 @@ def test_what_changed_since_the_selection_before(tmp_path: Path) -> None:
     assert changes == {"came": gone, "went": gone, "stayed": 5 - gone}
     assert best not in other.ids
     reason = other.ranking.filter(other.ranking["instruction_id"] == best)["reason"].item()
-    assert reason == "not eligible: its id is on the exclude list"
+    assert reason == "not eligible: in the exclude list"
 
 
 def test_two_reward_models_tell_how_far_they_agree(tmp_path: Path) -> None:

@@ -145,9 +145,9 @@ def test_a_record_that_names_no_artifact_of_the_store_is_refused(name: str) -> N
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"artifacts": {k: v for k, v in RECORD.artifacts.items() if k != "raw"}}, "lacks an"),
-        ({"artifacts": {**RECORD.artifacts, "other": f"other/{KEY}"}}, "lacks an artifact"),
-        ({"rows": {"all": 9}}, "lacks an artifact or a count"),
+        ({"artifacts": {k: v for k, v in RECORD.artifacts.items() if k != "raw"}}, "has no art"),
+        ({"artifacts": {**RECORD.artifacts, "other": f"other/{KEY}"}}, "has no artifact"),
+        ({"rows": {"all": 9}}, "has no artifact or count"),
         ({"rows": {"all": "9", "chosen": 5}}, "see 'rows.all'"),
         ({"measures": ["seed"]}, "see 'measures'"),
         ({"parts": {"scores": f"scores/{KEY}"}}, "see 'parts.scores'"),
@@ -155,10 +155,10 @@ def test_a_record_that_names_no_artifact_of_the_store_is_refused(name: str) -> N
         ({"mode": "thawed"}, "see 'mode'"),
         ({"base": "1"}, "see 'base'"),
         ({"more": 1}, "other keys"),
-        ({"rows": {"all": 9, "chosen": 5, "in": 1}}, "lacks a count"),
-        ({"parts": {"scores": [f"scores/{KEY}"]}}, "goes on from"),
-        ({"parts": {**RECORD.parts, "scores": []}}, "goes on from"),
-        ({"references": {}}, "goes on from"),
+        ({"rows": {"all": 9, "chosen": 5, "in": 1}}, "has no counts"),
+        ({"parts": {"scores": [f"scores/{KEY}"]}}, "for the next selection"),
+        ({"parts": {**RECORD.parts, "scores": []}}, "for the next selection"),
+        ({"references": {}}, "for the next selection"),
         ({"config": {"budget": 5}}, "lacks 'allow_short' in its config"),
     ],
 )

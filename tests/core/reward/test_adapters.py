@@ -20,6 +20,8 @@ from crowdselect_core.reward.classifier.adapters import ARMO_OBJECTIVES
 from crowdselect_core.reward.classifier.scorer import ClassifierScorer
 from crowdselect_core.reward.conformance import check_conformance
 
+pytestmark = pytest.mark.model
+
 GATED = Path(__file__).with_name("gated_model.py")
 SMALL = {
     "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,

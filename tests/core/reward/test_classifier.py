@@ -25,6 +25,8 @@ from crowdselect_core.reward.base import Item
 from crowdselect_core.reward.classifier.inputs import Pair, last_read
 from crowdselect_core.reward.classifier.scorer import ClassifierScorer
 
+pytestmark = pytest.mark.model
+
 TEXTS = ["Bread is flour, water and heat.", "No.", "It rises. " * 40, "Ask a baker.", "Yes, it is."]
 SMALL = {
     "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,

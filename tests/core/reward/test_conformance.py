@@ -21,6 +21,8 @@ from crowdselect_core.reward.classifier.scorer import ClassifierScorer
 from crowdselect_core.reward.conformance import Report, check_conformance
 from crowdselect_core.reward.factory import Resources
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

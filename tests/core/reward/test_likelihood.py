@@ -14,6 +14,7 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.reward.base import Item, Score
 
+pytestmark = pytest.mark.model
 torch = pytest.importorskip("torch")
 from crowdselect_core.models.logprobs import sequence_logprobs  # noqa: E402
 from crowdselect_core.reward.likelihood import LikelihoodScorer  # noqa: E402

@@ -26,6 +26,8 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.reward.classifier.vllm_client import ServedScorer
 
+pytestmark = pytest.mark.model
+
 Reply = tuple[int, Any]
 
 
@@ -88,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def scorer(folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> ServedScorer:
-    monkeypatch.setattr("crowdselect_core.reward.classifier.vllm_client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("crowdselect_core.reward.classifier.vllm_request.FIRST_WAIT", 0.01)
     return ServedScorer(config(folder), server.url + "/v1")
 
 
@@ -151,6 +153,25 @@ def test_one_bad_pair_does_not_take_its_request_along(scorer: ServedScorer, serv
     assert str(got[4].error).startswith("rejected: ")
 
 
+def test_a_refused_pair_is_its_own_fault_where_others_are_scored(
+    scorer: ServedScorer, server: Server
+) -> None:
+    items = [item(f"Answer {'x ' * i}", i) for i in range(20)]
+    bad = pair_ids(smollm_tokenizer(), "What is bread?", items[4].text)
+    flagged = (403, {"error": {"message": "the input was flagged for: violence"}})
+    server.answer = lambda body: flagged if bad in body["input"] else classify(body)
+    got = scored(scorer, items)
+    assert [score.failure for score in got] == [None] * 4 + [Failure.ROW] + [None] * 15
+    assert "403 the input was flagged for: violence" in str(got[4].error)
+
+
+def test_a_length_is_told_in_the_servers_words(scorer: ServedScorer, server: Server) -> None:
+    server.answer = lambda body: (413, "Request Entity Too Large")
+    score = scored(scorer, [item("No.")])[0]
+    assert score.failure is Failure.ROW
+    assert "prompt_too_long: 413 Request Entity Too Large" in str(score.error)
+
+
 def test_null_is_no_score(scorer: ServedScorer, server: Server) -> None:
     server.answer = lambda body: (200, {"data": [{"index": 0, "probs": [None]}]})
     score = scored(scorer, [item("No.")])[0]
@@ -185,5 +206,5 @@ def test_what_done_raises_ends_the_run(scorer: ServedScorer) -> None:
 
 
 def test_nothing_there_is_one_line(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no answer.*--runner pooling"):
+    with pytest.raises(ConfigError, match=r"connection: .*--runner pooling"):
         ServedScorer(config(folder), "http://127.0.0.1:9").check()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tinymodel import smollm_tokenizer, write_tiny
 
+pytestmark = pytest.mark.model
 torch = pytest.importorskip("torch")
 from crowdselect_core.sample.variants import (  # noqa: E402
     linear_weights,

@@ -62,8 +62,8 @@ def selection_of(ids: list[str]) -> pl.DataFrame:
     )
 
 
-WHY = "harder than 12%, models differ more than in 50%, bigger is better more than in 100%"
-BELOW = "below the last one chosen"
+WHY = "difficulty higher than 12% of rows, separability higher than 50%, stability higher than 100%"
+BELOW = "below the last chosen row"
 
 
 def test_with_clusters() -> None:
@@ -82,17 +82,17 @@ def test_with_clusters() -> None:
         ("h", 2, False, None, None, None),
     ]
     assert found["reason"].to_list() == [
-        f"chosen: rank 1 of 4; place 1 of 3 in cluster 0, which gave 2; {WHY}; 1.5 above the best "
-        "one left out",
-        f"chosen: rank 2 of 4; place 1 of 2 in cluster 1, which gave 1; {WHY}; 1.5 above the best "
-        "one left out",
-        f"chosen: rank 3 of 4; place 2 of 3 in cluster 0, which gave 2; {WHY}; 0.5 above the best "
-        "one left out",
-        f"not chosen: place 3 of 3 in cluster 0, which gave 2; {WHY}; 0.5 {BELOW}",
-        f"not chosen: place 2 of 2 in cluster 1, which gave 1; {WHY}; 1.5 {BELOW}",
-        f"chosen: rank 4 of 4; place 1 of 1 in cluster 2, which gave 1; {WHY}",
-        "not eligible: no complete answer that could be kept",
-        "not eligible: fewer scores than min_scores asks for",
+        f"chosen: rank 1 of 4; position 1 of 3 in cluster 0 (2 chosen); {WHY}; score 1.5 above the "
+        "best row not chosen",
+        f"chosen: rank 2 of 4; position 1 of 2 in cluster 1 (1 chosen); {WHY}; score 1.5 above the "
+        "best row not chosen",
+        f"chosen: rank 3 of 4; position 2 of 3 in cluster 0 (2 chosen); {WHY}; score 0.5 above the "
+        "best row not chosen",
+        f"not chosen: position 3 of 3 in cluster 0 (2 chosen); {WHY}; score 0.5 {BELOW}",
+        f"not chosen: position 2 of 2 in cluster 1 (1 chosen); {WHY}; score 1.5 {BELOW}",
+        f"chosen: rank 4 of 4; position 1 of 1 in cluster 2 (1 chosen); {WHY}",
+        "not eligible: no complete answer",
+        "not eligible: fewer scores than min_scores",
     ]
     assert found.columns == [*RANKING, "selected", "rank", "rank_in_cluster", "margin"]
 
@@ -104,7 +104,7 @@ def test_without_clusters() -> None:
         ("a", 1, 1.5), ("d", 2, 1.0), ("b", 3, 0.5), ("c", 4, -0.5), ("e", 5, -1.0),
         ("g", 6, -1.75), ("f", None, None), ("h", None, None),
     ]  # fmt: skip
-    assert found["reason"][3].startswith("not chosen: place 4 of 6 in all rows, which gave 3; ")
+    assert found["reason"][3].startswith("not chosen: position 4 of 6 in all rows (3 chosen); ")
     assert found["cluster_id"].null_count() == 8
 
 
@@ -114,11 +114,11 @@ def test_a_cluster_that_gave_nothing_and_a_choice_out_of_order() -> None:
     found = explained(ranking_of(rows), clusters_of(rows), selection_of(["b"]), config())
     assert found.select("instruction_id", "margin").rows() == [("a", 1.0), ("b", -1.0), ("c", None)]
     assert found["reason"].to_list() == [
-        f"not chosen: place 1 of 2 in cluster 0, which gave 1; {WHY}; 1.0 above the last one "
-        "chosen",
-        f"chosen: rank 1 of 1; place 2 of 2 in cluster 0, which gave 1; {WHY}; 1.0 below the best "
-        "one left out",
-        f"not chosen: place 1 of 1 in cluster 1, which gave 0; {WHY}",
+        f"not chosen: position 1 of 2 in cluster 0 (1 chosen); {WHY}; score 1.0 above the last "
+        "chosen row",
+        f"chosen: rank 1 of 1; position 2 of 2 in cluster 0 (1 chosen); {WHY}; score 1.0 below the "
+        "best row not chosen",
+        f"not chosen: position 1 of 1 in cluster 1 (0 chosen); {WHY}",
     ]
 
 
@@ -128,14 +128,14 @@ def test_ties_are_placed_by_id_and_have_no_margin_between_them() -> None:
     assert found.select("instruction_id", "rank_in_cluster", "margin").rows() == [
         ("x", 1, 0.0), ("y", 2, 0.0), ("z", 3, 0.0),
     ]  # fmt: skip
-    assert found["reason"][0].endswith("level with the best one left out, by its id")
-    assert found["reason"][1].endswith("level with the last one chosen, save its id")
+    assert found["reason"][0].endswith("score equal to the best row not chosen, tie broken by id")
+    assert found["reason"][1].endswith("score equal to the last chosen row, tie broken by id")
 
 
 @pytest.mark.parametrize(
     ("keys", "score", "why"),
     [
-        ({"method": "random"}, 0.7, "; a random draw"),
+        ({"method": "random"}, 0.7, "; random draw"),
         ({"method": "reward"}, -3.25, "; best answer scored -3.25"),
         ({"method": "reward"}, 3.25, "; best answer scored 3.25"),
         ({"method": "reward", "direction": "bottom"}, 3.25, "; best answer scored -3.25"),
@@ -147,7 +147,7 @@ def test_what_a_score_is_made_of(keys: dict[str, Any], score: float, why: str) -
     rows = [("a", 0, score, None)]
     found = explained(ranking_of(rows), None, selection_of(["a"]), config(**keys))
     assert found["reason"][0] == (
-        f"chosen: rank 1 of 1; place 1 of 1 in all rows, which gave 1{why}"
+        f"chosen: rank 1 of 1; position 1 of 1 in all rows (1 chosen){why}"
     )
 
 
@@ -156,7 +156,7 @@ def test_a_metric_without_weight_may_be_unknown() -> None:
         stability_q=pl.lit(None, dtype=pl.Float64)
     )
     found = explained(table, None, selection_of(["a"]), config(weights="1,1,0"))
-    assert "bigger is better more than in ?%" in found["reason"][0]
+    assert "stability higher than ?%" in found["reason"][0]
 
 
 def test_headroom_is_told_where_there_is_a_student() -> None:
@@ -166,8 +166,8 @@ def test_headroom_is_told_where_there_is_a_student() -> None:
     )
     with_student = SelectConfig(dataset="x", crowd=[*CROWD, student], reward_models=["r"])  # type: ignore[arg-type, list-item]
     told = explained(table, None, selection_of(["a"]), with_student)["reason"]
-    assert f"{WHY}, the student is further behind the best than on 80%; 0.5 above" in told[0]
-    assert f"{WHY}, the student is further behind the best than on ?%; 0.5 below" in told[1]
+    assert f"{WHY}, headroom higher than 80%; score 0.5 above" in told[0]
+    assert f"{WHY}, headroom higher than ?%; score 0.5 below" in told[1]
     without = explained(table, None, selection_of(["a"]), config())["reason"]
     assert not without.str.contains("student").any()
 

@@ -113,5 +113,5 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
 def test_ids_are_checked_by_every_method() -> None:
     twice = pl.concat([METRICS_FRAME, METRICS_FRAME.head(1)])
     for method in [*METHODS, "random", "reward"]:
-        with pytest.raises(DatasetError, match="more than once"):
+        with pytest.raises(DatasetError, match="duplicate ids"):
             rank(twice, method=method, best_scores=pl.Series([1.0] * 5))

@@ -216,7 +216,7 @@ def test_answers_that_are_gone_are_told_and_made_anew(tmp_path: Path) -> None:
     folder = tmp_path / "store" / responses.cache_spec(model).folder
     for path in folder.glob("cells-*.parquet"):
         path.unlink()
-    with pytest.raises(DamagedArtifact, match="9 answers of a are gone or changed"):
+    with pytest.raises(DamagedArtifact, match="9 answers of a were removed or changed"):
         world.scored(crowd, Longer())
     assert world.store.find(RESPONSES.spec(world.config, world.prompts, model)) is None
     engine = Echo("a")

@@ -37,17 +37,16 @@ class Work:
         """A plan to build once."""
         return Plan(
             len(range(0, ROWS, self.shard_rows)),
-            self._part,
+            lambda index: self._part(index, index * self.shard_rows),
             cut={"rows": self.shard_rows},
             facts=lambda: {"sum": sum(range(ROWS))},
         )
 
-    def _part(self, index: int) -> ShardResult:
+    def _part(self, index: int, start: int) -> ShardResult:
         self._before(index)
         with self._lock:
             self._made.append(index)
-        rows = frame(index * self.shard_rows, self.shard_rows)
-        return ShardResult(rows, {"even": self.shard_rows // 2})
+        return ShardResult(frame(start, self.shard_rows), {"even": self.shard_rows // 2})
 
 
 def frame(start: int, rows: int) -> pl.DataFrame:

@@ -250,7 +250,7 @@ def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     root.write_text("no folder")
     with (  # noqa: PT012 - told by an add or at the end, whichever comes first
         pytest.raises(
-            StorageError, match=r"a file stands where a folder belongs|a part of the path"
+            StorageError, match=r"a file exists where a folder is expected|a part of the path"
         ),
         CacheWriter(CallCache(Store(str(root)), SPEC, SCHEMA)) as writer,
     ):

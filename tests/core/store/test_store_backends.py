@@ -179,7 +179,7 @@ def test_replace_all_changes_nothing_when_a_folder_is_in_the_way(tmp_path: Path)
     place = LocalBackend(str(tmp_path))
     place.replace("a", b"old a")
     (tmp_path / "b").mkdir()
-    with pytest.raises(StorageError, match="/b: a folder stands where a file belongs"):
+    with pytest.raises(StorageError, match="/b: a folder exists where a file is expected"):
         place.replace_all({"a": b"new a", "b": b"new b"})
     assert left(tmp_path) == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old a"

@@ -92,7 +92,7 @@ def test_a_shard_that_raises_leaves_those_that_are_finished(
     with caplog.at_level("INFO"):
         build(store, SPEC, work.plan, executor=Threads(workers))
     assert work.made == [i for i in range(SHARDS) if f"/part-{i:05d}-of-" not in " ".join(left)]
-    assert f"numbers: {len(left)} finished shards found, going on from there" in caplog.text
+    assert f"numbers: resuming from {len(left)} finished shards" in caplog.text
     assert {n: disk.stamps()[n] for n in stamps} == stamps
     assert disk.files() == undisturbed
 
@@ -135,7 +135,7 @@ def test_a_damaged_finished_shard_is_computed_alone(
     stamps, work = disk.stamps(), Work()
     build(store, SPEC, work.plan)
     assert work.made == [1, 4, 5]
-    assert f"{damaged} is damaged (sha256 differs); it alone is computed anew" in caplog.text
+    assert f"{damaged} is damaged (sha256 differs); computing it again" in caplog.text
     assert {n for n in stamps if disk.stamps()[n] != stamps[n]} == {damaged}
     assert disk.files() == undisturbed
 
@@ -199,7 +199,7 @@ def test_a_damaged_manifest_is_written_anew_and_no_shard_computed(
         store.open("numbers", SPEC.key)
     assert store.find(SPEC) is None
     assert "manifest" in caplog.text
-    assert "it is written anew" in caplog.text
+    assert "it is written again" in caplog.text
     work = Work()
     build(store, SPEC, work.plan)
     assert work.made == []

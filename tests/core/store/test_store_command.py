@@ -238,9 +238,7 @@ def test_gc_of_what_is_unused_needs_records(
 def test_a_store_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("ls", "verify", "gc"):
         err = Said(capsys, command, "--store", str(tmp_path / "no"), status=2).err
-        assert err == (
-            f"error: {tmp_path}/no: no store is here, expected its folder or URL; pass --store\n"
-        )
+        assert err == (f"error: {tmp_path}/no: no such store; pass its folder or URL by --store\n")
     assert "nothing is here" in Said(capsys, "ls", "--store", str(tmp_path)).out
 
 

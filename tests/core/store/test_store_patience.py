@@ -71,7 +71,7 @@ def test_what_stays_away_is_told(
     place.replace("s/a", b"1")
     server.stop()
     for call in calls(place):  # the first call waits, the others know
-        with pytest.raises(TransientStorageError, match="what was committed is kept"):
+        with pytest.raises(TransientStorageError, match="committed results stay"):
             call()
 
 

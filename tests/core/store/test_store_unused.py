@@ -128,7 +128,7 @@ def test_a_record_that_is_damaged_stops_it_whatever_byte_it_is(tmp_path: Path) -
     layout.records.append(FileInfo("selections/mine/000001.json", len(data), 0.0))
     for at in range(len(data)):
         name.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        with pytest.raises(StorageError, match=r"000001\.json .*cannot be told; put it back"):
+        with pytest.raises(StorageError, match=r"000001\.json .*are unknown; restore it"):
             _recorded(store.place, layout)
     with pytest.raises(StorageError, match="remove it"):
         garbage(store.place, soon(), unused=True)
@@ -139,7 +139,7 @@ def test_a_pointer_that_is_damaged_or_points_nowhere_stops_it(store: Store, disk
     [one, *_] = chain(store, 1)
     record(disk, "000001", {"a": one.folder})
     record(disk, "latest", {"number": 2})
-    with pytest.raises(StorageError, match=r"names selections/mine/000002\.json, which is not"):
+    with pytest.raises(StorageError, match=r"names selections/mine/000002\.json, which is missing"):
         garbage(store.place, soon(), unused=True)
     disk.flip("selections/mine/latest.json", 5)
     with pytest.raises(StorageError, match=r"latest\.json .* flows.reselect --rollback-to"):

@@ -136,8 +136,8 @@ def test_swapped_files_are_named_with_what_they_hold(filled: Store, disk: Disk) 
     found = verify(filled.place)
     assert told(found) == sorted(("swapped", n) for n in (one_name, other_name, *shards))
     whys = {f.name: f.why for f in found.findings}
-    assert whys[one_name] == f"holds the manifest of {OTHER.folder}"
-    assert whys[shards[0]] == f"holds the bytes of {shards[1]}"
+    assert whys[one_name] == f"contains the manifest of {OTHER.folder}"
+    assert whys[shards[0]] == f"contains the bytes of {shards[1]}"
 
 
 def test_foreign_files_are_named_and_left(filled: Store, disk: Disk) -> None:
@@ -184,7 +184,7 @@ def test_a_pointer_to_a_record_that_is_not_there(filled: Store, disk: Disk) -> N
     found = verify(filled.place)
     [finding] = found.findings
     assert (finding.kind, finding.name) == ("missing", POINTER)
-    assert finding.why == f"names {RECORD}, which is not there"
+    assert finding.why == f"names {RECORD}, which is missing"
     assert not found.is_whole
     disk.write(POINTER, dumps_checksummed({"number": True}))
     assert told(verify(filled.place)) == [("damaged", POINTER)]

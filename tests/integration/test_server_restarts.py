@@ -1,6 +1,5 @@
-"""`make server`: Quick run, schedules, kills, restarts and ends."""
+"""`make server` ended, killed and started again: what a team set and what ran is still there."""
 
-import signal
 import socket
 import subprocess
 import sys
@@ -8,59 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow.parquet as pq
 import pytest
-from command import ROOT, read
+from command import ROOT
 from deployed import KEYS, SECONDS, Deployed, launch, new_ports
 from servers import LOCAL, quiet_environment
 
 pytestmark = pytest.mark.server
-
-
-def test_quick_run_chooses_from_the_sample_into_the_bucket(served: Deployed) -> None:
-    run = served.ended(served.run("select/select"))
-    assert (run["state"]["type"], run["state"]["name"]) == ("COMPLETED", "Completed")
-    files = served.file_system()
-    with files.open("crowdselect/out/selection.parquet") as file:
-        assert pq.read_table(file).num_rows == 40
-    assert {"instructions", "ranking", "export"} <= served.tasks(run).keys()
-    again = served.ended(served.run("select/select"))
-    assert "Cached" in served.tasks(again).values()
-
-
-def test_a_value_that_cannot_be_is_refused_before_the_run(served: Deployed) -> None:
-    deployment = served.deployment("select/select")
-    config = deployment["parameters"]["config"] | {"clusters": -1}
-    path = f"/deployments/{deployment['id']}/create_flow_run"
-    refused = served.client.post(path, json={"parameters": {"config": config}})
-    assert refused.status_code == 409
-    assert "config.clusters" in refused.text
-
-
-def test_limits_protect_gpus_and_endpoints(served: Deployed) -> None:
-    limits = {one["name"]: one["limit"] for one in served.post("/v2/concurrency_limits/filter", {})}
-    assert limits["tag:gpu"] >= 1
-    assert limits["tag:engine-openai"] == 4
-    assert served.deployment("generate/generate")["global_concurrency_limit"]["limit"] == 2
-
-
-def test_a_schedule_starts_a_run_by_itself(served: Deployed) -> None:
-    path = f"/deployments/{served.deployment('select/select')['id']}/schedules"
-    [schedule] = served.post(path, [{"schedule": {"interval": 20}, "active": True}])
-    try:
-        [run] = served.until(
-            lambda: [r for r in served.runs("select") if r["auto_scheduled"]
-                     and r["state"]["type"] == "COMPLETED"][:1]
-        )  # fmt: skip
-    finally:
-        served.call("DELETE", f"{path}/{schedule['id']}")
-    assert run["created_by"]["type"] == "SCHEDULE"
-
-
-def test_a_worker_that_is_killed_is_started_again(served: Deployed) -> None:
-    served.worker().send_signal(signal.SIGKILL)
-    served.until(lambda: "worker: up again" in served.said)
-    assert served.ended(served.run("select/select"))["state"]["type"] == "COMPLETED"
 
 
 def is_fresh(server: Deployed) -> None:
@@ -125,59 +77,62 @@ def deployed_again(server: Deployed) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
-def test_what_a_team_set_stays_over_a_restart_and_a_second_deploy(tmp_path: Path) -> None:
+def test_what_a_team_set_and_what_ran_outlive_an_orderly_end_and_a_kill(tmp_path: Path) -> None:
     ports = new_ports()
     server = Deployed.start(tmp_path / "state", ports)
     is_fresh(server)
+    run = server.ended(server.run("select/select"))
     set_by_a_team(server)
     triggers = {a["name"]: a["id"] for a in automations(server)}
     generate = server.deployment("generate/generate")
     changed = {"description": "old", "tags": [], "concurrency_limit": 9}
     server.call("PATCH", f"/deployments/{generate['id']}", changed)
     assert server.stop() == 0
+
+    server = Deployed.start(tmp_path / "state", ports)
+    is_as_the_team_set_it(server)
+    assert {a["name"]: a["id"] for a in automations(server)} == triggers, "changed in place"
+    again = server.deployment("generate/generate")
+    for key in ("id", "description", "tags", "job_variables", "parameter_openapi_schema"):
+        assert again[key] == generate[key], key
+    assert again["global_concurrency_limit"]["limit"] == 2, "the rest is the file's"
+    kill(server)
+
     server = Deployed.start(tmp_path / "state", ports)
     try:
+        assert server.get(f"/flow_runs/{run['id']}")["state"]["type"] == "COMPLETED"
+        second = server.ended(server.run("select/select"))
+        assert "Cached" in server.tasks(second).values(), "the bucket is the same"
         is_as_the_team_set_it(server)
-        assert {a["name"]: a["id"] for a in automations(server)} == triggers, "changed in place"
-        again = server.deployment("generate/generate")
-        for key in ("id", "description", "tags", "job_variables", "parameter_openapi_schema"):
-            assert again[key] == generate[key], key
-        assert again["global_concurrency_limit"]["limit"] == 2, "the rest is the file's"
-        server.call("DELETE", f"/deployments/{server.deployment('select/select')['id']}")
-        unfit = {"config": {"clusters": -1}}
-        lax = {"parameter_openapi_schema": {"type": "object", "properties": {}}}
-        server.call("PATCH", f"/deployments/{again['id']}", lax | {"parameters": unfit})
-        done = deployed_again(server)
-        assert done.returncode == 2, done.stderr
-        [error] = [n for n in done.stderr.splitlines() if n.startswith("error: ")]
-        assert error.startswith(
-            "error: deployment generate: its parameters do not fit this version"
-        )
-        assert "config.clusters" in error
-        assert server.deployment("generate/generate")["parameters"] == unfit, "not lost either"
-        is_as_the_team_set_it(server)
-        assert server.deployment("select/select")["parameters"] == {}, "new, and the file's"
+        deploy_what_does_not_fit(server, again)
     finally:
         assert server.stop() == 0
 
 
-def test_killed_it_leaves_nothing_and_started_again_it_finds_its_runs(tmp_path: Path) -> None:
-    ports = new_ports()
-    server = Deployed.start(tmp_path / "state", ports)
-    run = server.ended(server.run("select/select"))
+def kill(server: Deployed) -> None:
+    """End the server as a power cut would; nothing that it started is left."""
     family = server.family()
     assert len(family) >= 6, "three parts and their guards"
     server.process.kill()
     server.process.wait()
     _, left = psutil.wait_procs(family, timeout=90)
     assert not left
-    server = Deployed.start(tmp_path / "state", ports)
-    try:
-        assert server.get(f"/flow_runs/{run['id']}")["state"]["type"] == "COMPLETED"
-        again = server.ended(server.run("select/select"))
-        assert "Cached" in server.tasks(again).values(), "the bucket is the same"
-    finally:
-        assert server.stop() == 0
+
+
+def deploy_what_does_not_fit(server: Deployed, generate: dict[str, Any]) -> None:
+    """Deploy once more, with a deployment that is gone and parameters that do not fit."""
+    server.call("DELETE", f"/deployments/{server.deployment('select/select')['id']}")
+    unfit = {"config": {"clusters": -1}}
+    lax = {"parameter_openapi_schema": {"type": "object", "properties": {}}}
+    server.call("PATCH", f"/deployments/{generate['id']}", lax | {"parameters": unfit})
+    done = deployed_again(server)
+    assert done.returncode == 2, done.stderr
+    [error] = [n for n in done.stderr.splitlines() if n.startswith("error: ")]
+    assert error.startswith("error: deployment generate: its parameters do not fit this version")
+    assert "config.clusters" in error
+    assert server.deployment("generate/generate")["parameters"] == unfit, "not lost either"
+    is_as_the_team_set_it(server)
+    assert server.deployment("select/select")["parameters"] == {}, "new, and the file's"
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
@@ -190,12 +145,3 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     [line] = (tmp_path / "said").read_text().splitlines()
     assert line.startswith(f"error: port {s3_port + 200} of the object store (volume) is taken")
     assert line.endswith("or pass another --s3-port")
-
-
-def test_keys_are_nowhere_in_its_state(served: Deployed) -> None:
-    marks = [value.encode() for value in KEYS.values()]
-    looked = 0
-    for path, found in read(served.state):
-        assert not [m for m in marks if m in found], path
-        looked += 1
-    assert looked > 20

@@ -1,4 +1,4 @@
-"""Prefect's own passing server does not outlive the run that started it."""
+"""The temporary Prefect server does not outlive the run that started it."""
 
 import signal
 import time
@@ -7,13 +7,14 @@ from pathlib import Path
 import psutil
 import pytest
 from command import ROOT, Command, finish, until
+from prefects import lay_database
 from processes import with_words
 from servers import quiet_environment
 
 pytestmark = pytest.mark.server
 
 
-def passing(process_id: int) -> list[psutil.Process]:
+def temporary(process_id: int) -> list[psutil.Process]:
     """The servers that a process has started."""
     children = psutil.Process(process_id).children(recursive=True)
     return [
@@ -21,21 +22,26 @@ def passing(process_id: int) -> list[psutil.Process]:
     ]
 
 
-def test_a_killed_run_leaves_no_server(tmp_path: Path) -> None:
-    command = Command(quiet_environment(tmp_path) | {"PYTHONPATH": str(ROOT)}, tmp_path)
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """The command of a user who has no server, but has had one before."""
+    lay_database(tmp_path / "prefect")
+    return Command(quiet_environment(tmp_path) | {"PYTHONPATH": str(ROOT)}, tmp_path)
+
+
+def test_a_killed_run_leaves_no_server(command: Command) -> None:
     with command.start("--store", "store", "--out", "out", slow="5") as process:
-        until(lambda: bool(passing(process.pid)), process)
-        servers = passing(process.pid)
+        until(lambda: bool(temporary(process.pid)), process)
+        servers = temporary(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait()
         _, left = psutil.wait_procs(servers, timeout=90)
         assert not left
 
 
-def test_an_orderly_run_leaves_nothing(tmp_path: Path) -> None:
-    command = Command(quiet_environment(tmp_path) | {"PYTHONPATH": str(ROOT)}, tmp_path)
+def test_an_orderly_run_leaves_nothing(command: Command) -> None:
     with command.start("--store", "store", "--out", "out") as process:
-        until(lambda: bool(passing(process.pid)), process)
+        until(lambda: bool(temporary(process.pid)), process)
         family = psutil.Process(process.pid).children(recursive=True)
         finish(process).ended(0)
     end = time.monotonic() + 90

@@ -1,0 +1,92 @@
+"""What a dry run says of the stages: those of the flow's own story, in its order."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from little import CROWD, OTHER, REWARD, parquet, rows
+
+from crowdselect_core.config.load import load
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.planning.dry_run import forecast
+from crowdselect_core.stages.base import InProcess, Stage
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+from flows.select import chosen
+
+STAGES = [
+    *("instructions", "scores", "metrics", "answers", "embedder", "embeddings", "centers"),
+    *("clusters", "ranking", "selection", "pairs", "comparison"),
+]
+
+
+def config_of(folder: Path, **keys: Any) -> SelectConfig:
+    data = folder / "zoo.parquet"
+    if not data.exists():
+        parquet(data, rows(30))
+    given = {
+        "dataset": str(data), "crowd": CROWD, "reward_models": [REWARD, OTHER], "budget": 6,
+        "clusters": 2, "export": ["pairs"], "store": str(folder / "store"), **keys,
+    }  # fmt: skip
+    return load(None, given, {})
+
+
+def states(config: SelectConfig) -> dict[str, str]:
+    lines = [line for line in forecast(config, chosen) if line.startswith("stage      ")]
+    return dict(line.removeprefix("stage      ").split(": ") for line in lines)
+
+
+def run(config: SelectConfig) -> None:
+    chosen(config, run=InProcess(Store(config.store)))
+
+
+def test_an_empty_store_and_one_that_has_it_all(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    assert list(states(config).items()) == [(name, "to compute") for name in STAGES]
+    assert not (tmp_path / "store").exists()
+    run(config)
+    found = states(config)
+    assert list(found) == STAGES
+    assert all(state.startswith("Cached, ") for state in found.values())
+    assert (found["scores"], found["selection"]) == ("Cached, 30 rows", "Cached, 6 rows")
+
+
+@pytest.mark.parametrize(
+    ("keys", "computed"),
+    [
+        ({"budget": 7}, ["selection", "pairs", "comparison"]),
+        ({"weights": [1, 1, 1]}, ["ranking", "selection", "pairs", "comparison"]),
+        ({"clusters": 3}, ["centers", "clusters", "selection", "pairs", "comparison"]),
+        ({"reward_models": [REWARD]}, [s for s in STAGES if s not in
+                                       ("instructions", "embedder", "embeddings", "centers",
+                                        "clusters")]),
+    ],
+)  # fmt: skip
+def test_after_what_is_missing_everything_that_follows_is_to_compute(
+    tmp_path: Path, keys: dict[str, Any], computed: list[str]
+) -> None:
+    run(config_of(tmp_path))
+    found = states(config_of(tmp_path, **keys))
+    assert [name for name, state in found.items() if state == "to compute"] == computed
+
+
+def test_without_clusters_there_are_no_stages_of_theirs(tmp_path: Path) -> None:
+    config = config_of(tmp_path, clusters=0, export=[])
+    expected = [s for s in STAGES if s not in STAGES[4:8] and s != "pairs"]
+    assert list(states(config)) == expected
+
+
+def test_what_the_dry_run_calls_to_compute_is_what_a_run_computes(tmp_path: Path) -> None:
+    run(config_of(tmp_path))
+    config = config_of(tmp_path, method="difficulty", clusters=3)
+    expected = [name for name, state in states(config).items() if state == "to compute"]
+    built: list[str] = []
+    runner = InProcess(Store(config.store))
+
+    def noted(stage: Stage[Any], config: SelectConfig, *inputs: Any, **named: Any) -> Ref:
+        ref = runner(stage, config, *inputs, **named)
+        built.extend([] if ref.cached else [stage.name])
+        return ref
+
+    chosen(config, run=noted)
+    assert built == expected
