@@ -15,7 +15,7 @@ from servers import S3Server
 from tinymodel import write_tiny
 
 pytest.importorskip("trl")
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.model]
 
 STEPS = 60  # 12 epochs of 5 steps
 

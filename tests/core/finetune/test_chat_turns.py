@@ -11,6 +11,8 @@ from crowdselect_core.errors import ConfigError, DatasetError
 from crowdselect_core.finetune.chat_turns import IGNORED, TULU, ChatTurns
 from crowdselect_core.finetune.rows import ChatRows, training_rows
 
+pytestmark = pytest.mark.model
+
 SYSTEM = {"role": "system", "content": "Be brief."}
 TWO_TURNS = [
     SYSTEM,
