@@ -19,7 +19,7 @@ class LoraConfig(Named):
     """LoRA by PEFT; `peft: lora` takes the defaults."""
 
     r: int = Field(16, ge=1, description="Rank of the update of a matrix")
-    lora_alpha: float = Field(32, gt=0, description="Scale: the update counts lora_alpha / r times")
+    lora_alpha: int = Field(32, ge=1, description="Scale: the update counts lora_alpha / r times")
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="Share of the inputs that is dropped")
     target_modules: str | list[str] = Field(
         "all-linear",

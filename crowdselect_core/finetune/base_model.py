@@ -1,5 +1,6 @@
 """The base model that is trained: which weights its name stands for, and where they are."""
 
+import logging
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,8 @@ from pathlib import Path
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.hub import hub_commit, local_folder, model_identity
+
+log = logging.getLogger("crowdselect")
 
 SAMPLE = "sample:smollm2"
 NEEDED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
@@ -90,9 +93,12 @@ def _unpacked(gguf: Path, digest: str) -> Path:
     if (out / "smollm2").is_dir():  # it has its name only once it is complete
         return out / "smollm2"
     import torch
+    from transformers.utils.logging import disable_progress_bar
 
     from crowdselect_core.sample.variants import load_model, load_tokenizer, write_variants
 
+    log.info("%-13s %s is unpacked into %s, once", "base-model", SAMPLE, out)
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     model = load_model(gguf, torch.bfloat16)
     (folder,) = write_variants(model, load_tokenizer(gguf), out, [None])
     return folder

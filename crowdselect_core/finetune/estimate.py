@@ -56,7 +56,8 @@ def estimate(config: TrainingConfig, model_config: Any, gpu: bool) -> Estimate:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(model_config)
+        auto: Any = AutoModelForCausalLM
+        model = auto.from_config(model_config)
     parameters = sum(p.numel() for p in model.parameters())
     weight = BYTES[weights_dtype(config, gpu)]
     trained = parameters if config.peft is None else _adapted(model, config)

@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig as PeftLoraConfig
 from transformers import PrinterCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from crowdselect_core.config.finetune import LoraConfig, TrainingConfig
 from crowdselect_core.errors import ConfigError, shown
@@ -50,7 +50,7 @@ class Collator:
         }
 
 
-class Trainer(SFTTrainer):  # type: ignore[misc]  # trl has no types
+class Trainer(SFTTrainer):
     """TRL's trainer, which also knows the rows of a step and stops at a loss that is no number."""
 
     training_rows: TrainingRows
@@ -65,7 +65,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # trl has no types
     ) -> Any:
         """Return TRL's loss of a batch."""
         numbers = inputs.pop("rows").tolist()
-        found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        base: Any = super()
+        found = base.compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = found[0] if return_outputs else found
         if not math.isfinite(float(loss.detach())):
             ids = shown(self.training_rows.ids[n] for n in numbers)
@@ -77,7 +78,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # trl has no types
         return found
 
 
-class Reporter(TrainerCallback):  # type: ignore[misc]
+class Reporter(TrainerCallback):
     """Logs every step and stores checkpoints."""
 
     def __init__(
@@ -157,13 +158,6 @@ def trainer(
 
 def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> SFTConfig:
     """Return the arguments of the trainer; each default that would change a training is stated."""
-    with warnings.catch_warnings():
-        # The older name of activation_checkpointing is the one that TRL's own default has.
-        warnings.filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
-        return _arguments(config, folder, gpu)
-
-
-def _arguments(config: TrainingConfig, folder: Path, gpu: bool) -> SFTConfig:
     return SFTConfig(
         output_dir=str(folder),
         # the recipe

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,8 +124,10 @@ def _run(
 
     from crowdselect_core.finetune.sft import trainer
 
-    disable_progress_bar()  # of loading and saving weights; the steps have lines of ours
-    with _memory_explained(prepared.config):
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    with _memory_explained(prepared.config), warnings.catch_warnings():
+        # TRL still uses names that transformers has renamed; users cannot change that.
+        warnings.simplefilter("ignore", FutureWarning)
         made = trainer(
             prepared.config, prepared.source.load(), prepared.tokenizer, prepared.rows, work,
             gpu=prepared.gpu, save=save, progress=progress,
