@@ -24,6 +24,7 @@ select: .venv/light  ## choose from the embedded sample
 
 finetune: .venv/finetune  ## train SmolLM2-135M on a selection of the embedded sample, some minutes
 	$(SMALL) .venv/bin/python -m flows.finetune --config examples/finetune-cpu.yaml
+
 help:  ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' Makefile
 

@@ -68,10 +68,11 @@ class Trainer(SFTTrainer):
         base: Any = super()
         found = base.compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = found[0] if return_outputs else found
-        if not math.isfinite(float(loss.detach())):
+        value = float(loss.detach())
+        if not math.isfinite(value):
             ids = shown(self.training_rows.ids[n] for n in numbers)
             raise TrainingDiverged(
-                f"training: the loss of step {self.state.global_step + 1} is {float(loss)}, in the "
+                f"training: the loss of step {self.state.global_step + 1} is {value}, in the "
                 f"rows {ids}: lower learning_rate, or look at these rows"
             )
         self.pace.tokens += sum(len(self.training_rows.tokens[n].input_ids) for n in numbers)
