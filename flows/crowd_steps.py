@@ -8,6 +8,7 @@ from prefect.futures import PrefectFuture
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored, dataset_of
@@ -47,6 +48,7 @@ def prompted(
 ) -> tuple[Ref, Ref]:
     """Read the instructions and name their prompts."""
     own = without_missing(config, lacks)
+    preflight.describe_data(own)
     instructions = run(INSTRUCTIONS, own, earlier)
     return instructions, run(PROMPTS, own, instructions)
 

@@ -19,6 +19,7 @@ from typing import Any
 from prefect import flow
 
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import long_tables
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import MissingWork, answering
 from flows import crowd_steps
@@ -38,7 +39,7 @@ def generate(config: SelectConfig) -> Any:
     lend(config)
     config = config.resolved(scores=False)
     lacks = answering(config)
-    preflight.check_out(config)
+    preflight.check_out(config, long_tables.ANSWER_FILES)
     return crowd_steps.repaired(config, lambda config: story(config, lacks))
 
 

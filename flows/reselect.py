@@ -25,6 +25,7 @@ from prefect import flow
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.report.reselection import row_counts
@@ -66,7 +67,7 @@ def reselect(config: ReselectConfig) -> Any:
     lend(config)
     config = config.resolved()
     preflight.check(config)
-    preflight.check_out(config)
+    preflight.check_out(config, selection_files.names_of(config, reselected=True))
     if config.rollback_to is not None:
         return rolled_back(config, config.rollback_to)
     return mended(config)

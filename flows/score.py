@@ -18,6 +18,7 @@ from typing import Any
 from prefect import flow
 
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import long_tables
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import MissingWork, scoring
 from flows import crowd_steps
@@ -37,7 +38,7 @@ def score(config: SelectConfig) -> Any:
     lend(config)
     config = config.resolved()
     lacks = scoring(config)
-    preflight.check_out(config)
+    preflight.check_out(config, long_tables.SCORE_FILES)
     return crowd_steps.repaired(config, lambda config: story(config, lacks))
 
 

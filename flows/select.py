@@ -20,6 +20,7 @@ from typing import Any
 from prefect import flow
 
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import find_missing
 from crowdselect_core.reselection.record import KnownSelection, SelectionRun
@@ -60,7 +61,7 @@ def select(config: SelectConfig) -> Any:
     lend(config)
     config = config.resolved()
     preflight.check(config)
-    preflight.check_out(config)
+    preflight.check_out(config, selection_files.names_of(config))
     return crowd_steps.repaired(config, lambda config: written(chosen(config)))
 
 
@@ -83,6 +84,8 @@ def chosen(
     lacks, made = find_missing(config), list[Ref]()
     if lacks:
         config, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
+    else:
+        preflight.describe_data(config)
     earlier = None if lacks or not known else known.raw
     instructions = run(INSTRUCTIONS, config, earlier)
     preflight.check_data(config, instructions)

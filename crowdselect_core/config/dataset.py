@@ -54,7 +54,12 @@ class DatasetConfig(Named):
         description="Configuration of a hub data set; when empty, its default",
         examples=["default"],
     )
-    split: str = Field("train", description="Split of a hub or saved data set", examples=["train"])
+    split: str | None = Field(
+        None,
+        description="Split of a hub or saved data set (when empty: train), or of a folder: the "
+        "files named train-*, test-*, ... (when empty: all files)",
+        examples=["train"],
+    )
     revision: str | None = Field(None, description="Commit, tag or branch of a hub data set")
     columns: dict[str, str] = Field(
         {},

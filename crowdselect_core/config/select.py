@@ -140,7 +140,7 @@ class SelectConfig(Frozen):
     )
     export: Annotated[Layouts, Flag("LAYOUT"), SELECTION] = Field(
         [],
-        description="Further layouts to write: sharegpt, alpaca, pairs",
+        description="Further layouts to write: sharegpt, alpaca, prompt-completion, pairs",
         examples=[["sharegpt", "pairs"]],
     )
     pairs: Annotated[PairsConfig, SELECTION] = Field(

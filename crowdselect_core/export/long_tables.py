@@ -23,9 +23,11 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
+from crowdselect_core.store.out_files import PENDING, check_replaceable, writing
 
 RESPONSES, GENERATION = "responses.parquet", "generation.json"
 SCORES, SCORING = "scores.parquet", "scoring.json"
+ANSWER_FILES, SCORE_FILES = (RESPONSES, GENERATION), (SCORES, SCORING)
 READ_ROWS = 4096
 
 
@@ -54,7 +56,10 @@ def is_there(config: SelectConfig, manifest: str, table: str, key: str) -> bool:
         return False
     if not isinstance(told, dict) or told.get("key") != key:
         return False
-    return place.sizes("").get(table) == told.get("bytes")
+    if place.sizes("").get(table) != told.get("bytes"):
+        return False
+    place.remove(PENDING)  # of a run that was killed after its last file
+    return True
 
 
 def write_responses(
@@ -123,7 +128,7 @@ def _write(
     summary: Mapping[str, Any],
 ) -> None:
     place = open_backend(config.out)
-    place.remove(manifest)
+    check_replaceable(place, (table, manifest), config.out)
     number, path = tempfile.mkstemp(prefix="crowdselect-", suffix=".parquet")
     os.close(number)
     file, writer, rows = Path(path), None, 0
@@ -136,9 +141,11 @@ def _write(
             rows += frame.height
         if writer is not None:
             writer.close()
-        place.upload(table, file)
         told = {"key": key, "rows": rows, "bytes": file.stat().st_size, "summary": dict(summary)}
+        text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)
+        with writing(place, (table, manifest)):
+            place.remove(manifest)
+            place.upload(table, file)
+            place.replace(manifest, text.encode("utf-8", "backslashreplace") + b"\n")
     finally:
         file.unlink()
-    text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)
-    place.replace(manifest, text.encode("utf-8", "backslashreplace") + b"\n")

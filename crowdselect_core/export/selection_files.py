@@ -19,6 +19,14 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.out_files import (
+    DATASET_INFO,
+    PENDING,
+    check_replaceable,
+    entries_of,
+    is_manifest,
+    writing,
+)
 from crowdselect_core.util.versions import version_of
 
 MANIFEST = "manifest.json"
@@ -46,6 +54,7 @@ def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
             return None
         if size != told.get("bytes") or _sha256(place, name, size) != told.get("sha256"):
             return None
+    place.remove(PENDING)  # of a run that was killed after its last file
     return found
 
 
@@ -53,11 +62,9 @@ def read_manifest(place: StorageBackend) -> dict[str, Any] | None:
     """Return the manifest of an earlier export, None where there is none that can be read."""
     try:
         found = json.loads(place.read(MANIFEST))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
-    sections = ("files", "summary", "artifacts")  # another program's manifest has others
-    ours = isinstance(found, dict) and all(isinstance(found.get(s), dict) for s in sections)
-    return found if ours else None
+    return found if is_manifest(found) else None
 
 
 def write(
@@ -83,6 +90,7 @@ def write(
 
     Raises:
         StorageError: OUT cannot be written.
+        ConfigError: it holds a file of such a name that is not ours.
     """
     place = open_backend(config.out)
     selection = inputs.selection.open(store).frame()
@@ -92,10 +100,8 @@ def write(
     }
     if selection["messages"].null_count() == 0:
         files["train.jsonl"] = training_formats.chat(selection)
-        if "sharegpt" in config.export:
-            files["sharegpt.jsonl"] = training_formats.sharegpt(selection)
-        if "alpaca" in config.export:
-            files["alpaca.jsonl"] = training_formats.alpaca(selection)
+        for layout in (name for name in training_formats.LAYOUTS if name in config.export):
+            files[file_of(layout)] = training_formats.LAYOUTS[layout](selection)
     if inputs.pairs is not None:
         files["pairs.jsonl"] = training_formats.preference_pairs(inputs.pairs.open(store).frame())
     if inputs.membership is not None:
@@ -104,7 +110,8 @@ def write(
         rows = inputs.drift.open(store).frame().to_dicts()
         files["drift.json"] = json.dumps(rows, indent=1).encode() + b"\n"
     if config.export:
-        files["dataset_info.json"] = training_formats.dataset_info(files)
+        others = entries_of(place) or {}
+        files[DATASET_INFO] = training_formats.dataset_info(files, others)
     manifest = {
         "key": wanted.key,
         "artifacts": {name: f"{r.stage}/{r.key}" for name, r in inputs.refs().items()},
@@ -116,7 +123,9 @@ def write(
         "summary": dict(summary),
         "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},
     }
-    _replace_all(place, files, manifest)
+    check_replaceable(place, [*files, MANIFEST], config.out)
+    with writing(place, [*files, MANIFEST]):
+        _replace_all(place, files, manifest)
     return manifest
 
 
@@ -130,12 +139,29 @@ def ranking_table(config: SelectConfig, store: Store, inputs: SelectionArtifacts
     )
 
 
+def file_of(layout: str) -> str:
+    """Name the file of an export layout."""
+    return f"{layout.replace('-', '_')}.jsonl"
+
+
+def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
+    """Name the files that a selection, or a reselection, may write into OUT."""
+    layouts = [file_of(layout) for layout in config.export]
+    usual = ["selection.parquet", "ranking.parquet", "train.jsonl", MANIFEST]
+    usual += ["membership.parquet", "drift.json"] if reselected else []
+    return [*usual, *layouts, *([DATASET_INFO] if layouts else [])]
+
+
 def _replace_all(
     place: StorageBackend, files: Mapping[str, bytes], manifest: Mapping[str, Any]
 ) -> None:
     """Remove what is no longer ours, write the files with the manifest as their mark."""
     before = read_manifest(place)
     gone = set(before["files"] if before else ()) & OURS - set(files)
+    others = training_formats.without_ours(entries_of(place) or {})
+    if DATASET_INFO in gone and others:  # other tools' entries stay
+        place.replace(DATASET_INFO, training_formats.dataset_info({}, others))
+        gone.remove(DATASET_INFO)
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
     told = text.encode("utf-8", "backslashreplace") + b"\n"
     place.replace_all({**files, MANIFEST: told}, gone=sorted(gone))
@@ -148,6 +174,7 @@ OURS = {
     "train.jsonl",
     "sharegpt.jsonl",
     "alpaca.jsonl",
+    "prompt_completion.jsonl",
     "pairs.jsonl",
     "dataset_info.json",
     "membership.parquet",

@@ -3,7 +3,7 @@
 Every layout is JSON Lines or JSON in UTF-8; texts pass through unchanged.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -55,13 +55,45 @@ def _alpaca_row(turns: Sequence[Mapping[str, str]], whole: bool) -> dict[str, An
     return row
 
 
+def prompt_completion(selection: pl.DataFrame) -> bytes:
+    """Encode the selection as TRL's conversational prompt and completion.
+
+    `prompt` holds the turns before the answer and `completion` the answer alone, so that SFT
+    computes the loss on the answer and on nothing else.
+    """
+    return json_lines(
+        {"prompt": turns[:-1], "completion": turns[-1:]}
+        for turns in selection["messages"].to_list()
+    )
+
+
+# By the name under `export`: what a layout makes of the table of the selection.
+LAYOUTS: Mapping[str, Callable[[pl.DataFrame], bytes]] = {
+    "sharegpt": sharegpt,
+    "alpaca": alpaca,
+    "prompt-completion": prompt_completion,
+}
+OURS = "crowdselect"  # the names of our entries in dataset_info.json begin with this
+
+
 def preference_pairs(pairs: pl.DataFrame) -> bytes:
     """Encode preference pairs with their models and margin; prompt, chosen, rejected are text."""
     return json_lines(pairs.drop("instruction_id").iter_rows(named=True))
 
 
-def dataset_info(files: Mapping[str, bytes]) -> bytes:
-    """Return the dataset_info.json with which LLaMA-Factory reads the files that were written."""
+def without_ours(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a dataset_info.json that other tools have written."""
+    known = ("", "_sharegpt", "_alpaca", "_pairs")
+    return {n: e for n, e in entries.items() if n not in {f"{OURS}{end}" for end in known}}
+
+
+def dataset_info(files: Mapping[str, bytes], others: Mapping[str, Any]) -> bytes:
+    """Return the dataset_info.json with which LLaMA-Factory reads the files that were written.
+
+    Args:
+        files: what is written.
+        others: the entries that lie there; those of other tools stay.
+    """
     known: dict[str, dict[str, Any]] = {
         "train.jsonl": {
             "file_name": "train.jsonl",
@@ -98,7 +130,7 @@ def dataset_info(files: Mapping[str, bytes]) -> bytes:
     }
     if "history" in _first(files.get("alpaca.jsonl", b"")):
         known["alpaca.jsonl"]["columns"] |= {"system": "system", "history": "history"}
-    info = {names[f]: known[f] for f in files if f in known}
+    info = without_ours(others) | {names[f]: known[f] for f in files if f in known}
     return orjson.dumps(info, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 

@@ -9,7 +9,13 @@ from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import CrowdError, DatasetError, nearest, shown
 from crowdselect_core.ingest.columns import expect, is_number, is_text, named, told
-from crowdselect_core.ingest.prompt_columns import INSTRUCTION_NAMES, PromptColumns, find_prompt
+from crowdselect_core.ingest.prompt_columns import (
+    INSTRUCTION_NAMES,
+    Peek,
+    PromptColumns,
+    find_prompt,
+    no_values,
+)
 from crowdselect_core.ingest.reader import Leaf
 from crowdselect_core.tables import shown_field
 
@@ -43,6 +49,7 @@ def find_layout(
     config: DatasetConfig,
     crowd: Sequence[CrowdModel],
     reward_models: Sequence[str],
+    peek: Peek = no_values,
 ) -> ColumnLayout:
     """Find the columns of a zoo or of a wide table of scores, and check their types.
 
@@ -52,7 +59,7 @@ def find_layout(
         CrowdError: a crowd model without a column.
     """
     id_leaf = named(schema, config, "instruction_id", ID_NAMES)
-    prompt = find_prompt(schema, config)
+    prompt = find_prompt(schema, config, peek)
     where = config.path
     if id_leaf is None and prompt is None:
         raise DatasetError(

@@ -64,4 +64,6 @@ def is_text(kind: pa.DataType) -> bool:
 def is_number(kind: pa.DataType) -> bool:
     """Tell a type of numbers."""
     types = pa.types
+    if types.is_boolean(kind):  # false is 0, true is 1
+        return True
     return bool(types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind))

@@ -3,10 +3,11 @@
 Every pass yields numpy or polars per partition; only what a pass needs is read.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,12 +18,20 @@ from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest import values
-from crowdselect_core.ingest.column_layout import ColumnLayout, find_layout, has_answers, is_long
-from crowdselect_core.ingest.long_scores import pivot
-from crowdselect_core.ingest.prompt_columns import PromptColumns, find_prompt
+from crowdselect_core.ingest.column_layout import (
+    ID_NAMES,
+    ColumnLayout,
+    find_layout,
+    has_answers,
+)
+from crowdselect_core.ingest.long_texts import LongZoo
+from crowdselect_core.ingest.memory import MemoryReader
+from crowdselect_core.ingest.prompt_columns import PromptColumns, find_prompt, listed
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition, Reader, limited
-from crowdselect_core.store.identity import canonical
+from crowdselect_core.ingest.tables import table_of
+
+PEEK_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,11 @@ class Dataset:
         more = [self.student] if self.student else []
         return sorted([*self.crowd, *more], key=lambda m: m.name)
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether ids follow from the prompts, and no column of answers or scores is asked for."""
+        return not self.everyone and self.layout.instruction_id is None
+
     def fingerprint(self) -> str:
         """Hash of the content; no path and no format that is found by itself counts."""
         return self.reader.fingerprint()
@@ -68,21 +82,25 @@ class Dataset:
     @cached_property
     def table(self) -> Reader:
         """The container with one row per instruction."""
-        schema, wanted = self.reader.schema(), self.config.format
-        if wanted == "scores-long" and not is_long(schema):
-            raise DatasetError(
-                f"{self.config.path}: a long table needs the columns model and score"
-                f"{nearest('model', schema.names)}; found {shown(schema.names)}"
-            )
-        if wanted == "scores-long" or (wanted == "auto" and self._is_long(schema)):
-            return pivot(self.reader, self.config, self.reward_models)
-        return self.reader
+        return table_of(self.reader, self.config, self.everyone, self.reward_models)
 
-    def _is_long(self, schema: pa.Schema) -> bool:
-        """Tell a long table from instructions that happen to have the columns model and score."""
-        if self.everyone or not is_long(schema):
-            return is_long(schema)
-        return find_prompt(schema, self.config) is None
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns of `table`, without ids that are null throughout: those are none."""
+        schema = self.table.schema()
+        named = self.config.columns.get("instruction_id")
+        for name in (named,) if named else ID_NAMES:
+            if name in schema.names and self._is_null(Leaf(name)):
+                schema = schema.remove(schema.get_field_index(name))
+        return schema
+
+    def _is_null(self, leaf: Leaf) -> bool:
+        """Tell a column without any value; reading ends at the first one."""
+        return all(
+            batch.arrays[leaf].null_count == batch.rows
+            for part in self.table.partitions(PEEK_ROWS)
+            for batch in self.table.read(part, [leaf])
+        )
 
     def columns(self) -> list[str]:
         """The names of the columns; of a long table of scores, the id and its models."""
@@ -95,21 +113,46 @@ class Dataset:
 
     def prompt_identity(self) -> dict[str, str]:
         """The columns of the prompts by their part; empty for one column of texts, or none."""
-        schema = self.reader.schema()
-        if self.config.format == "scores-long" or self._is_long(schema):
-            return {}
-        found = find_prompt(schema, self.config)
-        return found.identity if found and not found.is_plain else {}
+        if isinstance(self.table, MemoryReader) and self.table is not self.reader:
+            return {}  # a long table of scores
+        found = self.layout.prompt if isinstance(self.table, LongZoo) else self._prompt_columns()
+        columns = found.identity if found and not found.is_plain else {}
+        return columns | ({"texts": self.table.text} if isinstance(self.table, LongZoo) else {})
+
+    def _prompt_columns(self) -> PromptColumns | None:
+        return find_prompt(self.table.schema(), self.config, self.peek)
+
+    def peek(self, column: str) -> list[Any]:
+        """Return the first values of a column that are not null."""
+        for part in self.table.partitions(PEEK_ROWS):
+            for batch in self.table.read(part, [Leaf(column)]):
+                if found := [v for v in listed(batch.arrays[Leaf(column)]) if v is not None]:
+                    return found
+        return []
 
     @cached_property
     def layout(self) -> ColumnLayout:
         """What the columns mean, checked."""
         config = self.config
+        columns = dict(config.columns)
         if config.format == "scores-long":
             config = config.model_copy(update={"format": "auto"})
-        if self.table is not self.reader:  # the pivot has given the id our own name
-            config = config.model_copy(update={"columns": {}})
-        return find_layout(self.table.schema(), config, self.everyone, self.reward_models)
+        if isinstance(self.table, MemoryReader | LongZoo) and self.table is not self.reader:
+            columns.pop("instruction_id", None)  # the pivot has given these our own names
+            columns.pop("content", None)
+            if isinstance(self.table, MemoryReader):
+                columns.clear()
+        if columns.get("instruction_id") not in (None, *self.schema.names) and (
+            columns["instruction_id"] in self.table.schema().names
+        ):
+            del columns["instruction_id"]  # null throughout
+        config = config.model_copy(update={"columns": columns})
+        return find_layout(self.schema, config, self.everyone, self.reward_models, self.peek)
+
+    def prompt_line(self) -> str:
+        """Say in one line what a prompt is made of."""
+        prompt = self.layout.prompt
+        return prompt.described if prompt else "prompt: none, the data set has ids and scores alone"
 
     def partitions(self, rows: int) -> list[Partition]:
         """Cut the rows within the limit into partitions of about `rows` rows."""
@@ -128,7 +171,7 @@ class Dataset:
         for batch in self.table.read(partition, leaves):
             if layout.instruction_id is not None:
                 array = batch.arrays[layout.instruction_id]
-                ids = values.given_ids(array, batch.first_row, source)
+                ids = values.given_ids(array, batch.first_row, self.table.place)
             else:
                 ids = prompt.ids(batch.arrays)
             yield Rows(batch.first_row, name, ids.alias("instruction_id"))
@@ -171,6 +214,12 @@ class Dataset:
         prompt = self._prompt()
         for batch in self.table.read(partition, prompt.text_leaves):
             yield batch.first_row, [t or "" for t in prompt.texts(batch.arrays)]
+
+    def refusals(self, partition: Partition) -> Iterator[tuple[int, list[str | None]]]:
+        """Yield (first row, why rows have no usable prompt); null where they have one."""
+        prompt = self._prompt()
+        for batch in self.table.read(partition, prompt.text_leaves):
+            yield batch.first_row, prompt.refusals(batch.arrays)
 
     def prompts(self, partition: Partition) -> Iterator[tuple[int, list[Prompt]]]:
         """Yield (first row, prompts); a row without a usable one says why.
@@ -229,17 +278,30 @@ class Dataset:
                 )
             yield batch.first_row, found
 
-    def complete(self, partition: Partition, model: str) -> NDArray[np.bool_]:
+    def complete(
+        self, partition: Partition, model: str, unknown: Counter[str] | None = None
+    ) -> NDArray[np.bool_]:
         """Tell which rows of a partition have a complete answer of a model.
 
-        Complete is not empty (white space apart) and not known to be cut off by a length limit.
+        Complete is not empty (white space apart) and not known to be cut off by a length limit, to
+        have failed or to have been withheld.
+
+        Args:
+            partition: which rows.
+            model: whose answers.
+            unknown: counts the finish reasons that nobody knows, as they came. It is the caller's:
+                threads that read partitions of one data set must not share it.
         """
+        endings = Counter[str]() if unknown is None else unknown
         answer, end = self.layout.answers.get(model), self.layout.finish_reasons.get(model)
         if answer is None:
             return np.zeros(partition.rows, dtype=bool)
         leaves = values.some(answer, end)
         return np.concatenate(
-            [values.complete(b.arrays, answer, end) for b in self.table.read(partition, leaves)]
+            [
+                values.complete(b.arrays, answer, end, endings)
+                for b in self.table.read(partition, leaves)
+            ]
         )
 
     def texts(
@@ -252,21 +314,4 @@ class Dataset:
                 here = rows[(rows >= batch.first_row) & (rows < batch.first_row + batch.rows)]
                 texts = batch.arrays[leaf].take(pa.array(here - batch.first_row)).to_pylist()
                 found.update({(int(r), leaf): t for r, t in zip(here, texts, strict=True)})
-        return found
-
-    def contents(self, rows: Sequence[int], shard_rows: int) -> dict[int, str]:
-        """Return a hash of everything in some rows; for telling repeats from contradictions."""
-        leaves = [Leaf(name) for name in self.table.schema().names]
-        wanted, found = set(rows), {}
-        for part in self.partitions(shard_rows):
-            if not any(part.first_row <= r < part.first_row + part.rows for r in wanted):
-                continue
-            for batch in self.table.read(part, leaves):
-                for row in wanted.intersection(
-                    range(batch.first_row, batch.first_row + batch.rows)
-                ):
-                    content = [
-                        repr(batch.arrays[leaf][row - batch.first_row].as_py()) for leaf in leaves
-                    ]
-                    found[row] = sha256(canonical(content)).hexdigest()
         return found

@@ -1,10 +1,9 @@
-"""The files behind a path: one file, a folder, a glob; local or any fsspec URL."""
+"""One file of a data set: its bytes, its hash, and what is said when it cannot be read."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from crowdselect_core.errors import DatasetError, StorageError, first_line
@@ -13,7 +12,6 @@ from crowdselect_core.store.backend.remote import file_system
 from crowdselect_core.urls import checked_url, is_url, shown_path
 from crowdselect_core.util.file_hash import file_sha256
 
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
 _BLOCK = 1 << 22
 # What file systems call a hash of a file's content: S3, http, Google, Azure, Hugging Face, GitHub.
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "blob_id", "sha")
@@ -119,53 +117,6 @@ def place_failed(fs: Any, where: str, error: Exception) -> DatasetError | Storag
         return explain(error, "read", shown_path(where))
     cause = getattr(error, "strerror", None) or first_line(error)
     return DatasetError(f"{where}: cannot be read: {cause}")
-
-
-def list_files(path: str, options: Mapping[str, Any]) -> list[DataFile]:
-    """Return the data files behind a path, in name order.
-
-    Raises:
-        DatasetError: nothing is there, or nothing that is a data file.
-        StorageError: the place cannot be reached.
-    """
-    fs, inner = opened(path, options)
-    try:
-        if is_glob(path):
-            found = fs.glob(inner, detail=True)
-        elif fs.isdir(inner):
-            found = {i["name"]: i for i in fs.ls(inner, detail=True)}
-        else:
-            found = {inner: fs.info(inner)}
-    except FileNotFoundError as e:
-        if isinstance(e.__cause__, ConnectionError):  # what http makes of a server that is down
-            raise place_failed(fs, path, e.__cause__) from None
-        raise DatasetError(
-            f"{path}: no such file, folder or glob; pass a path, a URL (s3://bucket/key) or a hub "
-            "id such as Magpie-Align/Magpie-100K-Generator-Zoo"
-        ) from None
-    except Exception as e:
-        raise place_failed(fs, path, e) from None
-    files = [
-        DataFile(fs, name, _as_given(path, name), info)
-        for name, info in sorted(found.items())
-        if info["type"] == "file" and not name.rsplit("/", 1)[-1].startswith((".", "_"))
-    ]
-    if inner not in found:  # a folder or glob: other files may lie beside the data
-        files = [f for f in files if f.path.endswith(SUFFIXES)]
-    if not files:
-        raise DatasetError(
-            f"{path}: holds no data file (expected {', '.join(SUFFIXES)}); name the files' folder"
-        )
-    return files
-
-
-def _as_given(path: str, name: str) -> str:
-    return f"{path.split('://', 1)[0]}://{name}" if is_url(path) else name
-
-
-def is_glob(path: str) -> bool:
-    """Tell a glob from a path; a local path that exists is none, whatever characters it has."""
-    return any(c in path for c in "*?[") and (is_url(path) or not Path(path).exists())
 
 
 def fingerprint(files: list[DataFile]) -> str:

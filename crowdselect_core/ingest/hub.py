@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 
 from crowdselect_core.errors import DatasetError, first_line, nearest, shown
-from crowdselect_core.ingest.files import SUFFIXES, DataFile
+from crowdselect_core.ingest.files import DataFile
+from crowdselect_core.ingest.listing import SUFFIXES, is_data, kind_of
 from crowdselect_core.store.backend.remote import file_system
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -17,10 +18,12 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 def is_hub_id(path: str) -> bool:
     """Tell `org/name` from a path; a local path of that name is looked for first by the caller."""
-    return _HUB_ID.fullmatch(path) is not None and not path.endswith(SUFFIXES)
+    return _HUB_ID.fullmatch(path) is not None and not path.lower().endswith(SUFFIXES)
 
 
-def hub_files(path: str, name: str | None, split: str, revision: str | None) -> list[DataFile]:
+def hub_files(
+    path: str, name: str | None, split: str | None, revision: str | None
+) -> list[DataFile]:
     """Return the data files of one split, pinned to the commit that `revision` names now.
 
     Raises:
@@ -41,7 +44,7 @@ def hub_files(path: str, name: str | None, split: str, revision: str | None) -> 
             f"{path}: no such path, and the hub could not be asked for it ({type(e).__name__}: "
             f"{first_line(e)}); check the name, the network, HF_TOKEN and HF_HUB_OFFLINE"
         ) from None
-    return split_files(path, split, builder.config.data_files or {})
+    return split_files(path, split or "train", builder.config.data_files or {})
 
 
 def split_files(path: str, split: str, data_files: dict[str, Sequence[str]]) -> list[DataFile]:
@@ -59,7 +62,7 @@ def split_files(path: str, split: str, data_files: dict[str, Sequence[str]]) -> 
     for url in data_files[split]:
         fs, inner = file_system(str(url))
         files.append(DataFile(fs, inner, str(url), fs.info(inner)))
-    if not all(f.path.endswith((".parquet", ".jsonl", ".json", ".ndjson")) for f in files):
+    if not all(is_data(f.path) and kind_of(f.path) not in ("csv", "arrow") for f in files):
         raise DatasetError(
             f"{path}: its files are neither parquet nor JSON Lines; pass the revision "
             "refs/convert/parquet, where the hub keeps a parquet copy"

@@ -1,50 +1,53 @@
-"""JSON Lines: one object a line; every line is parsed once before anything is computed."""
+"""JSON Lines and JSON arrays: every row is parsed once before anything is computed."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from crowdselect_core.errors import DatasetError, first_line
+from crowdselect_core.errors import DatasetError
+from crowdselect_core.ingest import json_columns
+from crowdselect_core.ingest.encodings import not_utf8
 from crowdselect_core.ingest.files import DataFile, FileReader, read_failed
+from crowdselect_core.ingest.json_columns import Columns
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+from crowdselect_core.ingest.text_files import TextFile, text_file
 
 BATCH_LINES = 1024
-_MARK = 1000  # every so many lines the byte offset is remembered
-# Values of several kinds, and what is neither text nor numbers, are kept as their JSON, so that
-# only a column that is needed is refused.
-MIXED = pa.binary()
-_ARROW: list[tuple[set[type], pa.DataType]] = [
-    (set(), pa.null()),
-    ({str}, pa.string()),
-    ({bool}, pa.bool_()),
-    ({int}, pa.int64()),
-    ({int, float}, pa.float64()),
-    ({list}, pa.list_(pa.float64())),
-]
-_WORDS = {
-    str: "text",
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    list: "a list",
-    tuple: "a list",
-    dict: "an object",
-}
+_MARK = 1000  # every so many rows the byte offset and the line are remembered
 
-Kinds = dict[type, int]  # the first line where a value of the kind stands
-Columns = dict[str, dict[str | None, Kinds]]  # by column and field; None: of the column itself
+
+@dataclass(frozen=True)
+class _Scan:
+    """What the first pass over a file found."""
+
+    text: TextFile
+    columns: Columns
+    marks: list[tuple[int, int]]  # of every _MARK-th row: where its line begins, and its number
+    rows: int
 
 
 class JsonLinesReader(FileReader):
-    """One or more JSON Lines files.
+    """One or more files of JSON Lines, or JSON arrays of objects, packed or not.
 
     The first pass over a file checks every line, collects the columns and remembers where lines
     start, so that partitions can be read by themselves and a bad line is told before the work.
     """
+
+    def place(self, row: int) -> str:
+        for scan in self._index:
+            if row < scan.rows:
+                with scan.text.open() as handle:
+                    lines = _numbered(scan, handle, row // _MARK)
+                    number, _ = next(islice(lines, row % _MARK, None), (0, b""))
+                return f"{scan.text.shown}, line {scan.text.line(number)}"
+            row -= scan.rows
+        return f"{self.source(-1)}, behind its last line"
 
     def schema(self) -> pa.Schema:
         return self._schema
@@ -53,26 +56,35 @@ class JsonLinesReader(FileReader):
         step = max(1, rows // _MARK)
         found: list[Partition] = []
         first_row = 0
-        for index, (_, offsets, total) in enumerate(self._index):
-            for mark in range(0, len(offsets), step):
-                taken = min(step * _MARK, total - mark * _MARK)
+        for index, scan in enumerate(self._index):
+            for mark in range(0, len(scan.marks), step):
+                taken = min(step * _MARK, scan.rows - mark * _MARK)
                 if taken > 0:
-                    found.append(Partition(index, first_row, taken, (offsets[mark], 0)))
+                    found.append(Partition(index, first_row, taken, (mark, 0)))
                     first_row += taken
         return found
 
     def read(self, partition: Partition, leaves: Sequence[Leaf]) -> Iterator[Batch]:
-        file = self._files[partition.file]
+        scan = self._index[partition.file]
         row, left = partition.first_row, partition.rows
-        with file.open() as handle:
-            handle.seek(partition.where[0])
-            lines = (line for line in handle if line.strip())
+        fields = [(leaf, self._field(leaf)) for leaf in leaves]
+        with scan.text.open() as handle:
+            lines = _numbered(scan, handle, partition.where[0])
             while left > 0:
-                wanted = min(left, BATCH_LINES)
-                rows = [_parsed(file, line, None) for _, line in zip(range(wanted), lines)]  # noqa: B905
-                arrays = {leaf: _array(file, rows, leaf, self._field(leaf), row) for leaf in leaves}
+                taken = list(islice(lines, min(left, BATCH_LINES)))
+                if not taken:
+                    return
+                numbers = [scan.text.line(number) for number, _ in taken]
+                rows = [
+                    _parsed(scan.text.shown, n, line)[0]
+                    for n, (_, line) in zip(numbers, taken, strict=True)
+                ]
+                arrays = {
+                    leaf: json_columns.build(scan.text.shown, rows, leaf, field, numbers)
+                    for leaf, field in fields
+                }
                 yield Batch(row, len(rows), arrays)
-                row, left = row + wanted, left - wanted
+                row, left = row + len(rows), left - len(rows)
 
     def _field(self, leaf: Leaf) -> pa.Field:
         column = self._schema.field(leaf.column)
@@ -80,26 +92,21 @@ class JsonLinesReader(FileReader):
 
     @cached_property
     def _schema(self) -> pa.Schema:
-        if not any(rows for _, _, rows in self._index):
+        if not any(scan.rows for scan in self._index):
             raise DatasetError(f"{self.source(0)}: has no rows; expected one object a line")
-        columns: Columns = {}
-        for seen, _, _ in self._index:
-            for name, fields in seen.items():
-                there = columns.setdefault(name, {})
-                for field, kinds in fields.items():
-                    there[field] = kinds | there.get(field, {})
-        return pa.schema([_column(name, fields) for name, fields in columns.items()])
+        columns = json_columns.merged([scan.columns for scan in self._index])
+        return pa.schema([json_columns.column(name, fields) for name, fields in columns.items()])
 
     @cached_property
-    def _index(self) -> list[tuple[Columns, list[int], int]]:
+    def _index(self) -> list[_Scan]:
         return [_scanned(file) for file in self._files]
 
 
-_SCANS: dict[tuple[str, str], tuple[Columns, list[int], int]] = {}
+_SCANS: dict[tuple[str, str], _Scan] = {}
 _SCANS_KEPT = 64
 
 
-def _scanned(file: DataFile) -> tuple[Columns, list[int], int]:
+def _scanned(file: DataFile) -> _Scan:
     """Scan a file once in a process: every stage opens the data set anew."""
     known = (file.shown, file.digest)
     if known not in _SCANS:
@@ -109,112 +116,76 @@ def _scanned(file: DataFile) -> tuple[Columns, list[int], int]:
     return _SCANS[known]
 
 
-def _scan(file: DataFile) -> tuple[Columns, list[int], int]:
-    """Return a file's columns, the offset of every _MARK-th row, and its number of rows."""
+def _scan(file: DataFile) -> _Scan:
+    """Parse every line of a file."""
     if file.size == 0:
         raise DatasetError(f"{file.shown}: is empty (0 bytes), expected JSON Lines")
+    text = text_file(file)
     columns: Columns = {}
-    offsets: list[int] = []
+    marks: list[tuple[int, int]] = []
     rows = at = 0
     try:
-        with file.open() as handle:
-            for number, line in enumerate(handle, 1):
+        with text.open() as handle:
+            for place, line in enumerate(handle, 1):
                 if line.strip():
                     if rows % _MARK == 0:
-                        offsets.append(at)
-                    _note(columns, _parsed(file, line, number), number)
+                        marks.append((at, place))
+                    number = text.line(place)
+                    row, checked = _parsed(file.shown, number, line)
+                    json_columns.note(columns, row, number, checked=checked)
                     rows += 1
                 at += len(line)
     except OSError as e:
         raise read_failed(file, e) from None
-    return columns, offsets, rows
+    return _Scan(text, columns, marks, rows)
 
 
-def _parsed(file: DataFile, line: bytes, number: int | None) -> dict[str, Any]:
-    where = file.shown if number is None else f"{file.shown}, line {number}"
+def _numbered(scan: _Scan, handle: Any, mark: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, line) of the lines from a mark on that are not blank."""
+    offset, first = scan.marks[mark]
+    handle.seek(offset)
+    return ((n, line) for n, line in enumerate(handle, first) if line.strip())
+
+
+def _parsed(shown: str, number: int, line: bytes) -> tuple[dict[str, Any], bool]:
+    """Return the row of a line, and whether its texts are known to be whole."""
+    checked = True
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
-        try:  # Python's json writes NaN and Infinity, which JSON does not have
-            row = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            cause = f"{e.msg}, character {e.pos}" if isinstance(e, json.JSONDecodeError) else e
-            raise DatasetError(
-                f"{where}: is no JSON ({cause}); expected one object a line{_array_hint(line)}; "
-                "mend or remove the line"
-            ) from None
+        checked = False
+        row = _parsed_leniently(f"{shown}, line {number}", line)
     if not isinstance(row, dict):
         raise DatasetError(
-            f"{where}: holds {_WORDS.get(_kind(row), 'null')}, expected one object a line"
+            f"{shown}, line {number}: holds {json_columns.word(row)}, expected one object a line"
             f"{_array_hint(line)}"
         )
-    return row
+    return row, checked
+
+
+def _parsed_leniently(where: str, line: bytes) -> Any:
+    """Parse what Python's json writes and JSON does not have: NaN, Infinity, lone surrogates."""
+    try:
+        return json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as e:
+        raise not_utf8(where, line, e.start) from None
+    except json.JSONDecodeError as e:
+        following = e.doc[e.pos : e.pos + 20].strip()
+        if not following or e.msg.startswith("Unterminated"):
+            cause = "it ends before its object does, and may be cut off"
+        else:
+            cause = f"from character {e.pos + 1} on: {following!r}"
+        raise DatasetError(
+            f"{where}: is no JSON ({cause}); expected one object a line{_array_hint(line)}; mend "
+            "or remove the line"
+        ) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits; nested too deep
+        raise DatasetError(
+            f"{where}: is no JSON that can be read (nested too deep, or a number of thousands of "
+            "digits); mend or remove the line"
+        ) from None
 
 
 def _array_hint(line: bytes) -> str:
     array = line.lstrip().startswith(b"[")
-    return " (if the file is one JSON array, write its elements line by line)" if array else ""
-
-
-def _note(columns: Columns, row: dict[str, Any], number: int) -> None:
-    """Add the kinds of a row's values, and of the fields of its objects, to those seen so far."""
-    for name, value in row.items():
-        fields = columns.get(name)
-        if fields is None:
-            fields = columns[name] = {None: {}}
-        fields[None].setdefault(_kind(value), number)
-        if isinstance(value, dict):
-            for field, inner in value.items():
-                kinds = fields.get(field)
-                if kinds is None:
-                    kinds = fields[field] = {}
-                kinds.setdefault(_kind(inner), number)
-
-
-def _kind(value: Any) -> type:
-    """Return a value's type; `tuple` stands for a list that holds no numbers."""
-    if isinstance(value, list) and value and type(value[0]) not in (int, float):
-        return tuple
-    return type(value)
-
-
-def _column(name: str, fields: Mapping[str | None, Kinds]) -> pa.Field:
-    """Return the Arrow field of a column: a struct where every value is an object."""
-    inner = [_leaf(field, kinds) for field, kinds in fields.items() if field is not None]
-    if inner and set(fields[None]) <= {dict, type(None)}:
-        return pa.field(name, pa.struct(inner))
-    return _leaf(name, fields[None])
-
-
-def _leaf(name: str, kinds: Kinds) -> pa.Field:
-    """Return the Arrow field of values that are no objects; mixed kinds name their lines."""
-    found = {kind: line for kind, line in kinds.items() if kind is not type(None)}
-    for fitting, arrow in _ARROW:
-        if set(found) <= fitting:
-            return pa.field(name, arrow)
-    told = ", ".join(f"{_WORDS[kind]} in line {line}" for kind, line in found.items())
-    lists = {"lists": "all"} if set(found) <= {list, tuple} else {}
-    return pa.field(name, MIXED, metadata={"found": told} | lists)
-
-
-def _array(
-    file: DataFile, rows: list[dict[str, Any]], leaf: Leaf, field: pa.Field, first_row: int
-) -> pa.Array:
-    values = [row.get(leaf.column) for row in rows]
-    if leaf.field is not None:
-        values = [v.get(leaf.field) if isinstance(v, dict) else None for v in values]
-    elif pa.types.is_struct(field.type):
-        inner = [_array(file, rows, Leaf(leaf.column, f.name), f, first_row) for f in field.type]
-        return pa.StructArray.from_arrays(inner, fields=list(field.type))
-    if field.type == MIXED:
-        return pa.array([json.dumps(v, sort_keys=True).encode() for v in values], type=MIXED)
-    try:
-        if field.type == pa.float64():  # a whole number beyond 2**53 is rounded, as JSON's are
-            values = [None if v is None else float(v) for v in values]
-        return pa.array(values, type=field.type)
-    except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError) as e:
-        last = first_row + len(rows) - 1
-        raise DatasetError(
-            f"{file.shown}: column {str(leaf)!r} holds broken text or a number out of range in "
-            f"rows {first_row}-{last} ({first_line(e, 120)}); mend it"
-        ) from None
+    return " (a JSON array is read where the file begins with it)" if array else ""

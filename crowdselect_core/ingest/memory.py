@@ -1,5 +1,6 @@
 """Tables that are held whole: CSV files, and what was pivoted from the long form."""
 
+import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,8 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crowdselect_core.errors import DatasetError, first_line
+from crowdselect_core.ingest.encodings import not_utf8
 from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
-from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+from crowdselect_core.ingest.reader import Batch, Leaf, Partition, row_of_file
+from crowdselect_core.ingest.text_files import text_file
 
 
 class MemoryReader:
@@ -26,6 +29,9 @@ class MemoryReader:
 
     def source(self, file: int) -> str:
         return self._source
+
+    def place(self, row: int) -> str:
+        return row_of_file(row, [(self._source, self._table.num_rows)])
 
     def schema(self) -> pa.Schema:
         return self._table.schema
@@ -56,13 +62,24 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> MemoryReader:
     frames = []
     for file in files:
         try:
-            with file.open() as handle:
+            with text_file(file, arrays=False).open() as handle:
                 data = handle.read()
+            data.decode("utf-8-sig")
             frame = pl.read_csv(io.BytesIO(data), infer_schema=False)
         except OSError as e:
             raise read_failed(file, e) from None
+        except UnicodeDecodeError as e:
+            line = data.count(b"\n", 0, e.start) + 1
+            start = data.rfind(b"\n", 0, e.start) + 1
+            where = f"{file.shown}, line {line}"
+            raise not_utf8(where, data[start : e.end], e.start - start) from None
         except pl.exceptions.PolarsError as e:
-            raise DatasetError(f"{file.shown}: is no CSV table ({first_line(e)})") from None
+            if file.size == 0 or not data.strip():
+                raise DatasetError(f"{file.shown}: is empty, expected a CSV table") from None
+            raise DatasetError(
+                f"{file.shown}: is no CSV table: {_csv_cause(data, e)}; expected one line of names "
+                "and then as many values a line"
+            ) from None
         frames.append(
             frame.with_columns(_number(frame[c]) for c in frame.columns if c not in texts)
         )
@@ -73,6 +90,19 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> MemoryReader:
             f"{files[0].shown} and its neighbours have different columns; give them the same"
         ) from None
     return MemoryReader(table, fingerprint(list(files)), files[0].shown)
+
+
+def _csv_cause(data: bytes, error: Exception) -> str:
+    """Name the first line with another number of values than the line of names has."""
+    lines = csv.reader(io.StringIO(data.decode("utf-8-sig")))
+    try:
+        width = len(next(lines))
+        for row in lines:
+            if row and len(row) != width:
+                return f"line {lines.line_num} has {len(row)} values, expected {width}"
+    except (csv.Error, StopIteration):
+        return f"its line {lines.line_num} cannot be read"
+    return first_line(error)
 
 
 def _number(column: pl.Series) -> pl.Series:

@@ -3,15 +3,17 @@
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from crowdselect_core.errors import DatasetError, UserError, first_line, shown
+from crowdselect_core.errors import DatasetError, UserError, first_line
 from crowdselect_core.ingest.files import DataFile, FileReader, read_failed
-from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+from crowdselect_core.ingest.parquet_schema import joined
+from crowdselect_core.ingest.reader import Batch, Leaf, Partition, row_of_file
 from crowdselect_core.store.safe_parquet import check, names
 
 BATCH_BYTES = 32 << 20  # decoded bytes a batch is aimed at
@@ -19,6 +21,10 @@ BATCH_BYTES = 32 << 20  # decoded bytes a batch is aimed at
 
 class ParquetReader(FileReader):
     """One or more parquet files with the same columns."""
+
+    def place(self, row: int) -> str:
+        rows = [m.num_rows for m in self._metadata]
+        return row_of_file(row, [(f.shown, n) for f, n in zip(self._files, rows, strict=True)])
 
     def schema(self) -> pa.Schema:
         return self._schema
@@ -42,10 +48,13 @@ class ParquetReader(FileReader):
         try:
             with file.open() as handle:
                 parquet = pq.ParquetFile(handle, metadata=metadata, pre_buffer=not file.is_local)
-                batches = parquet.iter_batches(
-                    batch_size=_batch_rows(metadata, groups, leaves),
-                    row_groups=groups,
-                    columns=sorted({str(leaf) for leaf in leaves}),
+                columns = sorted({str(leaf) for leaf in leaves})
+                # A dictionary inside a struct is one row group's own, and batches cannot join two.
+                runs = [[g] for g in groups] if _has_inner_dictionary(parquet) else [groups]
+                size = _batch_rows(metadata, groups, leaves)
+                batches = chain.from_iterable(
+                    parquet.iter_batches(batch_size=size, row_groups=run, columns=columns)
+                    for run in runs
                 )
                 for batch in batches:
                     rows = min(batch.num_rows, end - row)
@@ -59,25 +68,8 @@ class ParquetReader(FileReader):
 
     @cached_property
     def _schema(self) -> pa.Schema:
-        merged: dict[str, pa.Field] = {}
-        for file, metadata in zip(self._files, self._metadata, strict=True):
-            schema = metadata.schema.to_arrow_schema()
-            if twice := sorted({n for n in schema.names if schema.names.count(n) > 1}):
-                raise DatasetError(f"{file.shown}: two columns have the name {twice[0]!r}")
-            here = {field.name: field for field in schema}
-            different = sorted(set(here) ^ set(merged)) if merged else []
-            different += [
-                f"{n}: {here[n].type} and not {merged[n].type}"
-                for n in here
-                if n in merged and not _alike(merged[n], here[n])
-            ]
-            if different:
-                raise DatasetError(
-                    f"{file.shown}: its columns differ from those of {self._files[0].shown} "
-                    f"({shown(different, 5)}); all files of a data set need the same columns"
-                )
-            merged = {n: _joined(merged.get(n, here[n]), here[n]) for n in merged or here}
-        return pa.schema(list(merged.values()))
+        schemas = [m.schema.to_arrow_schema() for m in self._metadata]
+        return joined([f.shown for f in self._files], schemas)
 
     @cached_property
     def _metadata(self) -> list[Any]:
@@ -101,48 +93,26 @@ class ParquetReader(FileReader):
             ) from None
 
 
-def _alike(one: pa.Field, other: pa.Field) -> bool:
-    """Tell whether two files give a column the same meaning; one without any value fits all."""
-    if _is_list(one.type) and _is_list(other.type):
-        return _alike(one.type.value_field, other.type.value_field)
-    if not (pa.types.is_struct(one.type) and pa.types.is_struct(other.type)):
-        return len({_kind(one.type), _kind(other.type)} - {"null"}) <= 1
-    fields, others = ({f.name: f for f in kind} for kind in (one.type, other.type))
-    return fields.keys() == others.keys() and all(_alike(f, others[n]) for n, f in fields.items())
+def _has_inner_dictionary(parquet: pq.ParquetFile) -> bool:
+    fields = [inner for field in parquet.schema_arrow for inner in _inner(field.type)]
+    return any(pa.types.is_dictionary(kind) for kind in fields)
 
 
-def _joined(one: pa.Field, other: pa.Field) -> pa.Field:
-    """Return the column with the type of the file that has values; the two are alike."""
-    if pa.types.is_null(one.type):
-        return other
-    if _is_list(one.type) and _is_list(other.type):
-        item = _joined(one.type.value_field, other.type.value_field)
-        return one.with_type(pa.list_(item))
-    if not pa.types.is_struct(one.type) or not pa.types.is_struct(other.type):
-        return one
-    inner = [_joined(field, other.type.field(field.name)) for field in one.type]
-    return one.with_type(pa.struct(inner))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
-
-
-def _kind(kind: pa.DataType) -> str:
-    """Name a type as far as it matters: files may differ in the width of their numbers."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "numbers"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
-        return "text"
-    return "struct" if pa.types.is_struct(kind) else str(kind)
+def _inner(kind: pa.DataType) -> list[pa.DataType]:
+    fields = [kind.field(i).type for i in range(kind.num_fields)]
+    return [*fields, *(inner for field in fields for inner in _inner(field))]
 
 
 def _leaf(batch: pa.RecordBatch, leaf: Leaf) -> pa.Array:
     if leaf.column not in batch.schema.names:  # this file has no value in it, and so no fields
         return pa.nulls(batch.num_rows)
-    column = batch.column(leaf.column)
-    array = column if leaf.field is None else pc.struct_field(column, [leaf.field])
+    array = batch.column(leaf.column)
+    if leaf.field is not None:
+        if array.type.get_field_index(leaf.field) < 0:
+            return pa.nulls(batch.num_rows)
+        array = pc.struct_field(array, [leaf.field])
+    if isinstance(array, pa.ExtensionArray):  # JSON, which is text
+        array = array.storage
     array.validate(full=True)  # text that is no UTF-8 is told here, and not wherever it is used
     return array
 

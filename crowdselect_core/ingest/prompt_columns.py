@@ -1,7 +1,7 @@
 """Which columns hold a data set's prompts, and the prompts and texts of a batch of rows."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,17 @@ from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest import values
 from crowdselect_core.ingest.columns import expect, is_text, named, told
-from crowdselect_core.ingest.prompts import ROLES, Prompt, content_id, read_text, read_turns
+from crowdselect_core.ingest.json_columns import kinds_of
+from crowdselect_core.ingest.prompts import (
+    NO_INSTRUCTION,
+    ROLES,
+    Prompt,
+    content_id,
+    is_blank,
+    read_text,
+    read_turns,
+    turns_of,
+)
 from crowdselect_core.ingest.reader import Leaf
 
 INSTRUCTION_NAMES = ("instruction", "prompt")
@@ -68,16 +78,37 @@ class PromptColumns:
     def texts(self, arrays: Mapping[Leaf, pa.Array]) -> list[str | None]:
         """Return the texts of a batch that holds `text_leaves`; null without a usable prompt."""
         if self.is_plain:
-            return _listed(arrays[self.leaves[0]])
+            return listed(arrays[self.leaves[0]])
         prompts = self.prompts(arrays)
         if not self._shown:
             return [None if p.error else p.text for p in prompts]
-        texts = _listed(arrays[self._shown[0]])
+        texts = listed(arrays[self._shown[0]])
         return [None if p.error else t for p, t in zip(prompts, texts, strict=True)]
 
     @property
     def _shown(self) -> list[Leaf]:
         return values.some(self.text) if self.turns is not None else []
+
+    def refusals(self, arrays: Mapping[Leaf, pa.Array]) -> list[str | None]:
+        """Return why rows of a batch that holds `text_leaves` are refused; null for the others."""
+        if self.is_plain:
+            return [read_text(t).error for t in listed(arrays[self.leaves[0]])]
+        errors = [p.error for p in self.prompts(arrays)]
+        if not self._shown:
+            return errors
+        texts = listed(arrays[self._shown[0]])
+        empty = f"{NO_INSTRUCTION}: the row has no instruction text"
+        return [e or (empty if is_blank(t) else None) for e, t in zip(errors, texts, strict=True)]
+
+    @property
+    def described(self) -> str:
+        """One line on what a prompt is made of."""
+        if self.turns is not None:
+            made = f"the turns of `{self.turns.column}` up to the last answer"
+        else:
+            made = " + ".join(leaf.column for leaf in values.some(self.text, self.input))
+        system = f", system from `{self.system.column}`" if self.system else ""
+        return f"prompt: {made}{system}"
 
     def _prompt(self, row: Sequence[Any]) -> Prompt:
         found = dict(zip(self.leaves, row, strict=True))
@@ -88,17 +119,31 @@ class PromptColumns:
         return read_text(text, found[self.input] if self.input else None, system)
 
     def _rows(self, arrays: Mapping[Leaf, pa.Array]) -> Iterator[tuple[Any, ...]]:
-        return zip(*(_listed(arrays[leaf]) for leaf in self.leaves), strict=True)
+        return zip(*(listed(arrays[leaf]) for leaf in self.leaves), strict=True)
 
 
-def _listed(array: pa.Array) -> list[Any]:
+def listed(array: pa.Array) -> list[Any]:
     """Return the values; those that JSON Lines keep as JSON are parsed."""
     found: list[Any] = array.to_pylist()
     return [json.loads(v) if isinstance(v, bytes) else v for v in found]
 
 
-def find_prompt(schema: pa.Schema, config: DatasetConfig) -> PromptColumns | None:
+Peek = Callable[[str], Sequence[Any]]  # returns the first values of a column
+
+
+def no_values(column: str) -> Sequence[Any]:
+    return ()
+
+
+def find_prompt(
+    schema: pa.Schema, config: DatasetConfig, peek: Peek = no_values
+) -> PromptColumns | None:
     """Find the columns of the prompts: turns before texts; None where there are neither.
+
+    Args:
+        schema: of the data set.
+        config: its format, and the names of its columns where they are unusual.
+        peek: how to see values, which tells turns that are kept as JSON text.
 
     Raises:
         DatasetError: a column that the format needs or the config names is not there, or one is
@@ -108,7 +153,9 @@ def find_prompt(schema: pa.Schema, config: DatasetConfig) -> PromptColumns | Non
     text = None if wanted in TURN_COLUMNS else named(
         schema, config, "instruction", INSTRUCTION_NAMES
     )  # fmt: skip
-    turns = None if wanted in TEXT_LAYOUTS else _turns(schema, config, text)
+    turns = None if wanted in TEXT_LAYOUTS else _turns(schema, config, text, peek)
+    if text and is_turns(schema.field(text.column)):  # TRL's conversational prompt
+        turns, text = turns or (text if wanted not in TEXT_LAYOUTS else None), None
     expect(schema, text, where, "text", is_text)
     if (wanted in TEXT_LAYOUTS and text is None) or (wanted in TURN_COLUMNS and turns is None):
         needed = TURN_COLUMNS.get(wanted, "instruction")
@@ -123,16 +170,18 @@ def find_prompt(schema: pa.Schema, config: DatasetConfig) -> PromptColumns | Non
     is_sharegpt = turns is not None and turns == named(schema, config, "conversations", _SHAREGPT)
     usual = ("system",) if more is not None or wanted == "alpaca" or is_sharegpt else ()
     system = named(schema, config, "system", usual)
-    if "system" not in config.columns and system and not _has_text(schema, system):
-        system = None
-    expect(schema, system, where, "text", is_text)
+    if system and not _has_text(schema, system):
+        if "system" in config.columns:
+            expect(schema, system, where, "text", is_text)
+        else:
+            system = None
     return PromptColumns(text, turns, more, system)
 
 
 _SHAREGPT = (TURN_COLUMNS["sharegpt"],)
 
 
-def _turns(schema: pa.Schema, config: DatasetConfig, text: Leaf | None) -> Leaf | None:
+def _turns(schema: pa.Schema, config: DatasetConfig, text: Leaf | None, peek: Peek) -> Leaf | None:
     """Find the turns; by itself, a column beside a text only counts if it can hold turns."""
     asked = TURN_COLUMNS.get(config.format)
     for ours in (asked,) if asked else TURN_COLUMNS.values():
@@ -140,7 +189,7 @@ def _turns(schema: pa.Schema, config: DatasetConfig, text: Leaf | None) -> Leaf 
         if leaf is None:
             continue
         field = schema.field(leaf.column)
-        if is_turns(field):
+        if is_turns(field) or _holds_json(field, leaf, peek):
             return leaf
         if asked is None and ours not in config.columns and text is not None:
             continue
@@ -158,23 +207,48 @@ def _input(schema: pa.Schema, config: DatasetConfig) -> Leaf | None:
     if config.format not in ("auto", "alpaca") and "input" not in config.columns:
         return None
     leaf = named(schema, config, "input", ("input",))
-    if leaf and config.format == "auto" and "input" not in config.columns:
-        return leaf if _has_text(schema, leaf) else None
+    if leaf is None or _has_text(schema, leaf):
+        return leaf
+    if config.format == "auto" and "input" not in config.columns:
+        return None
     expect(schema, leaf, config.path, "text", is_text)
     return leaf
 
 
 def _has_text(schema: pa.Schema, leaf: Leaf) -> bool:
-    return is_text(schema.field(leaf.column).type)
+    """Tell a column that holds texts, in some rows at least: the others are refused one by one."""
+    field = schema.field(leaf.column)
+    return is_text(field.type) or "str" in kinds_of(field)
 
 
 def is_turns(field: pa.Field) -> bool:
     """Tell a column that can hold turns: lists of structs of texts, or lists kept as JSON."""
-    kind, types = field.type, pa.types
-    if (field.metadata or {}).get(b"lists"):
+    kind = field.type
+    if "tuple" in kinds_of(field):
         return True
-    if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
+    if not _is_list(kind):
         return False
     turn = kind.value_type
-    fields = {f.name: f.type for f in turn} if types.is_struct(turn) else {}
-    return any(all(name in fields and is_text(fields[name]) for name in keys) for keys in ROLES)
+    fields = {f.name: f.type for f in turn} if pa.types.is_struct(turn) else {}
+    return any(all(name in fields and _is_content(fields[name]) for name in keys) for keys in ROLES)
+
+
+def _is_content(kind: pa.DataType) -> bool:
+    """Tell texts, and lists of parts that hold texts."""
+    if not _is_list(kind):
+        return is_text(kind)
+    part = kind.value_type
+    return bool(pa.types.is_struct(part) and part.get_field_index("text") >= 0)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _holds_json(field: pa.Field, leaf: Leaf, peek: Peek) -> bool:
+    """Tell a column of texts that are turns as JSON, by the first that is there."""
+    if not is_text(field.type):
+        return False
+    first = next((v for v in peek(leaf.column) if isinstance(v, str) and v.strip()), "")
+    return first.lstrip().startswith("[") and isinstance(turns_of(first), list)

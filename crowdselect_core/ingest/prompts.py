@@ -4,6 +4,7 @@ A conversation that ends with an assistant turn holds the data set's own answer 
 is what comes before it. A row without a usable prompt keeps the reason in the prompt's place.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,6 +12,7 @@ from typing import Any
 
 from crowdselect_core.chat import Message
 from crowdselect_core.errors import shown
+from crowdselect_core.ingest.json_columns import word
 from crowdselect_core.ingest.values import SPACE
 from crowdselect_core.store.identity import canonical
 
@@ -19,9 +21,12 @@ BAD_MESSAGES = "bad_messages"
 
 # By the names of a turn's two fields: what the words for the speaker stand for.
 ROLES: Mapping[tuple[str, str], Mapping[str, str]] = {
-    ("role", "content"): {r: r for r in ("system", "user", "assistant")},
+    ("role", "content"): {
+        **{r: r for r in ("system", "user", "assistant")},
+        "developer": "system",  # OpenAI's later name for it
+    },
     ("from", "value"): {
-        "system": "system",
+        **dict.fromkeys(("system", "developer"), "system"),
         **dict.fromkeys(("human", "user"), "user"),
         **dict.fromkeys(("gpt", "assistant", "chatgpt"), "assistant"),
     },
@@ -80,32 +85,68 @@ def is_blank(text: object) -> bool:
     return not isinstance(text, str) or not text.strip(_BLANK)
 
 
-def read_text(text: str | None, more: str | None = None, system: str | None = None) -> Prompt:
+def read_text(text: object, more: object = None, system: object = None) -> Prompt:
     """Return the prompt of an instruction, its input (after a blank line) and a system text."""
-    if text is None or is_blank(text):
+    if (error := _not_text("input", more) or _not_text("system text", system)) is not None:
+        return Prompt((), error)
+    if not isinstance(text, str) or is_blank(text):
         return Prompt((), f"{NO_INSTRUCTION}: the row has no instruction text")
-    whole = text if more is None or is_blank(more) else f"{text}\n\n{more}"
+    whole = text if is_blank(more) else f"{text}\n\n{more}"
     return Prompt((*_system(system), {"role": "user", "content": whole}))
 
 
-def read_turns(turns: object, system: str | None = None) -> Prompt:
+def _not_text(name: str, value: object) -> str | None:
+    """Say what a part of a row is where it is no text; None where it is, or is absent."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return f"{BAD_MESSAGES}: the row's {name} is {word(value)}, expected text"
+    if not _is_whole(value):
+        return f"{BAD_MESSAGES}: the row's {name} is no valid UTF-8"
+    return None
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def turns_of(value: object) -> object:
+    """Return turns; those that a row holds as JSON text are parsed, anything else is as it was."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def read_turns(turns: object, system: object = None) -> Prompt:
     """Return the prompt of a conversation.
 
     Args:
-        turns: a list of {role, content} or {from, value}.
+        turns: a list of {role, content} or {from, value}, or its JSON text. A content is a text,
+            or a list of parts that are texts.
         system: the text of a system message that stands outside the turns; turns that begin with
             one of their own keep that.
     """
+    if (error := _not_text("system text", system)) is not None:
+        return Prompt((), error)
     try:
-        messages = _checked(turns)
+        messages = _checked(turns_of(turns))
     except _Unusable as e:
         return Prompt((), ": ".join(e.args)[:500])
     own = messages[0]["role"] == "system"
     return Prompt(tuple(messages if own else [*_system(system), *messages]))
 
 
-def _system(text: str | None) -> list[Message]:
-    return [] if text is None or is_blank(text) else [{"role": "system", "content": text}]
+def _system(text: object) -> list[Message]:
+    if not isinstance(text, str) or is_blank(text):
+        return []
+    return [{"role": "system", "content": text}]
 
 
 def _checked(turns: object) -> list[Message]:
@@ -113,7 +154,7 @@ def _checked(turns: object) -> list[Message]:
     if turns is None or turns == []:
         raise _Unusable(NO_INSTRUCTION, "the row has no turns")
     if not isinstance(turns, list):
-        raise _Unusable(BAD_MESSAGES, "the row holds no list of turns")
+        raise _Unusable(BAD_MESSAGES, f"the row holds no list of turns, but {word(turns)}")
     messages = [_turn(turn, place) for place, turn in enumerate(turns, 1)]
     if messages[0]["role"] == "system" and is_blank(messages[0]["content"]):
         del messages[0]
@@ -145,8 +186,9 @@ def _check_order(messages: Sequence[Message]) -> None:
 
 
 def _turn(turn: Any, place: int) -> Message:
-    """Return one turn as a message."""
-    keys = next((k for k in ROLES if isinstance(turn, dict) and k[0] in turn), None)
+    """Return one turn as a message; of two pairs of keys, that which has a role counts."""
+    pairs = [k for k in ROLES if isinstance(turn, dict) and k[0] in turn]
+    keys = next((k for k in pairs if turn[k[0]] is not None), None)
     if keys is None:
         raise _Unusable(BAD_MESSAGES, f"turn {place} has no role")
     said, content = turn[keys[0]], turn.get(keys[1])
@@ -157,10 +199,22 @@ def _turn(turn: Any, place: int) -> Message:
             f"turn {place} has the unknown role {shown([said])[:80]}; known: "
             f"{shown(list(ROLES[keys]))}",
         )
-    if not isinstance(content, str):
+    if content is None and role == "system":
+        content = ""  # a system turn that says nothing
+    text = _joined(content, place) if isinstance(content, list) else content
+    if not isinstance(text, str):
         raise _Unusable(BAD_MESSAGES, f"turn {place} has content that is no text")
-    try:
-        content.encode("utf-8")
-    except UnicodeEncodeError:
-        raise _Unusable(BAD_MESSAGES, f"turn {place} is no valid UTF-8") from None
-    return {"role": role, "content": content}
+    if not _is_whole(text):
+        raise _Unusable(BAD_MESSAGES, f"turn {place} is no valid UTF-8")
+    return {"role": role, "content": text}
+
+
+def _joined(parts: list[Any], place: int) -> str:
+    """Return the text of a content that is a list of parts, as chat templates join them."""
+    for part in parts:
+        if isinstance(part, dict) and not isinstance(part.get("text"), str):
+            kind = shown([str(part.get("type"))])[:40]
+            raise _Unusable(BAD_MESSAGES, f"turn {place} has a part of the type {kind} and no text")
+        if not isinstance(part, str | dict):
+            raise _Unusable(BAD_MESSAGES, f"turn {place} has content that is no text")
+    return "".join(part if isinstance(part, str) else part["text"] for part in parts)

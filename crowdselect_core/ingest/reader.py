@@ -75,6 +75,10 @@ class Reader(Protocol):
         """Return the name of a file of the data set, to show."""
         ...
 
+    def place(self, row: int) -> str:
+        """Return the file and the line of a row (from 0 over all files), as an error names it."""
+        ...
+
 
 def limited(partitions: Sequence[Partition], limit: int | None) -> list[Partition]:
     """Return the partitions that hold the first `limit` rows, the last one cut to fit."""
@@ -83,3 +87,17 @@ def limited(partitions: Sequence[Partition], limit: int | None) -> list[Partitio
     return [
         replace(p, rows=min(p.rows, limit - p.first_row)) for p in partitions if p.first_row < limit
     ]
+
+
+def row_of_file(row: int, files: Sequence[tuple[str, int]]) -> str:
+    """Return the file of a row and its number there, from 1, for readers whose rows are no lines.
+
+    Args:
+        row: from 0 over all files.
+        files: the name and the rows of each.
+    """
+    for name, rows in files:
+        if row < rows:
+            return f"{name}, row {row + 1}"
+        row -= rows
+    return f"{files[-1][0]}, row {row + 1}"

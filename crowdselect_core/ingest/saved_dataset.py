@@ -10,16 +10,14 @@ import pyarrow.compute as pc
 
 from crowdselect_core.errors import DatasetError, first_line, nearest, shown
 from crowdselect_core.ingest.files import (
-    SUFFIXES,
     DataFile,
     FileReader,
-    is_glob,
-    list_files,
     opened,
     place_failed,
     read_failed,
 )
-from crowdselect_core.ingest.reader import Batch, Leaf, Partition
+from crowdselect_core.ingest.listing import SUFFIXES, is_glob, list_files
+from crowdselect_core.ingest.reader import Batch, Leaf, Partition, row_of_file
 from crowdselect_core.store.backend.errors import is_denied
 from crowdselect_core.urls import is_url
 
@@ -49,7 +47,7 @@ def _exists(fs: Any, folder: str, file: str) -> bool:
         raise place_failed(fs, folder, e) from None
 
 
-def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReader":
+def open_saved(path: str, split: str | None, options: Mapping[str, Any]) -> "ArrowReader":
     """Open one split of a saved folder.
 
     Raises:
@@ -59,6 +57,7 @@ def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReade
     folder = path.rstrip("/")
     if _exists(fs, folder, f"{inner.rstrip('/')}/dataset_dict.json"):
         splits = _told(fs, folder, f"{inner.rstrip('/')}/dataset_dict.json", "splits")
+        split = split or "train"
         if split not in splits:
             raise DatasetError(
                 f"{path}: has no split {split!r}{nearest(split, splits)} (found: {shown(splits)})"
@@ -69,7 +68,7 @@ def open_saved(path: str, split: str, options: Mapping[str, Any]) -> "ArrowReade
     if not _exists(fs, folder, state):
         raise DatasetError(f"{folder}: holds no state.json, so it was not saved whole; save again")
     wanted = {entry["filename"] for entry in _told(fs, folder, state, "_data_files")}
-    files = [f for f in list_files(folder, options) if f.path.rsplit("/", 1)[-1] in wanted]
+    files = [f for f in list_files(folder, options).files if f.path.rsplit("/", 1)[-1] in wanted]
     if len(files) != len(wanted):
         raise DatasetError(
             f"{folder}: {len(wanted) - len(files)} of its {len(wanted)} data files are gone"
@@ -94,6 +93,10 @@ def _told(fs: Any, folder: str, path: str, key: str) -> Any:
 
 class ArrowReader(FileReader):
     """Arrow stream files, read record batch by record batch."""
+
+    def place(self, row: int) -> str:
+        rows = [t.num_rows for t in self._tables]
+        return row_of_file(row, [(f.shown, n) for f, n in zip(self._files, rows, strict=True)])
 
     def schema(self) -> pa.Schema:
         return self._tables[0].schema

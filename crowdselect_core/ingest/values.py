@@ -1,6 +1,7 @@
 """From Arrow arrays to what the stages compute with: ids, numbers, vectors, complete answers."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.reader import Leaf
 from crowdselect_core.store.identity import canonical
+from crowdselect_core.util.finish_reasons import Ending, FinishReason, normalise_finish_reason
 
 # What str.strip takes away, so that an answer is empty here exactly when it is empty there.
 SPACE = "".join(chr(i) for i in range(0x3001) if chr(i).isspace())
@@ -22,7 +24,7 @@ def some(*leaves: Leaf | None) -> list[Leaf]:
     return [leaf for leaf in leaves if leaf is not None]
 
 
-def given_ids(array: pa.Array, first_row: int, source: str) -> pl.Series:
+def given_ids(array: pa.Array, first_row: int, place: Callable[[int], str]) -> pl.Series:
     """Return given ids as text.
 
     Raises:
@@ -32,7 +34,7 @@ def given_ids(array: pa.Array, first_row: int, source: str) -> pl.Series:
     if ids.null_count():
         row = first_row + int(ids.is_null().arg_max() or 0)
         raise DatasetError(
-            f"{source}: row {row} has no id; fill it in, or name another id column under "
+            f"{place(row)}: has no id; fill it in, or name another id column under "
             "dataset.columns.instruction_id"
         )
     return ids
@@ -55,13 +57,40 @@ def numbers(array: pa.Array) -> NDArray[np.float64]:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def complete(arrays: Mapping[Leaf, pa.Array], answer: Leaf, end: Leaf | None) -> NDArray[np.bool_]:
-    """Tell which answers are not empty and not known to be cut off by a length limit."""
+def complete(
+    arrays: Mapping[Leaf, pa.Array], answer: Leaf, end: Leaf | None, unknown: Counter[str]
+) -> NDArray[np.bool_]:
+    """Tell which answers are not empty and not known to be cut off, failed or withheld.
+
+    Args:
+        arrays: the texts, and why generation ended.
+        answer: the leaf of the texts.
+        end: of the finish reasons, where there are some.
+        unknown: counts the finish reasons that nobody knows; such answers are complete.
+    """
     texts = pl.Series(arrays[answer]).cast(pl.String)
     whole = texts.str.strip_chars(SPACE).str.len_bytes().fill_null(0) > 0
     if end is not None:
-        whole &= (pl.Series(arrays[end]).cast(pl.String) != "length").fill_null(True)
+        words = pl.Series("word", arrays[end]).cast(pl.String)
+        counted = words.value_counts().drop_nulls()
+        endings = {w: (normalise_finish_reason(w), n) for w, n in counted.iter_rows()}
+        for reason, n in endings.values():
+            if reason.name and is_unknown(reason):
+                unknown[reason.name] += n
+        bad = [w for w, (reason, _) in endings.items() if not is_complete(reason)]
+        if bad:
+            whole &= ~words.is_in(bad).fill_null(False)
     return whole.to_numpy()
+
+
+def is_unknown(reason: FinishReason) -> bool:
+    """Tell a finish reason that nobody knows."""
+    return reason.ending is Ending.UNKNOWN
+
+
+def is_complete(reason: FinishReason) -> bool:
+    """Tell whether an answer that ended so may be kept."""
+    return reason.is_answer and not reason.is_cut
 
 
 def vectors(array: pa.Array, where: str) -> NDArray[np.float32]:

@@ -53,6 +53,7 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     lines = [
         f"data set   {config.dataset.path}: {rows:,} rows, {len(config.models)} crowd models, "
         f"{len(layout.scores):,} score columns, {len(layout.answers)} answer columns",
+        dataset.prompt_line(),
         f"budget     {config.budget_tokens or config.budget} "
         f"{'tokens' if config.budget_tokens else 'rows or share of the eligible'}",
         f"store      {config.store}",
@@ -70,6 +71,7 @@ def _live(config: SelectConfig, lacks: MissingWork) -> list[str]:
     return [
         f"data set   {config.dataset.path}: {rows:,} rows, {len(config.everyone)} models, "
         f"{len(lacks.answers)} to generate answers, {len(lacks.scores)} reward models to score",
+        dataset.prompt_line(),
         f"store      {config.store}",
         f"out        {config.out}",
         *bills(config, lacks),

@@ -10,8 +10,8 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
 from crowdselect_core.generate.identity import cache_spec as answer_cells
 from crowdselect_core.ingest.column_layout import has_answers
-from crowdselect_core.ingest.open import open_reader
 from crowdselect_core.reward.identity import cache_spec as score_cells
+from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.tables import RESPONSES
 
 # What else a model's struct in a zoo, and the table it is made from, hold.
@@ -40,7 +40,7 @@ def find_missing(config: SelectConfig) -> MissingWork:
     _check_rewards(config, scores)
     if not scores and not any(m.engine for m in config.everyone):
         return MissingWork((), ())  # nothing could be made: the data set is asked for everything
-    schema = open_reader(config.dataset).schema()
+    schema = open_dataset(config).table.schema()
     columns = set(schema.names)
     absent = tuple(m for m in config.everyone if m.name not in columns)
     if mute := [m.name for m in absent if m.engine is None]:

@@ -1,19 +1,24 @@
 """What can be refused before anything is computed: checked first, not hours into a run."""
 
 import logging
+from collections.abc import Sequence
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
+from crowdselect_core.ingest.open import notes_on_files
 from crowdselect_core.models.token_count import counter
+from crowdselect_core.planning.inputs import check_no_input
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.selection.metric_weights import (
     check_families,
     check_student,
     method_weights,
 )
+from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.store.backend.open import open_backend
+from crowdselect_core.store.out_files import check_replaceable
 
 log = logging.getLogger("crowdselect")
 
@@ -50,13 +55,28 @@ def check(config: SelectConfig) -> None:
         counter(config.tokenizer)
 
 
-def check_out(config: SelectConfig) -> None:
+def check_out(config: SelectConfig, names: Sequence[str]) -> None:
     """Find out before the work whether its results can be written.
+
+    Args:
+        config: the resolved config.
+        names: the files that the run may write into OUT.
 
     Raises:
         StorageError: OUT cannot be written.
+        ConfigError: it covers an input, or holds a file of such a name that is not a run's own.
     """
-    open_backend(config.out).check_writable()
+    place = open_backend(config.out)
+    check_no_input(config, names)
+    place.check_writable()
+    check_replaceable(place, names, config.out)
+
+
+def describe_data(config: SelectConfig) -> None:
+    """Log a line each on what a prompt is made of, and on the files that are not read."""
+    log.info("%s", open_dataset(config).prompt_line())
+    for note in notes_on_files(config.dataset):
+        log.warning("%s: %s", config.dataset.path, note)
 
 
 def check_data(config: SelectConfig, instructions: Ref) -> None:

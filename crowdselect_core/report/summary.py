@@ -6,8 +6,10 @@ import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export.selection_files import read_manifest
+from crowdselect_core.ingest.prompts import BAD_MESSAGES
 from crowdselect_core.selection.explanations import IN_WORDS
 from crowdselect_core.stages.refs import SelectionArtifacts
+from crowdselect_core.stages.select.answers import UNKNOWN_ENDING
 from crowdselect_core.stages.select.kept_answers import answer_reader
 from crowdselect_core.stages.select.metrics import STUDENT, difficulty_column, used_reward_models
 from crowdselect_core.stages.select.selection import method_label
@@ -15,6 +17,7 @@ from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 
+REASONS = 20  # different reasons of unusable turns that are counted one by one
 SHOWN = 3  # rows that were chosen, and rows that were not
 
 
@@ -45,7 +48,7 @@ def summarise(
         "duplicate_rows": inputs.instructions.counts.get("duplicate_rows", 0),
         "missing_scores": inputs.scores.counts.get("missing_scores", 0),
         "eligible": int(codes["eligible"].sum()),
-        "ineligible": dict(counted.iter_rows()),
+        "ineligible": _most_common(dict(counted.iter_rows())),
         "clusters": sizes["len"].to_list() if inputs.clusters else [],
         "chosen": inputs.selection.rows,
         "without_pair": inputs.pairs.counts.get("without_pair", 0) if inputs.pairs else 0,
@@ -71,7 +74,22 @@ def _notes(config: SelectConfig, inputs: SelectionArtifacts) -> list[str]:
     notes = [f"reward model {r} is not used: its scores are all equal" for r in left_out]
     for ref in (inputs.ranking, inputs.selection):
         notes += ref.facts.get("notes", [])
+    unknown = {n: c for n, c in inputs.answers.counts.items() if n.startswith(UNKNOWN_ENDING)}
+    notes += [
+        f"{count} answers have the unknown {name!r} and are taken as complete"
+        for name, count in unknown.items()
+    ]
     return notes
+
+
+def _most_common(reasons: dict[str, int]) -> dict[str, int]:
+    """Keep the reasons apart, of which turns have many; those beyond the commonest are joined."""
+    bad = [reason for reason in reasons if reason.startswith(f"{BAD_MESSAGES}: ")]
+    rare = sorted(bad, key=lambda reason: (-reasons[reason], reason))[REASONS:]
+    kept = {reason: count for reason, count in reasons.items() if reason not in rare}
+    if rare:
+        kept[f"{BAD_MESSAGES}: {len(rare)} other reasons"] = sum(reasons[r] for r in rare)
+    return kept
 
 
 def _agreement(

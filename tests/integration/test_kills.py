@@ -57,7 +57,7 @@ def test_killed_at_random_a_live_run_ends_with_the_same_bytes(
 def test_damage_is_told_in_words_that_the_drill_looks_for(drill: Drill) -> None:
     with drill.run("spoiled", Place()) as one:
         assert not damage(one.live().stderr)
-        Path(one.out, "manifest.json").unlink()
+        Path(one.out, "selection.parquet").unlink()
         shards = list(Path(one.store, "ranking").glob("*/part-*.parquet"))
         shards[0].write_bytes(shards[0].read_bytes()[:-1])
         shards[1].write_bytes(bytes(shards[1].stat().st_size))

@@ -15,6 +15,7 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import RESPONSES, check
+from crowdselect_core.util.finish_reasons import normalise_finish_reason
 
 
 def spec(config: SelectConfig, prompts: Ref, model: str) -> Spec:
@@ -42,9 +43,10 @@ def _given(rows: pl.DataFrame, dataset: Dataset, model: str) -> pl.DataFrame:
     texts: list[str | None] = [None] * rows.height
     ends: list[str | None] = [None] * rows.height
     for place, text, end in given_answers(dataset, rows, model):
-        texts[place], ends[place] = text, end
+        ending = normalise_finish_reason(end)
+        texts[place], ends[place] = (text if ending.is_answer else None), ending.name
     digests = [digest_of(t) for t in texts]
-    absent = [None if t is not None else "no_answer: the data set has none" for t in texts]
+    absent = [None if t is not None else _absent(e) for t, e in zip(texts, ends, strict=True)]
     return rows.with_columns(
         pl.lit(0, pl.Int64).alias("sample"),
         pl.lit(None, pl.Binary).alias("cell"),
@@ -55,3 +57,10 @@ def _given(rows: pl.DataFrame, dataset: Dataset, model: str) -> pl.DataFrame:
         pl.lit(None, pl.Int64).alias("completion_tokens"),
         pl.coalesce("error", pl.Series("absent", absent, dtype=pl.String)).alias("error"),
     ).select(list(RESPONSES))
+
+
+def _absent(ending: str | None) -> str:
+    """Say why a row has no answer."""
+    if ending is None or normalise_finish_reason(ending).is_answer:
+        return "no_answer: the data set has none"
+    return f"no_answer: the data set's ended with {ending}"

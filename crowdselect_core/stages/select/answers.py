@@ -5,6 +5,7 @@ read after the other, the one with the most scores first, until every row of a p
 settled: usually that is one column of the crowd's.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from crowdselect_core.config.response_mode import ResponseMode, response_mode
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.ingest.prompts import NO_INSTRUCTION
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
@@ -26,9 +28,9 @@ from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import ANSWERABLE, check
 from crowdselect_core.util.once import Once
 
-STAGE, VERSION = "answers", 1
+STAGE, VERSION = "answers", 2
 
-NO_INSTRUCTION = "no_instruction"
+UNKNOWN_ENDING = "finish reason "  # what a count of an unknown one begins with
 
 
 def mode_of(config: SelectConfig) -> ResponseMode:
@@ -48,8 +50,9 @@ def spec(config: SelectConfig, scores: Ref, metrics: Ref) -> Spec:
 def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     """Look for one complete answer per row.
 
-    Output columns: instruction_id; answerable (true everywhere for scores alone); barred
-    (no_instruction where there are answers but no instruction text, null elsewhere).
+    Output columns: instruction_id; answerable (true everywhere for scores alone); barred (where
+    there are answers but no usable prompt: no_instruction, or bad_messages and the reason).
+    Counts: finish reasons that nobody knows, of the answers that were looked at.
     """
     dataset = open_dataset(config)
     table = scores.open(store).frame()
@@ -60,11 +63,13 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     def shard(part: Partition) -> ShardResult:
         rows, places = kept_rows(table, part)
         shown_NM = shown_scores(rows, config, fitted())
-        answerable = _answerable(dataset, part, places, mode, shown_NM)
+        unknown: Counter[str] = Counter()
+        answerable = _answerable(dataset, part, places, mode, shown_NM, unknown)
         frame = rows.select("instruction_id").with_columns(
-            answerable=pl.Series(answerable), barred=_without_instruction(dataset, part, places)
+            answerable=pl.Series(answerable), barred=_refused(dataset, part, places)
         )
-        return ShardResult(check(frame, ANSWERABLE, "answers"))
+        counts = {f"{UNKNOWN_ENDING}{word}": n for word, n in sorted(unknown.items())}
+        return ShardResult(check(frame, ANSWERABLE, "answers"), counts)
 
     return by_partition(partitions, shard, config.shard_rows)
 
@@ -78,6 +83,7 @@ def _answerable(
     places: NDArray[np.int64],
     mode: ResponseMode,
     shown_NM: NDArray[np.float64],
+    unknown: Counter[str],
 ) -> NDArray[np.bool_]:
     settled = np.zeros(len(places), dtype=bool)
     if not dataset.layout.answers:
@@ -88,15 +94,15 @@ def _answerable(
     for model in by_scores:
         open_rows = ~settled & possible_NM[:, names.index(model)]
         if open_rows.any():
-            settled |= open_rows & dataset.complete(part, model)[places]
+            settled |= open_rows & dataset.complete(part, model, unknown)[places]
     return settled
 
 
-def _without_instruction(dataset: Dataset, part: Partition, places: NDArray[np.int64]) -> pl.Series:
+def _refused(dataset: Dataset, part: Partition, places: NDArray[np.int64]) -> pl.Series:
+    """Return why rows have no usable prompt, null for the others."""
     if dataset.layout.instruction is None or not dataset.layout.answers:
         return pl.Series([None] * len(places), dtype=pl.String)
-    texts = pl.Series(
-        [t for _, batch in dataset.instructions(part) for t in batch], dtype=pl.String
-    )
-    empty = texts.str.strip_chars().str.len_bytes().gather(places) == 0
-    return pl.select(pl.when(empty).then(pl.lit(NO_INSTRUCTION))).to_series()
+    found = [error for _, batch in dataset.refusals(part) for error in batch]
+    bare = f"{NO_INSTRUCTION}: "
+    words = [NO_INSTRUCTION if e is not None and e.startswith(bare) else e for e in found]
+    return pl.Series(words, dtype=pl.String).gather(places)

@@ -16,6 +16,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DatasetError, shown
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.ingest.whole_rows import differing, row_hashes
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
@@ -148,7 +149,10 @@ def _repeats(dataset: Dataset, rows: pl.DataFrame, shard_rows: int) -> pl.Series
     twice = rows.filter(pl.col("instruction_id").is_duplicated())
     if twice.is_empty():
         return pl.Series(dtype=pl.Int64)
-    contents = dataset.contents(twice["source_row"].to_list(), shard_rows)
+    if dataset.is_unanswered:  # the same prompt: what else the rows hold is not asked for
+        return _later_ones(twice)
+    partitions = dataset.partitions(shard_rows)
+    contents = row_hashes(dataset.table, partitions, twice["source_row"].to_list())
     twice = twice.with_columns(
         content=pl.col("source_row").replace_strict(contents, return_dtype=pl.String)
     )
@@ -157,14 +161,37 @@ def _repeats(dataset: Dataset, rows: pl.DataFrame, shard_rows: int) -> pl.Series
     )
     clash = clash.filter(pl.col("content") > 1)
     if clash.height:
-        first = clash.row(0, named=True)
-        raise DatasetError(
-            f"{dataset.config.path}: the id {shown([first['instruction_id']])} stands on rows "
-            f"{shown(first['source_row'][:5])} with different content "
-            f"({clash.height} such id(s)); give every row its own id, or remove one of the rows"
-        )
+        first = twice.filter(pl.col("instruction_id") == clash["instruction_id"][0])
+        raise _contradiction(dataset, partitions, first, clash.height)
+    return _later_ones(twice)
+
+
+def _later_ones(twice: pl.DataFrame) -> pl.Series:
+    """Return the source rows whose id stands on an earlier row."""
     first_of = twice.group_by("instruction_id").agg(pl.col("source_row").min().alias("first"))
     repeated = twice.join(first_of, on="instruction_id").filter(
         pl.col("source_row") != pl.col("first")
     )
     return repeated["source_row"].sort()
+
+
+def _contradiction(
+    dataset: Dataset, partitions: Sequence[Partition], rows: pl.DataFrame, count: int
+) -> DatasetError:
+    """Return the error of an id that stands on rows with different content."""
+    one = int(rows["source_row"][0])
+    other = int(rows.filter(pl.col("content") != rows["content"][0])["source_row"][0])
+    columns, values = differing(dataset.table, partitions, one, other)
+    places = f"{dataset.table.place(one)} and {dataset.table.place(other).rpartition(', ')[2]}"
+    if dataset.layout.instruction_id is None:
+        text = dataset.layout.instruction
+        said = shown([str(values.get(text.column) if text else "")])
+        what = f"the same prompt ({said!r}) stands"
+        remedy = "add a column of ids, or remove one of the rows"
+    else:
+        what = f"the id {shown([rows['instruction_id'][0]])} stands"
+        remedy = "give every row its own id, or remove one of the rows"
+    return DatasetError(
+        f"{places}: {what} on both with different content in {shown(columns, 5)} ({count} such "
+        f"{'prompt' if dataset.layout.instruction_id is None else 'id'}(s)); {remedy}"
+    )

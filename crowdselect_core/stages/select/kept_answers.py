@@ -15,11 +15,13 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.ingest.reader import Leaf, Partition
+from crowdselect_core.ingest.values import is_complete
 from crowdselect_core.selection.response_choice import Ints
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments
 from crowdselect_core.store.artifacts import Artifact, Store
+from crowdselect_core.util.finish_reasons import normalise_finish_reason
 
 Floats = NDArray[np.float64]
 
@@ -70,8 +72,8 @@ class Answers:
             )
             for place in places.tolist():
                 answer = found.get((place, text)) if text else None
-                cut = end is not None and found.get((place, end)) == "length"
-                if answer is not None and answer.strip() and not cut:
+                ending = normalise_finish_reason(found.get((place, end)) if end else None)
+                if answer is not None and answer.strip() and is_complete(ending):
                     answers[place, model] = answer
         return answers
 

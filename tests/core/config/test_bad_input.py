@@ -70,27 +70,27 @@ FILES: dict[str, tuple[Files, str, str]] = {
     "empty lines": (lambda d: put(d / "e.jsonl", b""), "e.jsonl: is empty (0 bytes)",
                     "expected JSON Lines"),
     "blank lines": (lambda d: put(d / "b.jsonl", b"\n \n"), "b.jsonl: has no rows", "one object a"),
-    "empty csv": (lambda d: put(d / "e.csv", b""), "e.csv: is no CSV table", "empty"),
+    "empty csv": (lambda d: put(d / "e.csv", b""), "e.csv: is empty, expected", "a CSV table"),
     "footer cut": (lambda d: put(d / "t.parquet", good(d)[:-9]), "t.parquet: is no whole parquet",
                    "write or fetch it again"),
     "half a parquet": (lambda d: put(d / "t.parquet", good(d)[:3000]), "is no whole parquet",
                        "write or fetch it again"),
     "five bytes": (lambda d: put(d / "t.parquet", good(d)[:5]), "is no whole parquet", "again"),
-    "parquet as jsonl": (lambda d: put(d / "p.jsonl", good(d)), "p.jsonl, line 1: is no JSON",
-                         "expected one object a line"),
+    "parquet as jsonl": (lambda d: put(d / "p.jsonl", good(d)), "p.jsonl: is a parquet file",
+                         "give it the suffix that says so"),
     "jsonl as parquet": (lambda d: put(d / "j.parquet", lines(d)), "j.parquet: is no whole parquet",
                          "write or fetch it again"),
-    "parquet as csv": (lambda d: put(d / "p.csv", good(d)), "p.csv: is no CSV table", "utf-8"),
+    "parquet as csv": (lambda d: put(d / "p.csv", good(d)), "p.csv: is a parquet file and no",
+                       "give it the suffix that says so"),
     "csv as jsonl": (lambda d: put(d / "c.jsonl", b"id,a\n1,2\n"), "c.jsonl, line 1: is no JSON",
                      "mend or remove the line"),
-    "json array": (lambda d: put(d / "a.json", b'[{"id": 1}]'), "a.json, line 1: holds a list",
-                   "if the file is one JSON array, write its elements line by line"),
-    "json array, indented": (lambda d: put(d / "a.json", b'[\n {"id": 1}\n]'), "line 1: is no JSON",
-                             "if the file is one JSON array, write its elements line by line"),
+    "json array, cut": (lambda d: put(d / "a.json", b'[{"id": 1}'), "a.json, line 1: expected ','",
+                        "the end of the file comes there; mend the file"),
     "text file": (lambda d: put(d / "x.txt", b"hello"), "x.txt: unknown format",
-                  "expected .parquet, .jsonl (JSON Lines), .csv"),
+                  "expected .parquet, .jsonl (JSON Lines), .json"),
     "no ending": (lambda d: put(d / "x", b"hello"), "x: unknown format", "expected .parquet"),
-    "zipped": (lambda d: put(d / "x.jsonl.gz", b"hello"), "x.jsonl.gz: unknown format", ".parquet"),
+    "zipped": (lambda d: put(d / "x.jsonl.gz", b"hello"), "x.jsonl.gz: is no whole gzip file",
+               "write or fetch it again"),
     "mixed formats": (mixed, "m: holds files of several formats (jsonl, parquet)",
                       "name one kind by a glob such as *.parquet"),
     "no rows": (lambda d: str(parquet(d / "z.parquet", [])), "z.parquet: has no rows", "expected"),
@@ -310,7 +310,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     message = refusal(tmp_path, StorageError, store=there)
     assert "a part of the path is a file, expected a folder: name another place" in message
     message = refusal(tmp_path, StorageError, **{"out": there})
-    assert "a file exists where a folder is expected: name another place" in message
+    assert "a part of the path is a file, expected a folder: name another place" in message
     assert (tmp_path / "file").read_bytes() == b"x"
 
 

@@ -15,6 +15,7 @@ from chain import Chosen, choose
 from datasets import load_dataset
 from little import KEYS, NAMES, jsonl, row, rows
 
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.export import selection_files
 from crowdselect_core.export.selection_files import MANIFEST
 
@@ -309,18 +310,17 @@ def killing(call: Callable[..., Any], left: Iterator[int], out: Path) -> Callabl
     "there", ["{}", "[1]", "not json", '{"files": 5, "summary": 1}', '{"files": {"../x": 1}, '
               '"summary": {}, "key": "k", "artifacts": []}']
 )  # fmt: skip
-def test_a_manifest_that_is_not_ours_is_replaced(there: str, tmp_path: Path) -> None:
-    """Whatever lies there under that name, nothing else is removed and nothing fails."""
+def test_a_manifest_that_is_not_ours_stays(there: str, tmp_path: Path) -> None:
+    """Whatever lies there under that name, nothing is removed or replaced."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text(there)
     (tmp_path / "x").write_text("keep")
     path = jsonl(tmp_path / "z.jsonl", TABLE)
-    chosen = choose(tmp_path, dataset=str(path), **ALL)
-    assert (
-        selection_files.find(chosen.config, selection_files.spec(chosen.config, chosen.inputs))
-        is not None
-    )
+    with pytest.raises(ConfigError, match=r"out: holds manifest\.json, which no manifest of an"):
+        choose(tmp_path, dataset=str(path), **ALL)
     assert (tmp_path / "x").read_text() == "keep"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["manifest.json"]
+    assert (tmp_path / "out" / "manifest.json").read_text() == there
 
 
 def test_the_export_goes_to_any_place(tmp_path: Path) -> None:
@@ -390,3 +390,23 @@ def test_a_budget_in_tokens_of_a_tokenizer(tmp_path: Path) -> None:
     for tokens, ids in ((4, ["row-001"]), (6, ["row-001"]), (7, ["row-001", "row-000"])):
         chosen = choose(tmp_path, dataset=str(path), budget_tokens=tokens, **keys)
         assert chosen.ids == ids
+
+
+def test_prompt_and_completion_are_the_messages_apart(tmp_path: Path) -> None:
+    """TRL masks the prompt of such rows: the last turn alone is trained on."""
+    table = [
+        row(0, [1, 2, 3, 4]) | {"messages": [
+            {"role": "system", "content": "S"}, {"role": "user", "content": "A"},
+            {"role": "assistant", "content": "B"}, {"role": "user", "content": "C"}]},
+        row(1, [2, 1, 0, 4]) | {"messages": [{"role": "user", "content": "D"}]},
+    ]  # fmt: skip
+    path = jsonl(tmp_path / "z.jsonl", table)
+    chosen = choose(tmp_path, dataset=str(path), export=["prompt-completion"], **ALL)
+    lines = read(chosen.out / "prompt_completion.jsonl", tmp_path / "cache")
+    assert [[*r["prompt"], *r["completion"]] for r in lines] == [
+        r["messages"] for r in chosen.lines("train.jsonl")
+    ]
+    assert all(len(r["completion"]) == 1 for r in lines)
+    assert all(r["completion"][0]["role"] == "assistant" for r in lines)
+    assert sorted(len(r["prompt"]) for r in lines) == [1, 4]
+    assert "prompt_completion.jsonl" in chosen.manifest["files"]

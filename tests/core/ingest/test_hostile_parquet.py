@@ -10,14 +10,14 @@ import pytest
 from mutated import mutated
 
 from crowdselect_core.errors import DatasetError, UserError
-from crowdselect_core.ingest.files import list_files
+from crowdselect_core.ingest.listing import list_files
 from crowdselect_core.ingest.parquet import ParquetReader
 from crowdselect_core.ingest.reader import Leaf
 
 
 def read(path: Path) -> int:
     """Read all of a parquet file, and return its rows."""
-    reader = ParquetReader(list_files(str(path), {}))
+    reader = ParquetReader(list_files(str(path), {}).files)
     leaves = [Leaf("uuid"), *(Leaf(name, little.REWARD) for name in little.NAMES)]
     return sum(
         batch.rows for part in reader.partitions(10) for batch in reader.read(part, leaves)

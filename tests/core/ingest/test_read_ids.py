@@ -74,8 +74,12 @@ def test_without_ids_the_content_is_the_id(tmp_path: Path) -> None:
     assert first == "d3294c7911754dc93d8b433a834cd194"
     assert all(len(i) == 32 and set(i) <= set("0123456789abcdef") for i in one.ids)
     same_question = [table[0], {**table[1], "instruction": table[0]["instruction"]}, *table[2:]]
-    with pytest.raises(DatasetError, match="stands on rows 0, 1 with different content"):
+    with pytest.raises(DatasetError) as caught:
         choose(tmp_path / "3", dataset=str(jsonl(tmp_path / "3.jsonl", same_question)), **KEYS)
+    assert (
+        "line 1 and line 2: the same prompt ('Question 0?') stands on both with different content "
+        "in ant-1b, ant-7b, bee-0.5b, bee-2.5b (1 such prompt(s))"
+    ) in str(caught.value)
 
 
 @pytest.mark.parametrize("container", ["parquet", "jsonl"])
@@ -86,14 +90,27 @@ def test_a_row_without_an_id_is_named(container: str, tmp_path: Path) -> None:
     (parquet if container == "parquet" else jsonl)(path, table)
     with pytest.raises(DatasetError) as caught:
         choose(tmp_path, dataset=str(path), **KEYS)
-    assert f"zoo.{container}: row 6 has no id; fill it in" in str(caught.value)
+    place = {"parquet": "row", "jsonl": "line"}[container]
+    assert f"zoo.{container}, {place} 7: has no id; fill it in" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_column_without_any_id_is_told(tmp_path: Path) -> None:
-    table = [{**one, "uuid": None} for one in rows(3)]
-    with pytest.raises(DatasetError, match="row 0 has no id"):
-        choose(tmp_path, dataset=str(jsonl(tmp_path / "z.jsonl", table)), **KEYS)
+@pytest.mark.parametrize("container", ["parquet", "jsonl"])
+@pytest.mark.parametrize("columns", [{}, {"instruction_id": "uuid"}])
+def test_a_column_without_any_id_is_none(
+    columns: dict[str, str], container: str, tmp_path: Path
+) -> None:
+    """The ids are those of the same rows without the column, or of the next usual column."""
+    table = [{**one, "uuid": None} for one in rows(9)]
+    path = tmp_path / f"zoo.{container}"
+    (parquet if container == "parquet" else jsonl)(path, table)
+    chosen = choose(tmp_path / "1", dataset={"path": str(path), "columns": columns}, **KEYS)
+    bare = [{k: v for k, v in one.items() if k != "uuid"} for one in table]
+    without = choose(tmp_path / "2", dataset=str(jsonl(tmp_path / "2.jsonl", bare)), **KEYS)
+    assert chosen.ids == without.ids
+    other = [one | {"id": f"own-{i}"} for i, one in enumerate(table)]
+    named = choose(tmp_path / "3", dataset=str(jsonl(tmp_path / "3.jsonl", other)), **KEYS)
+    assert all(i.startswith("own-") for i in named.ids)
 
 
 @pytest.mark.parametrize("container", ["parquet", "parquet parts", "jsonl"])
@@ -138,9 +155,12 @@ def test_one_id_with_different_content_is_refused(
     (parquet if container == "parquet" else jsonl)(path, [*table, again])
     with pytest.raises(DatasetError) as caught:
         choose(tmp_path, dataset=str(path), shard_rows=5, **KEYS)
-    assert "the id row-004 stands on rows 4, 12 with different content (1 such id(s))" in str(
-        caught.value
-    )
+    place = {"parquet": "row", "jsonl": "line"}[container]
+    column = "instruction" if what == "instruction" else "bee-2.5b"
+    assert (
+        f"zoo.{container}, {place} 5 and {place} 13: the id row-004 stands on both with different "
+        f"content in {column} (1 such id(s))"
+    ) in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

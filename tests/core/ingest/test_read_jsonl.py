@@ -9,8 +9,8 @@ from chain import choose
 from little import KEYS, NAMES, REWARD, jsonl, row, rows
 
 from crowdselect_core.errors import DatasetError
-from crowdselect_core.ingest.files import list_files
 from crowdselect_core.ingest.jsonl import JsonLinesReader
+from crowdselect_core.ingest.listing import list_files
 from crowdselect_core.ingest.reader import Leaf
 from crowdselect_core.tables import score_column
 
@@ -72,7 +72,7 @@ def test_columns_of_no_interest_may_hold_anything(tmp_path: Path) -> None:
     )
     assert chosen.inputs.instructions.counts == {"rows_in": 20, "duplicate_rows": 10}
     twice[16] = twice[16] | {"meta": [1, "b"]}
-    with pytest.raises(DatasetError, match="row-003 stands on rows 3, 16 with different content"):
+    with pytest.raises(DatasetError, match=r"line 4 and line 17: the id row-003 stands .* in meta"):
         choose(tmp_path, dataset=str(jsonl(tmp_path / "z.jsonl", twice)), **KEYS)
 
 
@@ -94,7 +94,7 @@ def test_partitions_start_where_lines_do(rows_a_shard: int, tmp_path: Path) -> N
                    for i in range(3210))  # fmt: skip
     (tmp_path / "a.jsonl").write_bytes(text.encode())
     (tmp_path / "b.jsonl").write_bytes(b'{"id": 3210, "x": null}')  # no newline at its end
-    reader = JsonLinesReader(list_files(str(tmp_path), {}))
+    reader = JsonLinesReader(list_files(str(tmp_path), {}).files)
     seen = []
     for part in reader.partitions(rows_a_shard):
         ids = [i for b in reader.read(part, [Leaf("id")]) for i in b.arrays[Leaf("id")].to_pylist()]
@@ -117,13 +117,13 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
     assert "zoo.jsonl, line 3: is no JSON" in message
     assert "mend or remove the line" in message
     message = refusal(tmp_path, line() + "\n[1]")
-    assert (
-        "line 2: holds a list, expected one object a line (if the file is one JSON arr" in message
-    )
+    assert "line 2: holds a list, expected one object a line (a JSON array is read where" in message
     assert "line 1: holds text, expected one" in refusal(tmp_path, '"text"\n')
     assert "line 1: holds null, expected one" in refusal(tmp_path, "null\n")
-    assert "line 1: is no JSON" in refusal(tmp_path, "[" * 100_000)
-    assert "line 1: is no JSON" in refusal(tmp_path, b"\xff\xfe\x00\x80\n")
+    assert "line 1: element 1 is '[[" in refusal(tmp_path, "[" * 100_000)
+    assert "line 1: is no JSON that can be" in refusal(tmp_path, '{"a": ' * 100_000)
+    assert "from character 7 on: \"'a'}\"" in refusal(tmp_path, "{\"a\": 'a'}")
+    assert "it ends before its object does, and may be cut off" in refusal(tmp_path, line()[:-9])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,6 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
         ({"ant-1b": {"content": 1, REWARD: 1}}, "'ant-1b.content' is int64, expected text"),
         ({"ant-1b": {"content": "", REWARD: "high"}},
          f"'ant-1b.{REWARD}' is string, expected numbers"),
-        ({"ant-1b": {"content": "", REWARD: True}}, f"'ant-1b.{REWARD}' is bool, expected numbers"),
         ({"ant-1b": {"content": "", REWARD: [1]}}, f"'ant-1b.{REWARD}' is list<"),
         ({"ant-1b": 5}, "column 'ant-1b' is int64, expected a struct with"),
         ({"ant-1b": {}}, "column 'ant-1b' holds an object in line 1, expected a struct with"),
@@ -164,10 +163,10 @@ def test_mixed_types_name_their_lines(tmp_path: Path) -> None:
 def test_a_lone_surrogate_is_told(tmp_path: Path) -> None:
     """JSON can escape half a character; no UTF-8 file can hold it."""
     message = refusal(tmp_path, line(instruction="half \ud83d of it"), budget=1)
-    assert "column 'instruction' holds broken text" in message
-    assert "rows 0-0" in message
+    assert "column 'instruction' holds text with half a character (a lone surrogate) in" in message
+    assert "in line 1, expected text" in message
 
 
 def test_an_id_above_64_bits_is_told(tmp_path: Path) -> None:
     message = refusal(tmp_path, line(uuid=2**63))
-    assert "column 'uuid' holds broken text or a number out of range in rows 0-0" in message
+    assert "line 1: column 'uuid' holds broken text or a number out of range" in message

@@ -189,7 +189,6 @@ def without(field: str) -> pa.Schema:
 @pytest.mark.parametrize(
     ("schema", "told"),
     [
-        (without(REWARD), NAMES[0]),
         (without("content"), NAMES[0]),
         (SCHEMA.remove(1), "instruction"),
         (SCHEMA.append(pa.field("more", pa.string())), "more"),

@@ -20,7 +20,8 @@ from crowdselect_core.errors import (
     TransientStorageError,
     UserError,
 )
-from crowdselect_core.ingest.files import fingerprint, list_files
+from crowdselect_core.ingest.files import fingerprint
+from crowdselect_core.ingest.listing import list_files
 from crowdselect_core.ingest.open import open_reader
 from crowdselect_core.ingest.saved_dataset import is_saved_folder, open_saved
 from crowdselect_core.selection.id_lists import read_ids
@@ -159,13 +160,13 @@ def test_the_same_content_has_the_same_fingerprint_anywhere(tmp_path: Path) -> N
 
     def digest(path: str, data: bytes) -> str:
         fs.pipe_file(f"/{path}", data)
-        return fingerprint(list_files(f"memory://{path}", {}))
+        return fingerprint(list_files(f"memory://{path}", {}).files)
 
     first = digest("tags/a.jsonl", b"one")
     assert digest("tags/a.jsonl", b"two") != first
     assert digest("elsewhere/b.jsonl", b"one") == first
     (tmp_path / "c.jsonl").write_bytes(b"one")
-    assert fingerprint(list_files(str(tmp_path / "c.jsonl"), {})) == first
+    assert fingerprint(list_files(str(tmp_path / "c.jsonl"), {}).files) == first
 
 
 class Silent(SimpleHTTPRequestHandler):
@@ -181,7 +182,7 @@ def test_http_without_a_content_tag(tmp_path: Path) -> None:
         found = []
         for data in (b"one", b"two", b"one"):
             (tmp_path / "a.jsonl").write_bytes(data)
-            found.append(fingerprint(list_files(url, {})))
+            found.append(fingerprint(list_files(url, {}).files))
         server.shutdown()
     assert found[0] == found[2] != found[1]
     with pytest.raises(UserError) as caught:  # the server is gone

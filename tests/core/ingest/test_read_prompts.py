@@ -174,7 +174,6 @@ def test_a_plain_row_without_a_text(text: str | None, error: bool, tmp_path: Pat
     ("table", "keys", "told"),
     [
         ([{"messages": "hello"}], {}, "column 'messages' is string, expected lists of turns"),
-        ([{"messages": [ASKED]}, {"messages": 1}], {}, "holds a list in line 1, a number in line"),
         ([{"instruction": 3}], {}, "column 'instruction' is int64, expected text"),
         ([{"instruction": "x", "input": 3}], {"format": "alpaca"}, "column 'input' is int64"),
         ([{"message": [ASKED]}], {"format": "messages"}, "needs a column 'messages', did you mean"),

@@ -179,15 +179,15 @@ def test_whole_numbers_and_a_column_without_any(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("id,model,score\na,ant-1b,1\na,ant-1b,2\n", "'a' has two different scores for the model"),
-        ("id,model,score\na,,1\n", "row 0 has no model"),
-        ("id,model,score\na,ant-1b,1\n,ant-1b,1\n", "row 1 has no instruction_id"),
-        ("id,model,score,reward_model\na,ant-1b,1,\n", "row 0 has no reward_model"),
-        ("id,model,score\na,ant-1b,high\n", "column 'score' is String, expected numbers"),
+        ("id,model,score\na,,1\n", "row 1: has no model"),
+        ("id,model,score\na,ant-1b,1\n,ant-1b,1\n", "row 2: has no instruction_id"),
+        ("id,model,score,reward_model\na,ant-1b,1,\n", "row 1: has no reward_model"),
+        ("id,model,score\na,ant-1b,high\n", "column 'score' is large_string, expected numbers"),
         ("name,model,score\na,ant-1b,1\n", "needs an id column (instruction_id, uuid, id)"),
         ("id,model,score\n", "has no rows"),
         ("id,ant-1b,ant-7b,bee-0.5b,bee-2.5b\na,1,2,3,x\n", "'bee-2.5b' is large_string, expected"),
         ("id,ant-1b\na,1,2\n", "is no CSV table"),
-        ("", "is no CSV table"),
+        ("", "is empty, expected a CSV table"),
     ],
 )
 def test_what_a_table_of_scores_may_not_be(text: str, told: str, tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""What a run reads lies where it writes: refused, since nothing that is read is ever replaced."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ConfigError, UserError
+from crowdselect_core.ingest.listing import is_glob, list_files
+from crowdselect_core.ingest.open import is_on_hub
+from crowdselect_core.ingest.stored_zoo import is_artifact
+from crowdselect_core.urls import is_url
+
+
+def check_no_input(config: SelectConfig, names: Sequence[str]) -> None:
+    """Refuse an OUT in which the run would replace what it reads, or write beside its data.
+
+    Args:
+        config: the resolved config.
+        names: the files that the run may write into OUT.
+
+    Raises:
+        ConfigError: names the input.
+    """
+    out = _place(config.out)
+    for what, path in _inputs(config):
+        folder, _, name = _place(path).rpartition("/")
+        if folder == out and name in names:
+            raise ConfigError(
+                f"{config.out}: would replace {name}, the {what} that this run reads; name another "
+                "--out"
+            )
+    if _is_folder(config.dataset.path) and _place(config.dataset.path) == out:
+        raise ConfigError(
+            f"{config.out}: is the folder of the data set, so the results would become data; name "
+            "another --out"
+        )
+
+
+def _inputs(config: SelectConfig) -> Iterator[tuple[str, str]]:
+    for what, path in (("include list", config.include), ("exclude list", config.exclude)):
+        if path is not None:
+            yield what, path
+    dataset = config.dataset
+    if is_artifact(dataset.path) or is_on_hub(dataset.path):
+        return
+    try:
+        listing = list_files(dataset.path, dataset.storage_options, dataset.split, below=False)
+    except UserError:  # nothing that could be replaced; who reads it says what is wrong
+        return
+    for file in listing.files:
+        yield "data set", file.shown
+
+
+def _is_folder(path: str) -> bool:
+    return not is_url(path) and not is_glob(path) and Path(path).is_dir()
+
+
+def _place(path: str) -> str:
+    """Return a place in one way of writing it; links are followed."""
+    if is_url(path):
+        return path.split("?", 1)[0].rstrip("/").removeprefix("file://")
+    return str(Path(path).resolve())

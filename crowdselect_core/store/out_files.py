@@ -1,0 +1,90 @@
+"""Which files of OUT are a run's own: only those are ever replaced.
+
+A file is our own when a manifest of ours names it. While files are written there is no manifest;
+then a temporary list beside them names them, so that a killed run can be repeated.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from crowdselect_core.errors import ConfigError, shown
+from crowdselect_core.store.backend.base import StorageBackend
+from crowdselect_core.store.names import TEMPORARY
+
+PENDING = f"{TEMPORARY}out"  # the names of the files that are being written
+DATASET_INFO = "dataset_info.json"  # other tools have entries of their own in it
+_TABLES = {"generation.json": "responses.parquet", "scoring.json": "scores.parquet"}
+
+
+def check_replaceable(place: StorageBackend, names: Iterable[str], out: str) -> None:
+    """Refuse to replace files of OUT that no manifest of ours names.
+
+    Args:
+        place: OUT.
+        names: what is going to be written.
+        out: OUT as the user wrote it.
+
+    Raises:
+        ConfigError: a file of such a name lies there and is not ours.
+    """
+    present = sorted(set(place.sizes("")) & set(names))
+    if not present:
+        return
+    owned = owned_files(place)
+    foreign = [n for n in present if n not in owned]
+    if DATASET_INFO in foreign and entries_of(place) is not None:
+        foreign.remove(DATASET_INFO)  # merged
+    if foreign:
+        raise ConfigError(
+            f"{out}: holds {shown(foreign)}, which no manifest of an earlier run names, so it is "
+            "not replaced; name another --out, or move the file away"
+        )
+
+
+def owned_files(place: StorageBackend) -> set[str]:
+    """Return the names of the files in OUT that runs have written, by their manifests."""
+    owned: set[str] = set()
+    told = _json(place, "manifest.json")
+    if is_manifest(told):
+        owned |= {"manifest.json", *told["files"]}
+    for manifest, table in _TABLES.items():
+        told = _json(place, manifest)
+        if isinstance(told, dict) and {"key", "rows", "bytes"} <= told.keys():
+            owned |= {manifest, table}
+    pending = _json(place, PENDING)
+    return owned | {n for n in (pending if isinstance(pending, list) else ()) if _is_name(n)}
+
+
+def is_manifest(told: Any) -> bool:
+    """Tell the manifest of a selection; another program's has other sections."""
+    sections = ("files", "summary", "artifacts")
+    return isinstance(told, dict) and all(isinstance(told.get(s), dict) for s in sections)
+
+
+@contextmanager
+def writing(place: StorageBackend, names: Iterable[str]) -> Iterator[None]:
+    """Name the files that are being written, for a run that follows one that was killed."""
+    owned = owned_files(place)
+    place.replace(PENDING, json.dumps(sorted(owned | set(names))).encode())
+    yield
+    place.remove(PENDING)
+
+
+def entries_of(place: StorageBackend) -> dict[str, Any] | None:
+    """Return the entries of OUT/dataset_info.json, None where it holds something else."""
+    told = _json(place, DATASET_INFO)
+    ours = isinstance(told, dict) and all(isinstance(entry, dict) for entry in told.values())
+    return told if ours else None
+
+
+def _json(place: StorageBackend, name: str) -> Any:
+    try:
+        return json.loads(place.read(name))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and "/" not in name
