@@ -20,6 +20,7 @@ from prefect import flow
 
 from crowdselect_core.config.finetune import required
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import selection_files, trained_model
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import preflight
 from crowdselect_core.stages.refs import Ref
@@ -41,8 +42,10 @@ def finetune(config: SelectConfig) -> Any:
     """
     lend(config)
     config = config.resolved()
-    training_preflight.check(required(config.training))
-    preflight.check_out(config)
+    training = required(config.training)
+    training_preflight.check(training)
+    preflight.check_out(config, [] if training.train_file else selection_files.names_of(config))
+    trained_model.check_replaceable(config.out)
     return crowd_steps.repaired(config, story)
 
 

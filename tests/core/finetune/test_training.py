@@ -1,5 +1,6 @@
 """A training that was interrupted ends with the losses and weights of an undisturbed one."""
 
+import json
 import logging
 import uuid
 from pathlib import Path
@@ -188,11 +189,21 @@ def test_the_model_is_written_to_out_once_and_without_what_was_there(
     assert curve["eval_loss"].null_count() == 10
     assert trained_model.write(str(out), full)["cached"]
 
-    (out / "model" / "own.txt").write_text("mine")
     adapter = train(prepared(tmp_path, tiny, peft="lora", num_train_epochs=1), store)
+    own = out / "model" / "own.txt"
+    own.write_text("mine")
+    with pytest.raises(UserError, match=r"holds model/own.txt, which no training.json"):
+        trained_model.write(str(out), adapter)
+    own.unlink()
+    (out / "training.json").rename(out / trained_model.PENDING)  # as a killed run leaves it
+    (out / trained_model.PENDING).write_text(json.dumps([*told["files"], "../up", "train.jsonl"]))
+    (out / "train.jsonl").write_text("mine")
     trained_model.write(str(out), adapter)
+    assert {p.name for p in out.iterdir()} == {
+        "model", "train.jsonl", "training.json", "training.parquet"
+    }  # fmt: skip
     names = {p.name for p in (out / "model").iterdir()}
-    assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "own.txt"} <= names
+    assert {"adapter_model.safetensors", "adapter_config.json", "README.md"} <= names
     assert "model.safetensors" not in names
 
 
