@@ -89,7 +89,7 @@ class ParquetReader(FileReader):
                 raise
             cause = first_line(e) if file.is_local else type(e).__name__
             raise DatasetError(
-                f"{file.shown}: is no whole parquet file ({cause}); write or fetch it again"
+                f"{file.shown}: is not a complete parquet file ({cause}); write or fetch it again"
             ) from None
 
 
