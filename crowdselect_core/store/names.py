@@ -18,6 +18,8 @@ SHARD_NAME = re.compile(
 
 CELLS = ("generated", "scored")  # stages whose folders hold cells
 
+MODELS = "model"  # trained models: paid for, as cells are
+
 SELECTIONS = "selections"  # records of selections; written and read elsewhere
 
 IDENTITY = "identity.json"  # of cells: what the folder's name was made of
@@ -33,8 +35,10 @@ RESULTS = {  # what a run writes into OUT
     "prompt_completion.jsonl",
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
-    "leaderboard.parquet",
+    "leaderboard.parquet", "training.json", "training.parquet",
 }  # fmt: skip
+
+_TRAINED = re.compile(r"model/[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # files of a trained model in OUT
 
 _RECORD = re.compile(rf"{SELECTIONS}/[a-z0-9-]+/(?:\d{{6}}|latest)\.json")
 
@@ -68,4 +72,5 @@ def is_written(name: str) -> bool:
     """Tell a name that a run writes below a store or an OUT, also if both are a whole bucket."""
     match = FOLDER_FILE.fullmatch(name)
     ours = match is not None and is_ours(match["stage"], match["file"])
-    return ours or name in RESULTS or is_record(name)
+    in_out = name in RESULTS or _TRAINED.fullmatch(name) is not None
+    return ours or in_out or is_record(name)

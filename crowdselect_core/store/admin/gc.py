@@ -1,8 +1,8 @@
 """What no manifest needs: leftovers of killed writes and builds, and artifacts nobody names.
 
 A build holds no lock, so age tells what is dead: nothing goes before it is old, and a folder is
-spared while its newest file is young, for then somebody is building there. Cells were paid for and
-are never garbage.
+spared while its newest file is young, for then somebody is building there. Cells and trained models
+were paid for and are never garbage.
 """
 
 import re
@@ -15,7 +15,7 @@ from crowdselect_core.store.admin.inventory import Folder, Inventory, active_wri
 from crowdselect_core.store.admin.selection_records import records, texts
 from crowdselect_core.store.backend.base import FileInfo, StorageBackend, Upload
 from crowdselect_core.store.manifest import Manifest
-from crowdselect_core.store.names import FILE, SELECTIONS, SHARD_NAME
+from crowdselect_core.store.names import FILE, MODELS, SELECTIONS, SHARD_NAME
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -160,11 +160,12 @@ def _manifests(place: StorageBackend, folders: Iterable[Folder]) -> dict[str, Ma
 def _needed(
     place: StorageBackend, layout: Inventory, manifests: Mapping[str, Manifest]
 ) -> set[str]:
-    """Return the folders that the records of selections name, and all they are made from."""
+    """Return the folders that records of selections name, trained models, and what made them."""
     by_key: dict[str, list[str]] = {}
     for folder in layout.folders.values():
         by_key.setdefault(folder.key, []).append(folder.name)
-    waiting = list(_recorded(place, layout))
+    trained = [f.name for f in layout.folders.values() if f.stage == MODELS]
+    waiting = [*_recorded(place, layout), *trained]
     needed: set[str] = set()
     while waiting:
         name = waiting.pop()
