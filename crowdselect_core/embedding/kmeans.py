@@ -198,6 +198,6 @@ def _require_finite(vectors_ND: Vectors) -> None:
     bad = int(np.count_nonzero(~np.isfinite(vectors_ND).all(axis=1)))
     if bad:
         raise DatasetError(
-            f"embeddings: {bad} of {len(vectors_ND)} vectors hold NaN or infinity: mend the vector "
-            "column, or embed with another model or dtype"
+            f"embeddings: {bad} of {len(vectors_ND)} vectors hold NaN or infinity: correct the "
+            "vector column, or embed with another model or dtype"
         )

@@ -150,7 +150,7 @@ def _check_models(
         raise CrowdError(
             f"{where}: {len(missing)} of {len(crowd)} crowd models have no column: "
             f"{shown(missing)}{nearest(missing[0], spare)}; columns that no crowd model has: "
-            f"{shown(spare) or 'none'}; mend the crowd file or pass another --crowd"
+            f"{shown(spare) or 'none'}; correct the crowd file or pass another --crowd"
         )
     structs = [m.name for m in crowd if pa.types.is_struct(schema.field(m.name).type)]
     if structs and len(structs) < len(crowd):

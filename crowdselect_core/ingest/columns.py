@@ -41,8 +41,8 @@ def expect(schema: pa.Schema, leaf: Leaf | None, where: str, what: str, *checks:
     if pa.types.is_null(kind) or any(check(kind) for check in checks if callable(check)):
         return
     raise DatasetError(
-        f"{where}: column {str(leaf)!r} {told(field)}, expected {what}; mend it, or name another "
-        "column"
+        f"{where}: column {str(leaf)!r} {told(field)}, expected {what}; correct it, or name "
+        "another column"
     )
 
 

@@ -29,6 +29,7 @@ from crowdselect_core.ingest.memory import MemoryReader
 from crowdselect_core.ingest.prompt_columns import PromptColumns, find_prompt, listed
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition, Reader, limited
+from crowdselect_core.ingest.stored_zoo import is_artifact
 from crowdselect_core.ingest.tables import table_of
 
 PEEK_ROWS = 1024
@@ -299,10 +300,19 @@ class Dataset:
         leaves = values.some(answer, end)
         return np.concatenate(
             [
-                values.complete(b.arrays, answer, end, endings)
+                values.complete(b.arrays, answer, end, endings, own_thinking=self.may_hold_thinking)
                 for b in self.table.read(partition, leaves)
             ]
         )
+
+    @property
+    def may_hold_thinking(self) -> bool:
+        """Whether answers may begin with thinking; a zoo of a store has it split off already."""
+        return not is_artifact(self.config.path)
+
+    def answer(self, text: str | None) -> str | None:
+        """Return what a model answered: a text of a column of answers without its thinking."""
+        return values.without_thinking(text) if self.may_hold_thinking else text
 
     def texts(
         self, partition: Partition, wanted: Mapping[Leaf, NDArray[np.int64]]

@@ -101,7 +101,7 @@ class _Text:
 
     def wrong(self, what: str) -> DatasetError:
         """Return an error at this line."""
-        return DatasetError(f"{self.shown}, line {self.line}: {what}; mend the file")
+        return DatasetError(f"{self.shown}, line {self.line}: {what}; correct the file")
 
     def _advance(self, end: int) -> None:
         self.line += self._text.count("\n", self._at, end)

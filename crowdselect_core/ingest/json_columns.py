@@ -73,7 +73,7 @@ def merged(found: Sequence[Columns]) -> Columns:
         for name, fields in seen.items():
             known = columns.setdefault(name, {})
             for field, kinds in fields.items():
-                known[field] = kinds | known.get(field, {})
+                known[field] = known.get(field, {}) | kinds | known.get(field, {})
     return columns
 
 
@@ -105,12 +105,18 @@ def column(name: str, fields: Mapping[str | None, Kinds]) -> pa.Field:
 def _leaf(name: str, kinds: Kinds) -> pa.Field:
     """Return the Arrow field of values that are no objects; mixed kinds name their lines."""
     found = {kind: line for kind, line in kinds.items() if kind is not type(None)}
+    told = ", ".join(f"{_word(kind, found)} in line {line}" for kind, line in found.items())
     for fitting, arrow in _ARROW:
         if set(found) <= fitting:
-            return pa.field(name, arrow)
-    told = ", ".join(f"{WORDS[kind]} in line {line}" for kind, line in found.items())
+            return pa.field(name, arrow, metadata={"found": told} if found else None)
     names = ",".join(kind.__name__ for kind in found)
     return pa.field(name, MIXED, metadata={"found": told, "kinds": names})
+
+
+def _word(kind: type, found: Kinds) -> str:
+    """Name a kind of a column's values; among numbers alone, those that are not whole."""
+    numbers = set(found) <= {bool, int, float}
+    return "a decimal number" if kind is float and numbers else WORDS[kind]
 
 
 def kinds_of(field: pa.Field) -> set[str]:
@@ -149,7 +155,7 @@ def build(
         where = f", line {line}" if line else ""
         raise DatasetError(
             f"{shown}{where}: column {str(leaf)!r} holds broken text or a number out of range; "
-            "mend it"
+            "correct it"
         ) from None
 
 

@@ -178,13 +178,13 @@ def _parsed_leniently(where: str, line: bytes) -> Any:
         else:
             cause = f"from character {e.pos + 1} on: {following!r}"
         raise DatasetError(
-            f"{where}: is no JSON ({cause}); expected one object a line{_array_hint(line)}; mend "
-            "or remove the line"
+            f"{where}: is no JSON ({cause}); expected one object a line{_array_hint(line)}; "
+            "correct or remove the line"
         ) from None
     except (ValueError, RecursionError):  # a number of thousands of digits; nested too deep
         raise DatasetError(
             f"{where}: is no JSON that can be read (nested too deep, or a number of thousands of "
-            "digits); mend or remove the line"
+            "digits); correct or remove the line"
         ) from None
 
 

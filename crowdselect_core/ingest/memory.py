@@ -3,6 +3,8 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
 
 import polars as pl
 import pyarrow as pa
@@ -49,7 +51,49 @@ class MemoryReader:
         yield Batch(partition.first_row, part.num_rows, arrays)
 
 
-def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> MemoryReader:
+class CsvReader(MemoryReader):
+    """CSV files as one table in memory; the place of a row is its line."""
+
+    def __init__(self, table: pa.Table, files: Sequence[DataFile], rows: Sequence[int]) -> None:
+        super().__init__(table, fingerprint(list(files)), files[0].shown)
+        self._files, self._rows = list(files), list(rows)
+
+    def place(self, row: int) -> str:
+        for file, rows in zip(self._files, self._rows, strict=True):
+            if row < rows:
+                return f"{file.shown}, line {_line(file, row)}"
+            row -= rows
+        return super().place(row)
+
+    def schema(self) -> pa.Schema:
+        """The columns; one of texts says where its first text that is no number stands."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        return pa.schema([self._noted(field) for field in super().schema()])
+
+    def _noted(self, field: pa.Field) -> pa.Field:
+        if not pa.types.is_large_string(field.type):
+            return field
+        column = pl.Series(self._table.column(field.name).combine_chunks())
+        given = column.str.strip_chars().replace("", None)
+        bad = given.is_not_null() & given.cast(pl.Float64, strict=False).is_null()
+        row = bad.arg_max()
+        if row is None or not bad[row]:
+            return field
+        return field.with_metadata({"found": f"text in {self.place(row).rpartition(', ')[2]}"})
+
+
+def _line(file: DataFile, row: int) -> int:
+    """Return the line, from 1, on which a row of a CSV file ends; a text may span several."""
+    with text_file(file, arrays=False).open() as handle:
+        lines = csv.reader(io.TextIOWrapper(handle, "utf-8-sig", newline=""))
+        rows = (lines.line_num for values in lines if values)
+        return next(islice(rows, row + 1, None), lines.line_num)
+
+
+def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> CsvReader:
     """Read CSV files (scores alone) whole.
 
     Args:
@@ -89,7 +133,7 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> MemoryReader:
         raise DatasetError(
             f"{files[0].shown} and its neighbours have different columns; give them the same"
         ) from None
-    return MemoryReader(table, fingerprint(list(files)), files[0].shown)
+    return CsvReader(table, files, [frame.height for frame in frames])
 
 
 def _csv_cause(data: bytes, error: Exception) -> str:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from crowdselect_core.errors import DatasetError, UserError, first_line
+from crowdselect_core.errors import DatasetError, UserError
 from crowdselect_core.ingest.files import DataFile, FileReader, read_failed
 from crowdselect_core.ingest.parquet_schema import joined
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition, row_of_file
-from crowdselect_core.store.safe_parquet import check, names
+from crowdselect_core.store.safe_parquet import Unreadable, check, names
 
 BATCH_BYTES = 32 << 20  # decoded bytes a batch is aimed at
 
@@ -87,9 +87,9 @@ class ParquetReader(FileReader):
         except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as e:
             if isinstance(e, UserError):
                 raise
-            cause = first_line(e) if file.is_local else type(e).__name__
+            cause = f" ({e})" if isinstance(e, Unreadable) else ", it may be cut off or damaged"
             raise DatasetError(
-                f"{file.shown}: is not a complete parquet file ({cause}); write or fetch it again"
+                f"{file.shown}: is not a complete parquet file{cause}; write or fetch it again"
             ) from None
 
 

@@ -154,7 +154,7 @@ def find_prompt(
         schema, config, "instruction", INSTRUCTION_NAMES
     )  # fmt: skip
     turns = None if wanted in TEXT_LAYOUTS else _turns(schema, config, text, peek)
-    if text and is_turns(schema.field(text.column)):  # TRL's conversational prompt
+    if text and _is_conversational(schema.field(text.column)):  # TRL's conversational prompt
         turns, text = turns or (text if wanted not in TEXT_LAYOUTS else None), None
     expect(schema, text, where, "text", is_text)
     if (wanted in TEXT_LAYOUTS and text is None) or (wanted in TURN_COLUMNS and turns is None):
@@ -197,7 +197,7 @@ def _turns(schema: pa.Schema, config: DatasetConfig, text: Leaf | None, peek: Pe
             return leaf
         raise DatasetError(
             f"{config.path}: column {leaf.column!r} {told(field)}, expected lists of turns, each "
-            "{role, content} or {from, value} with texts; mend it, or name another column"
+            "{role, content} or {from, value} with texts; correct it, or name another column"
         )
     return None
 
@@ -219,6 +219,11 @@ def _has_text(schema: pa.Schema, leaf: Leaf) -> bool:
     """Tell a column that holds texts, in some rows at least: the others are refused one by one."""
     field = schema.field(leaf.column)
     return is_text(field.type) or "str" in kinds_of(field)
+
+
+def _is_conversational(field: pa.Field) -> bool:
+    """Tell a column of turns from one of texts; one with both is refused with its lines."""
+    return is_turns(field) and "str" not in kinds_of(field)
 
 
 def is_turns(field: pa.Field) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crowdselect_core.errors import DatasetError, first_line, nearest, shown
+from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest.files import (
     DataFile,
     FileReader,
@@ -131,7 +131,10 @@ class ArrowReader(FileReader):
             if file.is_local:  # mapped: only what is touched comes into memory
                 return pa.ipc.open_stream(pa.memory_map(file.path)).read_all()
             return pa.ipc.open_stream(b"".join(file.blocks())).read_all()
-        except pa.ArrowException as e:
-            raise DatasetError(f"{file.shown}: is no whole Arrow file ({first_line(e)})") from None
+        except pa.ArrowException:
+            raise DatasetError(
+                f"{file.shown}: is not a complete Arrow file, it may be cut off or damaged; write "
+                "or fetch it again"
+            ) from None
         except OSError as e:
             raise read_failed(file, e) from None

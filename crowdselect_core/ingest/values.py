@@ -14,6 +14,7 @@ from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.reader import Leaf
 from crowdselect_core.store.identity import canonical
 from crowdselect_core.util.finish_reasons import Ending, FinishReason, normalise_finish_reason
+from crowdselect_core.util.thinking import CLOSING, OPENING, split_thinking
 
 # What str.strip takes away, so that an answer is empty here exactly when it is empty there.
 SPACE = "".join(chr(i) for i in range(0x3001) if chr(i).isspace())
@@ -58,7 +59,12 @@ def numbers(array: pa.Array) -> NDArray[np.float64]:
 
 
 def complete(
-    arrays: Mapping[Leaf, pa.Array], answer: Leaf, end: Leaf | None, unknown: Counter[str]
+    arrays: Mapping[Leaf, pa.Array],
+    answer: Leaf,
+    end: Leaf | None,
+    unknown: Counter[str],
+    *,
+    own_thinking: bool = True,
 ) -> NDArray[np.bool_]:
     """Tell which answers are not empty and not known to be cut off, failed or withheld.
 
@@ -67,8 +73,12 @@ def complete(
         answer: the leaf of the texts.
         end: of the finish reasons, where there are some.
         unknown: counts the finish reasons that nobody knows; such answers are complete.
+        own_thinking: whether thinking may stand before the answers, which is no part of them.
     """
     texts = pl.Series(arrays[answer]).cast(pl.String)
+    thinks = texts.str.contains_any([OPENING, CLOSING]).fill_null(value=False)
+    if own_thinking and thinks.any():
+        texts = pl.Series([without_thinking(text) for text in texts], dtype=pl.String)
     whole = texts.str.strip_chars(SPACE).str.len_bytes().fill_null(0) > 0
     if end is not None:
         words = pl.Series("word", arrays[end]).cast(pl.String)
@@ -81,6 +91,13 @@ def complete(
         if bad:
             whole &= ~words.is_in(bad).fill_null(False)
     return whole.to_numpy()
+
+
+def without_thinking(text: str | None) -> str | None:
+    """Return an answer without the thinking before it; '' where the thinking never ends."""
+    if text is None or not (OPENING in text or CLOSING in text):
+        return text
+    return split_thinking(text)[0]
 
 
 def is_unknown(reason: FinishReason) -> bool:

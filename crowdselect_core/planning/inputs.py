@@ -1,10 +1,13 @@
 """What a run reads lies where it writes: refused, since nothing that is read is ever replaced."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fsspec.utils import glob_translate
+
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import ConfigError, UserError
+from crowdselect_core.errors import ConfigError, UserError, shown
 from crowdselect_core.ingest.listing import is_glob, list_files
 from crowdselect_core.ingest.open import is_on_hub
 from crowdselect_core.ingest.stored_zoo import is_artifact
@@ -29,6 +32,7 @@ def check_no_input(config: SelectConfig, names: Sequence[str]) -> None:
                 f"{config.out}: would replace {name}, the {what} that this run reads; name another "
                 "--out"
             )
+    _check_glob(config, names, out)
     if _is_folder(config.dataset.path) and _place(config.dataset.path) == out:
         raise ConfigError(
             f"{config.out}: is the folder of the data set, so the results would become data; name "
@@ -49,6 +53,19 @@ def _inputs(config: SelectConfig) -> Iterator[tuple[str, str]]:
         return
     for file in listing.files:
         yield "data set", file.shown
+
+
+def _check_glob(config: SelectConfig, names: Sequence[str], out: str) -> None:
+    """Refuse an OUT whose files the data set's glob would read in the next run."""
+    path = config.dataset.path
+    if is_url(path) or not is_glob(path):
+        return
+    pattern = re.compile(glob_translate(str(Path.cwd() / path)))
+    if read := [name for name in names if pattern.fullmatch(f"{out}/{name}")]:
+        raise ConfigError(
+            f"{config.out}: the data set's glob {path} would read {shown(read, 3)} there, so the "
+            "results would become data; name another --out"
+        )
 
 
 def _is_folder(path: str) -> bool:

@@ -104,7 +104,7 @@ def check_conformance(
         report = Report((Result("scores", False, str(e), "a score for every probe"),))
     if refuse and not report.passed:
         raise ConfigError(
-            f"reward model {name!r} fails the conformance check: {report.reasons()}; mend the "
+            f"reward model {name!r} fails the conformance check: {report.reasons()}; correct the "
             "model's files or settings, or set conformance: false to use it all the same"
         )
     return report

@@ -128,7 +128,7 @@ class Endpoint:
         """Return the error for an endpoint that is not up."""
         return ConfigError(
             f"endpoint {self.shown} of model {self.name!r} does not answer ({why}): start it or "
-            "mend base_url"
+            "correct base_url"
         )
 
 

@@ -33,7 +33,8 @@ def given_answers(
         found = dataset.texts(part, wanted)
         for place in range(int(start), int(stop)):
             row = int(source_N[place])
-            yield place, found.get((row, answer)), found.get((row, end)) if end else None
+            text = dataset.answer(found.get((row, answer)))
+            yield place, text, found.get((row, end)) if end else None
 
 
 def given_columns(

@@ -71,7 +71,7 @@ class Answers:
                 layout.finish_reasons.get(self.models[model]),
             )
             for place in places.tolist():
-                answer = found.get((place, text)) if text else None
+                answer = self.dataset.answer(found.get((place, text))) if text else None
                 ending = normalise_finish_reason(found.get((place, end)) if end else None)
                 if answer is not None and answer.strip() and is_complete(ending):
                     answers[place, model] = answer

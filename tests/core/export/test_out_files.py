@@ -143,3 +143,13 @@ def test_a_dataset_info_of_another_form_is_refused(held: str, data: Path, tmp_pa
     with pytest.raises(ConfigError, match=r"holds dataset_info\.json, which no manifest"):
         choose(tmp_path, dataset=str(data), export=["sharegpt"], **KEYS)
     assert info.read_text() == held
+
+
+def test_an_out_that_the_glob_of_the_data_set_covers_is_refused(tmp_path: Path) -> None:
+    """Else the second run would read the results of the first."""
+    parquet(tmp_path / "data" / "a.parquet", rows(20))
+    for glob, out in (("data/*.parquet", "data"), ("**/*.parquet", "data/out")):
+        with pytest.raises(ConfigError, match=r"would read .*selection\.parquet"):
+            check(tmp_path, dataset=str(tmp_path / glob), out=str(tmp_path / out))
+    check(tmp_path, dataset=str(tmp_path / "data/*.parquet"), out=str(tmp_path / "data/out"))
+    check(tmp_path, dataset=str(tmp_path / "data/*.jsonl.gz"), out=str(tmp_path / "data"))

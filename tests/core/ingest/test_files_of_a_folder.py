@@ -223,3 +223,12 @@ def test_byte_order_marks_and_carriage_returns(data: bytes, tmp_path: Path) -> N
 def test_a_parquet_file_by_another_name_is_told(tmp_path: Path) -> None:
     parquet(tmp_path / "d.jsonl", TABLE[:2])
     assert "is a parquet file and no text" in refusal(tmp_path / "d.jsonl")
+
+
+def test_a_split_s_word_may_stand_elsewhere_in_the_names(tmp_path: Path) -> None:
+    for name, part in {"data-train": TABLE[:3], "data-test": TABLE[3:5]}.items():
+        parquet(tmp_path / f"{name}.parquet", part)
+    assert ids(tmp_path, split="train") == IDS[:3]
+    assert ids(tmp_path, split="test") == IDS[3:5]
+    told = refusal(tmp_path, split="validation")
+    assert "has no split 'validation' (splits: test, train)" in told

@@ -165,3 +165,17 @@ def test_an_unknown_finish_reason_is_counted_and_shown(tmp_path: Path) -> None:
     assert chosen.selection.height == 2
     assert any("2 answers have the unknown 'finish reason because'" in n
                for n in chosen.manifest["summary"]["notes"])  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["instruction", "prompt"])
+@pytest.mark.parametrize("place", [0, ODD])
+def test_a_list_among_the_instructions_is_refused_by_its_line(
+    name: str, place: int, tmp_path: Path
+) -> None:
+    """Neither is the column taken for turns, which no other row has, nor the row passed over."""
+    table = [{name: f"Question {i}?"} for i in range(COUNT)]
+    odd: list[dict[str, Any]] = [*table]
+    odd[place] = {name: [ASKED]}
+    config = DatasetConfig(path=str(jsonl(tmp_path / "d.jsonl", odd)))
+    with pytest.raises(DatasetError, match=f"'{name}' holds .*a list in line {place + 1}"):
+        _ = Dataset(open_reader(config), config, [], []).layout

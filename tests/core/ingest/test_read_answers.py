@@ -229,3 +229,19 @@ def test_a_misspelled_content_field_is_not_scores_alone(tmp_path: Path) -> None:
         choose(tmp_path, dataset={"path": str(path), "columns": names}, **KEYS | {"budget": 1})
     assert "dataset.columns.content names 'contents', which no crowd model has, did you mean " \
         "'content'?" in str(caught.value)  # fmt: skip
+
+
+def test_thinking_is_no_part_of_a_zoo_s_answers(tmp_path: Path) -> None:
+    """Text before a lone closing tag is dropped; thinking that never ends leaves no answer."""
+    texts = {"ant-1b": "Hm.\n</think>\n\nFour.", "ant-7b": "<think>So.</think>Five."}
+    table = [row(i, [9, 8, 1, 2], **texts) for i in range(3)]
+    table.append(row(3, [9, 8, 1, 2], **dict.fromkeys(NAMES, "<think>and so on")))
+    chosen = choose(tmp_path, dataset=str(jsonl(tmp_path / "z.jsonl", table)), **KEYS | {
+        "budget": 1.0})  # fmt: skip
+    assert chosen.selection["response"].to_list() == ["Four."] * 3
+    assert [turns["messages"][-1]["content"] for turns in chosen.lines("train.jsonl")] == [
+        "Four."
+    ] * 3
+    assert chosen.ranking.filter(~chosen.ranking["eligible"])["instruction_id"].to_list() == [
+        "row-003"
+    ]

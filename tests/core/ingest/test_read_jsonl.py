@@ -116,7 +116,7 @@ def test_line_separators_inside_texts_end_no_line(tmp_path: Path) -> None:
 def test_a_bad_line_is_named(tmp_path: Path) -> None:
     message = refusal(tmp_path, f'{line()}\n\n{{"uuid": "x",\n')
     assert "zoo.jsonl, line 3: is no JSON" in message
-    assert "mend or remove the line" in message
+    assert "correct or remove the line" in message
     message = refusal(tmp_path, line() + "\n[1]")
     assert "line 2: holds a list, expected one object a line (a JSON array is read where" in message
     assert "line 1: holds text, expected one" in refusal(tmp_path, '"text"\n')
@@ -130,14 +130,14 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"instruction": 5}, "'instruction' is int64, expected text"),
-        ({"uuid": 1.5}, "'uuid' is double, expected text or whole numbers"),
+        ({"instruction": 5}, "'instruction' holds a number in line 1, expected text"),
+        ({"uuid": 1.5}, "'uuid' holds a decimal number in line 1, expected text or"),
         ({"uuid": ["a"]}, "'uuid' holds a list in line 1, expected text or whole numbers"),
-        ({"ant-1b": {"content": 1, REWARD: 1}}, "'ant-1b.content' is int64, expected text"),
+        ({"ant-1b": {"content": 1, REWARD: 1}}, "'ant-1b.content' holds a number in line 1"),
         ({"ant-1b": {"content": "", REWARD: "high"}},
-         f"'ant-1b.{REWARD}' is string, expected numbers"),
-        ({"ant-1b": {"content": "", REWARD: [1]}}, f"'ant-1b.{REWARD}' is list<"),
-        ({"ant-1b": 5}, "column 'ant-1b' is int64, expected a struct with"),
+         f"'ant-1b.{REWARD}' holds text in line 1, expected numbers"),
+        ({"ant-1b": {"content": "", REWARD: [1]}}, f"'ant-1b.{REWARD}' holds a list in"),
+        ({"ant-1b": 5}, "column 'ant-1b' holds a number in line 1, expected a"),
         ({"ant-1b": {}}, "column 'ant-1b' holds an object in line 1, expected a struct with"),
     ],
 )  # fmt: skip
@@ -188,3 +188,9 @@ def test_a_scan_is_used_although_another_thread_clears_those_that_are_stored(
     path = jsonl(tmp_path / "zoo.jsonl", rows(30))
     reader = JsonLinesReader(list_files(str(path), {}).files)
     assert [part.rows for part in reader.partitions(1000)] == [30]
+
+
+def test_ids_of_which_one_is_no_whole_number_name_its_line(tmp_path: Path) -> None:
+    table = "".join(line(uuid=i) + "\n" for i in (1, 2, 2.5))
+    message = refusal(tmp_path, table)
+    assert "'uuid' holds a number in line 1, a decimal number in line 3" in message

@@ -173,9 +173,17 @@ def test_a_plain_row_without_a_text(text: str | None, error: bool, tmp_path: Pat
 @pytest.mark.parametrize(
     ("table", "keys", "told"),
     [
-        ([{"messages": "hello"}], {}, "column 'messages' is string, expected lists of turns"),
-        ([{"instruction": 3}], {}, "column 'instruction' is int64, expected text"),
-        ([{"instruction": "x", "input": 3}], {"format": "alpaca"}, "column 'input' is int64"),
+        (
+            [{"messages": "hello"}],
+            {},
+            "column 'messages' holds text in line 1, expected lists of turns",
+        ),
+        ([{"instruction": 3}], {}, "column 'instruction' holds a number in line 1, expected text"),
+        (
+            [{"instruction": "x", "input": 3}],
+            {"format": "alpaca"},
+            "column 'input' holds a number in line 1",
+        ),
         ([{"message": [ASKED]}], {"format": "messages"}, "needs a column 'messages', did you mean"),
         ([{"prompt": "x"}], {"format": "sharegpt"}, "needs a column 'conversations'"),
         ([{"prompt": "x"}], {"columns": {"system": "sys"}}, "dataset.columns.system names 'sys'"),

@@ -179,13 +179,19 @@ def test_whole_numbers_and_a_column_without_any(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("id,model,score\na,ant-1b,1\na,ant-1b,2\n", "'a' has two different scores for the model"),
-        ("id,model,score\na,,1\n", "row 1: has no model"),
-        ("id,model,score\na,ant-1b,1\n,ant-1b,1\n", "row 2: has no instruction_id"),
-        ("id,model,score,reward_model\na,ant-1b,1,\n", "row 1: has no reward_model"),
-        ("id,model,score\na,ant-1b,high\n", "column 'score' is large_string, expected numbers"),
+        ("id,model,score\na,,1\n", "line 2: has no model"),
+        ("id,model,score\na,ant-1b,1\n,ant-1b,1\n", "line 3: has no instruction_id"),
+        ("id,model,score,reward_model\na,ant-1b,1,\n", "line 2: has no reward_model"),
+        (
+            "id,model,score\na,ant-1b,high\n",
+            "column 'score' holds text in line 2, expected numbers",
+        ),
         ("name,model,score\na,ant-1b,1\n", "needs an id column (instruction_id, uuid, id)"),
         ("id,model,score\n", "has no rows"),
-        ("id,ant-1b,ant-7b,bee-0.5b,bee-2.5b\na,1,2,3,x\n", "'bee-2.5b' is large_string, expected"),
+        (
+            "id,ant-1b,ant-7b,bee-0.5b,bee-2.5b\na,1,2,3,x\n",
+            "'bee-2.5b' holds text in line 2, expected",
+        ),
         ("id,ant-1b\na,1,2\n", "is no CSV table"),
         ("", "is empty, expected a CSV table"),
     ],
@@ -230,7 +236,7 @@ def test_csv_files_with_different_columns_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"different columns; give them the same"):
         choose(tmp_path, dataset=str(tmp_path / "*.csv"), **KEYS)
     write(WIDE.with_columns(pl.col("ant-1b").cast(pl.String) + "x"), tmp_path / "2.csv")
-    with pytest.raises(DatasetError, match=r"'ant-1b' is .*string, expected numbers"):
+    with pytest.raises(DatasetError, match=r"'ant-1b' holds text in line 2, expected numbers"):
         choose(tmp_path, dataset=str(tmp_path / "*.csv"), **KEYS)
 
 
