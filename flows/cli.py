@@ -65,7 +65,13 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     console.plain_warnings()
     from flows.select import chosen
 
-    print("\n".join(forecast(config, chosen, flow)))
+    if flow == "finetune":
+        from crowdselect_core.planning.training_forecast import training_forecast
+
+        lines = training_forecast(config, lambda c, run: chosen(c, run=run).inputs.selection)
+    else:
+        lines = forecast(config, chosen, flow)
+    print("\n".join(lines))
     return OK
 
 

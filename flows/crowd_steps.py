@@ -99,7 +99,7 @@ def zoo(
     Args:
         config: whole.
         lacks: what has to be made.
-        earlier: the instructions of the data set as it was; see `stages.instructions`.
+        earlier: the instructions of the data set as it was; see `stages.select.instructions`.
     """
     tasks.check_engines(config, lacks)
     tasks.check_scorers(config, lacks)

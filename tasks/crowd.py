@@ -236,6 +236,16 @@ def _lent(owner: CrowdModel | RewardConfig) -> AbstractContextManager[list[str]]
     return nullcontext([])
 
 
+def device_tags() -> list[str]:
+    """Return the tags of a task that takes one of this machine's devices."""
+    return ["engine-local", *(["gpu"] if _devices().gpus else [])]
+
+
+def one_device(name: str) -> AbstractContextManager[list[str]]:
+    """Wait for one of this machine's GPUs; without any, for its processor."""
+    return _devices().lent(1, name, cancellation.check)
+
+
 def failures(errors: list[BaseException]) -> BaseException:
     """Return what a run ends with when some of its models failed and the others are finished."""
     others = [e for e in errors if not isinstance(e, TooManyFailures)]

@@ -142,7 +142,7 @@ class _Progress:
         self._logged = now
         words = self._words()
         log.info(
-            "%-13s %d of %s shards%s", stage, done, total or "?", f", {words}" if words else "",
+            "%-13s %d of %d shards%s", stage, done, total, f", {words}" if words else "",
             extra=IS_PROGRESS,
         )  # fmt: skip
 

@@ -42,6 +42,7 @@ Mark = TypeVar("Mark", Flag, Step)
 
 SCORES = Step("scores")
 SELECTION = Step("selection")
+TRAINING = Step("training")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from crowdselect_core.config.fields import (
     read_names,
     read_response,
 )
-from crowdselect_core.config.flags import SCORES, SELECTION, Flag
+from crowdselect_core.config.finetune import TrainingConfig
+from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Flag
 from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.config.response_mode import response_mode
 from crowdselect_core.config.reward import RewardConfig, reward_name
@@ -144,6 +145,9 @@ class SelectConfig(Frozen):
     )
     pairs: Annotated[PairsConfig, SELECTION] = Field(
         PairsConfig(), description="Preference pairs, written with the layout pairs"
+    )
+    training: Annotated[TrainingConfig | None, TRAINING] = Field(
+        None, description="Fine-tuning on the selection, which flows.finetune runs"
     )
     max_failure_rate: float = Field(
         0.01,

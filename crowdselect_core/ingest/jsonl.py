@@ -108,12 +108,14 @@ _SCANS_KEPT = 64
 
 def _scanned(file: DataFile) -> _Scan:
     """Scan a file once in a process: every stage opens the data set anew."""
-    known = (file.shown, file.digest)
-    if known not in _SCANS:
+    key = (file.shown, file.digest)
+    scan = _SCANS.get(key)
+    if scan is None:
+        scan = _scan(file)
         if len(_SCANS) >= _SCANS_KEPT:
             _SCANS.clear()
-        _SCANS[known] = _scan(file)
-    return _SCANS[known]
+        _SCANS[key] = scan
+    return scan  # another thread may have cleared the scans by now
 
 
 def _scan(file: DataFile) -> _Scan:

@@ -153,7 +153,7 @@ def in_parts(rows: Sequence[int], compute: Callable[[Sequence[int]], T]) -> list
     try:
         return [compute(rows)]
     except (torch.OutOfMemoryError, RuntimeError) as e:
-        if not _is_memory(e):
+        if not is_out_of_memory(e):
             raise
         if len(rows) == 1:
             raise OutOfMemory(str(e)) from None
@@ -164,6 +164,7 @@ def in_parts(rows: Sequence[int], compute: Callable[[Sequence[int]], T]) -> list
     return in_parts(rows[:half], compute) + in_parts(rows[half:], compute)
 
 
-def _is_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether an error means that the memory of the device did not suffice."""
     # The CPU's allocator has no error class of its own.
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -42,7 +42,7 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     Raises:
         UserError: whatever the run itself would refuse before its first stage.
     """
-    if flow in ("select", "reselect"):
+    if flow in ("select", "finetune", "reselect"):
         preflight.check(config)
     lacks = {"score": scoring, "generate": answering}.get(flow, find_missing)(config)
     if lacks:

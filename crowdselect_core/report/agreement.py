@@ -17,7 +17,8 @@ def agreement(store: Store, members: Sequence[Member]) -> dict[str, Any]:
     """Compare the main scores of all reward models over the first instructions.
 
     Returns:
-        What `reward.agreement.agreement` returns, and `instructions`: how many were compared.
+        What `metrics.reward_agreement.agreement` returns, and `instructions`: how many were
+        compared.
     """
     lengths: list[np.ndarray[Any, np.dtype[np.float64]]] = []
     by_reward: dict[str, list[np.ndarray[Any, np.dtype[np.float64]]]] = {}

@@ -35,7 +35,7 @@ def summarise(
         config: the resolved config.
         store: where the artifacts are.
         inputs: the artifacts of the run.
-        ranking: every row with its reason (`export.write.ranking_table`).
+        ranking: every row with its reason (`export.selection_files.ranking_table`).
         texts: whether the data set is still the one that was chosen from, so that the texts of
             rows may be read there.
     """

@@ -110,11 +110,12 @@ def finish(job: Job, root: str, folder: str, index: int, finished: Sequence[str]
         index: which part, from 0.
         finished: names of shards of this index that lie in the folder.
     """
-    store, plan = _plan(job, root)
+    store, plan = _plan(job, root, folder)
     return finish_part(store, folder, plan, index, finished)
 
 
 @lru_cache(maxsize=PLANS)
-def _plan(job: Job, root: str) -> tuple[Store, Plan]:
+def _plan(job: Job, root: str, folder: str) -> tuple[Store, Plan]:
+    # The folder is part of the lookup: the same job is another plan when a file has changed.
     store = Store(root)
     return store, STAGES[job.stage].planned(job, store)

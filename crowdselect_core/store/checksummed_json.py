@@ -17,7 +17,7 @@ def dumps_checksummed(body: Mapping[str, Any]) -> bytes:
 
 
 def loads_checksummed(data: bytes) -> dict[str, Any]:
-    """Return the JSON object that `sealed` wrote.
+    """Return the JSON object that `dumps_checksummed` wrote.
 
     Raises:
         DamagedArtifact: any byte of it is another.

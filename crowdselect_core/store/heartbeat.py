@@ -36,7 +36,7 @@ def heartbeat(place: StorageBackend, folder: str) -> Iterator[None]:
         place.prune(folder)
 
     place.replace(name, b"")
-    thread = Thread(target=work, name="alive", daemon=True)
+    thread = Thread(target=work, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield

@@ -4,58 +4,47 @@ import re
 
 TEMPORARY = ".tmp-"  # files of this prefix are unfinished writes and no part of the store
 
-
 BUILDING = f"{TEMPORARY}building-"  # what a build leaves in its folder while it runs
-
 
 PROBE = ".probe-"  # what is written to find out whether a bucket can be written
 
-
 FILE = "manifest.json"
 
-
 STAGE = re.compile(r"[a-z][a-z0-9_-]*")
-
 
 SHARD_NAME = re.compile(
     r"part-(?P<index>\d{5,})-of-(?P<plan>[0-9a-f]{8})-(?P<sha256>[0-9a-f]{64})\.parquet"
 )
 
-
 CELLS = ("generated", "scored")  # stages whose folders hold cells
 
+MODELS = "model"  # trained models: paid for, as cells are
 
 SELECTIONS = "selections"  # records of selections; written and read elsewhere
 
-
 IDENTITY = "identity.json"  # of cells: what the folder's name was made of
-
 
 PACE = "pace.json"  # of cells: how fast they were made
 
-
 ASKING = re.compile(r"asking-(?P<id>[0-9a-f]{32})-(?P<beat>\d+)\.txt")  # of cells: a live run's
 
-
 SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
-
 
 RESULTS = {  # what a run writes into OUT
     "selection.parquet", "ranking.parquet", "train.jsonl", "sharegpt.jsonl", "alpaca.jsonl",
     "prompt_completion.jsonl",
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
-    "leaderboard.parquet",
+    "leaderboard.parquet", "training.json", "training.parquet",
 }  # fmt: skip
 
+_TRAINED = re.compile(r"model/[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # files of a trained model in OUT
 
 _RECORD = re.compile(rf"{SELECTIONS}/[a-z0-9-]+/(?:\d{{6}}|latest)\.json")
 
+FOLDER_FILE = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*)/(?P<key>[0-9a-f]{64})/(?P<file>[^/]+)")
 
-_FOLDER = re.compile(r"(?P<stage>[a-z][a-z0-9_-]*)/(?P<key>[0-9a-f]{64})/(?P<file>[^/]+)")
-
-
-_PASSING = re.compile(
+TEMPORARY_FILE = re.compile(
     rf"(?:{SELECTIONS}/[a-z0-9-]+/|(?:[a-z][a-z0-9_-]*/)?(?:[0-9a-f]{{64}}/)?)"
     rf"(?:(?:{re.escape(TEMPORARY)}|{re.escape(PROBE)})[0-9a-z-]+|asking-[0-9a-f]{{32}}-\d+\.txt)"
 )
@@ -72,7 +61,8 @@ def is_record(name: str) -> bool:
     return _RECORD.fullmatch(name) is not None
 
 
-def _is_ours(stage: str, file: str) -> bool:
+def is_ours(stage: str, file: str) -> bool:
+    """Tell the name of a file that the store writes into a stage's folder for good."""
     if stage in CELLS:
         return file in (IDENTITY, PACE) or SEGMENT.fullmatch(file) is not None
     return file == FILE or SHARD_NAME.fullmatch(file) is not None
@@ -80,6 +70,7 @@ def _is_ours(stage: str, file: str) -> bool:
 
 def is_written(name: str) -> bool:
     """Tell a name that a run writes below a store or an OUT, also if both are a whole bucket."""
-    match = _FOLDER.fullmatch(name)
-    ours = match is not None and _is_ours(match["stage"], match["file"])
-    return ours or name in RESULTS or is_record(name)
+    match = FOLDER_FILE.fullmatch(name)
+    ours = match is not None and is_ours(match["stage"], match["file"])
+    in_out = name in RESULTS or _TRAINED.fullmatch(name) is not None
+    return ours or in_out or is_record(name)

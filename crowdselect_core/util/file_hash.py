@@ -37,11 +37,12 @@ def file_sha256(path: str | Path) -> str:
         OSError: it cannot be read.
     """
     path = Path(path)
+    begun = time.time_ns()
     stamp = _stamp(path)
     with _lock:
         once = _known.setdefault(stamp, Once(lambda: _hashed(path)))
     digest = once()
-    settled = abs(time.time_ns() - stamp.mtime_ns) > RECENT * 1e9
+    settled = abs(begun - stamp.mtime_ns) > RECENT * 1e9
     if not settled or _stamp(path) != stamp:  # it may hold something else by now
         with _lock:
             _known.pop(stamp, None)

@@ -45,6 +45,18 @@ def test_every_make_target_that_is_shown_exists() -> None:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
+def test_contributing_shows_every_room_of_the_house() -> None:
+    (house,) = blocks(ROOT / "CONTRIBUTING.md", "")
+    shown = set(re.findall(r"[\w./-]+", house))
+    folders = (ROOT / "crowdselect_core", ROOT / "tests")
+    code = {path.relative_to(ROOT).parts for folder in folders for path in folder.rglob("*.py")}
+    rooms = {f"{parts[1]}/" for parts in code if len(parts) > 2}
+    loose = {parts[1] for parts in code if parts[0] == "crowdselect_core" and len(parts) == 2}
+    beside = {path.stem for path in (ROOT / "flows").glob("[!_]*.py")} - set(COMMANDS)
+    assert len(rooms) > 20
+    assert rooms | loose - {"__init__.py"} | beside <= shown
+
+
 def test_the_example_of_a_config_file_is_one() -> None:
     (text,) = blocks(CONFIGURATION, "yaml")
     assert SelectConfig.model_validate(yaml.safe_load(text)).budget == 1000

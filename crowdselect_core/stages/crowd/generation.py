@@ -67,12 +67,12 @@ def generate(
     report(calls)
     in_flight: set[bytes] = set()
 
-    def requests(askers: WorkSharing) -> Iterator[Request]:
+    def requests(sharing: WorkSharing) -> Iterator[Request]:
         # Processes that answer for one store share the rows, and each goes through the shards in
         # an order of its own; what the others have committed is seen.
         order = list(range(len(artifact.manifest.shards)))
         lacking = partial(_lacking, artifact, cells, model.sampling.n, (in_flight, calls.failed))
-        for mine in askers.rounds(lacking, lambda: calls.slowest):
+        for mine in sharing.rounds(lacking, lambda: calls.slowest):
             random.shuffle(order)
             failed = set(calls.failed)  # in an earlier round: this run has tried
             for index in order:
@@ -86,8 +86,8 @@ def generate(
     def committed(rows: list[tuple[Any, ...]]) -> None:
         in_flight.difference_update(row[0] for row in rows)
 
-    with CacheWriter(cells, committed) as writer, cells.askers() as askers:
-        engine.run(calls.timed(requests(askers)), partial(_take, calls, writer, in_flight))
+    with CacheWriter(cells, committed) as writer, cells.work_sharing() as sharing:
+        engine.run(calls.timed(requests(sharing)), partial(_take, calls, writer, in_flight))
     cells.merge(all_small=True)
     if calls.answered:
         write_pace(store, cells.spec, calls)

@@ -91,8 +91,8 @@ def score(
     if not wanted:
         return calls
     report(calls)
-    with CacheWriter(work.cells) as writer, work.cells.askers() as askers:
-        items = work.items(askers, lambda: calls.slowest)
+    with CacheWriter(work.cells) as writer, work.cells.work_sharing() as sharing:
+        items = work.items(sharing, lambda: calls.slowest)
         scorer.run(calls.timed(items), partial(_take, calls, writer))
     work.cells.merge(all_small=True)
     own = reference is not None and reference.model.name == answered.model.name

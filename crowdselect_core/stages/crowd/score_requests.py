@@ -82,11 +82,11 @@ class Scorings:
         ]  # fmt: skip
         return table.with_columns(pl.Series("score", keys, dtype=pl.Binary))
 
-    def items(self, askers: WorkSharing, seconds: Callable[[], float]) -> Iterator[Item]:
+    def items(self, sharing: WorkSharing, seconds: Callable[[], float]) -> Iterator[Item]:
         """Yield the answers without a score, each text once; other processes have their share.
 
         Args:
-            askers: entered.
+            sharing: entered.
             seconds: how long a score takes at the most, as far as has been seen.
         """
         asked: set[bytes] = set()
@@ -99,7 +99,7 @@ class Scorings:
                     return True
             return False
 
-        for mine in askers.rounds(lacking, seconds):
+        for mine in sharing.rounds(lacking, seconds):
             for _, whole in self.tables():
                 self.cells.refresh()
                 left = whole.filter(self.cells.missing(as_keys(whole["score"].to_list())))

@@ -140,8 +140,8 @@ class AnswerReader:
         rows = wanted.join(
             pl.concat(frames), on="instruction_id", how="left", maintain_order="left"
         )
-        self._last = self._answers(self._partitions, rows)
-        return self._last
+        self._last = answers = self._answers(self._partitions, rows)
+        return answers  # `_last` may be another thread's by now
 
     def by_shard(self, ids: pl.Series) -> Iterator[Answers]:
         """Yield the answers of the rows with these ids, a shard of the scores at a time."""

@@ -1,8 +1,8 @@
 """What no manifest needs: leftovers of killed writes and builds, and artifacts nobody names.
 
 A build holds no lock, so age tells what is dead: nothing goes before it is old, and a folder is
-spared while its newest file is young, for then somebody is building there. Cells were paid for and
-are never garbage.
+spared while its newest file is young, for then somebody is building there. Cells and trained models
+were paid for and are never garbage.
 """
 
 import re
@@ -15,11 +15,11 @@ from crowdselect_core.store.admin.inventory import Folder, Inventory, active_wri
 from crowdselect_core.store.admin.selection_records import records, texts
 from crowdselect_core.store.backend.base import FileInfo, StorageBackend, Upload
 from crowdselect_core.store.manifest import Manifest
-from crowdselect_core.store.names import FILE, SELECTIONS, SHARD_NAME
+from crowdselect_core.store.names import FILE, MODELS, SELECTIONS, SHARD_NAME
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
-PASSING, UNNAMED, UNFINISHED = "temporary file", "shards no manifest names", "unfinished artifact"
+TEMPORARY, UNNAMED, UNFINISHED = "temporary file", "shards no manifest names", "unfinished artifact"
 UNUSED, UPLOAD = "artifact no selection needs", "unfinished upload"
 
 _REMEDY = {  # of a pointer, of a record
@@ -64,8 +64,8 @@ def garbage(place: StorageBackend, before: float, *, unused: bool = False) -> li
             "yet; wait until it ends (ten minutes after a kill)"
         )
     found = [
-        Garbage(PASSING, file.name, (file,), file.modified)
-        for file in layout.passing
+        Garbage(TEMPORARY, file.name, (file,), file.modified)
+        for file in layout.temporary
         if file.modified < before
     ]
     old = [f for f in layout.folders.values() if not f.is_cells and f.newest < before]
@@ -87,7 +87,7 @@ def delete(place: StorageBackend, found: Iterable[Garbage], before: float) -> It
         if one.upload is not None:
             place.abort(one.upload)
             yield one
-        elif one.why == PASSING:
+        elif one.why == TEMPORARY:
             folder = one.name.rpartition("/")[0]
             if folder and _is_renewed(place, folder, one.name, before):
                 continue
@@ -100,7 +100,7 @@ def delete(place: StorageBackend, found: Iterable[Garbage], before: float) -> It
 
 
 def _is_renewed(place: StorageBackend, folder: str, name: str, before: float) -> bool:
-    """Look at a passing file again: a sign of life may be young by now."""
+    """Look at a temporary file again: a sign of life may be young by now."""
     return any(file.name == name and file.modified >= before for file in place.walk(folder))
 
 
@@ -160,11 +160,12 @@ def _manifests(place: StorageBackend, folders: Iterable[Folder]) -> dict[str, Ma
 def _needed(
     place: StorageBackend, layout: Inventory, manifests: Mapping[str, Manifest]
 ) -> set[str]:
-    """Return the folders that the records of selections name, and all they are made from."""
+    """Return the folders that records of selections name, trained models, and what made them."""
     by_key: dict[str, list[str]] = {}
     for folder in layout.folders.values():
         by_key.setdefault(folder.key, []).append(folder.name)
-    waiting = list(_recorded(place, layout))
+    trained = [f.name for f in layout.folders.values() if f.stage == MODELS]
+    waiting = [*_recorded(place, layout), *trained]
     needed: set[str] = set()
     while waiting:
         name = waiting.pop()

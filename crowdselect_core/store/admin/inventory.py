@@ -1,4 +1,4 @@
-"""What lies where in a store: the folders of artifacts and of cells, passing files, the rest.
+"""What lies where in a store: the folders of artifacts and of cells, temporary files, the rest.
 
 A name is taken for one of ours only if all of it has our form, so that whatever somebody put into
 a bucket (`..`, absolute names, line ends) is neither read, nor removed, nor shown as it is.
@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 from crowdselect_core.store.backend.base import FileInfo
 from crowdselect_core.store.names import (
-    _FOLDER,
-    _PASSING,
     CELLS,
     FILE,
+    FOLDER_FILE,
     SEGMENT,
     SELECTIONS,
     SHARD_NAME,
-    _is_ours,
+    TEMPORARY_FILE,
+    is_ours,
     is_sign,
 )
 
@@ -66,7 +66,7 @@ class Inventory:
     """Everything that lies in a store."""
 
     folders: dict[str, Folder]  # by stage/key, in that order
-    passing: list[FileInfo]  # what a write leaves that was killed, or one that goes on
+    temporary: list[FileInfo]  # what a write leaves that was killed, or one that goes on
     records: list[FileInfo]  # of selections
     foreign: list[FileInfo]  # no file of a store
 
@@ -76,12 +76,12 @@ def sort_out(files: Iterable[FileInfo]) -> Inventory:
     folders: dict[str, Folder] = {}
     layout = Inventory({}, [], [], [])
     for file in files:
-        match = _FOLDER.fullmatch(file.name)
-        if _PASSING.fullmatch(file.name):
-            layout.passing.append(file)
+        match = FOLDER_FILE.fullmatch(file.name)
+        if TEMPORARY_FILE.fullmatch(file.name):
+            layout.temporary.append(file)
         elif file.name.startswith(f"{SELECTIONS}/"):
             layout.records.append(file)
-        elif match is None or not _is_ours(match["stage"], match["file"]):
+        elif match is None or not is_ours(match["stage"], match["file"]):
             layout.foreign.append(file)
             continue
         if match and match["stage"] != SELECTIONS:
@@ -97,4 +97,4 @@ LIVING = 600.0  # seconds after which one who left a sign counts as dead; clocks
 
 def active_writers(layout: Inventory) -> list[FileInfo]:
     """Return the signs of life that are young."""
-    return [f for f in layout.passing if is_sign(f.name) and f.modified > time.time() - LIVING]
+    return [f for f in layout.temporary if is_sign(f.name) and f.modified > time.time() - LIVING]

@@ -72,7 +72,7 @@ class StorageBackend(Protocol):
         ...
 
     def walk(self, folder: str = "") -> list[FileInfo]:
-        """Return every file below `folder`, passing ones too; a name is its path under the root."""
+        """Return every file below `folder`, temporary ones too, by its path under the root."""
         ...
 
     def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:

@@ -191,7 +191,7 @@ class LocalBackend:
 
     @contextmanager
     def _temporary(self, target: Path, data: bytes) -> Iterator[Path]:
-        """Write data beside its target under a passing name, gone again when the block ends."""
+        """Write data beside its target under a temporary name, gone again when the block ends."""
         _make(target.parent)
         temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:

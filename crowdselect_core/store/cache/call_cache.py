@@ -135,7 +135,7 @@ class CallCache:
             f"{self._place.root}/{self.spec.folder}: segments keep disappearing"
         )
 
-    def askers(self) -> WorkSharing:
+    def work_sharing(self) -> WorkSharing:
         """Return who makes cells here: enter it to be one of them."""
         return WorkSharing(self._place, self.spec.folder)
 

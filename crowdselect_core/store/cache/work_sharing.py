@@ -49,7 +49,7 @@ class WorkSharing:
         self._alive: set[str] = set()  # whose number has changed under our eyes
         self._others: tuple[bytes, ...] = ()
         self._ended = Event()
-        self._thread = Thread(target=self._work, name="askers", daemon=True)
+        self._thread = Thread(target=self._work, name="work-sharing", daemon=True)
         self._left = False  # whether this round leaves work to others
 
     def __enter__(self) -> Self:

@@ -34,6 +34,7 @@ TAKEN = {
     "generate": EVERY,
     "score": EVERY | {"--reward-model", "--check"},
     "select": SELECT,
+    "finetune": SELECT | {"--training-base-model"},
     "reselect": SELECT | {"--series", "--mode", "--base", "--rollback-to", "--list"},
     "evaluate": {"--config", "--judgments", "--benchmark", "--baseline", "--official", "--out"},
 }
@@ -53,7 +54,7 @@ def test_the_flags_of_the_public_interface(flow: str) -> None:
             "generate",
             ["--reward-model", "r"],
             "flows.generate does not take --reward-model, a flag of flows.score, flows.select, "
-            "flows.reselect; see --help",
+            "flows.finetune, flows.reselect; see --help",
         ),
         (
             "score",
@@ -71,7 +72,7 @@ def test_a_flag_of_another_command_is_refused(flow: str, argv: list[str], messag
     assert str(caught.value).startswith(message)
 
 
-TRAINING = Step("training")
+TUNING = Step("tuning")
 
 
 class Adapter(Frozen):
@@ -80,7 +81,7 @@ class Adapter(Frozen):
     rank: Annotated[int, Flag("R")] = Field(16, ge=1, description="Rank of the matrices")
 
 
-class Training(Frozen):
+class Tuning(Frozen):
     """How the student is trained."""
 
     epochs: Annotated[float, Flag("N", "--epochs")] = Field(3.0, gt=0, description="100% passes")
@@ -92,42 +93,42 @@ class Training(Frozen):
 class TrainConfig(SelectConfig):
     """A selection, and a model trained on it."""
 
-    training: Annotated[Training, TRAINING] = Field(Training(), description="The training")
+    tuning: Annotated[Tuning, TUNING] = Field(Tuning(), description="The training")
 
 
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch) -> str:
     """A command with a config of its own."""
-    command = Command("Train a model.", TrainConfig, (*Command("").steps, TRAINING))
+    command = Command("Train a model.", TrainConfig, (*Command("").steps, TUNING))
     monkeypatch.setitem(commands.COMMANDS, "train", command)
     return "train"
 
 
 def test_a_new_section_brings_its_flags_variables_and_help(train: str) -> None:
-    argv = ["--training-adapter-rank", "8", "--no-training-packing", "--dataset", "d"]
+    argv = ["--tuning-adapter-rank", "8", "--no-tuning-packing", "--dataset", "d"]
     _, flags = parse([*argv, "--reward-model", "r"], train)
-    config = load(None, flags, {"CROWDSELECT_TRAINING__EPOCHS": "0.5"}, train)
+    config = load(None, flags, {"CROWDSELECT_TUNING__EPOCHS": "0.5"}, train)
     assert isinstance(config, TrainConfig)
-    assert config.training == Training(epochs=0.5, packing=False, adapter=Adapter(rank=8))
+    assert config.tuning == Tuning(epochs=0.5, packing=False, adapter=Adapter(rank=8))
     text = " ".join(parser(train).format_help().split())
     assert "--epochs N 100% passes (above 0; default: 3)" in text
-    assert "--training-adapter-rank R Rank of the matrices (at least 1; default: 16)" in text
+    assert "--tuning-adapter-rank R Rank of the matrices (at least 1; default: 16)" in text
 
 
 def test_a_new_section_may_be_a_bare_name(train: str, tmp_path: Path) -> None:
     """A data set inside a section has flags named after its keys; --dataset is the first one's."""
     file = tmp_path / "c.yaml"
-    file.write_text("{dataset: d, reward_models: [r], training: {heldout: h.jsonl}}")
-    _, flags = parse(["--training-heldout-format", "alpaca"], train)
-    environ = {"CROWDSELECT_TRAINING__HELDOUT__SPLIT": "test"}
+    file.write_text("{dataset: d, reward_models: [r], tuning: {heldout: h.jsonl}}")
+    _, flags = parse(["--tuning-heldout-format", "alpaca"], train)
+    environ = {"CROWDSELECT_TUNING__HELDOUT__SPLIT": "test"}
     config = load(str(file), flags, environ, train)
     assert isinstance(config, TrainConfig)
-    assert config.training.heldout == DatasetConfig(path="h.jsonl", format="alpaca", split="test")
+    assert config.tuning.heldout == DatasetConfig(path="h.jsonl", format="alpaca", split="test")
     assert (config.dataset.path, config.dataset.format) == ("d", "auto")
-    environ = {"CROWDSELECT_TRAINING__HELDOUT": "other.jsonl"}  # in the same format as the file's
+    environ = {"CROWDSELECT_TUNING__HELDOUT": "other.jsonl"}  # in the same format as the file's
     config = load(str(file), flags, environ, train)
     assert isinstance(config, TrainConfig)
-    assert config.training.heldout == DatasetConfig(path="other.jsonl", format="alpaca")
+    assert config.tuning.heldout == DatasetConfig(path="other.jsonl", format="alpaca")
 
 
 def test_the_flags_of_a_step_are_those_of_the_commands_that_run_it(train: str) -> None:
@@ -139,13 +140,11 @@ def test_the_flags_of_a_step_are_those_of_the_commands_that_run_it(train: str) -
 def test_a_new_section_brings_its_tables(train: str) -> None:
     tables = reference.tables()
     assert "### Keys of train\n" in tables
-    assert "| `training` | [training](#training) |  | The training |" in tables
-    assert "### `training`\n\nHow the student is trained.\n" in tables
+    assert "| `tuning` | [tuning](#tuning) |  | The training |" in tables
+    assert "### `tuning`\n\nHow the student is trained.\n" in tables
     assert "| `epochs` | `--epochs` | number, above 0 | `3` | 100% passes |" in tables
-    row = (
-        "| `rank` | `--training-adapter-rank` | integer, at least 1 | `16` | Rank of the matrices |"
-    )
-    assert row in tables.partition("### `training.adapter`")[2]
+    row = "| `rank` | `--tuning-adapter-rank` | integer, at least 1 | `16` | Rank of the matrices |"
+    assert row in tables.partition("### `tuning.adapter`")[2]
 
 
 class Clash(Frozen):

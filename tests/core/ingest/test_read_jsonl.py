@@ -9,6 +9,7 @@ from chain import choose
 from little import KEYS, NAMES, REWARD, jsonl, row, rows
 
 from crowdselect_core.errors import DatasetError
+from crowdselect_core.ingest import jsonl as json_lines
 from crowdselect_core.ingest.jsonl import JsonLinesReader
 from crowdselect_core.ingest.listing import list_files
 from crowdselect_core.ingest.reader import Leaf
@@ -176,3 +177,20 @@ def test_ids_of_which_one_is_no_whole_number_name_its_line(tmp_path: Path) -> No
     table = "".join(line(uuid=i) + "\n" for i in (1, 2, 2.5))
     message = refusal(tmp_path, table)
     assert "'uuid' holds a number in line 1, a decimal number in line 3" in message
+
+
+class Cleared(dict[Any, Any]):
+    """Scans that another thread clears at once, since it has others to keep."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.clear()
+
+
+def test_a_scan_is_used_although_another_thread_clears_those_that_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lines, "_SCANS", Cleared())
+    path = jsonl(tmp_path / "zoo.jsonl", rows(30))
+    reader = JsonLinesReader(list_files(str(path), {}).files)
+    assert [part.rows for part in reader.partitions(1000)] == [30]

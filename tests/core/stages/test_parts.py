@@ -96,6 +96,20 @@ def test_an_executor_in_other_processes_builds_the_same_store(tmp_path: Path) ->
     assert files(tmp_path / "elsewhere") == files(tmp_path / "store")
 
 
+def test_a_process_that_goes_on_reads_a_changed_file_anew(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    here, there = Store(config.store), Store(str(tmp_path / "elsewhere"))
+    for count in (30, 12):  # the second time the same job, of another file of the same name
+        parquet(Path(config.dataset.path), rows(count), row_group_size=5)
+        listed = InProcess(here)(INSTRUCTIONS, config).open(here).manifest
+        job = INSTRUCTIONS.job(config)
+        made = [
+            finish(job, there.place.root, listed.folder, index, ())[0]
+            for index in range(len(listed.shards))
+        ]
+        assert tuple(made) == listed.shards
+
+
 def test_the_parts_of_a_job_are_those_of_its_plan(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     store = Store(config.store)

@@ -250,7 +250,7 @@ NAMES = [
 def test_hostile_names_are_none_of_ours(name: str) -> None:
     layout = sort_out([FileInfo(name, 1, 0.0)])
     assert [f.name for f in layout.foreign] == [name]
-    assert layout.passing == layout.records == []
+    assert layout.temporary == layout.records == []
     assert layout.folders == {}
 
 

@@ -55,6 +55,17 @@ def test_what_a_selection_needs_stays_with_all_it_is_made_from(store: Store, dis
     assert len(disk.files()) == 7
 
 
+def test_trained_models_stay_and_their_checkpoints_go(store: Store, disk: Disk) -> None:
+    needed = chain(store, 1)
+    record(disk, "000001", {"ranking": needed[2].folder})
+    model = Spec("model", 1, {"rows": "r"})
+    checkpoint = Spec("checkpoint", 1, {"step": 3}, {"training": model.key})
+    for spec in (model, checkpoint):
+        build(store, spec, Work(shard_rows=60).plan)
+    found = garbage(store.place, soon(), unused=True)
+    assert told(found) == [("artifact no selection needs", checkpoint.folder, 2)]
+
+
 def test_without_a_record_nothing_goes(store: Store, disk: Disk) -> None:
     chain(store, 1)
     with pytest.raises(StorageError, match="no record that names an artifact"):
@@ -69,7 +80,7 @@ def signs(store: Store) -> dict[str, Callable[[Callable[[int], None]], None]]:
     """What a run at work may be doing; each is called with what happens meanwhile."""
 
     def asking(during: Callable[[int], None]) -> None:
-        with CallCache(store, Spec("generated", 1, {"m": 1}), {"text": pl.String}).askers():
+        with CallCache(store, Spec("generated", 1, {"m": 1}), {"text": pl.String}).work_sharing():
             during(0)
 
     return {"build": lambda during: build(store, SPEC, Work(60, during).plan) and None,

@@ -90,6 +90,25 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
     assert file_sha256(file) == sha256(b"two").hexdigest()
 
 
+def test_a_file_that_takes_long_to_read_is_not_trusted_for_that(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000 * 10**9 + 1]  # within the tick in which it was written
+    real = file_hash._hashed
+
+    def slow(path: Path) -> str:
+        digest = real(path)
+        aged(file, b"two")  # what was read is still written, in the same tick
+        now[0] += 10**9
+        return digest
+
+    monkeypatch.setattr(file_hash.time, "time_ns", lambda: now[0])
+    monkeypatch.setattr(file_hash, "_hashed", slow)
+    file_sha256(file)
+    monkeypatch.setattr(file_hash, "_hashed", real)
+    assert file_sha256(file) == sha256(b"two").hexdigest()
+
+
 def test_what_cannot_be_read_is_an_error_each_time_and_then_none(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(FileNotFoundError):

@@ -1,0 +1,65 @@
+"""What a training is: the key of a trained model, made of all that changes its weights."""
+
+from typing import Any
+
+from crowdselect_core.config.finetune import TrainingConfig
+from crowdselect_core.finetune.base_model import BaseModel
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.util.versions import version_of
+
+STAGE, VERSION = "model", 1
+LIBRARIES = ("crowdselect", "torch", "transformers", "trl", "peft", "accelerate", "safetensors")
+
+# Keys that change no result beyond rounding, and those that other parts of the identity stand for.
+EXECUTION = {
+    "per_device_train_batch_size", "gradient_checkpointing", "save_steps",
+}  # fmt: skip
+NAMED_OTHERWISE = {"base_model", "revision", "train_file", "learning_rate", "dtype", "peft"}
+
+
+def has_gpu() -> bool:
+    """Say whether the training runs on a GPU."""
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def weights_dtype(config: TrainingConfig, gpu: bool) -> str:
+    """Return the number format of the weights: bfloat16 for LoRA on a GPU, else float32."""
+    return config.dtype or ("bfloat16" if gpu and config.peft else "float32")
+
+
+def precision(config: TrainingConfig, gpu: bool) -> dict[str, str]:
+    """Return the number formats of the weights and of the computation."""
+    weights = weights_dtype(config, gpu)
+    return {"weights": weights, "compute": "bfloat16" if gpu else weights}
+
+
+def spec(config: TrainingConfig, base: BaseModel, rows_sha256: str, gpu: bool) -> Spec:
+    """Name the trained model: the rows, the base weights, and every number of the recipe."""
+    return Spec(STAGE, VERSION, {"rows": rows_sha256, **recipe(config, base, gpu)})
+
+
+def recipe(config: TrainingConfig, base: BaseModel, gpu: bool) -> dict[str, Any]:
+    """Return the recipe as the key and OUT/training.json have it."""
+    plain = config.model_dump(mode="json", exclude=EXECUTION | NAMED_OTHERWISE)
+    return plain | {
+        "base": base.identity,
+        "peft": config.peft and {"kind": "lora", **config.peft.model_dump(mode="json")},
+        "learning_rate": config.rate,
+        "precision": precision(config, gpu),
+    }
+
+
+def layout(config: TrainingConfig, gpu: bool) -> dict[str, Any]:
+    """Return how a training runs; a checkpoint of another layout is not gone on from."""
+    return {
+        "device": "cuda" if gpu else "cpu",
+        "processes": 1,
+        "per_device_train_batch_size": config.per_device_train_batch_size,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that train."""
+    return {name: version_of(name) for name in LIBRARIES}

@@ -1,0 +1,73 @@
+"""The fine-tuning flow: a selection, and a small model that is trained on it.
+
+What was selected or trained before is in the store; a training that was killed goes on from its
+last checkpoint with the same losses. The base model is a folder, a hub id (HF_TOKEN from the
+environment) or the sample's.
+
+Run it as `python -m flows.finetune`, deploy it as `flows.finetune.finetune`.
+"""
+
+if __name__ == "__main__":  # before prefect is imported: --help is quick, the console is set up
+    import sys
+
+    from flows.cli import main
+
+    sys.exit(main(flow="finetune"))
+
+from typing import Any
+
+from prefect import flow
+
+from crowdselect_core.config.finetune import required
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import selection_files, trained_model
+from crowdselect_core.finetune import preflight as training_preflight
+from crowdselect_core.planning import preflight
+from crowdselect_core.stages.refs import Ref
+from flows import crowd_steps
+from flows.select import chosen, written
+from tasks import finetune as tasks
+from tasks import flow_runs
+from tasks.crowd import device_tags
+from tasks.secrets import lend
+
+
+@flow(name="finetune", version=flow_runs.VERSION, persist_result=False)
+@flow_runs.told
+def finetune(config: SelectConfig) -> Any:
+    """Fine-tune a small model on the selection (key `training`), which is made where it is missing.
+
+    Args:
+        config: what to choose from, by what, what to train, and where the results go.
+    """
+    lend(config)
+    config = config.resolved()
+    training = required(config.training)
+    training_preflight.check(training)
+    preflight.check_out(config, [] if training.train_file else selection_files.names_of(config))
+    trained_model.check_replaceable(config.out)
+    return crowd_steps.repaired(config, story)
+
+
+def story(config: SelectConfig) -> dict[str, Any]:
+    """Select, train, write OUT/model."""
+    if required(config.training).train_file is not None:
+        return trained(config, None)
+    preflight.check(config)
+    selection = chosen(config)
+    told = written(selection)
+    made = trained(selection.config, selection.inputs.selection)
+    return told | {
+        "files": [*told["files"], *made["files"]],
+        "lines": made["lines"],
+        "stages": told["stages"] + made["stages"],
+    }
+
+
+def trained(config: SelectConfig, selection: Ref | None) -> dict[str, Any]:
+    """Train on a selection (None: on training.train_file), and show the model."""
+    name = required(config.training).base_model
+    model = tasks.train.of(name, device_tags())(config, selection)
+    told = tasks.export(config, model)
+    tasks.publish(config, told["lines"])
+    return told | {"stages": crowd_steps.told([model])}

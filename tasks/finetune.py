@@ -1,0 +1,125 @@
+"""The tasks of a fine-tuning: train, write the model to OUT, show it."""
+
+import html
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
+from prefect.states import Completed
+
+from crowdselect_core.config.finetune import required
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export import trained_model
+from crowdselect_core.finetune.base_model import base_model
+from crowdselect_core.finetune.curve import Step
+from crowdselect_core.finetune.rows import file_rows, selected_rows
+from crowdselect_core.report.training import curve_rows, training_lines
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+from tasks import cancellation
+from tasks.crowd import one_device
+from tasks.stage_task import OPTIONS, ref_of, state_task
+
+log = logging.getLogger("crowdselect")
+
+SHOWN_SECONDS = 5.0  # between two updates of the progress in the UI
+
+
+@state_task("finetune")
+def train(config: SelectConfig, selection: Ref | None) -> State[Ref]:
+    """Train the base model on the selection, or on training.train_file; goes on where it was."""
+    from crowdselect_core.finetune.recipe import has_gpu
+    from crowdselect_core.finetune.training import prepare
+    from crowdselect_core.finetune.training import train as trained
+
+    cancellation.check()
+    started, store, training = time.monotonic(), Store(config.store), required(config.training)
+    if selection is not None:
+        chats = selected_rows(selection.open(store).frame())
+    else:
+        chats = file_rows(str(training.train_file))
+    prepared = prepare(training, base_model(training), chats, has_gpu())
+    found = store.find(prepared.spec)
+    if found is not None:
+        ref = ref_of(found, started, cached=True)
+        log.info("%-13s Cached, %s steps", "finetune", f"{prepared.steps:,}")
+        return Completed(
+            name="Cached", message=f"in the store: {prepared.spec.folder}", data=_short(ref)
+        )
+    if missed := store.nearest_miss(prepared.spec):
+        log.info("%-13s not in the store; the closest differs in %s", "finetune", missed)
+    counts = prepared.rows.counts
+    log.info(
+        "%-13s %s rows, %s tokens, %s steps", "finetune", f"{counts['rows']:,}",
+        f"{counts['tokens']:,}", f"{prepared.steps:,}",
+    )  # fmt: skip
+    with one_device(training.base_model):
+        model = trained(prepared, store, _Shown())
+    return Completed(
+        message=f"computed: {prepared.spec.folder}",
+        data=_short(ref_of(model, started, cached=False)),
+    )
+
+
+@state_task("export-model")
+def export(config: SelectConfig, model: Ref) -> State[dict[str, Any]]:
+    """Write OUT/model, OUT/training.parquet and OUT/training.json, unless they lie there."""
+    cancellation.check()
+    written = trained_model.write(config.out, model.open(Store(config.store)))
+    cached = written.pop("cached")
+    told = {"lines": training_lines(written), "files": sorted([*written["files"], "training.json"])}
+    if cached:
+        return Completed(name="Cached", message=f"lies in {config.out}", data=told)
+    log.info("%-13s written to %s", "export-model", config.out)
+    return Completed(message=f"written to {config.out}", data=told)
+
+
+@task(name="publish-training", **OPTIONS)
+def publish(config: SelectConfig, lines: Sequence[str]) -> None:
+    """Show the training and its loss curve as artifacts in the Prefect UI."""
+    text = "\n".join(f"- {html.escape(line)}" for line in lines)
+    create_markdown_artifact(text, key="training-summary", description="What was trained")
+    create_table_artifact(curve_rows(config.out), key="loss-curve", description="Loss by step")
+
+
+def _short(ref: Ref) -> Ref:
+    """Return a reference without the facts, which name every file."""
+    return ref.model_copy(update={"facts": {}})
+
+
+class _Shown:
+    """Shows the steps in the UI; between two steps is also where a run can be stopped."""
+
+    def __init__(self) -> None:
+        self._artifact: UUID | None = None
+        self._said = 0.0
+
+    def __call__(self, step: Step) -> None:
+        cancellation.check()
+        now = time.monotonic()
+        if now - self._said < SHOWN_SECONDS and step.step < step.total:
+            return
+        self._said = now
+        percent = 100.0 * step.step / step.total
+        try:
+            if self._artifact is None:
+                made = create_progress_artifact(
+                    progress=percent, key="training-progress", description=step.line
+                )
+                self._artifact = made if isinstance(made, UUID) else None
+            else:
+                update_progress_artifact(self._artifact, progress=percent, description=step.line)
+        except (httpx.HTTPError, PrefectException) as e:
+            log.debug("the server took no progress (%s); the training goes on", e)

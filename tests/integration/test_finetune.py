@@ -1,0 +1,118 @@
+"""`python -m flows.finetune`: selected, trained, killed, gone on; in a folder and in a bucket."""
+
+import json
+import os
+import signal
+import uuid
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from command import Command, until
+from finetuned import recipe, train_file
+from servers import S3Server
+from tinymodel import write_tiny
+
+pytest.importorskip("trl")
+pytestmark = [pytest.mark.server, pytest.mark.model]
+
+STEPS = 60  # 12 epochs of 5 steps
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny base model and rows to train on."""
+    folder = tmp_path_factory.mktemp("finetune")
+    write_tiny(folder / "tiny")
+    train_file(folder / "train.jsonl")
+    return folder
+
+
+def config(place: Path, **keys: object) -> Path:
+    """Write a config that trains on train.jsonl."""
+    training = recipe(place / "tiny", num_train_epochs=12, train_file="train.jsonl") | keys
+    path = place / f"{uuid.uuid4().hex}.yaml"
+    path.write_text(yaml.safe_dump({
+        "dataset": "unread.jsonl", "reward_models": ["unread"], "training": training,
+    }))  # fmt: skip
+    return path
+
+
+def test_killed_at_a_checkpoint_it_goes_on_with_the_same_losses(
+    command: Command, place: Path
+) -> None:
+    here = command.of("finetune").within(place)
+    calm = here.run("--config", config(place, save_steps=50), "--store", "calm", "--out", "c")
+    assert f"step {STEPS}/{STEPS}  loss " in calm.ended(0).stderr
+    store = place / "store"
+    often = config(place, save_steps=1)
+    with here.start("--config", often, "--store", "store", "--out", "k") as process:
+        until(lambda: len(list(store.glob("checkpoint/*/manifest.json"))) > 1, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert not list(store.glob("model/*/manifest.json"))
+    again = here.run("--config", config(place, save_steps=50), "--store", "store", "--out", "k")
+    assert "goes on from step" in again.ended(0).stderr
+    assert f"step 1/{STEPS}" not in again.stderr
+    losses = [pl.read_parquet(place / out / "training.parquet") for out in ("c", "k")]
+    assert losses[0].equals(losses[1])
+    told = [json.loads((place / out / "training.json").read_text()) for out in ("c", "k")]
+    assert told[0] == told[1]
+    weights = [(place / out / "model" / "model.safetensors").read_bytes() for out in ("c", "k")]
+    assert weights[0] == weights[1]
+
+    cached = here.run("--config", often, "--store", "store", "--out", "k").ended(0)
+    assert cached.stages("Cached") == ["finetune"]
+    assert "  loss " not in cached.stderr
+
+
+def test_a_selection_of_the_sample_is_trained_on_in_a_bucket(
+    command: Command, place: Path, s3_server: S3Server
+) -> None:
+    root = f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
+    path = place / "sample.yaml"
+    training = recipe(place / "tiny", num_train_epochs=1, peft="lora", overflow="drop")
+    sample = Path(__file__).parents[2] / "crowdselect_core" / "sample"
+    keys = yaml.safe_load((sample / "config.yaml").read_text())
+    keys |= {"dataset": str(sample / "zoo.parquet"), "budget": 6, "clusters": 2}
+    path.write_text(yaml.safe_dump({**keys, "training": training}))
+    here = command.of("finetune").within(place)
+    to = ["--config", path, "--store", f"{root}/store", "--out", f"{root}/out"]
+    dry = here.run(*to, "--dry-run", env=s3_server.environment()).ended(0).stdout
+    assert "training   rows as selected, 3 steps" in dry
+    assert "memory" in dry
+    done = here.run(*to, env=s3_server.environment()).ended(0)
+    assert "step 1/" in done.stderr
+    fs = s3_server.file_system()
+    names = {Path(n).name for n in fs.find(f"{root}/out")}
+    assert {
+        "adapter_model.safetensors",
+        "training.json",
+        "training.parquet",
+        "train.jsonl",
+    } <= names
+    dry = here.run(*to, "--dry-run", env=s3_server.environment()).ended(0).stdout
+    assert "model      Cached" in dry
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        (None, "training is missing"),
+        ({"base_model": "./absent"}, "does not exist"),
+        ({"base_model": "x", "loss": "dpo"}, "training.loss"),
+        ({"base_model": "x", "num_processes": 2}, "num_processes"),
+        ({"base_model": "x", "global_batch_size": 3, "per_device_train_batch_size": 2}, "multiple"),
+        ({"base_model": "sample:other"}, "expected sample:smollm2"),
+    ],
+)
+def test_what_can_be_mended_is_said_in_one_line(
+    command: Command, place: Path, training: object, expected: str
+) -> None:
+    path = place / f"{uuid.uuid4().hex}.yaml"
+    path.write_text(yaml.safe_dump({
+        "dataset": "unread.jsonl", "reward_models": ["unread"], "training": training,
+    }))  # fmt: skip
+    here = command.of("finetune").within(place)
+    assert expected in here.run("--config", path, "--dry-run").ended(2).error
