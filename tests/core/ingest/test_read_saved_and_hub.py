@@ -53,7 +53,7 @@ def test_a_saved_folder_that_is_not_whole(tmp_path: Path) -> None:
         return str(caught.value)
 
     first.write_bytes(data[: len(data) // 2])
-    assert "no whole Arrow file" in refused()
+    assert "is not a complete Arrow file" in refused()
     first.write_bytes(b"")
     assert first.name in refused()
     first.unlink()
