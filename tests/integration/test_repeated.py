@@ -138,5 +138,5 @@ def test_a_run_without_a_prefect_server_starts_one(
 ) -> None:
     home = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")}
     result = command.within(tmp_path / "run").run(*flags, env=home).ended(0)
-    assert "waiting for the Prefect server to start" in result.stderr
+    assert "starting a temporary Prefect server" in result.stderr
     assert contents(tmp_path / "run") == contents(undisturbed.folder)

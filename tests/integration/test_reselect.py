@@ -79,7 +79,7 @@ def test_new_rows_compete_by_the_measures_of_the_base(growing: Growing) -> None:
 
     growing.add("b", growing.rows[100:])
     second = growing.run()
-    assert "rows       30 new, 0 back, 0 gone" in second.stdout
+    assert "data set   30 new rows, 0 returned, 0 removed" in second.stdout
     for stage in ("scores", "metrics", "answers", "ranking", "clusters", "embeddings"):
         lines = [li for li in second.stderr.splitlines() if f" {stage} " in li and " rows, " in li]
         assert " 30 rows, " in lines[0], second.stderr  # the new rows alone are computed
@@ -152,7 +152,7 @@ def test_rows_that_are_gone_leave_and_rows_that_return_are_known_again(growing: 
     assert lost
     growing.add("a", growing.rows[50:100])  # the same file with fewer rows
     told = growing.run()
-    assert "0 new, 0 back, 50 gone" in told.stdout
+    assert "0 new rows, 0 returned, 50 removed" in told.stdout
     members = growing.table("membership").filter(pl.col("change") == "out")
     assert (
         set(members.filter(pl.col("why").str.contains("gone from the data set"))["instruction_id"])
@@ -163,7 +163,7 @@ def test_rows_that_are_gone_leave_and_rows_that_return_are_known_again(growing: 
     texts = dict(growing.rows.select("uuid", "instruction").iter_rows())
     assert kept == [texts[i] for i in growing.table("selection")["instruction_id"]]
     growing.add("a", growing.rows[:100])
-    assert "0 new, 50 back, 0 gone" in growing.run().stdout
+    assert "0 new rows, 50 returned, 0 removed" in growing.run().stdout
     assert set(growing.table("selection")["instruction_id"]) == chosen
     assert not growing.table("membership")["new"].any()
 
@@ -277,14 +277,16 @@ def test_a_live_crowd_is_asked_for_the_new_rows_only(
     run = command.within(work).of("reselect")
     run.cold().run("--config", config).ended(0)
     assert sum(own.asked.values()) == 80
-    assert "nothing new" in run.run("--config", config).ended(0).stdout
+    assert "no new rows since" in run.run("--config", config).ended(0).stdout
     write_rows(work, range(3, 46))  # the file grew by six rows, and lost three
     second = run.run("--config", config).ended(0)
-    assert "6 new, 0 back, 3 gone" in second.stdout
+    assert "6 new rows, 0 returned, 3 removed" in second.stdout
     assert sum(own.asked.values()) == 80 + 12
     write_rows(work, range(47))
     third = run.run("--config", config).ended(0)
-    assert "1 new, 3 back, 0 gone" in third.stdout  # what came back is neither asked nor scored
+    assert (
+        "1 new rows, 3 returned, 0 removed" in third.stdout
+    )  # what came back is neither asked nor scored
     assert sum(own.asked.values()) == 80 + 14
     run.run("--config", config, "--mode", "refit").ended(0)
     assert sum(own.asked.values()) == 80 + 14
@@ -334,10 +336,10 @@ def test_a_bucket_that_files_arrive_in(
 
     arrive("a", rows[:50])
     run()
-    assert "nothing new" in run().stdout
+    assert "no new rows since" in run().stdout
     arrive("b", rows[50:])
     again = run()
-    assert "10 new, 0 back, 0 gone" in again.stdout
+    assert "10 new rows, 0 returned, 0 removed" in again.stdout
     assert "selection  2 of series default (frozen, from selection 1)" in again.stdout
     with fs.open(f"{name}/out/membership.parquet") as file:
         assert pl.read_parquet(file).height >= 12

@@ -19,4 +19,4 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     assert server.stop() == 0
     _, left = psutil.wait_procs(family, timeout=90)
     assert not left
-    assert "ended; the state is kept" in server.said
+    assert "stopped; the state stays on disk" in server.said
