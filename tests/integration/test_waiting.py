@@ -8,6 +8,8 @@ from command import Command
 from endpoints import model, serving, write_work
 from servers import quiet_environment
 
+pytestmark = pytest.mark.server  # the command starts a temporary one
+
 ROWS = 3
 
 

@@ -94,6 +94,7 @@ def test_what_is_no_sign_of_load_is_told_at_once(
 
 def test_a_server_that_stays_busy_is_one_line(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_patience, "PATIENCE", 0.05)
+    monkeypatch.setattr(server_patience, "LAST", 0.05)  # that of the second call
     with pytest.raises(ServerBusy) as busy:
         ask(then=503)
     assert str(busy.value) == (
