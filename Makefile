@@ -31,7 +31,7 @@ help:  ## what each target does
 test: .venv/test  ## all tests, with real servers and real small models
 	$(SMALL) .venv/bin/python -m pytest $(SHARED)
 
-test-fast: .venv/test  ## the tests that need no server and no model, in about two minutes
+test-fast: .venv/test  ## the tests that need no server and no model, in two to three minutes
 	$(SMALL) .venv/bin/python -m pytest $(SHARED) -m 'not server and not model and not vllm'
 
 check: .venv/test  ## format, lint, types, and who may import whom
