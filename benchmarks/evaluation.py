@@ -7,13 +7,11 @@ gives the same intervals from the same draws); and the style-controlled one. Mad
 Array names carry their shape: R rounds, Q questions, M models, K style features.
 """
 
-import statistics
 import time
-from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.measure import machine, peak_gib
+from benchmarks.measure import machine, median_seconds, peak_gib
 from crowdselect_core.evaluate import bootstrap
 from crowdselect_core.evaluate.bootstrap import Floats
 from crowdselect_core.evaluate.style_control import Design, estimate
@@ -46,24 +44,14 @@ def plain_loop(tally: Tally, counts_RQ: Floats) -> Floats:
     return np.array(results)
 
 
-def seconds_of(work: Callable[[], object], repeats: int) -> float:
-    """Return the median wall-clock seconds of some runs."""
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
-
-
 def main() -> None:
     """Print every figure."""
     print(machine("numpy", "scikit-learn"))
     tally = made_tally()
     size = f"{bootstrap.ROUNDS:,} rounds x {MODELS} models x {QUESTIONS} questions"
-    closed = seconds_of(lambda: tally.bounds(seed=0), REPEATS)
+    closed = median_seconds(lambda: tally.bounds(seed=0), REPEATS)
     counts_RQ = bootstrap.draws(QUESTIONS)[:LOOP_ROUNDS]
-    loop = seconds_of(lambda: plain_loop(tally, counts_RQ), 1) * bootstrap.ROUNDS / LOOP_ROUNDS
+    loop = median_seconds(lambda: plain_loop(tally, counts_RQ), 1) * bootstrap.ROUNDS / LOOP_ROUNDS
     apart = plain_loop(tally, counts_RQ) - bootstrap.ratios(
         tally.total_QM, tally.weight_QM, counts_RQ
     )

@@ -5,7 +5,8 @@ import platform
 import resource
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 
@@ -20,6 +21,16 @@ def peak_gib() -> float:
     """Peak resident memory of this process so far, in GiB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Return the median wall-clock seconds of some runs."""
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
 
 
 def spread(values: Sequence[float]) -> str:

@@ -10,10 +10,8 @@ Array names carry their shape: N rows (instructions), M crowd models.
 import os
 import platform
 import resource
-import statistics
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -21,6 +19,7 @@ import scipy
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from benchmarks.measure import median_seconds
 from crowdselect_core import crowd_metrics, integrate, select
 from crowdselect_core.config.crowd import CrowdModel, families, read_crowd
 
@@ -50,17 +49,6 @@ def scipy_loop(scores_NM: NDArray[np.float64], crowd: list[CrowdModel]) -> list[
     ]
 
 
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Return the median wall-clock seconds of several runs, after one that is not counted."""
-    work()
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
-
-
 def peak_mib() -> float:
     """Return the largest resident size of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -70,6 +58,7 @@ def peak_mib() -> float:
 def metrics_against_scipy(crowd: list[CrowdModel]) -> None:
     """Print crowd_metrics beside the scipy loop, and how far their numbers are apart."""
     frame = wide_scores(ROWS, crowd)
+    crowd_metrics(frame, crowd)  # the first call is not counted
     seconds = median_seconds(lambda: crowd_metrics(frame, crowd), REPEATS)
     sample_NM = frame.head(SAMPLE_ROWS).select([m.name for m in crowd]).to_numpy()
     start = time.perf_counter()
