@@ -162,13 +162,15 @@ def _tokenizer(model: LossModel, source: Any) -> Any:
 
 def _tokenised(where: str, tokenizer: Any, rows: Sequence[HeldOutAnswer], limit: int) -> _Work:
     """Cut every row into its prompt and the answer with its end of turn."""
-    from crowdselect_core.finetune.chat_turns import ChatTurns
+    from crowdselect_core.finetune.chat_turns import IGNORED, ChatTurns
 
     turns, work = ChatTurns(tokenizer, "last", where), _Work()
     for row in rows:
         answered = [*row.messages, Message(role="assistant", content=row.answer)]
         tokens = turns.tokens([{"role": m["role"], "content": m["content"]} for m in answered])
-        prompt, answer = tokens.answer
+        trained = [place for place, label in enumerate(tokens.labels) if label != IGNORED]
+        prompt = tokens.input_ids[: trained[0]]
+        answer = tokens.input_ids[trained[0] : trained[-1] + 1]  # one run: only the last is trained
         if len(prompt) + len(answer) > limit:
             work.too_long.append(row.row_id)
             continue

@@ -35,13 +35,6 @@ class Tokens:
         """Tokens that are trained; the first of a row has nothing before it."""
         return sum(label != IGNORED for label in self.labels[1:])
 
-    @property
-    def answer(self) -> tuple[list[int], list[int]]:
-        """The tokens before the last trained answer, and those of the answer."""
-        end = next(i for i in range(len(self.labels), 0, -1) if self.labels[i - 1] != IGNORED)
-        begin = next((i for i in range(end, 0, -1) if self.labels[i - 1] == IGNORED), 0)
-        return self.input_ids[:begin], self.input_ids[begin:end]
-
     def cut(self, most: int) -> "Tokens":
         """Return the first `most` tokens."""
         return Tokens(self.input_ids[:most], self.labels[:most])
