@@ -2,9 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from crowdselect_core.config.base import Frozen, Named
+from crowdselect_core.config.benchmarks import (
+    NAME,
+    BenchmarkBase,
+    CommandBenchmark,
+    HeldoutLossBenchmark,
+    LmEvalBenchmark,
+    RewardWinRateBenchmark,
+)
 from crowdselect_core.config.engine import (
     EngineConfig,
     SamplingConfig,
@@ -17,11 +25,6 @@ from crowdselect_core.errors import ConfigError
 
 LocalEngine = Annotated[VllmEngineConfig | TransformersEngineConfig, Field(discriminator="kind")]
 ArenaVersion = Literal["v0.1", "v2"]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 class VerdictSampling(SamplingConfig):
@@ -83,20 +86,6 @@ class EvaluatedModel(Named):
         return {"name": name}
 
 
-class BenchmarkBase(Frozen):
-    """What all benchmarks have."""
-
-    name: str | None = Field(
-        None,
-        pattern=NAME,
-        description="Name in the leaderboard and of the folder in OUT; when empty, the kind. Two "
-        "benchmarks of one kind need two names",
-    )
-    limit: int | None = Field(
-        None, ge=1, description="Only the first N questions or rows, for a trial"
-    )
-
-
 class AnsweredBenchmark(BenchmarkBase):
     """What the benchmarks have whose questions the models answer in words."""
 
@@ -115,12 +104,6 @@ class AnsweredBenchmark(BenchmarkBase):
     max_tokens: int | None = Field(
         None, ge=1, description="Most tokens of an answer; when empty, the benchmark's own"
     )
-
-
-class HeldoutLossBenchmark(BenchmarkBase):
-    """Loss on the answers of the held-out rows, in nats per token."""
-
-    kind: Literal["heldout-loss"] = Field(description="heldout-loss: loss on the held-out rows")
 
 
 class PairwiseBenchmark(AnsweredBenchmark):
@@ -165,38 +148,6 @@ class ArenaHardBenchmark(AnsweredBenchmark):
         description="Model that all others are compared with: one that has answers in "
         "model_answer/, or one that is evaluated; when empty, the benchmark's own",
         examples=["gpt-4-0314"],
-    )
-
-
-class LmEvalBenchmark(BenchmarkBase):
-    """Tasks of lm-eval, run by lm-eval."""
-
-    kind: Literal["lm-eval"] = Field(description="lm-eval: tasks of lm-evaluation-harness")
-    tasks: Annotated[list[str], BeforeValidator(_listed)] = Field(
-        min_length=1, description="Names of the tasks", examples=[["ifeval", "gsm8k"]]
-    )
-    include_path: str | None = Field(None, description="Folder with tasks of your own")
-
-
-class RewardWinRateBenchmark(BenchmarkBase):
-    """How often a reward model prefers the answer of a model to that of the base model."""
-
-    kind: Literal["reward-win-rate"] = Field(
-        description="reward-win-rate: a reward model compares with the base model"
-    )
-    reward_model: str = Field(
-        min_length=1, description="Name of one of reward_models", examples=["skywork"]
-    )
-
-
-class CommandBenchmark(BenchmarkBase):
-    """A command of yours that prints its results as JSON."""
-
-    kind: Literal["command"] = Field(description="command: your own command prints the results")
-    command: str = Field(
-        min_length=1,
-        description="The command, without a shell; {model} stands for the folder of a model",
-        examples=["python my_eval.py {model}"],
     )
 
 

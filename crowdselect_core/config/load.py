@@ -15,6 +15,7 @@ from crowdselect_core.config.flags import SCORES
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import ConfigError, nearest
+from crowdselect_core.processes.user_command import ALLOWED
 
 PREFIX = "CROWDSELECT_"
 SAMPLE = Path(__file__).parent.parent / "sample"
@@ -31,7 +32,7 @@ def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[s
     values: dict[str, Any] = {}
     config = COMMANDS[flow].config
     known = {f"{PREFIX}{name.upper()}": name for name in config.model_fields}
-    for name in sorted(n for n in environ if n.startswith(PREFIX)):
+    for name in sorted(n for n in environ if n.startswith(PREFIX) and n != ALLOWED):
         first, *rest = name.removeprefix(PREFIX).split("__")
         if f"{PREFIX}{first}" not in known:
             raise ConfigError(f"unknown environment variable {name}{nearest(name, known)}")

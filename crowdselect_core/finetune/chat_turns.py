@@ -35,6 +35,16 @@ class Tokens:
         """Tokens that are trained; the first of a row has nothing before it."""
         return sum(label != IGNORED for label in self.labels[1:])
 
+    @property
+    def total(self) -> int:
+        """Tokens that are computed."""
+        return len(self.input_ids)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, the only one."""
+        return len(self.input_ids)
+
     def cut(self, most: int) -> "Tokens":
         """Return the first `most` tokens."""
         return Tokens(self.input_ids[:most], self.labels[:most])
@@ -46,17 +56,23 @@ class ChatTurns:
     Args:
         tokenizer: of the base model; one without a chat template is given Tulu's.
         train_on: the answers that are trained.
+        where: whose tokenizer it is, for messages.
 
     Raises:
         ConfigError: it has neither a template nor an end-of-text token.
     """
 
-    def __init__(self, tokenizer: Any, train_on: Literal["all", "last"] = "all") -> None:
-        self.tokenizer, self._last_only = tokenizer, train_on == "last"
+    def __init__(
+        self,
+        tokenizer: Any,
+        train_on: Literal["all", "last"] = "all",
+        where: str = "training.base_model",
+    ) -> None:
+        self.tokenizer, self._last_only, self._where = tokenizer, train_on == "last", where
         if not tokenizer.chat_template:
             if not tokenizer.eos_token:
                 raise ConfigError(
-                    "training.base_model: its tokenizer has neither a chat template nor an eos "
+                    f"{where}: its tokenizer has neither a chat template nor an eos "
                     "token: give it one of them"
                 )
             tokenizer.chat_template = TULU
@@ -111,11 +127,11 @@ class ChatTurns:
             )
         except Exception as e:  # whatever the template raises of itself
             raise ConfigError(
-                f"training.base_model: its chat template refuses a conversation: {first_line(e)}"
+                f"{self._where}: its chat template refuses a conversation: {first_line(e)}"
             ) from None
 
     def _unfit(self, why: str) -> ConfigError:
         return ConfigError(
-            f"training.base_model: its chat template {why}: change chat_template of its tokenizer, "
-            "or name another model"
+            f"{self._where}: its chat template {why}: change chat_template of its tokenizer, or "
+            "name another model"
         )

@@ -45,7 +45,7 @@ class Prepared:
     base: BaseModel
     gpu: bool
     spec: Spec
-    rows: TrainingRows
+    rows: TrainingRows[Any]
     tokenizer: Any
 
     @property
@@ -75,7 +75,7 @@ def prepare(config: TrainingConfig, base: BaseModel, chats: ChatRows, gpu: bool)
     at = source(config, base, gpu)
     tokenizer = at.tokenizer()
     rows = training_rows(chats, ChatTurns(tokenizer, config.train_on), config)
-    longest, most = max(len(t.input_ids) for t in rows.tokens), positions(at.config())
+    longest, most = max(t.longest for t in rows.tokens), positions(at.config())
     if most is not None and longest > most:
         raise ConfigError(
             f"training: a row has {longest:,} tokens, and the base model reads {most:,}: set "
@@ -122,7 +122,7 @@ def _run(
     """Train and write the model into `work`; return the logged steps, earlier runs' too."""
     from transformers.utils.logging import disable_progress_bar
 
-    from crowdselect_core.finetune.sft import trainer
+    from crowdselect_core.finetune.trainers import trainer
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     with _memory_explained(prepared.config), warnings.catch_warnings():
@@ -130,7 +130,7 @@ def _run(
         warnings.simplefilter("ignore", FutureWarning)
         made = trainer(
             prepared.config, prepared.source.load(), prepared.tokenizer, prepared.rows, work,
-            gpu=prepared.gpu, save=save, progress=progress,
+            gpu=prepared.gpu, save=save, progress=progress, reference=prepared.source.load,
         )  # fmt: skip
         made.train(resume_from_checkpoint=str(start) if start else None)
         made.save_model(str(work / MODEL))

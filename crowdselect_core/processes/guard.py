@@ -6,14 +6,14 @@ SIGTERM, the command's whole process group gets SIGTERM, and SIGKILL after GRACE
 command ends by itself, what is left of its group is ended in the same way. On Linux so are
 processes that it put into groups of their own (a Prefect worker does that to its runs), once they
 are orphans. The exit code is the command's, 128 + n where signal n ended it, 127 where it could
-not be started.
+not be started. On Linux the command gets SIGTERM also when this process is killed.
 
 A script of its own that imports nothing of the project, so that it is up at once:
 
-    python -I -S guard.py RUN_PID -- COMMAND...
+    python -I -S guard.py RUN_PID [FILE] -- COMMAND...
 
 stdin is the pipe, stdout is told the process id of the command and closed, stderr becomes the
-command's stdout and stderr.
+command's stdout and stderr; with FILE the command's stdout is appended there.
 """
 
 import ctypes
@@ -30,14 +30,14 @@ from types import FrameType
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 LAST = 5.0  # seconds for a killed group to vanish: a process in the kernel may take its time
 TICK = 0.1  # seconds between two looks
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 
 class Guard:
     """One command and its process group."""
 
-    def __init__(self, run: int) -> None:
-        self._run = run
+    def __init__(self, run: int, output: str | None = None) -> None:
+        self._run, self._output = run, output
         self._told_to_end = False
         self._group = 0
         self._status: int | None = None  # of the command, as waitpid gives it
@@ -49,11 +49,9 @@ class Guard:
         if sys.platform == "linux":  # orphans of the group come to us, so that we see them end
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
         try:
-            self._group = subprocess.Popen(  # noqa: S603 - the run's own command
-                command, stdin=subprocess.DEVNULL, stdout=2, stderr=2, start_new_session=True
-            ).pid
+            self._group = self._started(command)
         except OSError as e:
-            print(f"OSError: {e.strerror}: {command[0]!r}", file=sys.stderr)
+            print(f"OSError: {e.strerror}: {e.filename or command[0]!r}", file=sys.stderr)
             return 127
         with suppress(OSError):  # the run may be gone already
             os.write(1, b"%d\n" % self._group)
@@ -63,6 +61,24 @@ class Guard:
         self._end()
         code = os.waitstatus_to_exitcode(self._status) if self._status is not None else -9
         return 128 - code if code < 0 else code
+
+    def _started(self, command: list[str]) -> int:
+        """Start the command; return its process id, which is its group's too."""
+        out = 2
+        if self._output is not None:
+            out = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        own = os.getpid()
+
+        def dies_with_us() -> None:  # we have one thread: code before exec is safe
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != own:
+                os._exit(128 + signal.SIGTERM)
+
+        linux = sys.platform == "linux"
+        return subprocess.Popen(  # noqa: S603 - the run's own command
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=2, start_new_session=True,
+            preexec_fn=dies_with_us if linux else None,
+        ).pid  # fmt: skip
 
     def _end_soon(self, number: int, frame: FrameType | None) -> None:
         self._told_to_end = True
@@ -121,4 +137,5 @@ class Guard:
 
 
 if __name__ == "__main__":
-    sys.exit(Guard(int(sys.argv[1])).main(sys.argv[3:]))
+    at = sys.argv.index("--")
+    sys.exit(Guard(int(sys.argv[1]), *sys.argv[2:at]).main(sys.argv[at + 1 :]))

@@ -37,6 +37,7 @@ class SupervisedProcess:
         command: its words.
         environment: its whole environment.
         log: file that its output is appended to.
+        output: file that its stdout is appended to; the log where None.
         healthy: says whether it works; asked while it starts.
         folder: where it works; here where None.
         abrupt: ended by SIGKILL at once, for a process that loses nothing by that.
@@ -48,6 +49,7 @@ class SupervisedProcess:
     log: Path
     healthy: Callable[[], bool]
     folder: Path | None = None
+    output: Path | None = None
     abrupt: bool = False
     pid: int | None = None  # of the process, and of its group
     exit_code: int | None = None  # once it was ended; 128 + n where signal n ended it
@@ -60,7 +62,8 @@ class SupervisedProcess:
         Raises:
             OSError: the log cannot be written.
         """
-        watched = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), "--"]
+        output = [str(self.output.absolute())] if self.output else []
+        watched = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *output, "--"]
         with self.log.open("ab") as log:
             self.log_start = log.seek(0, 2)
             self._guard = subprocess.Popen(  # noqa: S603 - our own script

@@ -3,11 +3,8 @@
 import re
 from pathlib import Path
 
-MOST_BYTES = 256 * 1024  # of the log's end that is read
-MOST_LINE = 400  # characters
-LAST_LINES = 15
+from crowdselect_core.processes.log_lines import log_lines, quoted
 
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 # '(EngineCore pid=12) ERROR 11-23 19:00:00 [core.py:100] '
 PREFIX = re.compile(r"^(?:\([^)]{1,80}\) ?)?(?:[A-Z]+ \d\d-\d\d [\d:.]+ \[[^\]]{1,80}\] ?)?")
 CAUSE = re.compile(r"\b\w*(?:Error|Exception): |: error: ")
@@ -25,20 +22,6 @@ REMEDIES = (
         "read the code of the model's repository, then set engine.trust_remote_code: true",
     ),
 )
-
-
-def log_lines(log: Path, since: int = 0) -> list[str]:
-    """Return the last lines of a log from a byte on, without control characters."""
-    try:
-        with log.open("rb") as file:
-            end = file.seek(0, 2)
-            file.seek(max(since, end - MOST_BYTES))
-            content = file.read(MOST_BYTES)
-    except OSError as e:
-        return [f"(the log cannot be read: {type(e).__name__})"]
-    text = ESCAPE.sub("", content.decode("utf-8", "replace"))
-    lines = (_printable(line) for line in re.split(r"[\r\n]+", text))
-    return [line[:MOST_LINE] for line in lines if line.strip()]
 
 
 def cause(lines: list[str]) -> str | None:
@@ -68,9 +51,4 @@ def obituary(log: Path, since: int = 0) -> str:
     told = why or "the log names no error"
     if why is not None and (change := remedy(why)):
         told += f"; {change}"
-    last = "\n".join(f"  | {line}" for line in lines[-LAST_LINES:])
-    return f"{told}\nlog: {log}" + (f", its last lines:\n{last}" if last else "")
-
-
-def _printable(line: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in line)
+    return f"{told}\n{quoted(log, lines)}"

@@ -15,9 +15,10 @@ from processes import members
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Answer, EngineDown, Failure, Request, failed
 from crowdselect_core.generate.vllm.command import option_words
-from crowdselect_core.generate.vllm.log import cause, log_lines, obituary
+from crowdselect_core.generate.vllm.log import cause, obituary
 from crowdselect_core.generate.vllm.requeue import Work
 from crowdselect_core.processes import guard
+from crowdselect_core.processes.log_lines import log_lines
 
 # A server with a child; the child ignores SIGTERM where that is asked for.
 TREE = """
