@@ -67,11 +67,13 @@ def story(config: EvaluateConfig) -> dict[str, Any]:
         m.name: tasks.answers.of(m.name, tasks.tags(config, m)).submit(config, m) for m in models
     }
     crowd_steps.finished(futures)
+    evaluation = required(config.evaluation)
+    calibrations = [tasks.calibrate.of(j.name, [])(config, j) for j in tasks.calibrated(config)]
     outcomes = [
         (b.name or b.kind, tasks.benchmark.of(b.name or b.kind, [])(config, b, models, stages))
-        for b in required(config.evaluation).benchmarks
+        for b in evaluation.benchmarks
     ]
-    board = tasks.board(config, outcomes)
+    board = tasks.board(config, outcomes, calibrations)
     tasks.publish(board["markdown"])
     told = crowd_steps.told(stages)
     return {"lines": board["lines"], "files": board["files"], "stages": told}

@@ -1,7 +1,12 @@
 """From the config of a benchmark to what runs it."""
 
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.evaluation import BenchmarkConfig, MtBenchBenchmark
+from crowdselect_core.config.evaluation import (
+    ArenaHardBenchmark,
+    BenchmarkConfig,
+    MtBenchBenchmark,
+    PairwiseBenchmark,
+)
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate.benchmarks.base import Benchmark
 
@@ -21,5 +26,13 @@ def open_benchmark(benchmark: BenchmarkConfig, config: EvaluateConfig) -> Benchm
             from crowdselect_core.evaluate.benchmarks.mt_bench import MtBench
 
             return MtBench(benchmark, config)
+        case ArenaHardBenchmark():
+            from crowdselect_core.evaluate.benchmarks.arena_hard import ArenaHard
+
+            return ArenaHard(benchmark, config)
+        case PairwiseBenchmark():
+            from crowdselect_core.evaluate.benchmarks.pairwise import Pairwise
+
+            return Pairwise(benchmark, config)
         case _:
             raise ConfigError(f"benchmark {benchmark.kind} is not part of this version")

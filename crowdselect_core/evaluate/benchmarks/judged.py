@@ -1,9 +1,11 @@
 """What the benchmarks share whose answers are judged: missing answers, costs, notes of judges."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.errors import ConfigError, first_line, shown
 from crowdselect_core.evaluate.answers import Reply, price_of, replies
@@ -13,6 +15,24 @@ from crowdselect_core.evaluate.judging.judge import Judge, Verdict
 from crowdselect_core.evaluate.tally import Outcome, Result
 
 NAMED = 5  # questions that a note names
+
+Prompt = tuple[Message, ...]
+
+
+class JudgedBenchmark(ABC):
+    """A benchmark whose answers are judged: what its verdicts will be, for the forecast."""
+
+    name: str
+    questions: Sequence[Question]
+
+    @abstractmethod
+    def verdict_count(self, models: Sequence[str]) -> int:
+        """Return the verdicts of one judge once these models have answered everything."""
+
+    @abstractmethod
+    def judge_prompts(self, models: Sequence[Candidate], tools: Tools) -> list[Prompt]:
+        """Return what a judge is sent, of the answers that are stored."""
+
 
 Replies = Mapping[str, Mapping[str, Reply]]  # by model and question
 
@@ -119,4 +139,5 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
     """Join the outcomes of several judges."""
     notes = [note for outcome in outcomes for note in outcome.notes]
     results = [result for outcome in outcomes for result in outcome.results]
-    return Outcome(results, list(dict.fromkeys(notes)))
+    snapshots = {j: name for outcome in outcomes for j, name in outcome.snapshots.items()}
+    return Outcome(results, list(dict.fromkeys(notes)), snapshots)
