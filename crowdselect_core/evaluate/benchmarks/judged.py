@@ -12,7 +12,7 @@ from crowdselect_core.evaluate.answers import Reply, price_of, replies
 from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.candidates import Candidate, base_of
 from crowdselect_core.evaluate.judging.judge import Judge, Verdict
-from crowdselect_core.evaluate.tally import Outcome, Result
+from crowdselect_core.evaluate.tally import Outcome
 
 NAMED = 5  # questions that a note names
 
@@ -97,12 +97,14 @@ class Costs:
         money = self.judge.price.cost(verdict.prompt_tokens, verdict.completion_tokens, None)
         self._money[model] = self._money.get(model, 0.0) + money
 
-    def of(
-        self, results: Sequence[Result], models: Sequence[Candidate], given: Replies
-    ) -> list[Result]:
-        """Return the results with what they cost."""
+    def outcome(
+        self, found: Outcome, notes: Sequence[str], models: Sequence[Candidate], given: Replies
+    ) -> Outcome:
+        """Return the outcome of the judge with its costs, further notes and its snapshot."""
         by_name = {model.name: model for model in models}
-        return [replace(r, cost=self._cost(by_name.get(r.model), given)) for r in results]
+        results = [replace(r, cost=self._cost(by_name.get(r.model), given)) for r in found.results]
+        snapshot = {self.judge.name: self.judge.snapshot} if self.judge.snapshot else {}
+        return Outcome(results, [*found.notes, *notes], snapshot)
 
     def _cost(self, model: Candidate | None, given: Replies) -> float | None:
         if model is None:
