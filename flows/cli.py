@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.load import load, load_evaluation
+from crowdselect_core.config.load import load
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
@@ -34,8 +34,6 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
-        if flow == "evaluate":
-            return run(load_evaluation(args.config, flags), flow, quiet=args.quiet)
         config = load(args.config, flags, flow=flow)
         looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
@@ -65,7 +63,15 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     console.plain_warnings()
     from flows.select import chosen
 
-    if flow == "finetune":
+    if isinstance(config, EvaluateConfig):
+        from crowdselect_core.planning.evaluation_forecast import evaluation_forecast
+
+        from tasks.secrets import secret
+
+        lines = evaluation_forecast(
+            config, lambda c, run: chosen(c, run=run).inputs.selection, secret
+        )
+    elif flow == "finetune":
         from crowdselect_core.planning.training_forecast import training_forecast
 
         lines = training_forecast(config, lambda c, run: chosen(c, run=run).inputs.selection)
@@ -95,7 +101,7 @@ def listed(config: ReselectConfig) -> int:
     return OK
 
 
-def run(config: SelectConfig | EvaluateConfig, flow: str, *, quiet: bool = False) -> int:
+def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
     """Run the flow on a Prefect server: the one of PREFECT_API_URL, or a temporary one."""
     try:
         console.prepare(quiet=quiet)
@@ -129,7 +135,7 @@ def _broken(why: object) -> None:
     print(f"error: {plain(str(why))}", file=sys.stderr)
 
 
-def _ended(config: SelectConfig | EvaluateConfig, flow: str) -> "State[Any] | None":
+def _ended(config: SelectConfig, flow: str) -> "State[Any] | None":
     """Run the flow to its end and return its final state; None where the server was lost."""
     import httpx
     from prefect import tags

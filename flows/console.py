@@ -13,7 +13,6 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, StorageError, UserError, first_line
 from crowdselect_core.generate.call_tracker import TooManyFailures
@@ -148,7 +147,7 @@ def reachable() -> None:
         ) from None
 
 
-def close(result: dict[str, Any], config: SelectConfig | EvaluateConfig) -> None:
+def close(result: dict[str, Any], config: SelectConfig) -> None:
     """Print the closing summary."""
     from crowdselect_core.report.text import as_text, stages_line
 

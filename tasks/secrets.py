@@ -4,7 +4,6 @@ import json
 import os
 from typing import Any
 
-from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
 
@@ -32,7 +31,7 @@ def secret(block: str) -> str:
     return str(_load(block, "api_key_block", "name an environment variable in api_key_env"))
 
 
-def lend(config: SelectConfig | EvaluateConfig) -> None:
+def lend(config: SelectConfig) -> None:
     """Put the storage credentials of the block that the config names into the environment.
 
     They reach this process and those that it starts, and nothing else.

@@ -7,9 +7,16 @@ that the steps it runs read; a new command needs an entry here, its flags follow
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Option, Step, options_of
+from crowdselect_core.config.flags import (
+    EVALUATION,
+    SCORES,
+    SELECTION,
+    TRAINING,
+    Option,
+    Step,
+    options_of,
+)
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 
@@ -26,14 +33,12 @@ class Command:
         config: what it needs to know.
         steps: the steps that it runs beside the answers of the crowd.
         further: switches beside --dry-run by which it reports something and ends, name to help.
-        has_dry_run: whether it takes --dry-run.
     """
 
     about: str
-    config: type[Frozen] = SelectConfig
+    config: type[SelectConfig] = SelectConfig
     steps: tuple[Step, ...] = (SCORES, SELECTION)
     further: Mapping[str, str] = field(default_factory=dict)
-    has_dry_run: bool = True
 
     @property
     def options(self) -> list[Option]:
@@ -44,7 +49,7 @@ class Command:
     @property
     def looks(self) -> dict[str, str]:
         """Its switches by which it reports something and ends, name to help."""
-        return (DRY_RUN if self.has_dry_run else {}) | dict(self.further)
+        return DRY_RUN | dict(self.further)
 
     @property
     def flags(self) -> list[str]:
@@ -78,9 +83,11 @@ COMMANDS: dict[str, Command] = {
         further={"list": "list the selections of the series, and end"},
     ),
     "evaluate": Command(
-        "Compute the results of MT-Bench or Arena-Hard, with intervals, from judgment files.",
+        "Evaluate the trained model, its base and others by the benchmarks of the key "
+        "`evaluation`; what is missing is trained, answered and judged first. With --judgments, "
+        "compute the results of judgment files; no model is asked.",
         config=EvaluateConfig,
-        has_dry_run=False,
+        steps=(SCORES, SELECTION, TRAINING, EVALUATION),
     ),
 }
 

@@ -1,20 +1,36 @@
-"""What an evaluation needs to know: the judgments to compute results from, and the benchmark."""
+"""What flows.evaluate needs to know: a selection, a training and an evaluation, or judgments."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.dataset import DatasetConfig
+from crowdselect_core.config.evaluation import required
 from crowdselect_core.config.fields import Place
 from crowdselect_core.config.flags import Flag
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
 
-BenchmarkKind = Literal["mt-bench", "arena-hard"]
+BenchmarkKind = Literal["mt-bench", "arena-hard", "pairwise"]
 
 
-class EvaluateConfig(Frozen):
-    """Results of a benchmark, computed from judgment files; no model is asked."""
+class EvaluateConfig(SelectConfig):
+    """Evaluation of a trained or a given model, or of judgment files."""
 
+    # Judgments and a given model need none; whoever selects has asked `selects` before.
+    dataset: DatasetConfig | None = Field(  # type: ignore[assignment]
+        None,
+        description="The data set of the selection that is trained on: a path, URL or hub id, or a "
+        "mapping; not needed with model, judgments or training.train_file",
+        examples=[{"path": "data/instructions.jsonl", "format": "messages"}],
+    )
+    model: Annotated[str | None, Flag("PATH")] = Field(
+        None,
+        min_length=1,
+        description="Folder or hub id of a model that is evaluated in place of the trained one; "
+        "nothing is selected or trained",
+        examples=["out/model"],
+    )
     judgments: Annotated[Place | None, Flag("PATH_OR_URL")] = Field(
         None,
         description="File or folder of judgments (local or any fsspec URL). MT-Bench: "
@@ -23,7 +39,9 @@ class EvaluateConfig(Frozen):
         examples=["data/mt_bench/model_judgment", "s3://bucket/arena-hard-v2.0"],
     )
     benchmark: Annotated[BenchmarkKind | None, Flag("NAME")] = Field(
-        None, description="mt-bench or arena-hard (v0.1 or v2, as the rows say)"
+        None,
+        description="Benchmark of the judgments: mt-bench, arena-hard (v0.1 or v2, as the rows "
+        "say) or pairwise",
     )
     baseline: Annotated[str | None, Flag("MODEL")] = Field(
         None,
@@ -49,35 +67,45 @@ class EvaluateConfig(Frozen):
         "folder model_answer/, or a parquet table; when empty, what lies beside the judgments",
         examples=["data/arena-hard-v2.0/model_answer"],
     )
-    seed: Annotated[int, Flag("N")] = Field(
-        0, ge=0, le=2**32 - 1, description="Seed of the bootstrap"
-    )
-    out: Annotated[Place, Flag("PATH_OR_URL")] = Field(
-        "out",
-        min_length=1,
-        description="Folder or URL where leaderboard.parquet is written",
-        examples=["s3://bucket/out"],
-    )
-    credentials_block: str | None = Field(
-        None,
-        description="Prefect Secret block with the credentials of s3:// places: a JSON object of "
-        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the like; when empty, the environment's",
-        examples=["bucket-credentials"],
-    )
 
-    def resolved(self) -> Self:
-        """Return the config, if it says what to compute.
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained first, where the store has none."""
+        return self.judgments is None and self.model is None and self.training is not None
+
+    @property
+    def selects(self) -> bool:
+        """Whether a selection is made for the training."""
+        return self.trains and self.training is not None and self.training.train_file is None
+
+    def resolved(self, scores: bool = True) -> Self:
+        """Return the config, if it says what to evaluate.
 
         Raises:
-            ConfigError: no judgments or no benchmark, or what the benchmark has no use for.
+            ConfigError: neither judgments nor an evaluation, no model, no data set to train on, or
+                what the benchmark has no use for.
+            CrowdError: see `SelectConfig.resolved`.
         """
-        if self.judgments is None:
+        if self.judgments is not None:
+            self._check_judgments()
+            return self
+        evaluation = required(self.evaluation)
+        if not (self.model or self.training or evaluation.models):
             raise ConfigError(
-                "judging live models is not part of this version: pass --judgments PATH (judgment "
-                "files of MT-Bench or Arena-Hard)"
+                "no model to evaluate: name one by --model PATH, in evaluation.models, or give the "
+                "section training"
             )
+        if not self.selects:
+            return self
+        if self.dataset is None:
+            raise ConfigError(
+                "dataset is missing: the model is trained on a selection of it; name one by "
+                "--dataset, or a model that is trained already by --model PATH"
+            )
+        return super().resolved(scores)
+
+    def _check_judgments(self) -> None:
         if self.benchmark is None:
-            raise ConfigError("pass --benchmark mt-bench or --benchmark arena-hard")
-        if self.benchmark == "mt-bench" and self.style is not None:
+            raise ConfigError("pass --benchmark mt-bench, arena-hard or pairwise")
+        if self.benchmark != "arena-hard" and self.style is not None:
             raise ConfigError("style control is a part of arena-hard: leave --style out")
-        return self

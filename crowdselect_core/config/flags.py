@@ -43,6 +43,7 @@ Mark = TypeVar("Mark", Flag, Step)
 SCORES = Step("scores")
 SELECTION = Step("selection")
 TRAINING = Step("training")
+EVALUATION = Step("evaluation")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,7 @@ from pydantic import BaseModel
 from crowdselect_core.config.base import Named, configs_in
 from crowdselect_core.config.commands import COMMANDS
 from crowdselect_core.config.crowd import read_crowd
-from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.flags import SCORES
-from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import ConfigError, nearest
@@ -21,7 +19,6 @@ from crowdselect_core.processes.user_command import ALLOWED
 
 PREFIX = "CROWDSELECT_"
 SAMPLE = Path(__file__).parent.parent / "sample"
-SHARED = ReselectConfig.model_fields  # keys that a file may have for the commands that select
 
 
 def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[str, Any]:
@@ -34,10 +31,7 @@ def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[s
     """
     values: dict[str, Any] = {}
     config = COMMANDS[flow].config
-    fields = (
-        config.model_fields if issubclass(config, SelectConfig) else SHARED | config.model_fields
-    )
-    known = {f"{PREFIX}{name.upper()}": name for name in fields}
+    known = {f"{PREFIX}{name.upper()}": name for name in config.model_fields}
     for name in sorted(n for n in environ if n.startswith(PREFIX) and n != ALLOWED):
         first, *rest = name.removeprefix(PREFIX).split("__")
         if f"{PREFIX}{first}" not in known:
@@ -86,33 +80,13 @@ def load(
     set_by = [from_environment(os.environ if environ is None else environ, flow), flags]
     command = COMMANDS[flow]
     values = from_file(file) if file else {}
-    if not file and not any("dataset" in layer for layer in set_by):
+    needs_data = command.config.model_fields["dataset"].is_required()
+    if needs_data and not file and not any("dataset" in layer for layer in set_by):
         values = from_file(str(SAMPLE / "config.yaml")) | {"dataset": str(SAMPLE / "zoo.parquet")}
     for layer in set_by:
         values = _merged(values, layer, command.config)
     _crowd_first(values)
-    config = checked(command.config, values)
-    if not isinstance(config, SelectConfig):
-        raise TypeError(f"flows.{flow} selects nothing; load its config by load_evaluation")
-    return config.resolved(scores=SCORES in command.steps)
-
-
-def load_evaluation(
-    file: str | None, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None
-) -> EvaluateConfig:
-    """Merge flags over environment over file over defaults for an evaluation.
-
-    The file and the environment may hold the keys of the other commands; these are not read.
-
-    Raises:
-        UserError: a key or value that cannot be, in one line.
-    """
-    values = from_file(file) if file else {}
-    for layer in (from_environment(os.environ if environ is None else environ, "evaluate"), flags):
-        values = _merged(values, layer, EvaluateConfig)
-    others = SHARED.keys() - EvaluateConfig.model_fields.keys()
-    values = {name: value for name, value in values.items() if name not in others}
-    return checked(EvaluateConfig, values).resolved()
+    return checked(command.config, values).resolved(scores=SCORES in command.steps)
 
 
 def _crowd_first(values: dict[str, Any]) -> None:

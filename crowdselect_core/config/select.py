@@ -12,6 +12,7 @@ from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.crowd import CrowdModel, check_crowd, read_crowd
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
+from crowdselect_core.config.evaluation import EvaluationConfig
 from crowdselect_core.config.export import Export, PairsConfig
 from crowdselect_core.config.fields import (
     Place,
@@ -22,7 +23,7 @@ from crowdselect_core.config.fields import (
     read_response,
 )
 from crowdselect_core.config.finetune import TrainingConfig
-from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Flag
+from crowdselect_core.config.flags import EVALUATION, SCORES, SELECTION, TRAINING, Flag
 from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.config.response_mode import response_mode
 from crowdselect_core.config.reward import RewardConfig, reward_name
@@ -148,6 +149,9 @@ class SelectConfig(Frozen):
     )
     training: Annotated[TrainingConfig | None, TRAINING] = Field(
         None, description="Fine-tuning on the selection, which flows.finetune runs"
+    )
+    evaluation: Annotated[EvaluationConfig | None, EVALUATION] = Field(
+        None, description="Evaluation of the trained model, which flows.evaluate runs"
     )
     max_failure_rate: float = Field(
         0.01,

@@ -37,6 +37,7 @@ class Result:
     high: float | None
     n: int  # verdicts that the value is computed from
     unparsed: int
+    cost: float | None = None  # of its answers and verdicts; None: no prices are known
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What judgment files come to."""
+    """What a benchmark comes to."""
 
     results: list[Result]
     notes: list[str] = field(default_factory=list)  # what a reader must know of them

@@ -28,6 +28,8 @@ class Request:
     key: bytes  # 16 bytes that name the cell
     messages: tuple[Message, ...]  # the prompt, its system message included
     seed: int | None = None  # of this sample
+    temperature: float | None = None  # None: the engine's
+    max_tokens: int | None = None  # None: the engine's
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Answer:
     completion_tokens: int | None = None
     error: str | None = None
     failure: Failure | None = None
+    served_model: str | None = None  # the name that the server reports; a snapshot of an alias
 
 
 class EngineDown(RuntimeError):

@@ -71,8 +71,16 @@ def cache_spec(model: CrowdModel) -> Spec:
     )
 
 
-def engine_identity(engine: EngineConfig, name: str, revision: str | None) -> dict[str, Any]:
+def engine_identity(
+    engine: EngineConfig, name: str, revision: str | None, weights: str | None = None
+) -> dict[str, Any]:
     """Name what answers: weights that are pinned, or an alias that is marked unpinned.
+
+    Args:
+        engine: what runs it.
+        name: of the model, where the engine names none.
+        revision: commit, tag or branch of a hub id.
+        weights: the identity of weights that lie in no folder yet; None: those of the model.
 
     Raises:
         ConfigError: a folder or hub id that is not there.
@@ -88,11 +96,12 @@ def engine_identity(engine: EngineConfig, name: str, revision: str | None) -> di
         case VllmEngineConfig():
             changing = changing_args(engine)
             length = changing.pop("max_model_len", None)
-            local = _local(model, revision, engine.dtype, length)
+            local = _local(weights or model_identity(model, revision), engine.dtype, length)
             local |= {"quantization": engine.quantization} if engine.quantization else {}
             return local | ({"args": changing} if changing else {})
         case TransformersEngineConfig():
-            return _local(model, revision, engine.dtype, engine.max_model_len)
+            named = weights or model_identity(model, revision)
+            return _local(named, engine.dtype, engine.max_model_len)
 
 
 def changing_args(engine: VllmEngineConfig) -> dict[str, Any]:
@@ -111,6 +120,7 @@ def is_unpinned(spec: Spec) -> bool:
     return bool(spec.identity.get("unpinned"))
 
 
-def _local(model: str, revision: str | None, dtype: str, length: int | None) -> dict[str, Any]:
-    weights = {"weights": model_identity(model, revision), "dtype": dtype}
-    return weights | ({"max_model_len": length} if length is not None else {})
+def _local(weights: str, dtype: str, length: int | None) -> dict[str, Any]:
+    return {"weights": weights, "dtype": dtype} | (
+        {"max_model_len": length} if length is not None else {}
+    )

@@ -16,12 +16,8 @@ SHARD_NAME = re.compile(
     r"part-(?P<index>\d{5,})-of-(?P<plan>[0-9a-f]{8})-(?P<sha256>[0-9a-f]{64})\.parquet"
 )
 
-CELLS = (
-    "generated",
-    "scored",
-    "heldout-loss",
-    "benchmark-result",
-)  # stages whose folders hold cells
+# Stages whose folders hold cells.
+CELLS = ("generated", "scored", "judged", "heldout-loss", "benchmark-result")
 
 MODELS = "model"  # trained models: paid for, as cells are
 

@@ -60,6 +60,9 @@ def encoded(fixed: Mapping[str, Any], request: Request) -> bytes:
     Raises:
         TypeError: the prompt is no valid UTF-8.
     """
-    seed = {} if request.seed is None else {"seed": request.seed}
-    body = {"messages": request.messages, **seed, **fixed}
+    own = {"seed": request.seed} if request.seed is not None else {}
+    body = {"messages": request.messages, **own, **fixed}
+    for name in ("temperature", "max_tokens"):
+        if (value := getattr(request, name)) is not None:
+            body[name] = value
     return orjson.dumps({key: value for key, value in body.items() if value is not None})

@@ -12,6 +12,7 @@ from crowdselect_core.util.finish_reasons import Ending, normalise_finish_reason
 from crowdselect_core.util.thinking import split_thinking
 
 THOUGHTS = ("thinking", "reasoning", "reasoning_content", "thought")  # types of a content part
+NAME = 200  # characters of a model's name that are kept
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ def read_reply(key: bytes, raw: bytes) -> Answer:
         Answer(
             key, text, reasoning, finish.name,
             _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")),
+            served_model=_name(reply.get("model")),
         )
     )  # fmt: skip
 
@@ -126,6 +128,11 @@ def _expect(value: Any, kind: type[T], name: str) -> T | None:
     if value is not None and not isinstance(value, kind):
         raise BadReply(f"{name} is a {type(value).__name__}, expected {kind.__name__}")
     return value
+
+
+def _name(value: Any) -> str | None:
+    """Return the name of a model, None for what is none."""
+    return value[:NAME] if isinstance(value, str) and value and value.isprintable() else None
 
 
 def _count(value: Any) -> int | None:

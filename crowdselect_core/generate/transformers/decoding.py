@@ -26,6 +26,7 @@ class Prompt:
     ids: list[int]
     seed: int | None
     room: int
+    temperature: float | None = None  # of its request; None: the engine's
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ class TransformersEngine:
                     prompts.append(prompt)
                 else:
                     done(prompt)
-            self._answer(model, tokenizer, prompts, done)
+            for alike in _by_sampling(prompts):
+                self._answer(model, tokenizer, alike, done)
 
     def _check_stop(self) -> None:
         if self.stopped():
@@ -135,13 +136,13 @@ class TransformersEngine:
             return failed(request.key, "template", str(e), Failure.ROW)
         if not ids:
             return failed(request.key, "empty_prompt", "the prompt has no token", Failure.ROW)
-        room = self._sampling.max_tokens
+        room = request.max_tokens or self._sampling.max_tokens
         if context is not None:
             room = min(room, context - len(ids))
         if room < 1:
             why = f"{len(ids)} tokens, and the context of {context} leaves none for the answer"
             return failed(request.key, "prompt_too_long", why, Failure.ROW)
-        return Prompt(request.key, ids, request.seed, room)
+        return Prompt(request.key, ids, request.seed, room, request.temperature)
 
     def _answer(
         self,
@@ -150,11 +151,15 @@ class TransformersEngine:
         prompts: Sequence[Prompt],
         done: Callable[[Answer], None],
     ) -> None:
-        """Answer the prompts of a window, batch by batch."""
+        """Answer prompts of one temperature, batch by batch."""
+        own = prompts[0].temperature
+        sampling = self._sampling
+        if own is not None:
+            sampling = sampling.model_copy(update={"temperature": own})
 
         def compute(rows: Sequence[int]) -> list[tuple[Prompt, Decoded]]:
             batch = [prompts[row] for row in rows]
-            return list(zip(batch, generate(model, tokenizer, batch, self._sampling), strict=True))
+            return list(zip(batch, generate(model, tokenizer, batch, sampling), strict=True))
 
         for rows in by_length([len(prompt.ids) for prompt in prompts], rows=self._batch_size):
             try:
@@ -168,6 +173,14 @@ class TransformersEngine:
                 self._batch_size = -(-len(rows) // len(parts))
             for prompt, decoded in (pair for part in parts for pair in part):
                 done(_answer(prompt, decoded))
+
+
+def _by_sampling(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+    """Group prompts by the temperature that their requests name."""
+    groups: dict[float | None, list[Prompt]] = {}
+    for prompt in prompts:
+        groups.setdefault(prompt.temperature, []).append(prompt)
+    return list(groups.values())
 
 
 def _answer(prompt: Prompt, decoded: Decoded) -> Answer:

@@ -15,9 +15,10 @@ import polars as pl
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.generate.answer_cells import read_answers
 from crowdselect_core.generate.identity import cache_spec
 from crowdselect_core.stages.base import Stage
-from crowdselect_core.stages.crowd.answer_texts import digest_of, open_cells, read_answers
+from crowdselect_core.stages.crowd.answer_texts import digest_of, open_cells
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store

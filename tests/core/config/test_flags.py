@@ -36,7 +36,8 @@ TAKEN = {
     "select": SELECT,
     "finetune": SELECT | {"--training-base-model"},
     "reselect": SELECT | {"--series", "--mode", "--base", "--rollback-to", "--list"},
-    "evaluate": {"--config", "--judgments", "--benchmark", "--baseline", "--official", "--out"},
+    "evaluate": SELECT
+    | {"--model", "--judgments", "--benchmark", "--baseline", "--official", "--training-base-model"},
 }
 
 
@@ -54,7 +55,7 @@ def test_the_flags_of_the_public_interface(flow: str) -> None:
             "generate",
             ["--reward-model", "r"],
             "flows.generate does not take --reward-model, a flag of flows.score, flows.select, "
-            "flows.finetune, flows.reselect; see --help",
+            "flows.finetune, flows.reselect, flows.evaluate; see --help",
         ),
         (
             "score",

@@ -7,7 +7,7 @@ import pytest
 from judged import board, compared, graded, paired, write_rows
 
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.load import load_evaluation
+from crowdselect_core.config.load import load
 from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate import leaderboard
 from crowdselect_core.report.leaderboard import as_lines, as_markdown
@@ -95,7 +95,7 @@ def test_the_flags_of_the_command(tmp_path: Path) -> None:
     words = ["--judgments", "j", "--benchmark", "arena-hard", "--baseline", "b", "--official",
              "--out", "o", "--seed", "3", "--questions", "q", "--style", "s"]  # fmt: skip
     _, flags = options.parse(words, "evaluate")
-    config = load_evaluation(None, flags, environ={})
+    config = load(None, flags, {}, "evaluate")
     assert config == EvaluateConfig(
         judgments="j", benchmark="arena-hard", baseline="b", official=True, out="o", seed=3,
         questions="q", style="s",
@@ -108,16 +108,16 @@ def test_one_file_and_environment_serve_all_flows(tmp_path: Path) -> None:
     file = tmp_path / "live.yaml"
     file.write_text("dataset: data.jsonl\nbudget: 10\njudgments: j\nbenchmark: mt-bench\nout: a\n")
     environ = {"CROWDSELECT_OUT": "b", "CROWDSELECT_DATASET__PATH": "x", "CROWDSELECT_SEED": "4"}
-    config = load_evaluation(str(file), {"seed": "5"}, environ)
+    config = load(str(file), {"seed": "5"}, environ, "evaluate")
     assert (config.judgments, config.out, config.seed) == ("j", "b", 5)
     file.write_text("judgement: j\n")
     with pytest.raises(ConfigError, match="unknown key 'judgement', did you mean 'judgments'"):
-        load_evaluation(str(file), {}, {})
+        load(str(file), {}, {}, "evaluate")
 
 
 REFUSED = [
-    ({}, "judging live models is not part of this version: pass --judgments PATH"),
-    ({"judgments": "j"}, "pass --benchmark mt-bench or --benchmark arena-hard"),
+    ({}, "evaluation.benchmarks is missing"),
+    ({"judgments": "j"}, "pass --benchmark mt-bench, arena-hard or pairwise"),
     ({"judgments": "j", "benchmark": "mtbench"}, "found 'mtbench', did you mean 'mt-bench'"),
     ({"judgments": "j", "benchmark": "mt-bench", "style": "s"}, "style control is a part of arena"),
     ({"judgments": "s3://me:pass@b/x", "benchmark": "mt-bench"}, "carries credentials"),
@@ -127,6 +127,6 @@ REFUSED = [
 @pytest.mark.parametrize(("keys", "why"), REFUSED)
 def test_a_config_that_cannot_be(keys: dict[str, str], why: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_evaluation(None, keys, {})
+        load(None, keys, {}, "evaluate")
     assert why in str(caught.value)
     assert "pass@" not in str(caught.value)

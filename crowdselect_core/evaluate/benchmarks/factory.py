@@ -1,0 +1,21 @@
+"""From the config of a benchmark to what runs it."""
+
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.evaluation import BenchmarkConfig
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.evaluate.benchmarks.base import Benchmark
+
+
+def open_benchmark(benchmark: BenchmarkConfig, config: EvaluateConfig) -> Benchmark:
+    """Return what runs a benchmark; its files are read, nothing is asked.
+
+    Args:
+        benchmark: one of evaluation.benchmarks.
+        config: of the run.
+
+    Raises:
+        UserError: its files are missing, or of another benchmark or version.
+    """
+    match benchmark.kind:
+        case _:
+            raise ConfigError(f"benchmark {benchmark.kind} is not part of this version")

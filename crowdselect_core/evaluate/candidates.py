@@ -1,0 +1,234 @@
+"""The models of an evaluation: the trained one, its base, and others; and where their weights are.
+
+A model that was trained lives in the store: its files are unpacked into a work folder for as long
+as it answers, and an adapter is merged into its base model there.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.engine import EngineConfig
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.evaluation import EvaluatedModel
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.models.hub import local_folder, model_identity
+from crowdselect_core.store.artifacts import Artifact, Store
+
+Role = Literal["trained", "base", "other"]
+MODEL = "model"  # stage of trained models, and the folder of their files
+ADAPTER = "adapter_config.json"
+TRAINED = "-trained"  # behind the base model's name
+
+
+class Source(Frozen):
+    """Weights that lie in a folder or on the hub."""
+
+    model: str
+    revision: str | None = None
+
+
+class Candidate(Frozen):
+    """A model that is evaluated.
+
+    `weights` names what it is, wherever it lies: `sha256:...` of a folder's files, `commit:...` of
+    a hub id, both joined for an adapter and its base; None for an endpoint.
+    """
+
+    name: str
+    role: Role
+    weights: str | None
+    source: Source | None = None  # None: in the store, or behind an endpoint
+    key: str | None = None  # of the artifact, where it lies in the store
+    base: Source | None = None  # of an adapter
+    engine: EngineConfig | None = None  # None: evaluation.engine
+    chat_template_kwargs: dict[str, Any] = Field({})
+    system_prompt: str | None = None
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is a LoRA adapter on a base model."""
+        return self.base is not None
+
+
+def candidates(config: EvaluateConfig, store: Store, trained: str | None) -> list[Candidate]:
+    """Return the models of an evaluation, the trained one first and its base second.
+
+    Args:
+        config: resolved.
+        store: where the trained model is.
+        trained: the key of its artifact; None where none is trained.
+
+    Raises:
+        ConfigError: a model that is not there, or two of one name.
+    """
+    found: list[Candidate] = []
+    base = base_candidate(config)
+    if trained is not None:
+        found.append(_trained(config, store.open(MODEL, trained)))
+    elif config.model is not None:
+        found.append(_given(config.model, config))
+    if base is not None:
+        found.append(base)
+    if config.evaluation is not None:
+        found += [_other(model) for model in config.evaluation.models]
+    names = [c.name for c in found]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise ConfigError(
+            f"evaluation: two models have the name {twice[0]!r}; give one of evaluation.models "
+            "another name, {name: ..., model: ...}"
+        )
+    return found
+
+
+def base_candidate(config: EvaluateConfig) -> Candidate | None:
+    """Return the base model of the training; None where the config has no training."""
+    if config.training is None:
+        return None
+    from crowdselect_core.finetune.base_model import base_model
+
+    base = base_model(config.training)
+    return Candidate(
+        name=short_name(base.name),
+        role="base",
+        weights=base.identity,
+        source=Source(model=base.source, revision=base.revision),
+    )
+
+
+def base_of(models: Sequence[Candidate]) -> Candidate | None:
+    """Return the base model among the models of an evaluation."""
+    return next((m for m in models if m.role == "base"), None)
+
+
+def short_name(model: str) -> str:
+    """Return the last part of a folder, a hub id or a sample's name."""
+    return model.rstrip("/").rpartition("/")[2].rpartition(":")[2] or model
+
+
+@contextmanager
+def opened(candidate: Candidate, store: Store, *, merged: bool = True) -> Iterator[Source]:
+    """Lay a model's weights out as a folder or hub id while the block runs.
+
+    Args:
+        candidate: no endpoint.
+        store: where a trained model is.
+        merged: an adapter is merged into its base model; else the adapter's folder comes.
+
+    Raises:
+        ConfigError: the model lies behind an endpoint.
+        DamagedArtifact: the stored model is damaged.
+        StorageError: the disk has not enough room.
+    """
+    if candidate.weights is None:
+        raise ConfigError(f"model {candidate.name!r} is an endpoint, its weights are not here")
+    if candidate.key is None and not (candidate.is_adapter and merged):
+        if candidate.source is None:
+            raise ConfigError(f"model {candidate.name!r} has no folder")
+        yield candidate.source
+        return
+    from crowdselect_core.finetune.files import unpack
+    from crowdselect_core.finetune.work_folder import work_folder
+
+    artifact = None if candidate.key is None else store.open(MODEL, candidate.key)
+    with work_folder(0 if artifact is None else 2 * _bytes(artifact)) as work:
+        folder = work / MODEL
+        if artifact is not None:
+            unpack(artifact, work)
+        elif candidate.source is not None:
+            folder = Path(candidate.source.model)
+        if candidate.is_adapter and merged:
+            from crowdselect_core.evaluate.merged_adapter import merge
+
+            merge(candidate, folder, work / "merged")
+            folder = work / "merged"
+        yield Source(model=str(folder))
+
+
+def _trained(config: EvaluateConfig, artifact: Artifact) -> Candidate:
+    base = base_candidate(config)
+    if base is None:
+        raise ConfigError("training is missing: a trained model has a base model")
+    files = artifact.manifest.facts["files"]
+    prefix = f"{MODEL}/"
+    own = {n.removeprefix(prefix): f["sha256"] for n, f in files.items() if n.startswith(prefix)}
+    weights = f"sha256:{_of_files(own)}"
+    adapter = ADAPTER in own
+    return Candidate(
+        name=f"{base.name}{TRAINED}",
+        role="trained",
+        weights=f"{weights}+{base.weights}" if adapter else weights,
+        key=artifact.key,
+        base=base.source if adapter else None,
+    )
+
+
+def _given(model: str, config: EvaluateConfig) -> Candidate:
+    """Return the model of --model; an adapter's base is the training's, else what it names."""
+    try:
+        folder, weights = local_folder(model), model_identity(model)
+    except ConfigError as e:
+        raise ConfigError(f"--model: {e}") from None
+    base = None
+    if folder is not None and (folder / ADAPTER).is_file():
+        own = base_candidate(config)
+        base = own.source if own and own.source else _named_base(folder)
+        weights += f"+{own.weights if own else model_identity(base.model, base.revision)}"
+    return Candidate(
+        name=short_name(model), role="trained", weights=weights, source=Source(model=model),
+        base=base,
+    )  # fmt: skip
+
+
+def _named_base(folder: Path) -> Source:
+    """Return the base model that an adapter's config names."""
+    try:
+        told = json.loads((folder / ADAPTER).read_text("utf-8"))
+        named = told["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        named = None
+    if not isinstance(named, str) or not named:
+        raise ConfigError(
+            f"--model {str(folder)!r}: its {ADAPTER} names no base model; give training.base_model"
+        )
+    return Source(model=named)
+
+
+def _other(model: EvaluatedModel) -> Candidate:
+    """Return one of evaluation.models; without an engine of its own it runs here."""
+    endpoint = model.engine is not None and model.engine.kind == "openai"
+    source = None if endpoint else Source(model=model.model or model.name, revision=model.revision)
+    engine = model.engine
+    if endpoint and engine is not None and model.model:
+        engine = engine.model_copy(update={"model": engine.model or model.model})
+    try:
+        weights = model_identity(source.model, source.revision) if source else None
+    except ConfigError as e:
+        raise ConfigError(f"evaluation.models: {e}") from None
+    return Candidate(
+        name=model.name if model.model else short_name(model.name),
+        role="other",
+        weights=weights,
+        source=source,
+        engine=engine,
+        chat_template_kwargs=model.chat_template_kwargs,
+        system_prompt=model.system_prompt,
+    )
+
+
+def _of_files(sha256_of: dict[str, str]) -> str:
+    """Hash names and contents as `model_identity` hashes the same files in a folder."""
+    whole = sha256()
+    for name in sorted(sha256_of):
+        whole.update(name.encode("utf-8") + b"\0" + bytes.fromhex(sha256_of[name]))
+    return whole.hexdigest()
+
+
+def _bytes(artifact: Artifact) -> int:
+    return sum(int(f["bytes"]) for f in artifact.manifest.facts["files"].values())

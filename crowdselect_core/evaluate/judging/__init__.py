@@ -1,0 +1,1 @@
+"""LLMs as judges of benchmarks: prompts, verdicts, calibration, biases."""
