@@ -45,7 +45,7 @@ class HarnessModel:
     Args:
         name: in the leaderboard and in messages.
         identity: of the weights.
-        model: lm-eval's name of what runs it: hf, local-chat-completions.
+        model: lm-eval's name of what runs it.
         model_args: lm-eval's arguments of it.
         environment: variables of the process beside those of this one.
     """
@@ -92,18 +92,26 @@ def hf_model(
     return HarnessModel(name, identity, "hf", arguments, {"CUDA_VISIBLE_DEVICES": ",".join(gpus)})
 
 
-def cells(store: Store, config: LmEvalBenchmark, model: HarnessModel) -> ResultCells:
+def cells(store: Store, config: LmEvalBenchmark, weights: str) -> ResultCells:
     """Open the cells of a model, one a task."""
     identity = {
         "kind": config.kind,
-        "weights": model.identity,
-        "model": model.model,
+        "weights": weights,
         "dtype": config.dtype,
         "options": _options(config),
         "include": _folder_sha256(config.include_path) if config.include_path else None,
         "lm_eval": harness_version(config),
     }
     return ResultCells(store, identity)
+
+
+def stored(store: Store, config: LmEvalBenchmark, weights: str) -> list[Measured] | None:
+    """Return the results of all tasks on a model; None where one of them was not run."""
+    kept = cells(store, config, weights)
+    found = [kept.find(task) for task in config.tasks]
+    if any(results is None for results in found):
+        return None
+    return [one for results in found for one in results or ()]
 
 
 def check(config: LmEvalBenchmark) -> None:
@@ -168,7 +176,7 @@ def measure(
         EvaluationError: lm-eval knows no such task, or fails.
         ConfigError: there is no lm-eval.
     """
-    kept = cells(store, config, model)
+    kept = cells(store, config, model.identity)
     found = {task: kept.find(task) for task in config.tasks}
     missing = [task for task, results in found.items() if results is None]
     if missing:

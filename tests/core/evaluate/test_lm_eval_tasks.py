@@ -124,9 +124,9 @@ def test_tasks_are_run_once_and_stored(tasks: Path, tmp_path: Path) -> None:
     again = lm_eval_tasks.measure(store, config, nothing.model, tmp_path / "gone", nothing.report)
     assert again == found
     fewer = config.model_copy(update={"limit": 3})
-    assert lm_eval_tasks.cells(store, fewer, model).find("little_choice") is None
+    assert lm_eval_tasks.cells(store, fewer, "sha256:1").find("little_choice") is None
     (tasks / "words.yaml").write_text("task: other\n", "utf-8")
-    assert lm_eval_tasks.cells(store, config, model).find("little_choice") is None
+    assert lm_eval_tasks.cells(store, config, "sha256:1").find("little_choice") is None
 
 
 class HarnessNothing:
