@@ -1,4 +1,4 @@
-"""The benchmark reward-win-rate: a reward model compares the models' answers with the baseline's."""
+"""The benchmark reward-win-rate: a reward model prefers a model's answer or the baseline's."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
