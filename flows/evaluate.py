@@ -1,6 +1,9 @@
-"""The evaluation flow: a benchmark's results, with intervals, from judgment files.
+"""The evaluation flow: a trained model, its base and others, measured by benchmarks and judges.
 
-No model is asked, and nothing is cached: the same files give the same leaderboard.
+Whatever is missing is made first: the selection, the training, the answers, the verdicts. All of
+it is in the store: a run that was killed goes on where it was, and nobody is asked twice. With
+`judgments` no model is asked: the same files give the same leaderboard. Keys of judges come from
+the environment (OPENAI_API_KEY) or from Prefect blocks.
 
 Run it as `python -m flows.evaluate`, deploy it as `flows.evaluate.evaluate`.
 """
@@ -17,23 +20,72 @@ from typing import Any
 from prefect import flow
 
 from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.evaluation import required
+from crowdselect_core.config.finetune import required as required_training
 from crowdselect_core.evaluate.leaderboard import check_out
+from crowdselect_core.finetune import preflight as training_preflight
+from crowdselect_core.planning import preflight
+from crowdselect_core.stages.refs import Ref
+from flows import crowd_steps
+from flows.select import chosen
 from tasks import evaluate as tasks
+from tasks import finetune as training_tasks
 from tasks import flow_runs
+from tasks.crowd import device_tags
 from tasks.secrets import lend
 
 
 @flow(name="evaluate", version=flow_runs.VERSION, persist_result=False)
 @flow_runs.told
 def evaluate(config: EvaluateConfig) -> Any:
-    """Compute a leaderboard from judgments of MT-Bench or Arena-Hard.
+    """Evaluate the trained model, its base and others, or compute the results of judgment files.
 
     Args:
-        config: the judgments, the benchmark, and where the leaderboard goes.
+        config: what to select and train, what to measure by, and where the leaderboard goes.
     """
     lend(config)
     config = config.resolved()
     check_out(config.out)
+    if config.judgments is not None:
+        return from_files(config)
+    tasks.check(config)
+    return crowd_steps.repaired(config, story)
+
+
+def from_files(config: EvaluateConfig) -> dict[str, Any]:
+    """Compute the leaderboard of judgment files."""
     board = tasks.compute(config)
     tasks.publish(board["markdown"])
     return {"lines": board["lines"], "files": board["files"], "stages": []}
+
+
+def story(config: EvaluateConfig) -> dict[str, Any]:
+    """Train where it is missing, have the models answer, judge, write the leaderboard."""
+    stages = trained(config)
+    models = tasks.models(config, stages[-1] if config.trains else None)
+    futures = {
+        m.name: tasks.answers.of(m.name, tasks.tags(config, m)).submit(config, m) for m in models
+    }
+    crowd_steps.finished(futures)
+    outcomes = [
+        (b.name or b.kind, tasks.benchmark.of(b.name or b.kind, [])(config, b, models, stages))
+        for b in required(config.evaluation).benchmarks
+    ]
+    board = tasks.board(config, outcomes)
+    tasks.publish(board["markdown"])
+    told = crowd_steps.told(stages)
+    return {"lines": board["lines"], "files": board["files"], "stages": told}
+
+
+def trained(config: EvaluateConfig) -> list[Ref]:
+    """Select and train what the store lacks; the trained model comes last."""
+    if not config.trains:
+        return []
+    training = required_training(config.training)
+    training_preflight.check(training)
+    train = training_tasks.train.of(training.base_model, device_tags())
+    if not config.selects:
+        return [train(config, None)]
+    preflight.check(config)
+    selection = chosen(config)
+    return [*selection.stages, train(selection.config, selection.inputs.selection)]

@@ -1,6 +1,7 @@
-"""The tasks of an evaluation."""
+"""The tasks of an evaluation: answers, benchmarks, the leaderboard."""
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from prefect import task
@@ -8,10 +9,23 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from crowdselect_core.config.engine import EngineConfig, OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.evaluation import BenchmarkConfig, required
+from crowdselect_core.evaluate import answers as core_answers
+from crowdselect_core.evaluate import candidates as core_candidates
 from crowdselect_core.evaluate import leaderboard
+from crowdselect_core.evaluate.benchmarks.base import Tools
+from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
+from crowdselect_core.evaluate.candidates import Candidate
+from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.report.leaderboard import as_lines, as_markdown
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
+from tasks.crowd import device_tags, one_device, some_devices
+from tasks.progress import shown
+from tasks.secrets import secret
 from tasks.stage_task import OPTIONS, state_task
 
 log = logging.getLogger("crowdselect")
@@ -23,16 +37,61 @@ def compute(config: EvaluateConfig) -> State[dict[str, Any]]:
     cancellation.check()
     board = leaderboard.compute(config)
     cancellation.check()
-    leaderboard.write(config.out, board.table)
-    log.info(
-        "%-13s %s results, written to %s", "leaderboard", f"{board.table.height:,}", config.out
-    )
-    result = {
-        "lines": as_lines(board.table, board.notes, config.official),
-        "markdown": as_markdown(board.table, board.notes, config.official),
-        "files": [leaderboard.FILE],
-    }
-    return Completed(message=f"written to {config.out}", data=result)
+    return _written(config, board.table, board.notes)
+
+
+@state_task("check-evaluation")
+def check(config: EvaluateConfig) -> State[None]:
+    """Check the benchmarks' files, the judges and the models before anything is trained."""
+    for benchmark in required(config.evaluation).benchmarks:
+        open_benchmark(benchmark, config).check(config)
+    return Completed(message="the benchmarks can be run", data=None)
+
+
+@state_task("models")
+def models(config: EvaluateConfig, trained: Ref | None) -> State[list[Candidate]]:
+    """Name the models that are evaluated."""
+    found = core_candidates.candidates(config, Store(config.store), trained and trained.key)
+    return Completed(message=", ".join(m.name for m in found), data=found)
+
+
+@state_task("answers")
+def answers(config: EvaluateConfig, model: Candidate) -> State[int]:
+    """Have one model answer the questions of all benchmarks; stored answers are not asked for."""
+    cancellation.check()
+    opened = [open_benchmark(b, config) for b in required(config.evaluation).benchmarks]
+    questions = [question for benchmark in opened for question in benchmark.questions]
+    calls = core_answers.answer(questions, model, tools_of(config))
+    words = f"{calls.answered:,} answers, {calls.cached:,} cached"
+    log.info("%-13s %s: %s", "answers", model.name, words)
+    if not calls.answered:
+        return Completed(name="Cached", message=words, data=0)
+    return Completed(message=words, data=calls.answered)
+
+
+@state_task("benchmark")
+def benchmark(
+    config: EvaluateConfig, benchmark: BenchmarkConfig, models: list[Candidate], stages: list[Ref]
+) -> State[Outcome]:
+    """Measure the models by one benchmark; stored verdicts and results are not computed again."""
+    cancellation.check()
+    opened = open_benchmark(benchmark, config)
+    outcome = opened.run(models, tools_of(config, stages))
+    log.info("%-13s %s: %s results", "benchmark", opened.name, f"{len(outcome.results):,}")
+    return Completed(message=f"{len(outcome.results)} results", data=outcome)
+
+
+@state_task("leaderboard")
+def board(config: EvaluateConfig, outcomes: list[tuple[str, Outcome]]) -> State[dict[str, Any]]:
+    """Write the results of all benchmarks to OUT/leaderboard.parquet."""
+    by_name: dict[str, Outcome] = {}
+    for name, outcome in outcomes:  # MT-Bench may stand twice, graded and in pairs
+        before = by_name.get(name, Outcome([]))
+        by_name[name] = Outcome(
+            [*before.results, *outcome.results], [*before.notes, *outcome.notes]
+        )
+    notes = [note for outcome in by_name.values() for note in outcome.notes]
+    return _written(config, leaderboard.table_of(by_name), list(dict.fromkeys(notes)))
 
 
 @task(name="publish-leaderboard", **OPTIONS)
@@ -41,3 +100,45 @@ def publish(markdown: str) -> None:
     create_markdown_artifact(
         markdown, key="leaderboard", description="Every result, with intervals"
     )
+
+
+def tags(config: EvaluateConfig, model: Candidate) -> list[str]:
+    """Return the tags of a model's task: its engine, and `gpu` where it takes this machine's."""
+    engine = core_answers.engine_config(model, required(config.evaluation))
+    if isinstance(engine, OpenAIEngineConfig):
+        return [f"engine-{engine.kind}"]
+    return [f"engine-{engine.kind}", *device_tags()[1:]]
+
+
+def tools_of(config: EvaluateConfig, stages: list[Ref] | None = None) -> Tools:
+    """Return what the work of a benchmark needs of this run."""
+    return Tools(
+        config=config,
+        store=Store(config.store),
+        secret=secret,
+        lent=_lent,
+        shown=shown,
+        stopped=cancellation.asked,
+        check=cancellation.check,
+        artifacts={ref.stage: ref.key for ref in stages or []},
+    )
+
+
+def _lent(engine: EngineConfig | None, name: str) -> AbstractContextManager[list[str]]:
+    if isinstance(engine, OpenAIEngineConfig):
+        return nullcontext([])
+    if isinstance(engine, VllmEngineConfig):
+        return some_devices(engine.gpus, name)
+    return one_device(name)
+
+
+def _written(config: EvaluateConfig, table: Any, notes: list[str]) -> State[dict[str, Any]]:
+    """Write the leaderboard, and return what is shown of it."""
+    leaderboard.write(config.out, table)
+    log.info("%-13s %s results, written to %s", "leaderboard", f"{table.height:,}", config.out)
+    result = {
+        "lines": as_lines(table, notes, config.official),
+        "markdown": as_markdown(table, notes, config.official),
+        "files": [leaderboard.FILE],
+    }
+    return Completed(message=f"written to {config.out}", data=result)

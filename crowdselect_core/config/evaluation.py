@@ -206,12 +206,6 @@ class EvaluationConfig(Frozen):
         le=1,
         description="Share of these comparisons that a judge must get right; below it a warning",
     )
-    max_unparsed: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="Share of a model's verdicts that may be unreadable; above it a warning",
-    )
     max_cost: Annotated[float | None, Flag("MONEY")] = Field(
         None,
         ge=0,

@@ -5,11 +5,11 @@ FastChat and Arena-Hard lay a benchmark out as `question.jsonl`, `model_answer/M
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from crowdselect_core.errors import EvaluationError, first_line
+from crowdselect_core.errors import EvaluationError, first_line, shown
 from crowdselect_core.ingest.files import DataFile, opened, place_failed
 
 JUDGMENTS, QUESTIONS = "model_judgment", "question.jsonl"
@@ -170,6 +170,49 @@ def named_categories(path: str) -> dict[str, str]:
     """Return the categories of a question.jsonl that the user names; raises as `categories`."""
     fs, inner = opened(path, {})
     return categories(fs, inner, path)
+
+
+def lacking(shown_file: str, what: str, found: Sequence[str]) -> EvaluationError:
+    """Return the error of a file that lacks something, with what it has."""
+    return EvaluationError(
+        f"{shown_file}: has not {what}, found {shown(found, 8) or 'nothing'}; it is of another "
+        "version"
+    )
+
+
+def folder_of(path: str) -> tuple[Any, str]:
+    """Return the file system and the inner path of a benchmark's folder.
+
+    Raises:
+        EvaluationError: it is no folder.
+        StorageError: the place cannot be reached.
+    """
+    fs, inner = opened(path, {})
+    inner = inner.rstrip("/")
+    try:
+        if fs.isdir(inner):
+            return fs, inner
+    except Exception as e:
+        raise place_failed(fs, path, e) from None
+    raise EvaluationError(
+        f"{path}: no such folder; expected the benchmark's folder with {QUESTIONS}, which you "
+        "download yourself"
+    )
+
+
+def rows_at(fs: Any, path: str, shown_path: str) -> list[Row]:
+    """Return the rows of a file of JSON Lines.
+
+    Raises:
+        EvaluationError: there is no such file, or a line is no JSON object.
+    """
+    try:
+        file = DataFile(fs, path, shown_path, fs.info(path))
+    except FileNotFoundError:
+        raise EvaluationError(f"{shown_path}: no such file") from None
+    except Exception as e:
+        raise place_failed(fs, shown_path, e) from None
+    return list(rows(file))
 
 
 def _files(fs: Any, folder: str, fits: Callable[[str], bool]) -> dict[str, Any]:

@@ -1,12 +1,15 @@
-"""The leaderboard: what judgment files come to, as one table, and OUT/leaderboard.parquet.
+"""The leaderboard: what benchmarks come to, as one table, and OUT/leaderboard.parquet.
 
-Output columns: benchmark, metric, category (null: all of them), model, judge (null where the files
-name none), value, low, high (ends of the interval; null where there is none), n (verdicts that the
-value is computed from), unparsed (verdicts that cannot be read, which nothing is computed from),
-cost (null: nobody was asked). The metrics and their units stand in `mt_bench` and `arena_hard`.
+Output columns: benchmark, metric, category (null: all of them), model, judge (null where nobody
+judges or the files name none), value, low, high (ends of the interval; null where there is none),
+n (verdicts that the value is computed from), unparsed (verdicts that cannot be read, which nothing
+is computed from), cost (of a model's answers and the verdicts on them at the prices of the engines;
+null: nobody was asked, or no prices are set). The metrics and their units stand in `mt_bench`,
+`arena_hard` and `pairwise`.
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import polars as pl
@@ -68,21 +71,32 @@ def compute(config: EvaluateConfig) -> Leaderboard:
         outcome = (_arena_hard if arena else _mt_bench)(found, category_of, config)
     if not outcome.results:
         raise EvaluationError(f"{path}: holds no judgment of any model but the baseline")
-    rows = [asdict(result) for result in outcome.results]
-    table = pl.DataFrame(rows, schema={c: t for c, t in COLUMNS.items() if c in rows[0]})
-    table = table.with_columns(
-        pl.lit(config.benchmark).alias("benchmark"), pl.lit(None, pl.Float64).alias("cost")
-    ).select(*COLUMNS)
-    order = pl.col("metric").replace_strict({m: i for i, m in enumerate(METRICS)})
-    table = table.sort(
+    return Leaderboard(table_of({str(config.benchmark): outcome}), outcome.notes)
+
+
+def table_of(outcomes: Mapping[str, Outcome]) -> pl.DataFrame:
+    """Return the results of benchmarks as one table, in the order of the benchmarks.
+
+    Within a benchmark: by judge, metric, category, then the best first.
+    """
+    rows = [
+        {"benchmark": name, **asdict(result)}
+        for name, outcome in outcomes.items()
+        for result in outcome.results
+    ]
+    table = pl.DataFrame(rows, schema=dict(COLUMNS))
+    places = {name: place for place, name in enumerate(outcomes)}
+    metrics = {metric: place for place, metric in enumerate(METRICS)}
+    return table.sort(
+        pl.col("benchmark").replace_strict(places, return_dtype=pl.Int64),
         "judge",
-        order,
+        pl.col("metric").replace_strict(metrics, default=len(metrics), return_dtype=pl.Int64),
+        "metric",
         "category",
         pl.col("value").neg(),
         "model",
-        nulls_last=[False] * 3 + [True] * 2,
+        nulls_last=[False] * 5 + [True] * 2,
     )
-    return Leaderboard(table, outcome.notes)
 
 
 def check_out(out: str) -> None:

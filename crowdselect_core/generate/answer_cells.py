@@ -31,7 +31,7 @@ CELL = {
 
 def cells_of(store: Store, spec: Spec) -> CallCache:
     """Open the cells of a model's answers by their name."""
-    return CallCache(store, spec, CELL, Void("finish_reason", _is_broken_off))
+    return CallCache(store, spec, CELL, BROKEN_OFF)
 
 
 def read_answers(cells: CallCache, keys: Keys) -> pl.DataFrame:
@@ -62,3 +62,6 @@ def _is_broken_off(reasons: pl.Series) -> pl.Series:
         if normalise_finish_reason(word).ending is Ending.FAILED
     ]
     return reasons.is_in(failed).fill_null(False)
+
+
+BROKEN_OFF = Void("finish_reason", _is_broken_off)

@@ -9,8 +9,11 @@ import polars as pl
 
 from crowdselect_core.report.text import LONG, markdown_text, one_line
 
-HEADER = ("metric", "category", "model", "judge", "value", "95 % interval", "n", "unparsed")
-NAMES = 4  # columns of text; numbers stand to the right
+HEADER = (
+    "benchmark", "metric", "category", "model", "judge", "value", "95 % interval", "n", "unparsed",
+)  # fmt: skip
+NAMES = 5  # columns of text; numbers stand to the right
+TEN = 10.0  # the highest grade
 NAME = 48  # characters of a name that are shown
 
 
@@ -39,7 +42,7 @@ def as_lines(table: pl.DataFrame, notes: list[str], official: bool = False) -> l
 
 def as_markdown(table: pl.DataFrame, notes: list[str], official: bool = False) -> str:
     """Write every result as Markdown; names and notes are escaped."""
-    lines = [f"| {' | '.join(_header(official))} |", "|---|---|---|---|---:|---:|---:|---:|"]
+    lines = [f"| {' | '.join(_header(official))} |", "|---|---|---|---|---|---:|---:|---:|---:|"]
     lines += [
         f"| {' | '.join(markdown_text(cell) for cell in _cells(row))} |"
         for row in table.iter_rows(named=True)
@@ -50,7 +53,7 @@ def as_markdown(table: pl.DataFrame, notes: list[str], official: bool = False) -
 def _overall(table: pl.DataFrame) -> pl.DataFrame:
     """Return the rows over all categories, and by category where a judge has no such row."""
     of_all = pl.col("category").is_null()
-    return table.filter(of_all | ~of_all.any().over("judge", "metric"))
+    return table.filter(of_all | ~of_all.any().over("benchmark", "judge", "metric"))
 
 
 def _header(official: bool) -> list[str]:
@@ -59,10 +62,11 @@ def _header(official: bool) -> list[str]:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    digits = 3 if row["benchmark"] == "mt-bench" else 2
-    low, high = row["low"], row["high"]
-    interval = "-" if low is None else f"{low:.{digits}f} - {high:.{digits}f}"
+    high = max(abs(row[c] or 0.0) for c in ("value", "low", "high"))
+    digits = 2 if high > TEN else 3  # per cent, or shares, grades and losses
+    low = row["low"]
+    interval = "-" if low is None else f"{low:.{digits}f} - {row['high']:.{digits}f}"
     value = "-" if row["value"] is None else f"{row['value']:.{digits}f}"
-    names = [row["category"] or "all", row["model"], row["judge"] or "-"]
-    shown = [one_line(name, NAME) for name in names]
-    return [row["metric"], *shown, value, interval, f"{row['n']:,}", f"{row['unparsed']:,}"]
+    names = [row["benchmark"], row["metric"], row["category"] or "all", row["model"]]
+    shown = [one_line(name, NAME) for name in (*names, row["judge"] or "-")]
+    return [*shown, value, interval, f"{row['n']:,}", f"{row['unparsed']:,}"]

@@ -3,7 +3,8 @@
 For tests and drills: `python -m crowdselect_core.testing.faulty_endpoint --port 0 --fault 500=0.1`
 prints its URL and serves /v1/models, /v1/chat/completions, /health, /stats and /last on loopback.
 
-An answer is a pure function of model, messages, seed and temperature. A fault comes by a rate, the
+An answer is a pure function of model, messages, seed and temperature; a prompt that names the form
+of a verdict, as those of judges do, gets one. A fault comes by a rate, the
 same for the same attempt at the same prompt, or by a marker in the prompt: `[[fault:500]]` always,
 `[[fault:500*2]]` for the first two attempts.
 """
@@ -33,6 +34,17 @@ WORDS = (
     "basket", "mirror", "anchor", "pepper", "tunnel", "candle", "orchard", "velvet", "compass",
     "hammer", "island", "kettle", "lantern",
 )  # fmt: skip
+# Forms of a verdict, by the words of a prompt that ask for them, and the verdicts of each.
+FORMS = {
+    "My final verdict is": ("[[A>>B]]", "[[label]]"),
+    "Rating": ("[[rating]]", "[[number]]"),
+    "Verdict": ("[[A]]", "[[letter]]"),
+}
+VERDICTS = {
+    "My final verdict is": ("A>>B", "A>B", "A=B", "B>A", "B>>A"),
+    "Rating": tuple(str(n) for n in range(1, 11)),
+    "Verdict": ("A", "B", "C"),
+}
 _MARKER = re.compile(r"\[\[fault:([a-z0-9_]+)(?:\*(\d+))?\]\]")
 
 
@@ -53,6 +65,8 @@ class Options:
     key: str | None = None  # the only one that is let in
     die_after: int | None = None  # requests that are taken; the next one ends the process
     requests: Path | None = None  # a line for every request
+    nonsense_every: int = 0  # as a judge: every so many prompts get no verdict; 0: none do
+    served_model: str | None = None  # the name that replies report; None: the one asked for
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.rates) - set(faults.KINDS)):
@@ -67,6 +81,23 @@ def answer_text(body: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(orjson.dumps(told)).digest()
     bits = digest + hashlib.sha256(digest).digest()
     return " ".join(WORDS[byte % len(WORDS)] for byte in bits[1 : 6 + digest[0] % 36])
+
+
+def verdict_text(body: Mapping[str, Any], nonsense_every: int = 0) -> str | None:
+    """Return a judge's reply to a prompt that names the form of a verdict; None to any other.
+
+    The verdict is drawn by a hash of the prompt; of `nonsense_every` prompts one, by the same
+    hash, gets a reply without a verdict.
+    """
+    prompt = prompt_of(body)
+    form = next((form for form, told in FORMS.items() if any(one in prompt for one in told)), None)
+    if form is None:
+        return None
+    drawn = int.from_bytes(hashlib.sha256(orjson.dumps(prompt)).digest()[:8], "big")
+    if nonsense_every and drawn % nonsense_every == 0:
+        return "The kettle is on the island."
+    chosen = VERDICTS[form][drawn // 1000 % len(VERDICTS[form])]
+    return f"Both sides were weighed.\n\n{form}: [[{chosen}]]"
 
 
 def completion(body: Mapping[str, Any], text: str, finish_reason: str = "stop") -> dict[str, Any]:
@@ -160,12 +191,15 @@ class FaultyEndpoint:
         kind = self._refusal(request, body, prompt) or self._fault(
             name, self._attempts[name], prompt
         )
+        text = verdict_text(body, self.options.nonsense_every) or answer_text(body)
+        reply = completion(body, text)
+        reply["model"] = self.options.served_model or reply["model"]
         if kind is None:
-            return faults.reply(completion(body, answer_text(body)))
+            return faults.reply(reply)
         self.kinds[kind] += 1
         if kind == "429":
             self._free_at = time.monotonic() + self.options.retry_after
-        return await faults.serve(kind, request, completion(body, answer_text(body)), self.options)
+        return await faults.serve(kind, request, reply, self.options)
 
     def _note(self, request: web.Request, body: dict[str, Any], prompt: str) -> None:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -244,6 +278,8 @@ def read_options(args: Sequence[str]) -> tuple[Options, int]:
     parser.add_argument("--max-prompt-chars", type=int)
     parser.add_argument("--require-key", metavar="KEY")
     parser.add_argument("--die-after", type=int, metavar="N", help="requests")
+    parser.add_argument("--nonsense-every", type=int, default=0, metavar="N", help="as a judge")
+    parser.add_argument("--served-model", metavar="NAME", help="the name that replies report")
     parser.add_argument("--requests", type=Path, metavar="FILE", help="a line for every request")
     given = parser.parse_args(args)
     try:
@@ -253,6 +289,7 @@ def read_options(args: Sequence[str]) -> tuple[Options, int]:
             seed=given.seed, delay=given.delay, retry_after=given.retry_after,
             max_prompt_chars=given.max_prompt_chars, key=given.require_key,
             die_after=given.die_after, requests=given.requests,
+            nonsense_every=given.nonsense_every, served_model=given.served_model,
         )  # fmt: skip
     except ValueError as error:
         parser.error(str(error))

@@ -1,7 +1,7 @@
 """From the config of a benchmark to what runs it."""
 
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.evaluation import BenchmarkConfig
+from crowdselect_core.config.evaluation import BenchmarkConfig, MtBenchBenchmark
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate.benchmarks.base import Benchmark
 
@@ -16,6 +16,10 @@ def open_benchmark(benchmark: BenchmarkConfig, config: EvaluateConfig) -> Benchm
     Raises:
         UserError: its files are missing, or of another benchmark or version.
     """
-    match benchmark.kind:
+    match benchmark:
+        case MtBenchBenchmark():
+            from crowdselect_core.evaluate.benchmarks.mt_bench import MtBench
+
+            return MtBench(benchmark, config)
         case _:
             raise ConfigError(f"benchmark {benchmark.kind} is not part of this version")

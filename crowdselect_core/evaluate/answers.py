@@ -1,0 +1,216 @@
+"""The answers of one model to the questions of benchmarks, each asked once and kept.
+
+An answer is a cell of the model's identity and the sampling, found by its messages: the same
+question in another benchmark, or another run, is answered already. The second turn sees the answer
+to the first one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+from crowdselect_core.chat import Message
+from crowdselect_core.config.engine import (
+    EngineConfig,
+    OpenAIEngineConfig,
+    PriceConfig,
+    SamplingConfig,
+    TransformersEngineConfig,
+    VllmEngineConfig,
+)
+from crowdselect_core.config.evaluation import EvaluationConfig
+from crowdselect_core.evaluate.benchmarks.base import Question, Tools
+from crowdselect_core.evaluate.calls import ask, cell_of
+from crowdselect_core.evaluate.candidates import Candidate, opened
+from crowdselect_core.generate.answer_cells import cells_of, read_answers
+from crowdselect_core.generate.base import Engine, Request
+from crowdselect_core.generate.call_tracker import CallTracker
+from crowdselect_core.generate.factory import open_engine
+from crowdselect_core.generate.identity import STAGE, VERSION, engine_identity, sampling_identity
+from crowdselect_core.ingest.prompts import prompt_key
+from crowdselect_core.store.cache.call_cache import CallCache
+from crowdselect_core.store.cache.key_index import as_keys, cell_key
+from crowdselect_core.store.identity import Spec
+
+OpenEngine = Callable[[], Engine]
+
+
+@dataclass
+class Reply:
+    """What a model answered to a question.
+
+    Args:
+        turns: the answers so far; fewer than the question has where one is missing.
+        error: why the next one is missing; None: it was not asked for, or all are there.
+        prompt_tokens: of all turns.
+        completion_tokens: of all turns.
+    """
+
+    turns: list[str] = field(default_factory=list)
+    error: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def engine_config(model: Candidate, evaluation: EvaluationConfig) -> EngineConfig:
+    """Return what runs a model: its own engine, evaluation.engine, else vLLM or transformers."""
+    engine = model.engine or evaluation.engine
+    if engine is not None:
+        return engine
+    if find_spec("vllm") is not None:
+        return VllmEngineConfig(kind="vllm")
+    return TransformersEngineConfig(kind="transformers")
+
+
+def answer(questions: Sequence[Question], model: Candidate, tools: Tools) -> CallTracker:
+    """Have a model answer what the store has no answer to; the model is loaded where it is needed.
+
+    Raises:
+        TooManyFailures: more calls failed than may; the answers that came are stored.
+        UserError: the model cannot be run.
+    """
+    turns = sum(len(q.turns) for q in questions)
+    with tools.shown("answers", model.name) as report, _engine_of(model, tools) as engine:
+        calls = CallTracker(model.name, turns, 0, tools.config.max_failure_rate, report)
+        _replies(questions, model, tools, lambda cells, requests: ask(
+            cells, requests, engine, calls, cell_of
+        ))  # fmt: skip
+        return calls
+
+
+def replies(questions: Sequence[Question], model: Candidate, tools: Tools) -> list[Reply]:
+    """Return the stored answers to questions, in their order; nobody is asked."""
+    return _replies(questions, model, tools, lambda cells, requests: cells.refresh())
+
+
+def missing_answers(questions: Sequence[Question], model: Candidate, tools: Tools) -> int:
+    """Count the turns that the store has no answer to."""
+    found = replies(questions, model, tools)
+    return sum(
+        len(q.turns) - len(r.turns)
+        for q, r in zip(questions, found, strict=True)
+        if r.error is None
+    )
+
+
+def price_of(model: Candidate, evaluation: EvaluationConfig) -> PriceConfig:
+    """Return what a model's tokens cost."""
+    return engine_config(model, evaluation).price
+
+
+def answer_cells(model: Candidate, sampling: SamplingConfig, tools: Tools) -> CallCache:
+    """Open the cells of a model's answers by one sampling."""
+    engine = engine_config(model, tools.evaluation)
+    revision = model.source.revision if model.source else None
+    return cells_of(
+        tools.store,
+        Spec(
+            STAGE,
+            VERSION,
+            {
+                **engine_identity(engine, model.name, revision, model.weights),
+                "sampling": sampling_identity(sampling),
+                "chat_template_kwargs": model.chat_template_kwargs,
+                "system_prompt": model.system_prompt,
+            },
+        ),
+    )
+
+
+def _replies(
+    questions: Sequence[Question],
+    model: Candidate,
+    tools: Tools,
+    prepare: Callable[[CallCache, list[Request]], None],
+) -> list[Reply]:
+    """Go through the turns; `prepare` asks for those that are missing, or only looks."""
+    found = [Reply() for _ in questions]
+    for turn in range(max((len(q.turns) for q in questions), default=0)):
+        for sampling, places in _by_sampling(questions):
+            asked = [
+                i
+                for i in places
+                if len(questions[i].turns) > turn and len(found[i].turns) == turn
+                and found[i].error is None
+            ]  # fmt: skip
+            if not asked:
+                continue
+            cells = answer_cells(model, sampling, tools)
+            requests = [_request(questions[i], found[i], model, sampling) for i in asked]
+            prepare(cells, requests)
+            rows = {
+                row["key"]: row
+                for row in read_answers(cells, as_keys(r.key for r in requests)).iter_rows(
+                    named=True
+                )
+            }
+            for i, request in zip(asked, requests, strict=True):
+                row = rows.get(request.key)
+                if row is None:
+                    continue
+                found[i].prompt_tokens += row["prompt_tokens"] or 0
+                found[i].completion_tokens += row["completion_tokens"] or 0
+                if row["error"] is None and row["text"] is not None:
+                    found[i].turns.append(row["text"])
+                else:
+                    found[i].error = row["error"] or "no text"
+    return found
+
+
+def _by_sampling(questions: Sequence[Question]) -> Iterator[tuple[SamplingConfig, list[int]]]:
+    groups: dict[tuple[float, int], list[int]] = {}
+    for i, question in enumerate(questions):
+        groups.setdefault((question.temperature, question.max_tokens), []).append(i)
+    for (temperature, most), places in sorted(groups.items()):
+        yield SamplingConfig(temperature=temperature, max_tokens=most), places
+
+
+def _request(
+    question: Question, said: Reply, model: Candidate, sampling: SamplingConfig
+) -> Request:
+    """Return the request of the next turn."""
+    messages = [Message(role=role, content=text) for role, text in question.history]
+    if model.system_prompt is not None and not any(m["role"] == "system" for m in messages):
+        messages.insert(0, Message(role="system", content=model.system_prompt))
+    for i, turn in enumerate(question.turns[: len(said.turns) + 1]):
+        messages.append(Message(role="user", content=turn))
+        if i < len(said.turns):
+            messages.append(Message(role="assistant", content=said.turns[i]))
+    key = cell_key(prompt_key(messages), (0).to_bytes(4, "big"))
+    return Request(
+        key, tuple(messages), sampling.seed, sampling.temperature, sampling.max_tokens
+    )  # fmt: skip
+
+
+@contextmanager
+def _engine_of(model: Candidate, tools: Tools) -> Iterator[OpenEngine]:
+    """Give what opens a model's engine, on its first call; at the end it is closed."""
+    with ExitStack() as stack:
+        made: list[Engine] = []
+
+        def engine() -> Engine:
+            if not made:
+                made.append(stack.enter_context(_running(model, tools)))
+            return made[0]
+
+        yield engine
+
+
+@contextmanager
+def _running(model: Candidate, tools: Tools) -> Iterator[Engine]:
+    config = engine_config(model, tools.evaluation)
+    with ExitStack() as stack:
+        gpus = stack.enter_context(tools.lent(config, model.name))
+        tools.check()  # it may have waited long for its device
+        revision = model.source.revision if model.source else None
+        if not isinstance(config, OpenAIEngineConfig):
+            source = stack.enter_context(opened(model, tools.store))
+            config = config.model_copy(update={"model": source.model})
+            revision = source.revision
+        engine = open_engine(
+            model.name, config, SamplingConfig(), model.chat_template_kwargs, revision,
+            tools.secret, gpus,
+        )  # fmt: skip
+        engine.stopped = tools.stopped
+        yield stack.enter_context(closing(engine))

@@ -1,0 +1,300 @@
+"""MT-Bench with live models: 80 questions of two turns, graded by judges or compared in pairs.
+
+As FastChat (0e6d3e4): temperatures by category, reference answers for reasoning, math and coding,
+prompts of the user's judge_prompts.jsonl; grades by `single`, both games against the baseline by
+`pairwise`. The files in OUT are FastChat's, and the results are computed from them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from crowdselect_core.chat import Message
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.evaluation import MtBenchBenchmark
+from crowdselect_core.errors import EvaluationError
+from crowdselect_core.evaluate import files, mt_bench
+from crowdselect_core.evaluate.answers import Reply
+from crowdselect_core.evaluate.benchmarks.base import Question, Tools
+from crowdselect_core.evaluate.benchmarks.judged import (
+    Costs,
+    Replies,
+    baseline_of,
+    merged,
+    missing_answers,
+    missing_verdicts,
+    stored_replies,
+)
+from crowdselect_core.evaluate.candidates import Candidate
+from crowdselect_core.evaluate.judging.judge import Judge, Verdict
+from crowdselect_core.evaluate.judging.mt_bench_prompts import mt_bench_prompts
+from crowdselect_core.evaluate.judging.prompts import JudgePrompt
+from crowdselect_core.evaluate.judging.verdicts import read_rating, read_winner
+from crowdselect_core.evaluate.out_folder import (
+    ANSWERS,
+    JUDGMENTS,
+    OutFolder,
+    answer_id,
+    file_name,
+)
+from crowdselect_core.evaluate.tally import Outcome
+
+# FastChat's own sampling temperatures; other categories are answered at the last one.
+TEMPERATURES = {
+    "writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0,
+    "reasoning": 0.0, "stem": 0.1, "humanities": 0.1,
+}  # fmt: skip
+OTHERWISE = 0.7
+MAX_TOKENS = 1024
+WITH_REFERENCE = ("math", "reasoning", "coding")
+REFERENCES = "reference_answer"
+UNPARSED, TIE, ERROR = mt_bench.MISSING, "tie", "error"
+
+
+class _Item(NamedTuple):
+    """One answer, or one pair of answers, to one turn."""
+
+    model: str
+    question: Question
+    turn: int  # 0 or 1
+    prompt: JudgePrompt
+    games: tuple[tuple[Message, ...], ...]  # one, or both orders of a pair
+
+
+class MtBench:
+    """MT-Bench; see `benchmarks.base.Benchmark`."""
+
+    def __init__(self, config: MtBenchBenchmark, run: EvaluateConfig) -> None:
+        self._config, self._out, self._seed = config, run.out, run.seed
+        self.name = config.name or config.kind
+        self._where = f"evaluation.benchmarks, {self.name}"
+        fs, root = files.folder_of(config.path)
+        shown = config.path.rstrip("/")
+        self._rows = self._read(fs, root, shown)
+        self.questions: Sequence[Question] = [self._question(row) for row in self._rows]
+        self._prompts = mt_bench_prompts(fs, root, shown, config.mode)
+        self._references = self._read_references(fs, root, shown)
+
+    def check(self, config: EvaluateConfig) -> None:
+        """Everything was read when it was opened."""
+
+    def run(self, models: Sequence[Candidate], tools: Tools) -> Outcome:
+        """Judge every answer, write the files, and compute the results from them."""
+        pairs = self._config.mode == "pairwise"
+        baseline = baseline_of(self._config.baseline, models, self._where) if pairs else None
+        given = stored_replies(self.questions, models, tools)
+        out = OutFolder(self._out, self.name)
+        self._write_answers(out, models, given)
+        judged = [m for m in models if m is not baseline]
+        items = [
+            item
+            for model in judged
+            for question in self.questions
+            for item in self._items(model.name, question, given, baseline)
+        ]
+        if not items:
+            raise EvaluationError(f"{self._where}: no model has an answer that could be judged")
+        outcomes = [Outcome([], missing_answers(self.questions, given))]
+        for judge_config in tools.evaluation.judges:
+            judge = Judge(judge_config, tools)
+            flat = [game for item in items for game in item.games]
+            found = iter(judge.verdicts(flat, self.name))
+            verdicts = [tuple(next(found) for _ in item.games) for item in items]
+            outcome = self._outcome(judge, items, verdicts, baseline, out)
+            costs = Costs(tools, judge)
+            for item, games in zip(items, verdicts, strict=True):
+                for verdict in games:
+                    costs.add(item.model, verdict)
+            outcomes.append(Outcome(costs.of(outcome.results, models, given), outcome.notes))
+        return merged(outcomes)
+
+    def _outcome(
+        self,
+        judge: Judge,
+        items: Sequence[_Item],
+        verdicts: Sequence[tuple[Verdict, ...]],
+        baseline: Candidate | None,
+        out: OutFolder,
+    ) -> Outcome:
+        row_of = _single_row if baseline is None else _pair_row
+        rows = [
+            row_of(judge, item, games, self._id(item.question), baseline)
+            for item, games in zip(items, verdicts, strict=True)
+            if all(verdict.words is not None for verdict in games)
+        ]
+        told = [
+            (f"{item.model} on question {item.question.id}", verdict)
+            for item, games in zip(items, verdicts, strict=True)
+            for verdict in games
+        ]
+        notes = missing_verdicts(judge, told)
+        if not rows:
+            raise EvaluationError(f"{self._where}: {notes[0]}")
+        suffix = "single" if baseline is None else "pair"
+        place = out.write(f"{JUDGMENTS}/{judge.name}_{suffix}.jsonl", rows)
+        category_of = {q.id: q.category for q in self.questions if q.category is not None}
+        name = baseline.name if baseline else None
+        outcome = mt_bench.evaluate(mt_bench.find(place), category_of, name, seed=self._seed)
+        return Outcome(outcome.results, [*notes, *outcome.notes])
+
+    def _items(
+        self, model: str, question: Question, given: Replies, baseline: Candidate | None
+    ) -> list[_Item]:
+        """Return what is to be judged of one model's answer to one question."""
+        own = given[model][question.id]
+        other = given[baseline.name][question.id] if baseline else None
+        reference = self._references.get(question.id)
+        items = []
+        for turn in range(len(question.turns)):
+            if len(own.turns) <= turn or (other is not None and len(other.turns) <= turn):
+                break  # missing answers are named
+            prompt = self._prompts[turn > 0, reference is not None]
+            games = ((own,),) if other is None else ((own, other), (other, own))
+            messages = tuple(
+                prompt.filled(_values(question, turn, reference, sides)) for sides in games
+            )
+            items.append(_Item(model, question, turn, prompt, messages))
+        return items
+
+    def _read(self, fs: Any, root: str, shown: str) -> list[files.Row]:
+        rows = files.rows_at(fs, f"{root}/{files.QUESTIONS}", f"{shown}/{files.QUESTIONS}")
+        rows = rows[: self._config.limit]
+        if not rows:
+            raise EvaluationError(f"{shown}/{files.QUESTIONS}: has no questions")
+        return rows
+
+    def _question(self, row: files.Row) -> Question:
+        turns = row.values.get("turns")
+        is_text = isinstance(turns, list) and all(isinstance(t, str) and t for t in turns)
+        if not is_text or not turns or len(turns) > 2:
+            row.fail("key 'turns': expected one or two questions, as MT-Bench has them; it is "
+                     "another benchmark or version")  # fmt: skip
+        category = row.text("category")
+        own = TEMPERATURES.get(category, OTHERWISE)
+        temperature = self._config.temperature
+        return Question(
+            id=row.id("question_id"),
+            turns=tuple(turns),
+            temperature=own if temperature is None else temperature,
+            max_tokens=self._config.max_tokens or MAX_TOKENS,
+            category=category,
+        )
+
+    def _id(self, question: Question) -> Any:
+        row = self._rows[self.questions.index(question)]
+        return row.values["question_id"]
+
+    def _read_references(self, fs: Any, root: str, shown: str) -> dict[str, list[str]]:
+        """Return the reference answers of the questions whose category needs one.
+
+        Raises:
+            EvaluationError: there is no file of them, there are several, or one lacks.
+        """
+        needed = [q for q in self.questions if q.category in WITH_REFERENCE]
+        if not needed:
+            return {}
+        folder, named = f"{root}/{REFERENCES}", f"{shown}/{REFERENCES}"
+        paths = sorted(fs.glob(f"{folder}/*.jsonl")) if fs.isdir(folder) else []
+        if len(paths) != 1:
+            raise EvaluationError(
+                f"{named}: expected one file of reference answers (*.jsonl), found {len(paths)}; "
+                f"questions of {', '.join(WITH_REFERENCE)} are judged with them"
+            )
+        file = f"{named}/{paths[0].rpartition('/')[2]}"
+        found = {r.id("question_id"): _turns_of(r) for r in files.rows_at(fs, paths[0], file)}
+        for question in needed:
+            if len(found.get(question.id, [])) < len(question.turns):
+                raise EvaluationError(f"{file}: has no reference answer to question {question.id}")
+        return {q.id: found[q.id] for q in needed}
+
+    def _write_answers(self, out: OutFolder, models: Sequence[Candidate], given: Replies) -> None:
+        out.write(files.QUESTIONS, [row.values for row in self._rows])
+        for model in models:
+            rows = []
+            for row, question in zip(self._rows, self.questions, strict=True):
+                turns = given[model.name][question.id].turns
+                if len(turns) == len(question.turns):
+                    rows.append({
+                        "question_id": row.values["question_id"],
+                        "answer_id": answer_id(model.name, question.id, *turns),
+                        "model_id": model.name,
+                        "choices": [{"index": 0, "turns": turns}],
+                    })  # fmt: skip
+            out.write(f"{ANSWERS}/{file_name(model.name)}.jsonl", rows)
+
+
+def _values(
+    question: Question, turn: int, reference: list[str] | None, sides: Sequence[Reply]
+) -> dict[str, str]:
+    """Return what the placeholders of a prompt stand for."""
+    values = {"question": question.turns[0]} if turn == 0 else {}
+    if turn:
+        values |= {f"question_{i + 1}": question.turns[i] for i in range(2)}
+    if reference is not None:
+        values |= {f"ref_answer_{i + 1}": reference[i] for i in range(turn + 1)}
+    letters = [""] if len(sides) == 1 else ["_a", "_b"]
+    for letter, reply in zip(letters, sides, strict=True):
+        if turn == 0:
+            values[f"answer{letter}"] = reply.turns[0]
+        else:
+            values |= {f"answer{letter}_{i + 1}": reply.turns[i] for i in range(2)}
+    return values
+
+
+def _single_row(
+    judge: Judge,
+    item: _Item,
+    games: tuple[Verdict, ...],
+    question_id: Any,
+    baseline: Candidate | None,
+) -> dict[str, Any]:
+    [verdict] = games
+    score = read_rating(verdict.words, verdict.finish_reason)
+    return {
+        "question_id": question_id,
+        "model": item.model,
+        "judge": [judge.name, item.prompt.name],
+        "user_prompt": item.games[0][-1]["content"],
+        "judgment": verdict.words,
+        "score": UNPARSED if score is None else score,
+        "turn": item.turn + 1,
+        "judge_model": verdict.served_model,
+        "prompt_version": item.prompt.version,
+    }
+
+
+def _pair_row(
+    judge: Judge,
+    item: _Item,
+    games: tuple[Verdict, ...],
+    question_id: Any,
+    baseline: Candidate | None,
+) -> dict[str, Any]:
+    """Return FastChat's row of a pair: model_1 is side A of game 1 and side B of game 2."""
+    first, second = (read_winner(v.words, v.finish_reason) for v in games)
+    winners = {"A": ("model_1", "model_2"), "B": ("model_2", "model_1"), "C": (TIE, TIE)}
+    return {
+        "question_id": question_id,
+        "model_1": item.model,
+        "model_2": baseline.name if baseline else "",
+        "g1_winner": winners[first][0] if first else ERROR,
+        "g2_winner": winners[second][1] if second else ERROR,
+        "judge": [judge.name, item.prompt.name],
+        "g1_user_prompt": item.games[0][-1]["content"],
+        "g1_judgment": games[0].words,
+        "g2_user_prompt": item.games[1][-1]["content"],
+        "g2_judgment": games[1].words,
+        "turn": item.turn + 1,
+        "judge_model": games[0].served_model,
+        "prompt_version": item.prompt.version,
+    }
+
+
+def _turns_of(row: files.Row) -> list[str]:
+    """Return the turns of an answer in FastChat's layout."""
+    try:
+        turns = row.values["choices"][0]["turns"]
+    except (KeyError, IndexError, TypeError):
+        turns = None
+    if not isinstance(turns, list) or not all(isinstance(t, str) for t in turns):
+        row.fail("has no answer in choices[0].turns, as FastChat writes one")
+    return list(turns)
