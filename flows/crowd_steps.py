@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from prefect.futures import PrefectFuture
 
+from crowdselect_core.config.heldout import BEST
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DamagedArtifact
 from crowdselect_core.planning import heldout, preflight
@@ -19,8 +20,10 @@ from crowdselect_core.stages.graph import (
     HELDOUT,
     HELDOUT_ANSWERS,
     INSTRUCTIONS,
+    METRICS,
     PROMPTS,
     REMAINING,
+    SCORES,
     ZOO,
 )
 from crowdselect_core.stages.heldout.answers import whose
@@ -70,29 +73,66 @@ def split(config: SelectConfig, lacks: MissingWork, raw: Ref, run: Runner = run)
     return found
 
 
-def heldout_answers(config: SelectConfig, selection: SelectionArtifacts) -> Ref:
+def heldout_rows(
+    config: SelectConfig, selection: SelectionArtifacts | None, *, answers: bool
+) -> list[Ref]:
+    """Return the held-out rows, and the answers to them where they are wanted.
+
+    Args:
+        config: as the user gave it, resolved.
+        selection: what was selected from the rest; None where nothing was, and only what the
+            held-out rows need is computed.
+        answers: whether answers are wanted.
+
+    Raises:
+        ConfigError: nothing is held out, or nobody's answers are named.
+        TooManyFailures: too many calls of the model that answers failed.
+    """
+    if selection is not None:
+        drawn, metrics = selection.heldout, selection.metrics
+    else:
+        drawn, metrics = _only_heldout(config)
+    if drawn is None:
+        raise ConfigError("heldout: nothing is held out; set heldout.share or heldout.file")
+    return [drawn, *([heldout_answers(config, drawn, metrics)] if answers else [])]
+
+
+def _only_heldout(config: SelectConfig) -> tuple[Ref | None, Ref | None]:
+    """Draw the held-out rows; and the metrics of the rest, where the best answer takes them."""
+    lacks = find_missing(config)
+    own = without_missing(config, lacks)
+    preflight.describe_data(own)
+    raw = run(INSTRUCTIONS, own, None)
+    preflight.check_data(own, raw)
+    found = split(config, lacks, raw)
+    best = config.heldout is not None and config.heldout.answers == BEST
+    if not best or len(config.reward_names) < 2:
+        return found.heldout, None
+    return found.heldout, run(METRICS, own, run(SCORES, own, found.rows))
+
+
+def heldout_answers(config: SelectConfig, drawn: Ref, metrics: Ref | None) -> Ref:
     """Return the answers to the held-out prompts; of a live crowd model they are generated.
 
     Args:
         config: as the user gave it, resolved.
-        selection: what was selected from the rest.
+        drawn: the held-out rows.
+        metrics: of the rest.
 
     Raises:
-        ConfigError: nothing is held out, or nobody's answers are named.
+        ConfigError: nobody's answers are named.
         TooManyFailures: too many calls of the model failed.
     """
-    if selection.heldout is None:
-        raise ConfigError("heldout: nothing is held out; set heldout.share or heldout.file")
     lacks, name = find_missing(config), whose(config)
     own = without_missing(config, lacks)
     model = next((m for m in lacks.answers if m.name == name), None)
     if model is None:
-        return run(HELDOUT_ANSWERS, own, selection.heldout, None, selection.metrics)
+        return run(HELDOUT_ANSWERS, own, drawn, None, metrics)
     alone = MissingWork((model,), ())
     tasks.check_engines(config, alone)
-    prompts = run(PROMPTS, own, selection.heldout)
+    prompts = run(PROMPTS, own, drawn)
     responses = tasks.responses.of(name, tasks.tags(model))(config, lacks, prompts, model)
-    return run(HELDOUT_ANSWERS, own, selection.heldout, Answered(model, responses))
+    return run(HELDOUT_ANSWERS, own, drawn, Answered(model, responses))
 
 
 def prompted(

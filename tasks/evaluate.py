@@ -9,6 +9,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from crowdselect_core.config.benchmarks import (
+    CommandBenchmark,
+    HeldoutLossBenchmark,
+    LmEvalBenchmark,
+)
 from crowdselect_core.config.engine import EngineConfig, OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import BenchmarkConfig, required
@@ -108,6 +113,12 @@ def tags(config: EvaluateConfig, model: Candidate) -> list[str]:
     if isinstance(engine, OpenAIEngineConfig):
         return [f"engine-{engine.kind}"]
     return [f"engine-{engine.kind}", *device_tags()[1:]]
+
+
+def benchmark_tags(benchmark: BenchmarkConfig) -> list[str]:
+    """Return the tags of a benchmark's task, which takes a device where it runs the models."""
+    local = isinstance(benchmark, HeldoutLossBenchmark | LmEvalBenchmark | CommandBenchmark)
+    return device_tags() if local else []
 
 
 def tools_of(config: EvaluateConfig, stages: list[Ref] | None = None) -> Tools:

@@ -1,5 +1,11 @@
 """From the config of a benchmark to what runs it."""
 
+from crowdselect_core.config.benchmarks import (
+    CommandBenchmark,
+    HeldoutLossBenchmark,
+    LmEvalBenchmark,
+    RewardWinRateBenchmark,
+)
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import BenchmarkConfig, MtBenchBenchmark
 from crowdselect_core.errors import ConfigError
@@ -21,5 +27,21 @@ def open_benchmark(benchmark: BenchmarkConfig, config: EvaluateConfig) -> Benchm
             from crowdselect_core.evaluate.benchmarks.mt_bench import MtBench
 
             return MtBench(benchmark, config)
+        case HeldoutLossBenchmark():
+            from crowdselect_core.evaluate.benchmarks.heldout_loss import HeldoutLoss
+
+            return HeldoutLoss(benchmark)
+        case RewardWinRateBenchmark():
+            from crowdselect_core.evaluate.benchmarks.reward_win_rate import RewardWinRate
+
+            return RewardWinRate(benchmark, config)
+        case LmEvalBenchmark():
+            from crowdselect_core.evaluate.benchmarks.lm_eval import LmEval
+
+            return LmEval(benchmark)
+        case CommandBenchmark():
+            from crowdselect_core.evaluate.benchmarks.command import Command
+
+            return Command(benchmark)
         case _:
             raise ConfigError(f"benchmark {benchmark.kind} is not part of this version")
