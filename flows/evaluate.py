@@ -20,12 +20,12 @@ from typing import Any
 from prefect import flow
 
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.evaluation import required
+from crowdselect_core.config.evaluation import BenchmarkConfig, required
 from crowdselect_core.config.finetune import required as required_training
 from crowdselect_core.evaluate.leaderboard import check_out
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import preflight
-from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from flows import crowd_steps
 from flows.select import chosen
 from tasks import evaluate as tasks
@@ -61,17 +61,17 @@ def from_files(config: EvaluateConfig) -> dict[str, Any]:
 
 def story(config: EvaluateConfig) -> dict[str, Any]:
     """Train where it is missing, have the models answer, judge, write the leaderboard."""
-    stages = trained(config)
+    stages, selection = trained(config)
     models = tasks.models(config, stages[-1] if config.trains else None)
     futures = {
         m.name: tasks.answers.of(m.name, tasks.tags(config, m)).submit(config, m) for m in models
     }
     crowd_steps.finished(futures)
-    evaluation = required(config.evaluation)
     calibrations = [tasks.calibrate.of(j.name, [])(config, j) for j in tasks.calibrated(config)]
+    stages = [*heldout(config, selection), *stages]
     outcomes = [
-        (b.name or b.kind, tasks.benchmark.of(b.name or b.kind, [])(config, b, models, stages))
-        for b in evaluation.benchmarks
+        (name, tasks.benchmark.of(name, tasks.benchmark_tags(b))(config, b, models, stages))
+        for name, b in named(config)
     ]
     board = tasks.board(config, outcomes, calibrations)
     tasks.publish(board["markdown"])
@@ -79,15 +79,28 @@ def story(config: EvaluateConfig) -> dict[str, Any]:
     return {"lines": board["lines"], "files": board["files"], "stages": told}
 
 
-def trained(config: EvaluateConfig) -> list[Ref]:
+def named(config: EvaluateConfig) -> list[tuple[str, BenchmarkConfig]]:
+    """Return the benchmarks with their names."""
+    return [(b.name or b.kind, b) for b in required(config.evaluation).benchmarks]
+
+
+def heldout(config: EvaluateConfig, selection: SelectionArtifacts | None) -> list[Ref]:
+    """Return the held-out rows and the answers to them, as far as a benchmark asks for them."""
+    if not config.needs_heldout:
+        return []
+    return crowd_steps.heldout_rows(config, selection, answers=config.needs_heldout_answers)
+
+
+def trained(config: EvaluateConfig) -> tuple[list[Ref], SelectionArtifacts | None]:
     """Select and train what the store lacks; the trained model comes last."""
     if not config.trains:
-        return []
+        return [], None
     training = required_training(config.training)
     training_preflight.check(training)
     train = training_tasks.train.of(training.base_model, device_tags())
     if not config.selects:
-        return [train(config, None)]
+        return [train(config, None)], None
     preflight.check(config)
     selection = chosen(config)
-    return [*selection.stages, train(selection.config, selection.inputs.selection)]
+    model = train(selection.config, selection.inputs.selection)
+    return [*selection.stages, model], selection.inputs

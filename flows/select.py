@@ -81,14 +81,16 @@ def chosen(
         run: what runs a stage: a task, or in its place what plans or builds it in the process.
             Answers and scores that the data set lacks are made by tasks alone.
     """
-    lacks, made = find_missing(config), list[Ref]()
+    lacks, made, split = find_missing(config), list[Ref](), None
     if lacks:
-        config, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
+        config, split, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
     else:
         preflight.describe_data(config)
     earlier = None if lacks or not known else known.raw
-    instructions = run(INSTRUCTIONS, config, earlier)
-    preflight.check_data(config, instructions)
+    raw = run(INSTRUCTIONS, config, earlier)
+    preflight.check_data(config, raw)
+    split = split or crowd_steps.split(config, lacks, raw, run)
+    instructions = raw if lacks else split.rows
     scores = run(SCORES, config, instructions)
     metrics = run(METRICS, config, scores)
     answers = run(ANSWERS, config, scores, metrics)
@@ -107,14 +109,15 @@ def chosen(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
         ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
+        heldout=split.heldout, heldout_duplicates=split.duplicates,
     )  # fmt: skip
     return SelectionRun(
         config=config,
         inputs=inputs,
-        raw=made[0] if made else instructions,
-        dataset=instructions,
+        raw=made[0] if made else raw,
+        dataset=raw,
         zoos=made[-1:],
-        stages=[*made, *inputs.refs().values()],
+        stages=[*(made or ([raw] if split.heldout else [])), *inputs.refs().values()],
     )
 
 

@@ -11,6 +11,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from crowdselect_core.config.benchmarks import (
+    CommandBenchmark,
+    HeldoutLossBenchmark,
+    LmEvalBenchmark,
+)
 from crowdselect_core.config.engine import EngineConfig, OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import JUDGED, BenchmarkConfig, JudgeConfig, required
@@ -166,6 +171,12 @@ def _check_bills(config: EvaluateConfig, bills: Sequence[forecast.Bill]) -> None
         if any(b.requests and b.judge == judge.name for b in bills)
     ]
     check_all({judge.name: judge_engine(judge, secret) for judge in asked})
+
+
+def benchmark_tags(benchmark: BenchmarkConfig) -> list[str]:
+    """Return the tags of a benchmark's task, which takes a device where it runs the models."""
+    local = isinstance(benchmark, HeldoutLossBenchmark | LmEvalBenchmark | CommandBenchmark)
+    return device_tags() if local else []
 
 
 def tools_of(config: EvaluateConfig, stages: list[Ref] | None = None) -> Tools:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from crowdselect_core.config.base import Frozen, refuse_credentials
 from crowdselect_core.config.command import checked_command
 from crowdselect_core.config.fields import Place
+from crowdselect_core.config.reward import RewardConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 PLACEHOLDERS = ("model_dir", "output_dir", "seed")  # of a benchmark's command
@@ -53,13 +54,22 @@ class RewardWinRateBenchmark(BenchmarkBase):
     kind: Literal["reward-win-rate"] = Field(
         description="reward-win-rate: a reward model compares with the base model"
     )
-    reward_model: str = Field(
-        min_length=1, description="Name of one of reward_models", examples=["skywork"]
+    reward_model: str | RewardConfig = Field(
+        description="Reward model that no selection uses: a mapping as in reward_models; or the "
+        "name of one of reward_models",
+        examples=[
+            {"name": "skywork", "kind": "classifier", "model": "Skywork/Skywork-Reward-V2-Qwen3-8B"}
+        ],
+    )
+    baseline: str | None = Field(
+        None,
+        min_length=1,
+        description="Model that all others are compared with; when empty, the base model",
     )
     path: Place | None = Field(
         None,
         min_length=1,
-        description="JSON Lines of prompts, as of pairwise; when empty, the held-out prompts",
+        description="JSON Lines of prompts, as of pairwise; when empty, the held-out rows'",
         examples=["my_prompts.jsonl"],
     )
     temperature: float = Field(

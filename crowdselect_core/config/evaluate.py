@@ -4,8 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from crowdselect_core.config.benchmarks import HeldoutLossBenchmark, RewardWinRateBenchmark
 from crowdselect_core.config.dataset import DatasetConfig
-from crowdselect_core.config.evaluation import required
+from crowdselect_core.config.evaluation import BenchmarkConfig, required
 from crowdselect_core.config.fields import Place
 from crowdselect_core.config.flags import Flag
 from crowdselect_core.config.select import SelectConfig
@@ -78,6 +79,26 @@ class EvaluateConfig(SelectConfig):
         """Whether a selection is made for the training."""
         return self.trains and self.training is not None and self.training.train_file is None
 
+    @property
+    def needs_heldout(self) -> bool:
+        """Whether a benchmark takes the held-out rows."""
+        return any(
+            isinstance(b, HeldoutLossBenchmark)
+            or (isinstance(b, RewardWinRateBenchmark) and b.path is None)
+            for b in self._benchmarks
+        )
+
+    @property
+    def needs_heldout_answers(self) -> bool:
+        """Whether a benchmark takes answers to the held-out rows."""
+        return any(isinstance(b, HeldoutLossBenchmark) for b in self._benchmarks)
+
+    @property
+    def _benchmarks(self) -> list[BenchmarkConfig]:
+        if self.judgments is not None or self.evaluation is None:
+            return []
+        return self.evaluation.benchmarks
+
     def resolved(self, scores: bool = True) -> Self:
         """Return the config, if it says what to evaluate.
 
@@ -95,7 +116,7 @@ class EvaluateConfig(SelectConfig):
                 "no model to evaluate: name one by --model PATH, in evaluation.models, or give the "
                 "section training"
             )
-        if not self.selects:
+        if not self.selects and not (self.needs_heldout and self.dataset is not None):
             return self
         if self.dataset is None:
             raise ConfigError(

@@ -24,6 +24,7 @@ from crowdselect_core.config.fields import (
 )
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.flags import EVALUATION, SCORES, SELECTION, TRAINING, Flag
+from crowdselect_core.config.heldout import HeldoutConfig
 from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.config.response_mode import response_mode
 from crowdselect_core.config.reward import RewardConfig, reward_name
@@ -152,6 +153,9 @@ class SelectConfig(Frozen):
     )
     evaluation: Annotated[EvaluationConfig | None, EVALUATION] = Field(
         None, description="Evaluation of the trained model, which flows.evaluate runs"
+    )
+    heldout: HeldoutConfig | None = Field(
+        None, description="Instructions that are set aside for an evaluation and never selected"
     )
     max_failure_rate: float = Field(
         0.01,

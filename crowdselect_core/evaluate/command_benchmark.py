@@ -7,7 +7,7 @@ high and n may be left out. The whole of stdout is the JSON text, or its last li
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,12 @@ def check(config: CommandBenchmark) -> None:
 
 
 def measure(
-    config: CommandBenchmark, model: str, model_dir: Path, work: Path, checked: Callable[[], None]
+    config: CommandBenchmark,
+    model: str,
+    model_dir: Path,
+    work: Path,
+    checked: Callable[[], None],
+    gpus: Sequence[str] = (),
 ) -> list[Measured]:
     """Run the command on a model.
 
@@ -59,6 +64,7 @@ def measure(
         model_dir: folder of its weights and tokenizer.
         work: an empty folder; the command works in it and gets a folder below for its output.
         checked: called while it runs; what it raises ends the command.
+        gpus: that were lent; none are visible to it where empty.
 
     Raises:
         CommandFailed: the command failed.
@@ -76,7 +82,9 @@ def measure(
             "seed": str(config.seed),
         },
     )
-    command = UserCommand(named, words, folder, work / "command.log")
+    command = UserCommand(
+        named, words, folder, work / "command.log", {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    )
     printed = user_command.run(command, checked, MOST_OUTPUT)
     return results_of(named, printed)
 

@@ -229,6 +229,9 @@ def _compute(
 
 def _loaded(model: LossModel, source: Any) -> Any:
     """Load the weights, with the adapter's layers in their places."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     loaded = source.load()
     if model.adapter is None:
         return loaded

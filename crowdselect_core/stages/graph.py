@@ -10,6 +10,8 @@ from crowdselect_core.stages.crowd.prompts import PROMPTS
 from crowdselect_core.stages.crowd.responses import RESPONSES
 from crowdselect_core.stages.crowd.rewards import REWARDS
 from crowdselect_core.stages.crowd.zoo import ZOO
+from crowdselect_core.stages.heldout.answers import HELDOUT_ANSWERS
+from crowdselect_core.stages.heldout.split import DUPLICATES, HELDOUT, REMAINING
 from crowdselect_core.stages.reselect.changes import DRIFT, MEMBERSHIP
 from crowdselect_core.stages.reselect.joined_zoos import ZOOS
 from crowdselect_core.stages.reselect.merged_tables import JOINED
@@ -40,8 +42,11 @@ __all__ = [
     "COMPARISON",
     "DATASET_RESPONSES",
     "DRIFT",
+    "DUPLICATES",
     "EMBEDDER",
     "EMBEDDINGS",
+    "HELDOUT",
+    "HELDOUT_ANSWERS",
     "INSTRUCTIONS",
     "JOINED",
     "MEMBERSHIP",
@@ -49,6 +54,7 @@ __all__ = [
     "PAIRS",
     "PROMPTS",
     "RANKING",
+    "REMAINING",
     "RESPONSES",
     "REWARDS",
     "SCORES",
@@ -77,6 +83,7 @@ STAGES = _by_name(
         *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
         *(RANKING, SELECTION, PAIRS, COMPARISON),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
+        *(HELDOUT, DUPLICATES, REMAINING, HELDOUT_ANSWERS),
         *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),
     ]
 )

@@ -1,5 +1,11 @@
 """From the config of a benchmark to what runs it."""
 
+from crowdselect_core.config.benchmarks import (
+    CommandBenchmark,
+    HeldoutLossBenchmark,
+    LmEvalBenchmark,
+    RewardWinRateBenchmark,
+)
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import (
     ArenaHardBenchmark,
@@ -7,7 +13,6 @@ from crowdselect_core.config.evaluation import (
     MtBenchBenchmark,
     PairwiseBenchmark,
 )
-from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate.benchmarks.base import Benchmark
 
 
@@ -34,5 +39,19 @@ def open_benchmark(benchmark: BenchmarkConfig, config: EvaluateConfig) -> Benchm
             from crowdselect_core.evaluate.benchmarks.pairwise import Pairwise
 
             return Pairwise(benchmark, config)
-        case _:
-            raise ConfigError(f"benchmark {benchmark.kind} is not part of this version")
+        case HeldoutLossBenchmark():
+            from crowdselect_core.evaluate.benchmarks.heldout_loss import HeldoutLoss
+
+            return HeldoutLoss(benchmark)
+        case RewardWinRateBenchmark():
+            from crowdselect_core.evaluate.benchmarks.reward_win_rate import RewardWinRate
+
+            return RewardWinRate(benchmark, config)
+        case LmEvalBenchmark():
+            from crowdselect_core.evaluate.benchmarks.lm_eval import LmEval
+
+            return LmEval(benchmark)
+        case CommandBenchmark():
+            from crowdselect_core.evaluate.benchmarks.command import Command
+
+            return Command(benchmark)

@@ -5,7 +5,6 @@ same answer of two models, or in two data sets, is scored once, and another rewa
 its own scores.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -16,11 +15,11 @@ import polars as pl
 from crowdselect_core.config.reward import JudgeReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.generate.base import Failure
 from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
 from crowdselect_core.generate.in_flight import in_flight_of
-from crowdselect_core.reward.base import Score, Scorer
+from crowdselect_core.reward.base import Scorer
 from crowdselect_core.reward.identity import cache_spec
+from crowdselect_core.reward.score_cells import take
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.responses import fingerprint
@@ -93,7 +92,7 @@ def score(
     report(calls)
     with CacheWriter(work.cells) as writer, work.cells.work_sharing() as sharing:
         items = work.items(sharing, lambda: calls.slowest)
-        scorer.run(calls.timed(items), partial(_take, calls, writer))
+        scorer.run(calls.timed(items), partial(take, calls, writer))
     work.cells.merge(all_small=True)
     own = reference is not None and reference.model.name == answered.model.name
     if calls.answered and not own:  # held against itself an answer costs no call
@@ -112,21 +111,6 @@ def count(
 ) -> tuple[int, int]:
     """Count the answers that `score` would score, and those that have a score."""
     return Scorings(config, store, reward, answered, reference).count()
-
-
-def _take(calls: CallTracker, writer: CacheWriter, given: Score) -> None:
-    calls.finished(given.key)
-    usable = given.error is None and all(math.isfinite(s) for s in given.scores)
-    if usable:
-        writer.add((given.key, list(given.scores), given.truncated, given.raw, None))
-        calls.success()
-        return
-    error = given.error or "not_finite: a score is not a finite number"
-    if given.failure is Failure.ROW or given.error is None:
-        writer.add((given.key, None, given.truncated, given.raw, error))
-        calls.failure(given.key, error, Failure.ROW)
-    else:
-        calls.failure(given.key, error, given.failure)
 
 
 def plan(

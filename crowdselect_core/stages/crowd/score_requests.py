@@ -10,25 +10,17 @@ from crowdselect_core.config.reward import FunctionReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.reward.base import Item
-from crowdselect_core.reward.identity import cache_spec
+from crowdselect_core.reward.score_cells import cells_of
 from crowdselect_core.stages.crowd.answer_texts import Answered, Texts
 from crowdselect_core.stages.crowd.dataset_answers import given_columns
 from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.shards import AlignedReader
 from crowdselect_core.store.artifacts import Artifact, Store
-from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_bytes, as_keys, cell_key
 from crowdselect_core.store.cache.work_sharing import WorkSharing
 from crowdselect_core.store.identity import canonical
-from crowdselect_core.tables import Columns
 
-CELL: Columns = {
-    "scores": pl.List(pl.Float64),
-    "truncated": pl.Boolean,
-    "raw": pl.String,
-    "error": pl.String,
-}
 READ_ROWS = 16_384  # answers that are read and handed to a scorer at once
 
 
@@ -45,7 +37,7 @@ class Scorings:
     ) -> None:
         self.dataset: Dataset = open_dataset(config)
         self.reward, self.answered, self.reference = reward, answered, reference
-        self.cells = CallCache(store, cache_spec(reward), CELL)
+        self.cells = cells_of(store, reward)
         self._texts = Texts(store, self.dataset, answered)
         self._other = Texts(store, self.dataset, reference) if reference else None
         self._aligned = AlignedReader(reference.responses.open(store)) if reference else None

@@ -37,7 +37,14 @@ TAKEN = {
     "finetune": SELECT | {"--training-base-model"},
     "reselect": SELECT | {"--series", "--mode", "--base", "--rollback-to", "--list"},
     "evaluate": SELECT
-    | {"--model", "--judgments", "--benchmark", "--baseline", "--official", "--training-base-model"},
+    | {
+        "--model",
+        "--judgments",
+        "--benchmark",
+        "--baseline",
+        "--official",
+        "--training-base-model",
+    },
 }
 
 

@@ -1,0 +1,24 @@
+"""Progress of a benchmark that counts rows or tasks, shown as that of calls is."""
+
+from collections.abc import Callable
+
+from crowdselect_core.evaluate.benchmarks.base import Report
+from crowdselect_core.generate.call_tracker import CallTracker
+
+Told = Callable[[int, int], None]  # rows or tasks done, in all
+
+
+def counted(name: str, report: Report) -> Told:
+    """Return what is told how many of all are done; the first time, how many were stored."""
+    trackers: list[CallTracker] = []
+
+    def told(done: int, total: int) -> None:
+        if not trackers:
+            trackers.append(CallTracker(name, total - done, done, 1.0, report))
+        calls = trackers[0]
+        for _ in range(done - calls.cached - calls.answered):
+            calls.finished(b"")
+            calls.success()
+        report(calls)
+
+    return told

@@ -1,0 +1,66 @@
+"""Prompts of one's own: a file of JSON Lines that the models are asked.
+
+A line has `prompt` or `instruction` (a text), or `messages` (turns that end with the user's); and
+where wanted `id` and `category`. Without an id it is the hash of the prompt.
+"""
+
+from dataclasses import dataclass
+
+from crowdselect_core.chat import Message
+from crowdselect_core.errors import EvaluationError
+from crowdselect_core.evaluate.files import Row, rows
+from crowdselect_core.ingest.files import DataFile, opened, place_failed
+from crowdselect_core.ingest.prompts import prompt_key, read_text, read_turns
+
+TEXTS = ("prompt", "instruction")
+
+
+@dataclass(frozen=True)
+class OwnPrompt:
+    """One prompt of a file."""
+
+    id: str
+    messages: tuple[Message, ...]
+    category: str | None = None
+
+
+def read_prompts(path: str, limit: int | None = None) -> list[OwnPrompt]:
+    """Read the prompts of a file, in its order; a line that stands twice counts once.
+
+    Args:
+        path: local, or any fsspec URL.
+        limit: how many of the first ones; None: all.
+
+    Raises:
+        EvaluationError: there is no such file, it holds no prompt, a line is none, or two prompts
+            have one id.
+        StorageError: the place cannot be reached.
+    """
+    fs, inner = opened(path, {})
+    try:
+        file = DataFile(fs, inner, path, fs.info(inner))
+    except FileNotFoundError:
+        raise EvaluationError(f"{path}: no such file; expected JSON Lines of prompts") from None
+    except Exception as e:
+        raise place_failed(fs, path, e) from None
+    found: dict[str, OwnPrompt] = {}
+    for row in rows(file):
+        one = _prompt(row)
+        if found.setdefault(one.id, one) != one:
+            row.fail(f"id {one.id[:80]!r} stands twice, on different prompts")
+    if not found:
+        raise EvaluationError(f"{path}: holds no prompt; expected lines such as {{'prompt': ...}}")
+    return list(found.values())[:limit]
+
+
+def _prompt(row: Row) -> OwnPrompt:
+    given = [key for key in (*TEXTS, "messages") if row.values.get(key) is not None]
+    if len(given) != 1:
+        row.fail("expected exactly one of the keys prompt, instruction and messages")
+    value = row.values[given[0]]
+    prompt = read_turns(value) if given == ["messages"] else read_text(value)
+    if prompt.error is not None:
+        row.fail(prompt.error)
+    category = row.text("category") if row.values.get("category") is not None else None
+    named = row.id("id") if row.values.get("id") is not None else prompt_key(prompt.messages).hex()
+    return OwnPrompt(named, prompt.messages, category)
