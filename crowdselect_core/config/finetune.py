@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from crowdselect_core.config.base import Frozen, Named, refuse_credentials
+from crowdselect_core.config.command import checked_command
 from crowdselect_core.config.flags import Flag
 from crowdselect_core.errors import ConfigError
 
@@ -13,6 +14,11 @@ Dtype = Literal["float32", "bfloat16"]
 Scheduler = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 
 FULL_RATE, LORA_RATE = 1e-5, 1e-4  # learning rates of SFT where none is set
+
+PLACEHOLDERS = ("train_file", "output_dir", "seed", "base_model")  # of training.command
+OF_COMMANDS = {  # keys that say something beside a command
+    "command", "base_model", "revision", "train_file", "loss", "seed", "num_processes",
+}  # fmt: skip
 
 
 class LoraConfig(Named):
@@ -65,7 +71,7 @@ class TrainingConfig(Frozen):
         3.0, gt=0, description="Passes over the rows; the last one may be a part"
     )
     global_batch_size: Annotated[int, Flag("N")] = Field(
-        16, ge=1, description="Rows of a step: per device x accumulation"
+        16, ge=1, description="Rows of a step: per device x accumulation x processes"
     )
     per_device_train_batch_size: Annotated[int, Flag("N")] = Field(
         1, ge=1, description="Rows that are computed at once; does not count as another training"
@@ -98,25 +104,61 @@ class TrainingConfig(Frozen):
         100, ge=1, description="Steps between two checkpoints; changes no result"
     )
 
+    num_processes: Annotated[int, Flag("N")] = Field(
+        1,
+        ge=1,
+        description="Processes that train, each on a GPU of its own (without GPUs: on the "
+        "processor); does not count as another training",
+    )
+    launch_config: str | None = Field(
+        None,
+        description="File of accelerate's options for these processes (FSDP, DeepSpeed); when "
+        "empty, torchrun starts them",
+    )
+    command: str | None = Field(
+        None,
+        description="Your own trainer: a command with {train_file}, {output_dir}, {seed}, "
+        "{base_model} as whole arguments; runs only where CROWDSELECT_ALLOW_COMMANDS=1 is set",
+        examples=["/opt/train/run.sh {train_file} {output_dir} {seed}"],
+    )
+
     @field_validator("base_model")
     @classmethod
     def _no_credentials(cls, value: str) -> str:
         refuse_credentials("training", {"base_model": value}, "log in with `hf auth login`", ())
         return value
 
+    @field_validator("command")
+    @classmethod
+    def _splits(cls, value: str | None) -> str | None:
+        return value and checked_command("training", "command", value, PLACEHOLDERS)
+
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.global_batch_size % self.per_device_train_batch_size:
+        at_once = self.per_device_train_batch_size * self.num_processes
+        if self.command is None and self.global_batch_size % at_once:
+            processes = f" x num_processes {self.num_processes}" if self.num_processes > 1 else ""
             raise ValueError(
                 f"global_batch_size {self.global_batch_size} is no multiple of "
-                f"per_device_train_batch_size {self.per_device_train_batch_size}: change one"
+                f"per_device_train_batch_size {self.per_device_train_batch_size}{processes}: "
+                "change one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _command_trains_by_itself(self) -> Self:
+        unread = sorted(self.model_fields_set - OF_COMMANDS) if self.command is not None else []
+        if unread:
+            raise ValueError(
+                f"command trains by itself and does not read {', '.join(unread)}: take them out, "
+                "and write them into the command or its files"
             )
         return self
 
     @property
     def accumulation(self) -> int:
-        """Batches of a step."""
-        return self.global_batch_size // self.per_device_train_batch_size
+        """Batches of a step that a process computes one after the other."""
+        return self.global_batch_size // (self.per_device_train_batch_size * self.num_processes)
 
     @property
     def rate(self) -> float:
@@ -128,7 +170,7 @@ class TrainingConfig(Frozen):
 
         An epoch's last step takes the rows that are left.
         """
-        batches = math.ceil(rows / self.per_device_train_batch_size)
+        batches = math.ceil(rows / (self.per_device_train_batch_size * self.num_processes))
         return math.ceil(math.ceil(batches / self.accumulation) * self.num_train_epochs)
 
 

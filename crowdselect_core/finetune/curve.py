@@ -1,11 +1,14 @@
 """The course of a training: its steps as a table, and how far it is in words."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
+
+log = logging.getLogger("crowdselect")
 
 # Columns of OUT/training.parquet; the loss is the mean over the step's trained tokens, in nats.
 CURVE = {
@@ -31,6 +34,10 @@ class Step:
     tokens_per_second: float
     seconds_left: float
 
+    def of(self, processes: int) -> "Step":
+        """Return the step of a training of several processes, of which one told its own pace."""
+        return replace(self, tokens_per_second=self.tokens_per_second * processes)
+
     @property
     def line(self) -> str:
         """The step as the log has it."""
@@ -39,6 +46,11 @@ class Step:
             f"lr {self.learning_rate:.2e}  {self.tokens_per_second:,.0f} tokens/s  "
             f"about {self.seconds_left:,.0f} s left"
         )
+
+
+def log_step(step: Step) -> None:
+    """Log a step as `step 12/60  loss 1.234  ...`."""
+    log.info("%-13s %s", "finetune", step.line)
 
 
 @dataclass

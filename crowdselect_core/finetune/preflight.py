@@ -17,8 +17,8 @@ def check(config: TrainingConfig) -> BaseModel:
         ConfigError: what is missing or does not fit.
     """
     check_packages()
+    from crowdselect_core.finetune.in_process import source
     from crowdselect_core.finetune.recipe import has_gpu
-    from crowdselect_core.finetune.training import source
 
     gpu = has_gpu()
     if gpu:

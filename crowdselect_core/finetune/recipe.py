@@ -1,5 +1,7 @@
 """What a training is: the key of a trained model, made of all that changes its weights."""
 
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from crowdselect_core.config.finetune import TrainingConfig
@@ -12,9 +14,18 @@ LIBRARIES = ("crowdselect", "torch", "transformers", "trl", "peft", "accelerate"
 
 # Keys that change no result beyond rounding, and those that other parts of the identity stand for.
 EXECUTION = {
-    "per_device_train_batch_size", "gradient_checkpointing", "save_steps",
+    "per_device_train_batch_size", "gradient_checkpointing", "save_steps", "num_processes",
+    "launch_config",
 }  # fmt: skip
-NAMED_OTHERWISE = {"base_model", "revision", "train_file", "learning_rate", "dtype", "peft"}
+NAMED_OTHERWISE = {
+    "base_model",
+    "revision",
+    "train_file",
+    "learning_rate",
+    "dtype",
+    "peft",
+    "command",
+}
 
 
 def has_gpu() -> bool:
@@ -53,11 +64,14 @@ def recipe(config: TrainingConfig, base: BaseModel, gpu: bool) -> dict[str, Any]
 
 def layout(config: TrainingConfig, gpu: bool) -> dict[str, Any]:
     """Return how a training runs; a checkpoint of another layout is not gone on from."""
-    return {
+    told = {
         "device": "cuda" if gpu else "cpu",
-        "processes": 1,
+        "processes": config.num_processes,
         "per_device_train_batch_size": config.per_device_train_batch_size,
     }
+    if config.launch_config is None:
+        return told
+    return told | {"launch_config": sha256(Path(config.launch_config).read_bytes()).hexdigest()}
 
 
 def versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from crowdselect_core.config.finetune import LoraConfig, TrainingConfig
 from crowdselect_core.errors import ConfigError, shown
 from crowdselect_core.finetune.chat_turns import IGNORED
-from crowdselect_core.finetune.curve import Pace, Progress
+from crowdselect_core.finetune.curve import Pace, Progress, log_step
 from crowdselect_core.finetune.rows import TrainingRows
 
 log = logging.getLogger("crowdselect")
@@ -102,7 +102,7 @@ class Reporter(TrainerCallback):
                 "learning_rate"
             )
         step = self._pace.step(logs, state.global_step, state.max_steps)
-        log.info("%-13s %s", "finetune", step.line)
+        log_step(step)
         if self._progress:
             self._progress(step)
 
@@ -187,6 +187,8 @@ def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> SFTConfig:
         dataloader_num_workers=0,
         # the device
         use_cpu=not gpu,
+        ddp_backend="nccl" if gpu else "gloo",
+        ddp_find_unused_parameters=False,
         bf16=gpu,
         fp16=False,
         gradient_checkpointing=config.gradient_checkpointing,

@@ -2,9 +2,7 @@
 
 import io
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,12 @@ from crowdselect_core.finetune.checkpoints import Checkpoints
 from crowdselect_core.finetune.curve import Progress, curve
 from crowdselect_core.finetune.estimate import estimate
 from crowdselect_core.finetune.files import pack
+from crowdselect_core.finetune.in_process import MODEL, run, source
 from crowdselect_core.finetune.model_card import model_card
-from crowdselect_core.finetune.recipe import layout, recipe, spec, versions, weights_dtype
+from crowdselect_core.finetune.recipe import layout, recipe, spec, versions
 from crowdselect_core.finetune.rows import ChatRows, TrainingRows, training_rows
 from crowdselect_core.finetune.work_folder import check_room, work_folder
-from crowdselect_core.models.causal_lm import Source, is_out_of_memory, positions
+from crowdselect_core.models.causal_lm import Source, positions
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.heartbeat import heartbeat
 from crowdselect_core.store.identity import Spec
@@ -29,12 +28,7 @@ from crowdselect_core.urls import is_url
 
 log = logging.getLogger("crowdselect")
 
-MODEL = "model"  # folder of the model in the artifact and in OUT
 CURVE_FILE = "training.parquet"
-
-
-class TrainingMemory(ConfigError):
-    """The training does not fit in the memory; the message says what to lower."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +53,6 @@ class Prepared:
         return self.config.steps(len(self.rows.ids))
 
 
-def source(config: TrainingConfig, base: BaseModel, gpu: bool) -> Source:
-    """Return where a base model comes from."""
-    where = "training.base_model"
-    return Source(where, base.source, base.revision, weights_dtype(config, gpu))
-
-
 def prepare(config: TrainingConfig, base: BaseModel, chats: ChatRows, gpu: bool) -> Prepared:
     """Tokenise the rows of a training.
 
@@ -85,13 +73,24 @@ def prepare(config: TrainingConfig, base: BaseModel, chats: ChatRows, gpu: bool)
     return Prepared(config, base, gpu, named, rows, tokenizer)
 
 
-def train(prepared: Prepared, store: Store, progress: Progress | None = None) -> Artifact:
+def train(
+    prepared: Prepared,
+    store: Store,
+    progress: Progress | None = None,
+    gpus: Sequence[str] = (),
+    checked: Callable[[], None] = lambda: None,
+) -> Artifact:
     """Train, and store the model; goes on from the last checkpoint in the store.
+
+    On GPUs, and with several processes, it trains in processes of their own, so that no memory of
+    a GPU is held after it; one process on the processor is this one.
 
     Args:
         prepared: what is trained.
         store: for the checkpoints and the model.
         progress: called after every step.
+        gpus: those that the processes may use, one each.
+        checked: called several times a second; what it raises ends the training.
 
     Raises:
         UserError: the training diverged, or does not fit in the memory or on the disk.
@@ -103,7 +102,7 @@ def train(prepared: Prepared, store: Store, progress: Progress | None = None) ->
     checkpoints = Checkpoints(store, named.key, layout(config, prepared.gpu))
     with heartbeat(store.place, named.folder), work_folder(needed) as work:
         start = checkpoints.restore(work)
-        history = _run(prepared, work, start, checkpoints.save, progress)
+        history = _history(prepared, work, start, checkpoints.save, progress, gpus, checked)
         told = _told(prepared, history)
         folder = work / MODEL
         (folder / "README.md").write_text(model_card(told), "utf-8")
@@ -112,47 +111,24 @@ def train(prepared: Prepared, store: Store, progress: Progress | None = None) ->
         return pack(store, named, work, names, {"training": told})
 
 
-def _run(
+def _history(
     prepared: Prepared,
     work: Path,
     start: Path | None,
     save: Callable[[Path, int], None],
     progress: Progress | None,
+    gpus: Sequence[str],
+    checked: Callable[[], None],
 ) -> list[Mapping[str, Any]]:
-    """Train and write the model into `work`; return the logged steps, earlier runs' too."""
-    from transformers.utils.logging import disable_progress_bar
+    """Train here or in processes of their own; return the logged steps, earlier runs' too."""
+    config, base, gpu, rows = prepared.config, prepared.base, prepared.gpu, prepared.rows
+    if config.num_processes == 1 and config.launch_config is None and not gpu:
+        return run(config, base, gpu, rows, prepared.tokenizer, work, start, save, progress)
+    from crowdselect_core.finetune.launch.job import Job
+    from crowdselect_core.finetune.launch.launcher import launched
 
-    from crowdselect_core.finetune.sft import trainer
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    with _memory_explained(prepared.config), warnings.catch_warnings():
-        # TRL still uses names that transformers has renamed; users cannot change that.
-        warnings.simplefilter("ignore", FutureWarning)
-        made = trainer(
-            prepared.config, prepared.source.load(), prepared.tokenizer, prepared.rows, work,
-            gpu=prepared.gpu, save=save, progress=progress,
-        )  # fmt: skip
-        made.train(resume_from_checkpoint=str(start) if start else None)
-        made.save_model(str(work / MODEL))
-    (work / MODEL / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
-    return list(made.state.log_history)
-
-
-@contextmanager
-def _memory_explained(config: TrainingConfig) -> Iterator[None]:
-    try:
-        yield
-    except Exception as e:
-        if not is_out_of_memory(e):
-            raise
-        at = f"per_device_train_batch_size (now {config.per_device_train_batch_size})"
-        first = at if config.per_device_train_batch_size > 1 else "max_length"
-        further = "" if config.peft else ", or set peft: lora"
-        raise TrainingMemory(
-            f"training: the memory of the device does not suffice: lower {first}"
-            f"{'' if first == 'max_length' else f' or max_length (now {config.max_length})'}, set "
-            f"gradient_checkpointing: true{further}"
-        ) from None
+    job = Job(config, base, gpu, rows, str(start) if start else None)
+    return launched(job, work, gpus, save, progress, checked)
 
 
 def _told(prepared: Prepared, history: list[Mapping[str, Any]]) -> dict[str, Any]:

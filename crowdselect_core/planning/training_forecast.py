@@ -54,7 +54,8 @@ def _lines(
     budget: int | None,
 ) -> list[str]:
     from crowdselect_core.finetune.estimate import estimate
-    from crowdselect_core.finetune.training import prepare, source
+    from crowdselect_core.finetune.in_process import source
+    from crowdselect_core.finetune.training import prepare
 
     gpu = has_gpu()
     lines = [f"base       {training.base_model} ({base.identity[:19]}...)"]
