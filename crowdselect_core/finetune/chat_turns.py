@@ -35,6 +35,16 @@ class Tokens:
         """Tokens that are trained; the first of a row has nothing before it."""
         return sum(label != IGNORED for label in self.labels[1:])
 
+    @property
+    def total(self) -> int:
+        """Tokens that are computed."""
+        return len(self.input_ids)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, the only one."""
+        return len(self.input_ids)
+
     def cut(self, most: int) -> "Tokens":
         """Return the first `most` tokens."""
         return Tokens(self.input_ids[:most], self.labels[:most])

@@ -31,7 +31,7 @@ def run(
     config: TrainingConfig,
     base: BaseModel,
     gpu: bool,
-    rows: TrainingRows,
+    rows: TrainingRows[Any],
     tokenizer: Any,
     work: Path,
     start: Path | None,
@@ -46,15 +46,16 @@ def run(
     """
     from transformers.utils.logging import disable_progress_bar
 
-    from crowdselect_core.finetune.sft import trainer
+    from crowdselect_core.finetune.trainers import trainer
 
+    weights = source(config, base, gpu)
     disable_progress_bar()  # type: ignore[no-untyped-call]
     with _memory_explained(config), warnings.catch_warnings():
         # TRL still uses names that transformers has renamed; users cannot change that.
         warnings.simplefilter("ignore", FutureWarning)
         made = trainer(
-            config, source(config, base, gpu).load(), tokenizer, rows, work,
-            gpu=gpu, save=save, progress=progress,
+            config, weights.load(), tokenizer, rows, work,
+            gpu=gpu, save=save, progress=progress, reference=weights.load,
         )  # fmt: skip
         if made.args.world_size != config.num_processes:
             raise RuntimeError(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import polars as pl
 
@@ -15,6 +15,25 @@ from crowdselect_core.finetune.chat_turns import ChatTurns, Messages, Tokens
 from crowdselect_core.store.identity import canonical
 
 ROLES = {"system", "user", "assistant"}
+
+
+class Tokenised(Protocol):
+    """A row as a trainer takes it."""
+
+    @property
+    def total(self) -> int:
+        """Tokens that are computed."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest sequence."""
+
+    @property
+    def trained(self) -> int:
+        """Tokens that are trained."""
+
+
+Row = TypeVar("Row", bound=Tokenised)
 
 
 @dataclass(frozen=True)
@@ -34,11 +53,11 @@ class ChatRows:
 
 
 @dataclass
-class TrainingRows:
+class TrainingRows(Generic[Row]):
     """The rows that are trained, and what was counted of all."""
 
     ids: list[str] = field(default_factory=list)
-    tokens: list[Tokens] = field(default_factory=list)
+    tokens: list[Row] = field(default_factory=list)
     truncated: int = 0  # rows cut at max_length
     dropped_long: int = 0  # rows left out because of max_length
     dropped_untrained: int = 0  # rows without a trained token
@@ -48,7 +67,7 @@ class TrainingRows:
         """The counts by name: rows, tokens, trained tokens, rows too long, rows left out."""
         return {
             "rows": len(self.ids),
-            "tokens": sum(len(t.input_ids) for t in self.tokens),
+            "tokens": sum(t.total for t in self.tokens),
             "trained_tokens": sum(t.trained for t in self.tokens),
             "truncated": self.truncated,
             "dropped_long": self.dropped_long,
@@ -115,14 +134,14 @@ def _text(value: Any) -> str:
     return value
 
 
-def training_rows(rows: ChatRows, turns: ChatTurns, config: TrainingConfig) -> TrainingRows:
+def training_rows(rows: ChatRows, turns: ChatTurns, config: TrainingConfig) -> TrainingRows[Tokens]:
     """Tokenise conversations; what is too long is cut or left out, and counted.
 
     Raises:
         DatasetError: fewer than two rows are left.
         ConfigError: the chat template does not fit.
     """
-    made = TrainingRows()
+    made = TrainingRows[Tokens]()
     for row_id, messages in zip(rows.ids, rows.messages, strict=True):
         tokens = turns.tokens(messages)
         if len(tokens.input_ids) > config.max_length:

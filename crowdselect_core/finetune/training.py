@@ -39,7 +39,7 @@ class Prepared:
     base: BaseModel
     gpu: bool
     spec: Spec
-    rows: TrainingRows
+    rows: TrainingRows[Any]
     tokenizer: Any
 
     @property
@@ -63,7 +63,7 @@ def prepare(config: TrainingConfig, base: BaseModel, chats: ChatRows, gpu: bool)
     at = source(config, base, gpu)
     tokenizer = at.tokenizer()
     rows = training_rows(chats, ChatTurns(tokenizer, config.train_on), config)
-    longest, most = max(len(t.input_ids) for t in rows.tokens), positions(at.config())
+    longest, most = max(t.longest for t in rows.tokens), positions(at.config())
     if most is not None and longest > most:
         raise ConfigError(
             f"training: a row has {longest:,} tokens, and the base model reads {most:,}: set "
@@ -127,8 +127,8 @@ def _history(
     from crowdselect_core.finetune.launch.job import Job
     from crowdselect_core.finetune.launch.launcher import launched
 
-    job = Job(config, base, gpu, rows, str(start) if start else None)
-    return launched(job, work, gpus, save, progress, checked)
+    job = Job(config, base, gpu, str(start) if start else None)
+    return launched(job, rows, work, gpus, save, progress, checked)
 
 
 def _told(prepared: Prepared, history: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -17,10 +17,12 @@ from pydantic import TypeAdapter
 
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.base_model import BaseModel
+from crowdselect_core.finetune.chat_turns import Tokens
 from crowdselect_core.finetune.curve import Step
 from crowdselect_core.finetune.rows import TrainingRows
 
-JOB, EVENTS, STORED, HISTORY = "job.json", "events.jsonl", "stored", "history.json"
+JOB, ROWS = "job.json", "rows.json"
+EVENTS, STORED, HISTORY = "events.jsonl", "stored", "history.json"
 
 
 @dataclass(frozen=True)
@@ -31,30 +33,29 @@ class Job:
         config: the recipe.
         base: the base model.
         gpu: whether it runs on GPUs.
-        rows: what is trained.
         start: folder of the checkpoint that it goes on from.
     """
 
     config: TrainingConfig
     base: BaseModel
     gpu: bool
-    rows: TrainingRows
     start: str | None
 
-    def write(self, work: Path) -> Path:
-        """Write the job into the work folder; return its file."""
-        file = work / JOB
-        file.write_bytes(_job().dump_json(self))
-        return file
+    def write(self, work: Path, rows: TrainingRows[Any]) -> Path:
+        """Write the job and its rows into the work folder; return the job's file."""
+        (work / ROWS).write_bytes(_rows(self.config).dump_json(rows))
+        (work / JOB).write_bytes(TypeAdapter(Job).dump_json(self))
+        return work / JOB
 
     @classmethod
-    def read(cls, file: Path) -> "Job":
-        """Read a job that a run has written."""
-        return _job().validate_json(file.read_bytes())
+    def read(cls, work: Path) -> "tuple[Job, TrainingRows[Any]]":
+        """Read what a run has written."""
+        job = TypeAdapter(Job).validate_json((work / JOB).read_bytes())
+        return job, _rows(job.config).validate_json((work / ROWS).read_bytes())
 
 
-def _job() -> TypeAdapter[Job]:
-    return TypeAdapter(Job)
+def _rows(config: TrainingConfig) -> TypeAdapter[TrainingRows[Any]]:
+    return TypeAdapter(TrainingRows[Tokens])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.finetune.curve import Progress, log_step
 from crowdselect_core.finetune.in_process import TrainingMemory
 from crowdselect_core.finetune.launch import job as jobs
+from crowdselect_core.finetune.rows import TrainingRows
 from crowdselect_core.processes.log_lines import log_lines, quoted
 from crowdselect_core.processes.supervised import SupervisedProcess
 
@@ -32,6 +33,7 @@ class LaunchFailed(RuntimeError):
 
 def launched(
     job: jobs.Job,
+    rows: TrainingRows[Any],
     work: Path,
     gpus: Sequence[str],
     save: Callable[[Path, int], None],
@@ -41,7 +43,8 @@ def launched(
     """Train in processes of their own; return the logged steps, earlier runs' too.
 
     Args:
-        job: what is trained.
+        job: the recipe.
+        rows: what is trained.
         work: the folder that they work in; the model is written there.
         gpus: those that they may use, one a process; none: the processor.
         save: stores a checkpoint; the ranks wait for it.
@@ -55,7 +58,7 @@ def launched(
     handle, name = tempfile.mkstemp(".log", "crowdselect-training-")
     os.close(handle)
     log, events = Path(name), jobs.Events(work)
-    words = command(job, job.write(work))
+    words = command(job, job.write(work, rows))
     process = SupervisedProcess(
         "training", words, environment(job, gpus, os.environ), log, lambda: True
     )

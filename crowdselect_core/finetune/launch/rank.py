@@ -24,7 +24,7 @@ def main(file: Path) -> int:
     die_with_parent()
     work, rank = file.parent, int(os.environ.get("RANK", "0"))
     try:
-        _train(jobs.Job.read(file), work, rank)
+        _train(work, rank)
     except UserError as e:
         jobs.Failure(rank, type(e).__name__, str(e), time.time()).write(work)
         return 2
@@ -36,9 +36,10 @@ def main(file: Path) -> int:
     return 0
 
 
-def _train(job: jobs.Job, work: Path, rank: int) -> None:
+def _train(work: Path, rank: int) -> None:
     from crowdselect_core.finetune.in_process import run, source
 
+    job, rows = jobs.Job.read(work)
     tokenizer = source(job.config, job.base, job.gpu).tokenizer()
 
     def told(step: Step) -> None:
@@ -52,7 +53,7 @@ def _train(job: jobs.Job, work: Path, rank: int) -> None:
         while not jobs.is_stored(work, step):
             time.sleep(POLL)
 
-    inputs = (job.config, job.base, job.gpu, job.rows, tokenizer)
+    inputs = (job.config, job.base, job.gpu, rows, tokenizer)
     history = run(*inputs, work, Path(job.start) if job.start else None, save, told)
     if rank == 0:
         jobs.write_history(work, history)

@@ -136,7 +136,7 @@ def test_what_names_a_model(tmp_path: Path, tiny: Path) -> None:
 
 
 def test_the_batches_train_the_answers_alone(tmp_path: Path, tiny: Path) -> None:
-    from crowdselect_core.finetune.sft import trainer
+    from crowdselect_core.finetune.trainers import trainer
 
     job = prepared(tmp_path, tiny, per_device_train_batch_size=2)
     made = trainer(
@@ -157,17 +157,18 @@ def test_the_batches_train_the_answers_alone(tmp_path: Path, tiny: Path) -> None
 def test_a_loss_that_is_no_number_ends_with_its_step_and_rows(tmp_path: Path, tiny: Path) -> None:
     import torch
 
-    from crowdselect_core.finetune import sft
+    from crowdselect_core.finetune.trainers import trainer
+    from crowdselect_core.finetune.trainers.common import TrainingDiverged
 
     job = prepared(tmp_path, tiny)
     model = job.source.load()
-    made = sft.trainer(
+    made = trainer(
         job.config, model, job.tokenizer, job.rows, tmp_path / "work", gpu=False,
         save=lambda folder, step: None,
     )  # fmt: skip
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(sft.TrainingDiverged, match=r"step 1 is nan, in the rows line \d+:"):
+    with pytest.raises(TrainingDiverged, match=r"step 1 is nan, in the rows line \d+:"):
         made.train()
 
 

@@ -1,0 +1,69 @@
+"""Supervised fine-tuning by TRL's SFTTrainer, on rows whose trained tokens are settled."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from crowdselect_core.finetune.chat_turns import IGNORED
+from crowdselect_core.finetune.trainers.common import Setup, Watched, arguments
+
+CONFIG = SFTConfig
+
+
+class Collator:
+    """Pads the rows of a batch at their right end; `rows` are their numbers, for messages."""
+
+    def __init__(self, pad: int) -> None:
+        self._pad = pad
+
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return input_ids, attention_mask and labels (batch x longest row), and rows (batch)."""
+        longest = max(len(e["input_ids"]) for e in examples)
+
+        def padded(values: Sequence[int], fill: int) -> list[int]:
+            return [*values, *[fill] * (longest - len(values))]
+
+        return {
+            "input_ids": torch.tensor([padded(e["input_ids"], self._pad) for e in examples]),
+            "attention_mask": torch.tensor(
+                [padded([1] * len(e["input_ids"]), 0) for e in examples]
+            ),
+            "labels": torch.tensor([padded(e["labels"], IGNORED) for e in examples]),
+            "rows": torch.tensor([e["row"] for e in examples]),
+        }
+
+
+class Trainer(Watched, SFTTrainer):
+    """TRL's trainer of SFT."""
+
+
+def trainer(setup: Setup) -> Trainer:
+    """Return the trainer of SFT; the loss is the mean over a step's trained tokens, in nats."""
+    rows = setup.rows
+    data = {
+        "input_ids": [t.input_ids for t in rows.tokens],
+        "labels": [t.labels for t in rows.tokens],
+        "row": list(range(len(rows.ids))),
+    }
+    made = Trainer(
+        args=SFTConfig(
+            **arguments(setup.config, setup.folder, setup.gpu),
+            loss_type="nll",
+            dataset_kwargs={"skip_prepare_dataset": True},
+            max_length=None,
+            packing=False,
+            padding_free=False,
+            completion_only_loss=False,
+            assistant_only_loss=False,
+            shuffle_dataset=False,
+        ),
+        train_dataset=Dataset.from_dict(data),
+        data_collator=Collator(setup.tokenizer.pad_token_id),
+        **setup.parts,
+    )
+    setup.watched(made)
+    return made
