@@ -29,7 +29,7 @@ from crowdselect_core.report.training import curve_rows, training_lines
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
-from tasks.crowd import one_device
+from tasks.crowd import devices
 from tasks.stage_task import OPTIONS, ref_of, state_task
 
 log = logging.getLogger("crowdselect")
@@ -40,33 +40,36 @@ SHOWN_SECONDS = 5.0  # between two updates of the progress in the UI
 @state_task("finetune")
 def train(config: SelectConfig, selection: Ref | None) -> State[Ref]:
     """Train the base model on the selection, or on training.train_file; goes on where it was."""
+    from crowdselect_core.finetune import own_trainer, training
     from crowdselect_core.finetune.recipe import has_gpu
-    from crowdselect_core.finetune.training import prepare
-    from crowdselect_core.finetune.training import train as trained
 
     cancellation.check()
-    started, store, training = time.monotonic(), Store(config.store), required(config.training)
+    started, store, recipe = time.monotonic(), Store(config.store), required(config.training)
     if selection is not None:
         chats = selected_rows(selection.open(store).frame())
     else:
-        chats = file_rows(str(training.train_file))
-    prepared = prepare(training, base_model(training), chats, has_gpu())
+        chats = file_rows(str(recipe.train_file))
+    base = base_model(recipe)
+    prepared: training.Prepared | own_trainer.OwnTraining
+    if recipe.command is None:
+        prepared = training.prepare(recipe, base, chats, has_gpu())
+    else:
+        prepared = own_trainer.prepare(recipe, base, chats)
     found = store.find(prepared.spec)
     if found is not None:
         ref = ref_of(found, started, cached=True)
-        log.info("%-13s Cached, %s steps", "finetune", f"{prepared.steps:,}")
+        log.info("%-13s Cached, %s", "finetune", prepared.line)
         return Completed(
             name="Cached", message=f"in the store: {prepared.spec.folder}", data=_short(ref)
         )
     if missed := store.nearest_miss(prepared.spec):
         log.info("%-13s not in the store; the closest differs in %s", "finetune", missed)
-    counts = prepared.rows.counts
-    log.info(
-        "%-13s %s rows, %s tokens, %s steps", "finetune", f"{counts['rows']:,}",
-        f"{counts['tokens']:,}", f"{prepared.steps:,}",
-    )  # fmt: skip
-    with one_device(training.base_model):
-        model = trained(prepared, store, _Shown())
+    log.info("%-13s %s", "finetune", prepared.line)
+    with devices(recipe.base_model, recipe.num_processes) as gpus:
+        if isinstance(prepared, own_trainer.OwnTraining):
+            model = own_trainer.train(prepared, store, gpus, cancellation.check)
+        else:
+            model = training.train(prepared, store, _Shown(), gpus, cancellation.check)
     return Completed(
         message=f"computed: {prepared.spec.folder}",
         data=_short(ref_of(model, started, cached=False)),

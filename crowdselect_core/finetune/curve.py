@@ -1,5 +1,6 @@
 """The course of a training: its steps as a table, and how far it is in words."""
 
+import io
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -82,3 +83,10 @@ def curve(history: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """
     steps = [{name: entry.get(name) for name in CURVE} for entry in history if "loss" in entry]
     return pl.DataFrame(steps, schema=CURVE)
+
+
+def curve_parquet(history: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return the table of the logged steps as a parquet file."""
+    buffer = io.BytesIO()
+    curve(history).write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()

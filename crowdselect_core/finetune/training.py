@@ -1,6 +1,5 @@
 """One training from its rows to a stored model; a run that was killed goes on where it was."""
 
-import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.chat_turns import ChatTurns
 from crowdselect_core.finetune.checkpoints import Checkpoints
-from crowdselect_core.finetune.curve import Progress, curve
+from crowdselect_core.finetune.curve import Progress, curve_parquet
 from crowdselect_core.finetune.estimate import estimate
 from crowdselect_core.finetune.files import pack
 from crowdselect_core.finetune.in_process import MODEL, run, source
 from crowdselect_core.finetune.model_card import model_card
-from crowdselect_core.finetune.recipe import layout, recipe, spec, versions
+from crowdselect_core.finetune.recipe import CURVE_FILE, layout, recipe, spec, versions
 from crowdselect_core.finetune.rows import ChatRows, TrainingRows, training_rows
 from crowdselect_core.finetune.work_folder import check_room, work_folder
 from crowdselect_core.models.causal_lm import Source, positions
@@ -27,8 +26,6 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.urls import is_url
 
 log = logging.getLogger("crowdselect")
-
-CURVE_FILE = "training.parquet"
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,12 @@ class Prepared:
     spec: Spec
     rows: TrainingRows[Any]
     tokenizer: Any
+
+    @property
+    def line(self) -> str:
+        """What is trained, for the log."""
+        counts = self.rows.counts
+        return f"{counts['rows']:,} rows, {counts['tokens']:,} tokens, {self.steps:,} steps"
 
     @property
     def source(self) -> Source:
@@ -106,7 +109,7 @@ def train(
         told = _told(prepared, history)
         folder = work / MODEL
         (folder / "README.md").write_text(model_card(told), "utf-8")
-        (work / CURVE_FILE).write_bytes(_parquet(history))
+        (work / CURVE_FILE).write_bytes(curve_parquet(history))
         names = [CURVE_FILE, *(f"{MODEL}/{p.name}" for p in folder.iterdir() if p.is_file())]
         return pack(store, named, work, names, {"training": told})
 
@@ -145,9 +148,3 @@ def _told(prepared: Prepared, history: list[Mapping[str, Any]]) -> dict[str, Any
         "last_loss": losses[-1],
         "versions": versions(),
     }
-
-
-def _parquet(history: list[Mapping[str, Any]]) -> bytes:
-    buffer = io.BytesIO()
-    curve(history).write_parquet(buffer, compression="zstd")
-    return buffer.getvalue()

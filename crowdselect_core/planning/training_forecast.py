@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from crowdselect_core.config.finetune import TrainingConfig, required
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.finetune import preflight
+from crowdselect_core.errors import shown
+from crowdselect_core.finetune import own_trainer, preflight
 from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.checkpoints import Checkpoints
 from crowdselect_core.finetune.recipe import has_gpu, layout
@@ -53,6 +54,8 @@ def _lines(
     chats: ChatRows | None,
     budget: int | None,
 ) -> list[str]:
+    if training.command is not None:
+        return _lines_of_a_command(training, base, store, chats)
     from crowdselect_core.finetune.estimate import estimate
     from crowdselect_core.finetune.in_process import source
     from crowdselect_core.finetune.training import prepare
@@ -79,3 +82,19 @@ def _lines(
         *need.lines,
         "time       not known; the log tells the time left from the first step on",
     ]
+
+
+def _lines_of_a_command(
+    training: TrainingConfig, base: BaseModel, store: Store, chats: ChatRows | None
+) -> list[str]:
+    """Say what is known of a training by a command: its rows, and whether it is stored."""
+    lines = [
+        f"base       {training.base_model} ({base.identity[:19]}...)",
+        f"training   by training.command: {shown(own_trainer.command_words(training))}",
+        "time       not known, nor are steps, memory and disk: the command decides them",
+    ]
+    if chats is None:
+        return lines
+    prepared = own_trainer.prepare(training, base, chats)
+    found = store.find(prepared.spec)
+    return [*lines, f"model      {'Cached' if found else f'to train on {prepared.line}'}"]

@@ -15,6 +15,8 @@ from crowdselect_core.errors import ConfigError, shown
 from crowdselect_core.finetune.curve import Pace, Progress, log_step
 from crowdselect_core.finetune.rows import TrainingRows
 
+NO_ROW = -1  # number of a row that only fills a batch
+
 
 class TrainingDiverged(ConfigError):
     """The loss is no number any more; the message names the step and its rows."""
@@ -72,7 +74,7 @@ class Watched:
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return TRL's loss of a batch."""
-        numbers = inputs.pop("rows").tolist()
+        numbers = [n for n in inputs.pop("rows").tolist() if n != NO_ROW]
         base: Any = super()
         found = base.compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = found[0] if return_outputs else found
@@ -149,7 +151,7 @@ def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> dict[str, Any]
         "dataloader_num_workers": 0,
         # the device
         "use_cpu": not gpu,
-        "ddp_backend": "nccl" if gpu else "gloo",
+        "ddp_backend": ("nccl" if gpu else "gloo") if config.num_processes > 1 else None,
         "ddp_find_unused_parameters": False,
         "bf16": gpu,
         "fp16": False,
