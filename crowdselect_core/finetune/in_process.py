@@ -10,11 +10,9 @@ from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.curve import Progress
-from crowdselect_core.finetune.recipe import weights_dtype
+from crowdselect_core.finetune.recipe import MODEL, weights_dtype
 from crowdselect_core.finetune.rows import TrainingRows
 from crowdselect_core.models.causal_lm import Source, is_out_of_memory
-
-MODEL = "model"  # folder of the model in the artifact and in OUT
 
 
 class TrainingMemory(ConfigError):

@@ -15,9 +15,7 @@ from crowdselect_core.errors import ConfigError, shown
 from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.curve import curve_parquet
 from crowdselect_core.finetune.files import is_name, pack
-from crowdselect_core.finetune.in_process import MODEL
-from crowdselect_core.finetune.own_card import own_card
-from crowdselect_core.finetune.recipe import CURVE_FILE, STAGE, VERSION
+from crowdselect_core.finetune.recipe import CURVE_FILE, MODEL, STAGE, VERSION
 from crowdselect_core.finetune.rows import ChatRows
 from crowdselect_core.finetune.work_folder import work_folder
 from crowdselect_core.processes.user_command import UserCommand, filled, run, split
@@ -86,6 +84,8 @@ def train(
     Raises:
         UserError: commands do not run here, it failed, or its folder holds no model.
     """
+    from crowdselect_core.finetune.own_card import own_card
+
     named = prepared.spec
     with heartbeat(store.place, named.folder), work_folder(0) as work:
         out = work / "output"

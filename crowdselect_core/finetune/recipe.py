@@ -10,7 +10,7 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.util.versions import version_of
 
 STAGE, VERSION = "model", 1
-CURVE_FILE = "training.parquet"  # in the artifact and in OUT
+MODEL, CURVE_FILE = "model", "training.parquet"  # folder and file in the artifact and in OUT
 LIBRARIES = ("crowdselect", "torch", "transformers", "trl", "peft", "accelerate", "safetensors")
 
 # Keys that change no result beyond rounding, and those that other parts of the identity stand for.

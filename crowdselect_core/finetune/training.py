@@ -14,9 +14,9 @@ from crowdselect_core.finetune.checkpoints import Checkpoints
 from crowdselect_core.finetune.curve import Progress, curve_parquet
 from crowdselect_core.finetune.estimate import estimate
 from crowdselect_core.finetune.files import pack
-from crowdselect_core.finetune.in_process import MODEL, run, source
+from crowdselect_core.finetune.in_process import run, source
 from crowdselect_core.finetune.model_card import model_card
-from crowdselect_core.finetune.recipe import CURVE_FILE, layout, recipe, spec, versions
+from crowdselect_core.finetune.recipe import CURVE_FILE, MODEL, layout, recipe, spec, versions
 from crowdselect_core.finetune.rows import ChatRows, TrainingRows, training_rows
 from crowdselect_core.finetune.work_folder import check_room, work_folder
 from crowdselect_core.models.causal_lm import Source, positions
