@@ -4,6 +4,7 @@ from pathlib import Path
 
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.finetune import hub_upload, tracking
 from crowdselect_core.finetune.base_model import BaseModel, base_model, check_packages
 from crowdselect_core.finetune.chat_turns import ChatTurns
 
@@ -18,6 +19,7 @@ def check(config: TrainingConfig) -> BaseModel:
     """
     check_packages()
     from crowdselect_core.finetune.recipe import has_gpu
+    from crowdselect_core.finetune.trainers import check_args
     from crowdselect_core.finetune.training import source
 
     gpu = has_gpu()
@@ -29,6 +31,11 @@ def check(config: TrainingConfig) -> BaseModel:
     at = source(config, base, gpu)
     at.config()
     ChatTurns(at.tokenizer(), config.train_on).tokens(PROBE)
+    tracking.check(config.report_to)
+    if config.push_to is not None:
+        hub_upload.check()
+    if config.args:
+        check_args(config, gpu)
     return base
 
 

@@ -3,7 +3,7 @@
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,17 @@ from crowdselect_core.finetune.checkpoints import Checkpoints
 from crowdselect_core.finetune.curve import Progress, curve
 from crowdselect_core.finetune.estimate import estimate
 from crowdselect_core.finetune.files import pack
+from crowdselect_core.finetune.measured import Paced
 from crowdselect_core.finetune.model_card import model_card
-from crowdselect_core.finetune.recipe import layout, recipe, spec, versions, weights_dtype
+from crowdselect_core.finetune.pair_rows import PairRows, training_pairs
+from crowdselect_core.finetune.recipe import (
+    kind_of_work,
+    layout,
+    recipe,
+    spec,
+    versions,
+    weights_dtype,
+)
 from crowdselect_core.finetune.rows import ChatRows, TrainingRows, training_rows
 from crowdselect_core.finetune.work_folder import check_room, work_folder
 from crowdselect_core.models.causal_lm import Source, is_out_of_memory, positions
@@ -65,7 +74,9 @@ def source(config: TrainingConfig, base: BaseModel, gpu: bool) -> Source:
     return Source(where, base.source, base.revision, weights_dtype(config, gpu))
 
 
-def prepare(config: TrainingConfig, base: BaseModel, chats: ChatRows, gpu: bool) -> Prepared:
+def prepare(
+    config: TrainingConfig, base: BaseModel, data: ChatRows | PairRows, gpu: bool
+) -> Prepared:
     """Tokenise the rows of a training.
 
     Raises:
@@ -74,14 +85,19 @@ def prepare(config: TrainingConfig, base: BaseModel, chats: ChatRows, gpu: bool)
     """
     at = source(config, base, gpu)
     tokenizer = at.tokenizer()
-    rows = training_rows(chats, ChatTurns(tokenizer, config.train_on), config)
+    turns = ChatTurns(tokenizer, config.train_on)
+    rows: TrainingRows[Any] = (
+        training_pairs(data, turns, config)
+        if isinstance(data, PairRows)
+        else training_rows(data, turns, config)
+    )
     longest, most = max(t.longest for t in rows.tokens), positions(at.config())
     if most is not None and longest > most:
         raise ConfigError(
             f"training: a row has {longest:,} tokens, and the base model reads {most:,}: set "
             f"max_length: {most}"
         )
-    named = spec(config, base, chats.sha256, gpu)
+    named = spec(config, base, data.sha256, gpu)
     return Prepared(config, base, gpu, named, rows, tokenizer)
 
 
@@ -103,8 +119,13 @@ def train(prepared: Prepared, store: Store, progress: Progress | None = None) ->
     checkpoints = Checkpoints(store, named.key, layout(config, prepared.gpu))
     with heartbeat(store.place, named.folder), work_folder(needed) as work:
         start = checkpoints.restore(work)
-        history = _run(prepared, work, start, checkpoints.save, progress)
-        told = _told(prepared, history)
+        paced = Paced(kind_of_work(config, prepared.base, prepared.gpu), progress)
+
+        def save(made: Path, step: int) -> None:
+            checkpoints.save(made, step, paced.facts)
+
+        history = _run(prepared, work, start, save, paced)
+        told = facts(prepared, [float(entry["loss"]) for entry in history if "loss" in entry])
         folder = work / MODEL
         (folder / "README.md").write_text(model_card(told), "utf-8")
         (work / CURVE_FILE).write_bytes(_parquet(history))
@@ -120,11 +141,13 @@ def _run(
     progress: Progress | None,
 ) -> list[Mapping[str, Any]]:
     """Train and write the model into `work`; return the logged steps, earlier runs' too."""
+    from datasets import disable_progress_bars
     from transformers.utils.logging import disable_progress_bar
 
     from crowdselect_core.finetune.trainers import trainer
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bars()
     with _memory_explained(prepared.config), warnings.catch_warnings():
         # TRL still uses names that transformers has renamed; users cannot change that.
         warnings.simplefilter("ignore", FutureWarning)
@@ -155,18 +178,22 @@ def _memory_explained(config: TrainingConfig) -> Iterator[None]:
         ) from None
 
 
-def _told(prepared: Prepared, history: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what OUT/training.json says: no time and no machine, so that it is the same again."""
-    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
+def facts(prepared: Prepared, losses: Sequence[float]) -> dict[str, Any]:
+    """Return what OUT/training.json says: no time and no machine, so that it is the same again.
+
+    Args:
+        prepared: the training.
+        losses: by step; none before the training.
+    """
     return {
         "key": prepared.spec.key,
         "base_model": prepared.config.base_model,
         "recipe": recipe(prepared.config, prepared.base, prepared.gpu),
         "rows_sha256": prepared.spec.identity["rows"],
         **prepared.rows.counts,
-        "steps": len(losses),
-        "first_loss": losses[0],
-        "last_loss": losses[-1],
+        "steps": len(losses) if losses else prepared.steps,
+        "first_loss": losses[0] if losses else None,
+        "last_loss": losses[-1] if losses else None,
         "versions": versions(),
     }
 
