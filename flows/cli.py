@@ -67,8 +67,9 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
 
     if flow == "finetune":
         from crowdselect_core.planning.training_forecast import training_forecast
+        from flows.finetune import trained_on
 
-        lines = training_forecast(config, lambda c, run: chosen(c, run=run).inputs.selection)
+        lines = training_forecast(config, lambda c, run: trained_on(chosen(c, run=run), run))
     else:
         lines = forecast(config, chosen, flow)
     print("\n".join(lines))

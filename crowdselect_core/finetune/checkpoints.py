@@ -36,8 +36,14 @@ class Checkpoints:
     def __init__(self, store: Store, training: str, layout: Mapping[str, Any]) -> None:
         self._store, self._training, self._layout = store, training, dict(layout)
 
-    def save(self, folder: Path, step: int) -> None:
-        """Store a checkpoint of the trainer, then remove those before the last two."""
+    def save(self, folder: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
+        """Store a checkpoint of the trainer, then remove those before the last two.
+
+        Args:
+            folder: where the trainer has written it.
+            step: after which it was written.
+            facts: what its manifest says beside the files.
+        """
         patterns = (*WEIGHTS, *STATES, *CONFIGS)
         names = sorted({path.name for p in patterns for path in folder.glob(p)})
         spec = Spec(
@@ -46,7 +52,7 @@ class Checkpoints:
             {"step": step, "layout": self._layout},
             {"training": self._training},
         )
-        pack(self._store, spec, folder, names, {})
+        pack(self._store, spec, folder, names, facts or {})
         log.info("%-13s step %d, stored", "checkpoint", step)
         for older in self._own()[STAY:]:
             self._remove(older)

@@ -42,12 +42,14 @@ def run(
         RuntimeError: there are more or fewer processes than the config says.
         UserError: as `train`.
     """
+    from datasets import disable_progress_bars
     from transformers.utils.logging import disable_progress_bar
 
     from crowdselect_core.finetune.trainers import trainer
 
     weights = source(config, base, gpu)
     disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bars()
     with _memory_explained(config), warnings.catch_warnings():
         # TRL still uses names that transformers has renamed; users cannot change that.
         warnings.simplefilter("ignore", FutureWarning)

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,8 +13,10 @@ from typing import Any
 from crowdselect_core.config.finetune import PLACEHOLDERS, TrainingConfig
 from crowdselect_core.errors import ConfigError, shown
 from crowdselect_core.finetune.base_model import BaseModel
+from crowdselect_core.finetune.chat_turns import Messages
 from crowdselect_core.finetune.curve import curve_parquet
 from crowdselect_core.finetune.files import is_name, pack
+from crowdselect_core.finetune.pair_rows import PairRows
 from crowdselect_core.finetune.recipe import CURVE_FILE, MODEL, STAGE, VERSION
 from crowdselect_core.finetune.rows import ChatRows
 from crowdselect_core.finetune.work_folder import work_folder
@@ -39,7 +41,7 @@ class OwnTraining:
     config: TrainingConfig
     base: BaseModel
     spec: Spec
-    rows: ChatRows
+    rows: ChatRows | PairRows
 
     @property
     def line(self) -> str:
@@ -52,7 +54,7 @@ def command_words(config: TrainingConfig) -> list[str]:
     return split(WHERE, str(config.command), PLACEHOLDERS)
 
 
-def prepare(config: TrainingConfig, base: BaseModel, rows: ChatRows) -> OwnTraining:
+def prepare(config: TrainingConfig, base: BaseModel, rows: ChatRows | PairRows) -> OwnTraining:
     """Name a training by a command: its text, the rows, the base weights, the seed.
 
     What the command's own files say is not known here and no part of the key.
@@ -124,12 +126,27 @@ def _run(
     run(UserCommand(WHERE, words, folder, Path(name), devices), checked)
 
 
-def write_rows(rows: ChatRows, file: Path) -> None:
-    """Write conversations as OUT/train.jsonl has them, one a line."""
+def write_rows(rows: ChatRows | PairRows, file: Path) -> None:
+    """Write rows one a line: messages as OUT/train.jsonl has them, or pairs as TRL has them."""
     with file.open("w", encoding="utf-8") as opened:
+        for row in _lines(rows):
+            opened.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _lines(rows: ChatRows | PairRows) -> Iterator[dict[str, Any]]:
+    if isinstance(rows, ChatRows):
         for one in rows.messages:
-            messages = [{"role": m["role"], "content": m["content"]} for m in one]
-            opened.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+            yield {"messages": _messages(one)}
+        return
+    for prompt, chosen, rejected in zip(rows.prompts, rows.chosen, rows.rejected, strict=True):
+        answers = {"chosen": chosen, "rejected": rejected}
+        yield {"prompt": _messages(prompt)} | {
+            name: [{"role": "assistant", "content": text}] for name, text in answers.items()
+        }
+
+
+def _messages(turns: Messages) -> list[dict[str, str]]:
+    return [{"role": m["role"], "content": m["content"]} for m in turns]
 
 
 def model_files(folder: Path) -> list[str]:

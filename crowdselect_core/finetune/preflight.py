@@ -4,6 +4,7 @@ from pathlib import Path
 
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.finetune import hub_upload, tracking
 from crowdselect_core.finetune.base_model import BaseModel, base_model, check_packages
 from crowdselect_core.finetune.chat_turns import ChatTurns
 from crowdselect_core.finetune.own_trainer import WHERE, command_words
@@ -20,22 +21,27 @@ def check(config: TrainingConfig) -> BaseModel:
     """
     if config.train_file is not None and not Path(config.train_file).is_file():
         raise ConfigError(f"training.train_file {config.train_file!r} is no file here")
+    if config.push_to is not None:
+        hub_upload.check()
     if config.command is not None:
         user_command.check(WHERE, command_words(config))
         return base_model(config)
     check_packages()
+    from crowdselect_core.finetune.in_process import source
     from crowdselect_core.finetune.recipe import has_gpu
+    from crowdselect_core.finetune.trainers import check_args
 
     gpu = has_gpu()
     if gpu:
         _check_gpus(config)
     if config.launch_config is not None and not Path(config.launch_config).is_file():
         raise ConfigError(f"training.launch_config {config.launch_config!r} is no file here")
+    if config.push_to is not None:
+        hub_upload.check()
     if config.command is not None:
         user_command.check(WHERE, command_words(config))
         return base_model(config)
     check_packages()
-    from crowdselect_core.finetune.in_process import source
     from crowdselect_core.finetune.recipe import has_gpu
 
     gpu = has_gpu()
@@ -47,6 +53,9 @@ def check(config: TrainingConfig) -> BaseModel:
     at = source(config, base, gpu)
     at.config()
     ChatTurns(at.tokenizer(), config.train_on).tokens(PROBE)
+    tracking.check(config.report_to)
+    if config.args:
+        check_args(config, gpu)
     return base
 
 

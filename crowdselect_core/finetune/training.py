@@ -15,8 +15,18 @@ from crowdselect_core.finetune.curve import Progress, curve_parquet
 from crowdselect_core.finetune.estimate import estimate
 from crowdselect_core.finetune.files import pack
 from crowdselect_core.finetune.in_process import run, source
+from crowdselect_core.finetune.measured import Paced
 from crowdselect_core.finetune.model_card import model_card
-from crowdselect_core.finetune.recipe import CURVE_FILE, MODEL, layout, recipe, spec, versions
+from crowdselect_core.finetune.pair_rows import PairRows, training_pairs
+from crowdselect_core.finetune.recipe import (
+    CURVE_FILE,
+    MODEL,
+    kind_of_work,
+    layout,
+    recipe,
+    spec,
+    versions,
+)
 from crowdselect_core.finetune.rows import ChatRows, TrainingRows, training_rows
 from crowdselect_core.finetune.work_folder import check_room, work_folder
 from crowdselect_core.models.causal_lm import Source, positions
@@ -43,7 +53,8 @@ class Prepared:
     def line(self) -> str:
         """What is trained, for the log."""
         counts = self.rows.counts
-        return f"{counts['rows']:,} rows, {counts['tokens']:,} tokens, {self.steps:,} steps"
+        what = "pairs" if self.config.on_pairs else "rows"
+        return f"{counts['rows']:,} {what}, {counts['tokens']:,} tokens, {self.steps:,} steps"
 
     @property
     def source(self) -> Source:
@@ -56,7 +67,9 @@ class Prepared:
         return self.config.steps(len(self.rows.ids))
 
 
-def prepare(config: TrainingConfig, base: BaseModel, chats: ChatRows, gpu: bool) -> Prepared:
+def prepare(
+    config: TrainingConfig, base: BaseModel, data: ChatRows | PairRows, gpu: bool
+) -> Prepared:
     """Tokenise the rows of a training.
 
     Raises:
@@ -65,14 +78,19 @@ def prepare(config: TrainingConfig, base: BaseModel, chats: ChatRows, gpu: bool)
     """
     at = source(config, base, gpu)
     tokenizer = at.tokenizer()
-    rows = training_rows(chats, ChatTurns(tokenizer, config.train_on), config)
+    turns = ChatTurns(tokenizer, config.train_on)
+    rows: TrainingRows[Any] = (
+        training_pairs(data, turns, config)
+        if isinstance(data, PairRows)
+        else training_rows(data, turns, config)
+    )
     longest, most = max(t.longest for t in rows.tokens), positions(at.config())
     if most is not None and longest > most:
         raise ConfigError(
             f"training: a row has {longest:,} tokens, and the base model reads {most:,}: set "
             f"max_length: {most}"
         )
-    named = spec(config, base, chats.sha256, gpu)
+    named = spec(config, base, data.sha256, gpu)
     return Prepared(config, base, gpu, named, rows, tokenizer)
 
 
@@ -105,8 +123,13 @@ def train(
     checkpoints = Checkpoints(store, named.key, layout(config, prepared.gpu))
     with heartbeat(store.place, named.folder), work_folder(needed) as work:
         start = checkpoints.restore(work)
-        history = _history(prepared, work, start, checkpoints.save, progress, gpus, checked)
-        told = _told(prepared, history)
+        paced = Paced(kind_of_work(config, prepared.base, prepared.gpu), progress)
+
+        def save(made: Path, step: int) -> None:
+            checkpoints.save(made, step, paced.facts)
+
+        history = _history(prepared, work, start, save, paced, gpus, checked)
+        told = facts(prepared, [float(entry["loss"]) for entry in history if "loss" in entry])
         folder = work / MODEL
         (folder / "README.md").write_text(model_card(told), "utf-8")
         (work / CURVE_FILE).write_bytes(curve_parquet(history))
@@ -134,17 +157,21 @@ def _history(
     return launched(job, rows, work, gpus, save, progress, checked)
 
 
-def _told(prepared: Prepared, history: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what OUT/training.json says: no time and no machine, so that it is the same again."""
-    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
+def facts(prepared: Prepared, losses: Sequence[float]) -> dict[str, Any]:
+    """Return what OUT/training.json says: no time and no machine, so that it is the same again.
+
+    Args:
+        prepared: the training.
+        losses: by step; none before the training.
+    """
     return {
         "key": prepared.spec.key,
         "base_model": prepared.config.base_model,
         "recipe": recipe(prepared.config, prepared.base, prepared.gpu),
         "rows_sha256": prepared.spec.identity["rows"],
         **prepared.rows.counts,
-        "steps": len(losses),
-        "first_loss": losses[0],
-        "last_loss": losses[-1],
+        "steps": len(losses) if losses else prepared.steps,
+        "first_loss": losses[0] if losses else None,
+        "last_loss": losses[-1] if losses else None,
         "versions": versions(),
     }

@@ -19,6 +19,7 @@ from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.chat_turns import Tokens
 from crowdselect_core.finetune.curve import Step
+from crowdselect_core.finetune.pair_rows import PairTokens
 from crowdselect_core.finetune.rows import TrainingRows
 
 JOB, ROWS = "job.json", "rows.json"
@@ -55,7 +56,7 @@ class Job:
 
 
 def _rows(config: TrainingConfig) -> TypeAdapter[TrainingRows[Any]]:
-    return TypeAdapter(TrainingRows[Tokens])
+    return TypeAdapter(TrainingRows[PairTokens] if config.on_pairs else TrainingRows[Tokens])
 
 
 @dataclass(frozen=True)

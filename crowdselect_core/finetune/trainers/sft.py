@@ -1,6 +1,7 @@
 """Supervised fine-tuning by TRL's SFTTrainer, on rows whose trained tokens are settled."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,11 +9,11 @@ from datasets import Dataset
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.chat_turns import IGNORED, Tokens
-from crowdselect_core.finetune.trainers.common import NO_ROW, Setup, Watched, arguments
+from crowdselect_core.finetune.trainers import common
+from crowdselect_core.finetune.trainers.common import NO_ROW, Setup, Watched
 from crowdselect_core.finetune.trainers.filled import FilledSampler
-
-CONFIG = SFTConfig
 
 
 class Collator:
@@ -49,6 +50,21 @@ class Trainer(Watched, SFTTrainer):
         return super()._get_train_sampler(train_dataset)
 
 
+def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> SFTConfig:
+    """Return the arguments of SFT."""
+    own = {
+        "loss_type": "nll",
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "max_length": None,
+        "packing": False,
+        "padding_free": False,
+        "completion_only_loss": False,
+        "assistant_only_loss": False,
+        "shuffle_dataset": False,
+    }
+    return common.arguments(config, folder, gpu, SFTConfig, own)
+
+
 def trainer(setup: Setup) -> Trainer:
     """Return the trainer of SFT; the loss is the mean over a step's trained tokens, in nats."""
     config, rows = setup.config, setup.rows
@@ -61,17 +77,7 @@ def trainer(setup: Setup) -> Trainer:
         "row": [*range(len(rows.ids)), *([NO_ROW] * len(empty))],
     }
     made = Trainer(
-        args=SFTConfig(
-            **arguments(config, setup.folder, setup.gpu),
-            loss_type="nll",
-            dataset_kwargs={"skip_prepare_dataset": True},
-            max_length=None,
-            packing=False,
-            padding_free=False,
-            completion_only_loss=False,
-            assistant_only_loss=False,
-            shuffle_dataset=False,
-        ),
+        args=arguments(config, setup.folder, setup.gpu),
         train_dataset=Dataset.from_dict(data),
         data_collator=Collator(setup.tokenizer.pad_token_id),
         **setup.parts,
