@@ -48,7 +48,7 @@ class Checkpoints:
         names = sorted({path.name for p in patterns for path in folder.glob(p)})
         if missing := _missing(names):
             log.warning(
-                "checkpoint    step %d is not stored: it has no %s (the trainer writes its parts in "
+                "checkpoint    step %d is not stored: it has no %s (the trainer writes it in "
                 "another form); a killed run begins anew", step, missing,
             )  # fmt: skip
             return
