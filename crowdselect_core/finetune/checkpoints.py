@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,12 @@ class Checkpoints:
         """
         patterns = (*WEIGHTS, *STATES, *CONFIGS)
         names = sorted({path.name for p in patterns for path in folder.glob(p)})
+        if missing := _missing(names):
+            log.warning(
+                "checkpoint    step %d is not stored: it has no %s (the trainer writes it in "
+                "another form); a killed run begins anew", step, missing,
+            )  # fmt: skip
+            return
         spec = Spec(
             STAGE,
             VERSION,
@@ -102,6 +108,13 @@ class Checkpoints:
             step = found.manifest.identity.get("step")
             if found.manifest.inputs.get("training") == self._training and type(step) is int:
                 yield found
+
+
+def _missing(names: Sequence[str]) -> str:
+    """Return which files a run could not go on without; '' where all are there."""
+    needed = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
+    weights = [] if any(n.endswith(".safetensors") for n in names) else ["weights in safetensors"]
+    return ", ".join([*(n for n in needed if n not in names), *weights])
 
 
 def _check_names(artifact: Artifact) -> None:

@@ -12,6 +12,7 @@ from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.curve import Progress
 from crowdselect_core.finetune.recipe import MODEL, weights_dtype
 from crowdselect_core.finetune.rows import TrainingRows
+from crowdselect_core.finetune.work_folder import full_disk_explained
 from crowdselect_core.models.causal_lm import Source, is_out_of_memory
 
 
@@ -50,7 +51,7 @@ def run(
     weights = source(config, base, gpu)
     disable_progress_bar()  # type: ignore[no-untyped-call]
     disable_progress_bars()
-    with _memory_explained(config), warnings.catch_warnings():
+    with _memory_explained(config), full_disk_explained(work), warnings.catch_warnings():
         # TRL still uses names that transformers has renamed; users cannot change that.
         warnings.simplefilter("ignore", FutureWarning)
         made = trainer(

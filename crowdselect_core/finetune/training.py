@@ -28,12 +28,11 @@ from crowdselect_core.finetune.recipe import (
     versions,
 )
 from crowdselect_core.finetune.rows import ChatRows, TrainingRows, training_rows
-from crowdselect_core.finetune.work_folder import check_room, work_folder
+from crowdselect_core.finetune.work_folder import check_store, work_folder
 from crowdselect_core.models.causal_lm import Source, positions
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.heartbeat import heartbeat
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.urls import is_url
 
 log = logging.getLogger("crowdselect")
 
@@ -118,8 +117,7 @@ def train(
     """
     config, named = prepared.config, prepared.spec
     needed = estimate(config, prepared.source.config(), prepared.gpu).disk
-    if not is_url(store.place.root):
-        check_room(Path(store.place.root), needed, "put the store on a larger disk")
+    check_store(store.place.root, needed)
     checkpoints = Checkpoints(store, named.key, layout(config, prepared.gpu))
     with heartbeat(store.place, named.folder), work_folder(needed) as work:
         start = checkpoints.restore(work)

@@ -16,7 +16,6 @@ from typing import Any
 
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.finetune.curve import Progress, log_step
-from crowdselect_core.finetune.in_process import TrainingMemory
 from crowdselect_core.finetune.launch import job as jobs
 from crowdselect_core.finetune.rows import TrainingRows
 from crowdselect_core.processes.log_lines import log_lines, quoted
@@ -131,8 +130,7 @@ def _failure(work: Path, log: Path, code: int | None) -> Exception:
     for failure in found:
         if failure.kind:
             log.unlink()
-            is_memory = failure.kind == TrainingMemory.__name__
-            return (TrainingMemory if is_memory else ConfigError)(failure.message)
+            return ConfigError(failure.message)
     first = f"rank {found[0].rank} first: {found[0].message}" if found else f"exit code {code}"
     return LaunchFailed(
         f"training: its processes ended, {first}; run again to go on from the last checkpoint\n"

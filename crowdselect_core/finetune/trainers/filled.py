@@ -8,7 +8,7 @@ step are those of one process.
 from collections.abc import Iterator
 from typing import Any
 
-from accelerate.data_loader import SeedableRandomSampler
+from accelerate.data_loader import SeedableRandomSampler  # type: ignore[import-untyped]
 from torch.utils.data import Sampler
 
 
