@@ -27,6 +27,7 @@ from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import preflight
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from flows import crowd_steps
+from flows.finetune import trained_on
 from flows.select import chosen
 from tasks import evaluate as tasks
 from tasks import finetune as training_tasks
@@ -102,5 +103,5 @@ def trained(config: EvaluateConfig) -> tuple[list[Ref], SelectionArtifacts | Non
         return [train(config, None)], None
     preflight.check(config)
     selection = chosen(config)
-    model = train(selection.config, selection.inputs.selection)
+    model = train(selection.config, trained_on(selection))
     return [*selection.stages, model], selection.inputs

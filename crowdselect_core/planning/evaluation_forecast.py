@@ -5,6 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.finetune import required
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate import forecast
 from crowdselect_core.evaluate.benchmarks.base import Report, Tools
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
@@ -75,28 +76,31 @@ def _training(config: EvaluateConfig, story: Story) -> tuple[list[str], str | No
     """Return the forecast of the training, and the key of the model where it is stored."""
     if not config.trains:
         return [f"store      {config.store}", f"out        {config.out}"], None
-    selections: list[Ref] = []
+    made: list[Ref] = []
 
-    def watched(config: EvaluateConfig, run: Runner) -> Ref:
-        selections.append(story(config, run))
-        return selections[-1]
+    def watched(config: SelectConfig, run: Runner) -> Ref:
+        made.append(story(config, run))
+        return made[-1]
 
-    return training_forecast(config, watched), _stored_model(config, selections)
+    return training_forecast(config, watched), _stored_model(config, made)
 
 
-def _stored_model(config: EvaluateConfig, selections: list[Ref]) -> str | None:
+def _stored_model(config: EvaluateConfig, made: list[Ref]) -> str | None:
+    from crowdselect_core.finetune import own_trainer
     from crowdselect_core.finetune.base_model import base_model
+    from crowdselect_core.finetune.data import rows_of
     from crowdselect_core.finetune.recipe import has_gpu
-    from crowdselect_core.finetune.rows import file_rows, selected_rows
     from crowdselect_core.finetune.training import prepare
 
     training, store = required(config.training), Store(config.store)
-    known = [ref for ref in selections if ref.is_computed]
-    if training.train_file is not None:
-        chats = file_rows(training.train_file)
-    elif known:
-        chats = selected_rows(known[0].open(store).frame())
-    else:
+    known = [ref for ref in made if ref.is_computed]
+    if training.train_file is None and not known:
         return None
-    found = store.find(prepare(training, base_model(training), chats, has_gpu()).spec)
+    rows = rows_of(training, known[0].open(store).frame() if known else None)
+    base = base_model(training)
+    if training.command is not None:
+        spec = own_trainer.prepare(training, base, rows).spec
+    else:
+        spec = prepare(training, base, rows, has_gpu()).spec
+    found = store.find(spec)
     return found.key if found else None
