@@ -22,12 +22,12 @@ from crowdselect_core.config.evaluation import JUDGED, BenchmarkConfig, JudgeCon
 from crowdselect_core.evaluate import answers as core_answers
 from crowdselect_core.evaluate import candidates as core_candidates
 from crowdselect_core.evaluate import forecast, leaderboard, out_files
-from crowdselect_core.evaluate.benchmarks.base import Benchmark, Tools
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging import calibration
 from crowdselect_core.evaluate.judging.calibration import Calibration
 from crowdselect_core.evaluate.judging.judge import judge_engine
+from crowdselect_core.evaluate.live import Benchmark, Tools
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.generate.factory import check_all
 from crowdselect_core.report.leaderboard import as_lines, as_markdown
