@@ -113,7 +113,7 @@ class Judge:
         """Return what the prompts would cost; nobody is asked."""
         wanted = {_key(messages): messages for messages in prompts}
         self.cells.refresh()
-        missing = self.cells.missing(as_keys(wanted)) if wanted else []
+        missing = self.cells.missing(as_keys(wanted))
         lacking = [m for m, lacks in zip(wanted.values(), missing, strict=True) if lacks]
         tokens = sum(estimate(["".join(m["content"] for m in one) for one in lacking]))
         requests = [Request(key, tuple(messages)) for key, messages in wanted.items()]

@@ -113,5 +113,5 @@ def test_names(tiny: Path, tmp_path: Path) -> None:
     config = config_of(tmp_path, model=str(tiny), evaluation=evaluation)
     with pytest.raises(ConfigError, match="two models have the name 'tiny'"):
         candidates(config, Store(config.store), None)
-    with pytest.raises(ConfigError, match="--model: model folder './none' does not exist"):
+    with pytest.raises(ConfigError, match=r"--model: model folder '\./none' does not exist"):
         candidates(config_of(tmp_path, model="./none"), Store(config.store), None)
