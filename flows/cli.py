@@ -19,7 +19,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
 from crowdselect_core.util.text import plain
-from flows import console, options
+from flows import console, options, server_check
 from tasks import terminal
 
 if TYPE_CHECKING:  # prefect is imported late: see console.prepare
@@ -65,16 +65,17 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
 
     if isinstance(config, EvaluateConfig):
         from crowdselect_core.planning.evaluation_forecast import evaluation_forecast
-
+        from flows.finetune import trained_on
         from tasks.secrets import secret
 
         lines = evaluation_forecast(
-            config, lambda c, run: chosen(c, run=run).inputs.selection, secret
+            config, lambda c, run: trained_on(chosen(c, run=run), run), secret
         )
     elif flow == "finetune":
         from crowdselect_core.planning.training_forecast import training_forecast
+        from flows.finetune import trained_on
 
-        lines = training_forecast(config, lambda c, run: chosen(c, run=run).inputs.selection)
+        lines = training_forecast(config, lambda c, run: trained_on(chosen(c, run=run), run))
     else:
         lines = forecast(config, chosen, flow)
     print("\n".join(lines))
@@ -105,7 +106,7 @@ def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
     """Run the flow on a Prefect server: the one of PREFECT_API_URL, or a temporary one."""
     try:
         console.prepare(quiet=quiet)
-        console.reachable()
+        server_check.check_server()
         state = _ended(config, flow)
     finally:
         terminal.stop()  # what follows is the end: an error, or the summary

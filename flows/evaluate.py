@@ -27,6 +27,7 @@ from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import preflight
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from flows import crowd_steps
+from flows.finetune import trained_on
 from flows.select import chosen
 from tasks import evaluate as tasks
 from tasks import finetune as training_tasks
@@ -67,12 +68,13 @@ def story(config: EvaluateConfig) -> dict[str, Any]:
         m.name: tasks.answers.of(m.name, tasks.tags(config, m)).submit(config, m) for m in models
     }
     crowd_steps.finished(futures)
+    calibrations = [tasks.calibrate.of(j.name, [])(config, j) for j in tasks.calibrated(config)]
     stages = [*heldout(config, selection), *stages]
     outcomes = [
         (name, tasks.benchmark.of(name, tasks.benchmark_tags(b))(config, b, models, stages))
         for name, b in named(config)
     ]
-    board = tasks.board(config, outcomes)
+    board = tasks.board(config, outcomes, calibrations)
     tasks.publish(board["markdown"])
     told = crowd_steps.told(stages)
     return {"lines": board["lines"], "files": board["files"], "stages": told}
@@ -101,5 +103,5 @@ def trained(config: EvaluateConfig) -> tuple[list[Ref], SelectionArtifacts | Non
         return [train(config, None)], None
     preflight.check(config)
     selection = chosen(config)
-    model = train(selection.config, selection.inputs.selection)
+    model = train(selection.config, trained_on(selection))
     return [*selection.stages, model], selection.inputs

@@ -23,6 +23,9 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files, trained_model
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import preflight
+from crowdselect_core.reselection.record import SelectionRun
+from crowdselect_core.stages.base import Runner
+from crowdselect_core.stages.graph import PAIRS
 from crowdselect_core.stages.refs import Ref
 from flows import crowd_steps
 from flows.select import chosen, written
@@ -30,6 +33,7 @@ from tasks import finetune as tasks
 from tasks import flow_runs
 from tasks.crowd import device_tags
 from tasks.secrets import lend
+from tasks.stage_task import run as run_task
 
 
 @flow(name="finetune", version=flow_runs.VERSION, persist_result=False)
@@ -56,18 +60,32 @@ def story(config: SelectConfig) -> dict[str, Any]:
     preflight.check(config)
     selection = chosen(config)
     told = written(selection)
-    made = trained(selection.config, selection.inputs.selection)
+    data = trained_on(selection)
+    made = trained(selection.config, data)
+    new = [] if data in selection.stages else [data]  # the pairs, where none are exported
     return told | {
         "files": [*told["files"], *made["files"]],
         "lines": made["lines"],
-        "stages": told["stages"] + made["stages"],
+        "stages": told["stages"] + crowd_steps.told(new) + made["stages"],
     }
 
 
-def trained(config: SelectConfig, selection: Ref | None) -> dict[str, Any]:
-    """Train on a selection (None: on training.train_file), and show the model."""
-    name = required(config.training).base_model
-    model = tasks.train.of(name, device_tags())(config, selection)
-    told = tasks.export(config, model)
+def trained_on(selection: SelectionRun, run: Runner = run_task) -> Ref:
+    """Return what is trained on: the selection, or its preference pairs."""
+    config, made = selection.config, selection.inputs
+    if not required(config.training).on_pairs:
+        return made.selection
+    return made.pairs or run(PAIRS, config, made.scores, made.metrics, made.selection)
+
+
+def trained(config: SelectConfig, data: Ref | None) -> dict[str, Any]:
+    """Train on rows or pairs (None: on training.train_file), and show the model."""
+    training = required(config.training)
+    models = [tasks.train.of(training.base_model, device_tags())(config, data)]
+    if training.merge:
+        models.append(tasks.merge(config, models[0]))
+    told = tasks.export(config, models[-1])
+    if training.push_to:
+        told["lines"].append(f"uploaded     to {tasks.push(config, models[-1])}")
     tasks.publish(config, told["lines"])
-    return told | {"stages": crowd_steps.told([model])}
+    return told | {"stages": crowd_steps.told(models)}

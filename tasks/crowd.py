@@ -241,9 +241,9 @@ def device_tags() -> list[str]:
     return ["engine-local", *(["gpu"] if _devices().gpus else [])]
 
 
-def one_device(name: str) -> AbstractContextManager[list[str]]:
-    """Wait for one of this machine's GPUs; without any, for its processor."""
-    return _devices().lent(1, name, cancellation.check)
+def devices(name: str, gpus: int) -> AbstractContextManager[list[str]]:
+    """Wait for some of this machine's GPUs; without any, for its processor."""
+    return _devices().lent(gpus, name, cancellation.check)
 
 
 def some_devices(gpus: int, name: str) -> AbstractContextManager[list[str]]:

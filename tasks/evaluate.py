@@ -1,7 +1,9 @@
 """The tasks of an evaluation: answers, benchmarks, the leaderboard."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from prefect import task
@@ -16,14 +18,18 @@ from crowdselect_core.config.benchmarks import (
 )
 from crowdselect_core.config.engine import EngineConfig, OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.evaluation import BenchmarkConfig, required
+from crowdselect_core.config.evaluation import JUDGED, BenchmarkConfig, JudgeConfig, required
 from crowdselect_core.evaluate import answers as core_answers
 from crowdselect_core.evaluate import candidates as core_candidates
-from crowdselect_core.evaluate import leaderboard
-from crowdselect_core.evaluate.benchmarks.base import Tools
+from crowdselect_core.evaluate import forecast, leaderboard, out_files
+from crowdselect_core.evaluate.benchmarks.base import Benchmark, Tools
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import Candidate
+from crowdselect_core.evaluate.judging import calibration
+from crowdselect_core.evaluate.judging.calibration import Calibration
+from crowdselect_core.evaluate.judging.judge import judge_engine
 from crowdselect_core.evaluate.tally import Outcome
+from crowdselect_core.generate.factory import check_all
 from crowdselect_core.report.leaderboard import as_lines, as_markdown
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -47,16 +53,24 @@ def compute(config: EvaluateConfig) -> State[dict[str, Any]]:
 
 @state_task("check-evaluation")
 def check(config: EvaluateConfig) -> State[None]:
-    """Check the benchmarks' files, the judges and the models before anything is trained."""
-    for benchmark in required(config.evaluation).benchmarks:
-        open_benchmark(benchmark, config).check(config)
+    """Check the benchmarks, OUT, the cost, and that judges can be reached, before the training."""
+    opened = _opened(config)
+    out_files.check_replaceable(config.out, [b.name for b in opened])
+    for benchmark in opened:
+        benchmark.check(config)
+    found = core_candidates.candidates(config, Store(config.store), None)
+    _check_bills(config, forecast.bills(opened, found, tools_of(config)))
     return Completed(message="the benchmarks can be run", data=None)
 
 
 @state_task("models")
 def models(config: EvaluateConfig, trained: Ref | None) -> State[list[Candidate]]:
-    """Name the models that are evaluated."""
-    found = core_candidates.candidates(config, Store(config.store), trained and trained.key)
+    """Name the models that are evaluated, look at the cost again, and claim the folders in OUT."""
+    key = trained.key if trained is not None else None
+    found = core_candidates.candidates(config, Store(config.store), key)
+    opened = _opened(config)
+    _check_bills(config, forecast.bills(opened, found, tools_of(config)))
+    out_files.begin(config.out, [b.name for b in opened])
     return Completed(message=", ".join(m.name for m in found), data=found)
 
 
@@ -64,14 +78,23 @@ def models(config: EvaluateConfig, trained: Ref | None) -> State[list[Candidate]
 def answers(config: EvaluateConfig, model: Candidate) -> State[int]:
     """Have one model answer the questions of all benchmarks; stored answers are not asked for."""
     cancellation.check()
-    opened = [open_benchmark(b, config) for b in required(config.evaluation).benchmarks]
-    questions = [question for benchmark in opened for question in benchmark.questions]
+    questions = [question for benchmark in _opened(config) for question in benchmark.questions]
     calls = core_answers.answer(questions, model, tools_of(config))
     words = f"{calls.answered:,} answers, {calls.cached:,} cached"
     log.info("%-13s %s: %s", "answers", model.name, words)
     if not calls.answered:
         return Completed(name="Cached", message=words, data=0)
     return Completed(message=words, data=calls.answered)
+
+
+@state_task("calibrate")
+def calibrate(config: EvaluateConfig, judge: JudgeConfig) -> State[Calibration]:
+    """Have a judge compare pairs of answers of known order."""
+    cancellation.check()
+    pairs = required(config.evaluation).calibration
+    found = calibration.calibrate(judge, pairs, tools_of(config))
+    (log.info if found.accuracy >= found.least else log.warning)("%s", found.note)
+    return Completed(message=found.note, data=found)
 
 
 @state_task("benchmark")
@@ -87,16 +110,28 @@ def benchmark(
 
 
 @state_task("leaderboard")
-def board(config: EvaluateConfig, outcomes: list[tuple[str, Outcome]]) -> State[dict[str, Any]]:
-    """Write the results of all benchmarks to OUT/leaderboard.parquet."""
+def board(
+    config: EvaluateConfig,
+    outcomes: list[tuple[str, Outcome]],
+    calibrations: list[Calibration],
+) -> State[dict[str, Any]]:
+    """Write the results of all benchmarks to OUT/leaderboard.parquet and OUT/evaluation.json."""
     by_name: dict[str, Outcome] = {}
     for name, outcome in outcomes:  # MT-Bench may stand twice, graded and in pairs
         before = by_name.get(name, Outcome([]))
         by_name[name] = Outcome(
             [*before.results, *outcome.results], [*before.notes, *outcome.notes]
         )
-    notes = [note for outcome in by_name.values() for note in outcome.notes]
-    return _written(config, leaderboard.table_of(by_name), list(dict.fromkeys(notes)))
+    reported = [outcome.snapshots for _, outcome in outcomes]
+    reported += [{c.judge: c.snapshot} for c in calibrations if c.snapshot is not None]
+    snapshots = leaderboard.one_snapshot(reported)
+    notes = [c.note for c in calibrations]
+    notes += [note for outcome in by_name.values() for note in outcome.notes]
+    notes = list(dict.fromkeys(notes))
+    told = {"judges": snapshots, "calibration": [asdict(c) for c in calibrations], "notes": notes}
+    written = _written(config, leaderboard.table_of(by_name), notes)
+    out_files.end(config.out, list(by_name), told)
+    return written
 
 
 @task(name="publish-leaderboard", **OPTIONS)
@@ -107,12 +142,35 @@ def publish(markdown: str) -> None:
     )
 
 
+def calibrated(config: EvaluateConfig) -> list[JudgeConfig]:
+    """Return the judges that are calibrated: all that a benchmark asks."""
+    evaluation = required(config.evaluation)
+    judged = any(isinstance(b, JUDGED) for b in evaluation.benchmarks)
+    return evaluation.judges if judged and evaluation.calibration else []
+
+
 def tags(config: EvaluateConfig, model: Candidate) -> list[str]:
     """Return the tags of a model's task: its engine, and `gpu` where it takes this machine's."""
     engine = core_answers.engine_config(model, required(config.evaluation))
     if isinstance(engine, OpenAIEngineConfig):
         return [f"engine-{engine.kind}"]
     return [f"engine-{engine.kind}", *device_tags()[1:]]
+
+
+def _opened(config: EvaluateConfig) -> list[Benchmark]:
+    return [open_benchmark(b, config) for b in required(config.evaluation).benchmarks]
+
+
+def _check_bills(config: EvaluateConfig, bills: Sequence[forecast.Bill]) -> None:
+    """Refuse a bill that is too high; look whether the judges that are to be asked are there."""
+    evaluation = required(config.evaluation)
+    forecast.refuse_above(bills, evaluation.max_cost)
+    asked = [
+        judge
+        for judge in evaluation.judges
+        if any(b.requests and b.judge == judge.name for b in bills)
+    ]
+    check_all({judge.name: judge_engine(judge, secret) for judge in asked})
 
 
 def benchmark_tags(benchmark: BenchmarkConfig) -> list[str]:

@@ -22,14 +22,15 @@ from prefect.states import Completed
 from crowdselect_core.config.finetune import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import trained_model
+from crowdselect_core.finetune import hub_upload
 from crowdselect_core.finetune.base_model import base_model
 from crowdselect_core.finetune.curve import Step
-from crowdselect_core.finetune.rows import file_rows, selected_rows
+from crowdselect_core.finetune.data import rows_of
 from crowdselect_core.report.training import curve_rows, training_lines
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
-from tasks.crowd import one_device
+from tasks.crowd import devices
 from tasks.stage_task import OPTIONS, ref_of, state_task
 
 log = logging.getLogger("crowdselect")
@@ -38,39 +39,76 @@ SHOWN_SECONDS = 5.0  # between two updates of the progress in the UI
 
 
 @state_task("finetune")
-def train(config: SelectConfig, selection: Ref | None) -> State[Ref]:
-    """Train the base model on the selection, or on training.train_file; goes on where it was."""
+def train(config: SelectConfig, data: Ref | None) -> State[Ref]:
+    """Train the base model on the selection or its pairs; goes on where it was.
+
+    Without data it trains on training.train_file.
+    """
+    from crowdselect_core.finetune import own_trainer, training
     from crowdselect_core.finetune.recipe import has_gpu
-    from crowdselect_core.finetune.training import prepare
-    from crowdselect_core.finetune.training import train as trained
 
     cancellation.check()
-    started, store, training = time.monotonic(), Store(config.store), required(config.training)
-    if selection is not None:
-        chats = selected_rows(selection.open(store).frame())
+    started, store, recipe = time.monotonic(), Store(config.store), required(config.training)
+    rows, base = (
+        rows_of(recipe, None if data is None else data.open(store).frame()),
+        base_model(recipe),
+    )
+    prepared: training.Prepared | own_trainer.OwnTraining
+    if recipe.command is None:
+        prepared = training.prepare(recipe, base, rows, has_gpu())
     else:
-        chats = file_rows(str(training.train_file))
-    prepared = prepare(training, base_model(training), chats, has_gpu())
+        prepared = own_trainer.prepare(recipe, base, rows)
     found = store.find(prepared.spec)
     if found is not None:
         ref = ref_of(found, started, cached=True)
-        log.info("%-13s Cached, %s steps", "finetune", f"{prepared.steps:,}")
+        log.info("%-13s Cached, %s", "finetune", prepared.line)
         return Completed(
             name="Cached", message=f"in the store: {prepared.spec.folder}", data=_short(ref)
         )
     if missed := store.nearest_miss(prepared.spec):
         log.info("%-13s not in the store; the closest differs in %s", "finetune", missed)
-    counts = prepared.rows.counts
-    log.info(
-        "%-13s %s rows, %s tokens, %s steps", "finetune", f"{counts['rows']:,}",
-        f"{counts['tokens']:,}", f"{prepared.steps:,}",
-    )  # fmt: skip
-    with one_device(training.base_model):
-        model = trained(prepared, store, _Shown())
+    log.info("%-13s %s", "finetune", prepared.line)
+    with devices(recipe.base_model, recipe.num_processes) as gpus:
+        if isinstance(prepared, own_trainer.OwnTraining):
+            model = own_trainer.train(prepared, store, gpus, cancellation.check)
+        else:
+            model = training.train(prepared, store, _Shown(), gpus, cancellation.check)
     return Completed(
         message=f"computed: {prepared.spec.folder}",
         data=_short(ref_of(model, started, cached=False)),
     )
+
+
+@state_task("merge-model")
+def merge(config: SelectConfig, model: Ref) -> State[Ref]:
+    """Merge the trained adapter into the base model's weights."""
+    from crowdselect_core.finetune.merge import merge as merged
+    from crowdselect_core.finetune.merge import spec
+    from crowdselect_core.finetune.recipe import has_gpu
+
+    cancellation.check()
+    started, store, training = time.monotonic(), Store(config.store), required(config.training)
+    gpu = has_gpu()
+    if found := store.find(spec(training, model.key, gpu)):
+        ref = ref_of(found, started, cached=True)
+        log.info("%-13s Cached", "merge-model")
+        return Completed(
+            name="Cached", message=f"in the store: {ref.stage}/{ref.key}", data=_short(ref)
+        )
+    log.info("%-13s into the weights of %s", "merge-model", training.base_model)
+    made = merged(training, base_model(training), model.open(store), store, gpu)
+    ref = ref_of(made, started, cached=False)
+    return Completed(message=f"computed: {ref.stage}/{ref.key}", data=_short(ref))
+
+
+@state_task("push-model")
+def push(config: SelectConfig, model: Ref) -> State[str]:
+    """Upload the trained model to the hub; returns its address."""
+    cancellation.check()
+    repository = str(required(config.training).push_to)
+    place = hub_upload.upload_model(repository, model.open(Store(config.store)))
+    log.info("%-13s %s", "push-model", place)
+    return Completed(message=f"uploaded to {place}", data=place)
 
 
 @state_task("export-model")

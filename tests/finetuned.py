@@ -32,6 +32,22 @@ def train_file(path: Path, rows: int = 10) -> Path:
     return path
 
 
+def pair(number: int) -> dict[str, Any]:
+    """One preference pair of one turn, as TRL's conversational rows are."""
+    turns = conversation(number)
+    return {
+        "prompt": turns[:1],
+        "chosen": turns[1:2],
+        "rejected": [{"role": "assistant", "content": "no " * (number % 4 + 1) + WORDS[number]}],
+    }
+
+
+def pairs_file(path: Path, rows: int = 10) -> Path:
+    """Write preference pairs, a line each."""
+    path.write_text("".join(f"{json.dumps(pair(n))}\n" for n in range(rows)), "utf-8")
+    return path
+
+
 def recipe(base: Path, **keys: Any) -> dict[str, Any]:
     """Return the keys of a short training: 2 epochs of 5 steps of 2 rows."""
     return {

@@ -84,16 +84,6 @@ def replies(questions: Sequence[Question], model: Candidate, tools: Tools) -> li
     return _replies(questions, model, tools, lambda cells, requests: cells.refresh())
 
 
-def missing_answers(questions: Sequence[Question], model: Candidate, tools: Tools) -> int:
-    """Count the turns that the store has no answer to."""
-    found = replies(questions, model, tools)
-    return sum(
-        len(q.turns) - len(r.turns)
-        for q, r in zip(questions, found, strict=True)
-        if r.error is None
-    )
-
-
 def price_of(model: Candidate, evaluation: EvaluationConfig) -> PriceConfig:
     """Return what a model's tokens cost."""
     return engine_config(model, evaluation).price

@@ -9,14 +9,14 @@ null: nobody was asked, or no prices are set). The metrics and their units stand
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import polars as pl
 
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.errors import EvaluationError
-from crowdselect_core.evaluate import arena_hard, arena_rows, files, mt_bench, style
+from crowdselect_core.errors import EvaluationError, shown
+from crowdselect_core.evaluate import arena_hard, arena_rows, files, mt_bench, pairwise, style
 from crowdselect_core.evaluate.files import Benchmark
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.store import safe_parquet
@@ -64,11 +64,8 @@ def compute(config: EvaluateConfig) -> Leaderboard:
         StorageError: their place cannot be reached.
     """
     path = str(config.judgments)
-    arena = config.benchmark == "arena-hard"
-    found = arena_rows.find(path) if arena else mt_bench.find(path)
-    category_of = _categories(found, config)
     with one_thread():  # the number of cores decides no digit
-        outcome = (_arena_hard if arena else _mt_bench)(found, category_of, config)
+        outcome = EVALUATORS[config.benchmark or "mt-bench"](path, config)
     if not outcome.results:
         raise EvaluationError(f"{path}: holds no judgment of any model but the baseline")
     return Leaderboard(table_of({str(config.benchmark): outcome}), outcome.notes)
@@ -97,6 +94,27 @@ def table_of(outcomes: Mapping[str, Outcome]) -> pl.DataFrame:
         "model",
         nulls_last=[False] * 5 + [True] * 2,
     )
+
+
+def one_snapshot(reported: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return the model that each judge's server reports.
+
+    Args:
+        reported: judge -> model, of every benchmark and of the calibration.
+
+    Raises:
+        EvaluationError: a judge was two models, whose verdicts do not stand in one table.
+    """
+    found: dict[str, str] = {}
+    for snapshots in reported:
+        for judge, model in snapshots.items():
+            if found.setdefault(judge, model) != model:
+                raise EvaluationError(
+                    f"judge {judge!r}: the server reports different models for its verdicts "
+                    f"({shown([found[judge], model])}), and these do not stand in one table: name "
+                    "one of them in engine.model; every verdict stays stored"
+                )
+    return found
 
 
 def check_out(out: str) -> None:
@@ -132,14 +150,32 @@ def write(out: str, table: pl.DataFrame) -> None:
     open_backend(out).replace(FILE, buffer.getvalue())
 
 
-def _mt_bench(found: Benchmark, category_of: dict[str, str], config: EvaluateConfig) -> Outcome:
+def _mt_bench(path: str, config: EvaluateConfig) -> Outcome:
+    found = mt_bench.find(path)
+    category_of = _categories(found, config)
     return mt_bench.evaluate(found, category_of, config.baseline, config.official, config.seed)
 
 
-def _arena_hard(found: Benchmark, category_of: dict[str, str], config: EvaluateConfig) -> Outcome:
+def _arena_hard(path: str, config: EvaluateConfig) -> Outcome:
+    found = arena_rows.find(path)
+    category_of = _categories(found, config)
     games = arena_rows.read(found, category_of, config.baseline)
     counts = style.find(found, config.style)
     return arena_hard.evaluate(games, category_of, counts, config.official, config.seed)
+
+
+def _pairwise(path: str, config: EvaluateConfig) -> Outcome:
+    found = pairwise.find(path)
+    if config.questions is not None:
+        category_of = files.named_categories(config.questions)
+    else:
+        category_of = pairwise.categories(found.fs, found.beside(files.QUESTIONS))
+    return pairwise.evaluate(found, category_of, config.baseline, config.seed)
+
+
+EVALUATORS: dict[str, Callable[[str, EvaluateConfig], Outcome]] = {
+    "mt-bench": _mt_bench, "arena-hard": _arena_hard, "pairwise": _pairwise,
+}  # fmt: skip
 
 
 def _categories(found: Benchmark, config: EvaluateConfig) -> dict[str, str]:

@@ -3,7 +3,7 @@
 Array names carry their shape: Q questions, M models.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -96,6 +96,7 @@ class Outcome:
 
     results: list[Result]
     notes: list[str] = field(default_factory=list)  # what a reader must know of them
+    snapshots: Mapping[str, str] = field(default_factory=dict)  # judge -> model that answered
 
 
 def as_results(

@@ -89,31 +89,47 @@ class ChatTurns:
         whole, at = self._render(messages), 0
         input_ids: list[int] = []
         labels: list[int] = []
-        for begin, end in self._answers(messages, whole):
+        for begin, end in self._answers(messages, whole, self._last_only):
             prompt = self._encode(whole[at:begin])
-            answer = self._encode(whole[begin:end])
-            if not answer or answer[-1] not in self._ends:
-                raise self._unfit("writes no end-of-turn token after an answer")
+            answer = self._encode_answer(whole[begin:end])
             input_ids += prompt + answer
             labels += [IGNORED] * len(prompt) + answer
             at = end
         rest = self._encode(whole[at:])
         return Tokens(input_ids + rest, labels + [IGNORED] * len(rest))
 
-    def _answers(self, messages: Messages, whole: str) -> list[tuple[int, int]]:
+    def answer(self, prompt: Messages, answer: str) -> tuple[list[int], list[int]]:
+        """Tokenise a prompt and one answer to it; the answer ends with its end of turn.
+
+        Raises:
+            ConfigError: the template refuses it, does not show where the answer begins, or writes
+                no end of turn.
+        """
+        messages = [*prompt, {"role": "assistant", "content": answer}]
+        whole = self._render(messages)
+        ((begin, end),) = self._answers(messages, whole, last_only=True)
+        return self._encode(whole[:begin]), self._encode_answer(whole[begin:end])
+
+    def _answers(self, messages: Messages, whole: str, last_only: bool) -> list[tuple[int, int]]:
         """Return where the trained answers and their ends of turn stand in the text."""
         turns = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
         spans = []
-        for turn in turns[-1:] if self._last_only else turns:
+        for turn in turns[-1:] if last_only else turns:
             before = self._render(messages[:turn], prompt=True)
             upto = self._render(messages[: turn + 1])
             if not (whole.startswith(upto) and upto.startswith(before)):
                 raise self._unfit(
                     "does not show where an answer begins or ends"
-                    + ("" if self._last_only else " (of every turn; train_on: last needs only one)")
+                    + ("" if last_only else " (of every turn; train_on: last needs only one)")
                 )
             spans.append((len(before), len(upto.rstrip())))  # the line end is no part of an answer
         return spans
+
+    def _encode_answer(self, text: str) -> list[int]:
+        answer = self._encode(text)
+        if not answer or answer[-1] not in self._ends:
+            raise self._unfit("writes no end-of-turn token after an answer")
+        return answer
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []

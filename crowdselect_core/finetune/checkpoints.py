@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -36,17 +36,29 @@ class Checkpoints:
     def __init__(self, store: Store, training: str, layout: Mapping[str, Any]) -> None:
         self._store, self._training, self._layout = store, training, dict(layout)
 
-    def save(self, folder: Path, step: int) -> None:
-        """Store a checkpoint of the trainer, then remove those before the last two."""
+    def save(self, folder: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
+        """Store a checkpoint of the trainer, then remove those before the last two.
+
+        Args:
+            folder: where the trainer has written it.
+            step: after which it was written.
+            facts: what its manifest says beside the files.
+        """
         patterns = (*WEIGHTS, *STATES, *CONFIGS)
         names = sorted({path.name for p in patterns for path in folder.glob(p)})
+        if missing := _missing(names):
+            log.warning(
+                "checkpoint    step %d is not stored: it has no %s (the trainer writes it in "
+                "another form); a killed run begins anew", step, missing,
+            )  # fmt: skip
+            return
         spec = Spec(
             STAGE,
             VERSION,
             {"step": step, "layout": self._layout},
             {"training": self._training},
         )
-        pack(self._store, spec, folder, names, {})
+        pack(self._store, spec, folder, names, facts or {})
         log.info("%-13s step %d, stored", "checkpoint", step)
         for older in self._own()[STAY:]:
             self._remove(older)
@@ -96,6 +108,13 @@ class Checkpoints:
             step = found.manifest.identity.get("step")
             if found.manifest.inputs.get("training") == self._training and type(step) is int:
                 yield found
+
+
+def _missing(names: Sequence[str]) -> str:
+    """Return which files a run could not go on without; '' where all are there."""
+    needed = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
+    weights = [] if any(n.endswith(".safetensors") for n in names) else ["weights in safetensors"]
+    return ", ".join([*(n for n in needed if n not in names), *weights])
 
 
 def _check_names(artifact: Artifact) -> None:

@@ -23,12 +23,17 @@ class Estimate:
         memory: bytes of the weights, their gradients and the optimizer's moments; activations come
             on top.
         checkpoint: bytes of one checkpoint.
+        reference: bytes of a second copy of the weights, the reference of DPO with all weights;
+            they are in `memory`.
+        merged: bytes of the weights with the adapter merged into them.
     """
 
     parameters: int
     trained: int
     memory: int
     checkpoint: int
+    reference: int = 0
+    merged: int = 0
 
     @property
     def disk(self) -> int:
@@ -38,19 +43,25 @@ class Estimate:
     @property
     def lines(self) -> list[str]:
         """The estimate in words, with its formulas."""
-        return [
-            f"memory     {self.memory / 1e9:.2f} GB: weights, and 12 bytes (gradient 4, Adam 8) a "
-            f"trained parameter ({self.trained:,} of {self.parameters:,}); activations not counted",
+        second = f" (and {self.reference / 1e9:.2f} GB of the reference)" if self.reference else ""
+        lines = [
+            f"memory     {self.memory / 1e9:.2f} GB: weights{second}, and 12 bytes (gradient 4, "
+            f"Adam 8) a trained parameter ({self.trained:,} of {self.parameters:,}); activations "
+            "not counted",
             f"disk       {self.disk / 1e9:.2f} GB in TMPDIR and as much in the store: two "
             f"checkpoints and the model, {self.checkpoint / 1e9:.2f} GB each",
         ]
+        if self.merged:
+            lines.append(f"merged     {self.merged / 1e9:.2f} GB more in TMPDIR, store and OUT")
+        return lines
 
 
 def estimate(config: TrainingConfig, model_config: Any, gpu: bool) -> Estimate:
     """Estimate a training from the base model's config.
 
-    memory = weights x bytes + trained x (gradient + moments); checkpoint = trained x (weights +
-    moments). LoRA trains r x (inputs + outputs) parameters of every adapted matrix.
+    memory = weights x bytes + trained x (gradient + moments), and the weights once more for the
+    reference of DPO with all weights; checkpoint = trained x (weights + moments). LoRA trains
+    r x (inputs + outputs) parameters of every adapted matrix.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -65,7 +76,11 @@ def estimate(config: TrainingConfig, model_config: Any, gpu: bool) -> Estimate:
     memory = parameters * weight + trained * (GRADIENT + ADAM)
     if config.peft:
         memory += trained * LORA_BYTES
-    return Estimate(parameters, trained, memory, trained * (own + ADAM))
+    has_reference = config.loss == "dpo" and config.peft is None
+    reference = parameters * weight if has_reference else 0
+    merged = parameters * weight if config.merge else 0
+    checkpoint = trained * (own + ADAM)
+    return Estimate(parameters, trained, memory + reference, checkpoint, reference, merged)
 
 
 def _adapted(model: Any, config: TrainingConfig) -> int:

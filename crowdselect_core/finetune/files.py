@@ -96,6 +96,11 @@ def unpack(artifact: Artifact, folder: Path) -> Files:
     return files
 
 
+def is_name(name: str) -> bool:
+    """Say whether a file may have this name in an artifact."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _blocks(files: Files) -> Iterator[tuple[str, int]]:
     for name, stated in files.items():
         for offset in range(0, max(int(stated["bytes"]), 1), BLOCK):

@@ -4,8 +4,11 @@ from pathlib import Path
 
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.finetune import hub_upload, tracking
 from crowdselect_core.finetune.base_model import BaseModel, base_model, check_packages
 from crowdselect_core.finetune.chat_turns import ChatTurns
+from crowdselect_core.finetune.own_trainer import WHERE, command_words
+from crowdselect_core.processes import user_command
 
 PROBE = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there."}]
 
@@ -16,27 +19,52 @@ def check(config: TrainingConfig) -> BaseModel:
     Raises:
         ConfigError: what is missing or does not fit.
     """
+    if config.train_file is not None and not Path(config.train_file).is_file():
+        raise ConfigError(f"training.train_file {config.train_file!r} is no file here")
+    if config.push_to is not None:
+        hub_upload.check()
+    if config.command is not None:
+        user_command.check(WHERE, command_words(config))
+        return base_model(config)
     check_packages()
+    from crowdselect_core.finetune.in_process import source
     from crowdselect_core.finetune.recipe import has_gpu
-    from crowdselect_core.finetune.training import source
+    from crowdselect_core.finetune.trainers import check_args
 
     gpu = has_gpu()
     if gpu:
-        _check_one_gpu()
-    if config.train_file is not None and not Path(config.train_file).is_file():
-        raise ConfigError(f"training.train_file {config.train_file!r} is no file here")
+        _check_gpus(config)
+    if config.launch_config is not None and not Path(config.launch_config).is_file():
+        raise ConfigError(f"training.launch_config {config.launch_config!r} is no file here")
+    if config.push_to is not None:
+        hub_upload.check()
+    if config.command is not None:
+        user_command.check(WHERE, command_words(config))
+        return base_model(config)
+    check_packages()
+    from crowdselect_core.finetune.recipe import has_gpu
+
+    gpu = has_gpu()
+    if gpu:
+        _check_gpus(config)
+    if config.launch_config is not None and not Path(config.launch_config).is_file():
+        raise ConfigError(f"training.launch_config {config.launch_config!r} is no file here")
     base = base_model(config)
     at = source(config, base, gpu)
     at.config()
     ChatTurns(at.tokenizer(), config.train_on).tokens(PROBE)
+    tracking.check(config.report_to)
+    if config.args:
+        check_args(config, gpu)
     return base
 
 
-def _check_one_gpu() -> None:
+def _check_gpus(config: TrainingConfig) -> None:
     import torch
 
-    if torch.cuda.device_count() > 1:
+    there = torch.cuda.device_count()
+    if config.num_processes > there:
         raise ConfigError(
-            f"training: {torch.cuda.device_count()} GPUs are visible, and training takes one: set "
-            "CUDA_VISIBLE_DEVICES to the one it may use"
+            f"training.num_processes is {config.num_processes}, and {there} GPUs are visible, of "
+            "which each process takes one: lower it, or run where there are more"
         )

@@ -1,20 +1,31 @@
 """What a training is: the key of a trained model, made of all that changes its weights."""
 
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.base_model import BaseModel
+from crowdselect_core.finetune.trainer_args import ARGS_WITHOUT_EFFECT
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.util.versions import version_of
 
 STAGE, VERSION = "model", 1
+MODEL, CURVE_FILE = "model", "training.parquet"  # folder and file in the artifact and in OUT
 LIBRARIES = ("crowdselect", "torch", "transformers", "trl", "peft", "accelerate", "safetensors")
 
 # Keys that change no result beyond rounding, and those that other parts of the identity stand for.
 EXECUTION = {
-    "per_device_train_batch_size", "gradient_checkpointing", "save_steps",
+    "per_device_train_batch_size", "gradient_checkpointing", "save_steps", "num_processes",
+    "launch_config",
 }  # fmt: skip
-NAMED_OTHERWISE = {"base_model", "revision", "train_file", "learning_rate", "dtype", "peft"}
+NAMED_OTHERWISE = {
+    "base_model", "revision", "train_file", "learning_rate", "dtype", "peft", "command",
+}  # fmt: skip
+# Keys that say what is done with the model, and what the dry run reads
+AFTERWARDS = {"merge", "push_to", "report_to", "rate", "price"}
+# Keys that stand in the recipe only where they say something: older keys stay as they are.
+OPTIONAL = {"beta", "simpo_gamma", "args"}
 
 
 def has_gpu() -> bool:
@@ -42,21 +53,45 @@ def spec(config: TrainingConfig, base: BaseModel, rows_sha256: str, gpu: bool) -
 
 def recipe(config: TrainingConfig, base: BaseModel, gpu: bool) -> dict[str, Any]:
     """Return the recipe as the key and OUT/training.json have it."""
-    plain = config.model_dump(mode="json", exclude=EXECUTION | NAMED_OTHERWISE)
-    return plain | {
-        "base": base.identity,
-        "peft": config.peft and {"kind": "lora", **config.peft.model_dump(mode="json")},
-        "learning_rate": config.rate,
-        "precision": precision(config, gpu),
-    }
+    left_out = EXECUTION | NAMED_OTHERWISE | AFTERWARDS | OPTIONAL
+    plain = config.model_dump(mode="json", exclude=left_out)
+    if config.on_pairs:
+        del plain["train_on"]  # of a pair, the last answers are trained
+    changing = {n: v for n, v in config.args.items() if n not in ARGS_WITHOUT_EFFECT}
+    args = {"args": changing} if changing else {}
+    return (
+        plain
+        | config.preference
+        | args
+        | {
+            "base": base.identity,
+            "peft": config.peft and {"kind": "lora", **config.peft.model_dump(mode="json")},
+            "learning_rate": config.peak_learning_rate,
+            "precision": precision(config, gpu),
+        }
+    )
 
 
 def layout(config: TrainingConfig, gpu: bool) -> dict[str, Any]:
     """Return how a training runs; a checkpoint of another layout is not gone on from."""
-    return {
+    told = {
         "device": "cuda" if gpu else "cpu",
-        "processes": 1,
+        "processes": config.num_processes,
         "per_device_train_batch_size": config.per_device_train_batch_size,
+    }
+    if config.launch_config is None:
+        return told
+    return told | {"launch_config": sha256(Path(config.launch_config).read_bytes()).hexdigest()}
+
+
+def kind_of_work(config: TrainingConfig, base: BaseModel, gpu: bool) -> dict[str, Any]:
+    """Return what the speed of a training depends on most: base, loss, LoRA or all weights."""
+    return {
+        "base": base.identity,
+        "loss": config.loss,
+        "lora": config.peft is not None,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        **layout(config, gpu),
     }
 
 

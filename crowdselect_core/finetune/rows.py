@@ -1,7 +1,7 @@
 """The rows of a training: the selection's conversations or a file's, tokenised and counted."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -99,27 +99,43 @@ def file_rows(path: str) -> ChatRows:
         ConfigError: the file cannot be read.
         DatasetError: a line is no conversation.
     """
-    try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        kind = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
-        raise ConfigError(f"training.train_file {path!r} cannot be read: {kind}") from None
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    found = list(_conversations(path, lines))
-    return ChatRows([f"line {n}" for n, _ in lines], found)
-
-
-def _conversations(path: str, lines: Iterable[tuple[int, str]]) -> Iterator[Messages]:
-    for number, line in lines:
+    ids, found = [], []
+    for number, line in lines_of(path):
         try:
-            messages = json.loads(line)["messages"]
-            yield [{"role": _role(m["role"]), "content": _text(m["content"])} for m in messages]
+            found.append(conversation(json.loads(line)["messages"]))
         except (ValueError, KeyError, TypeError, RecursionError):
             raise DatasetError(
                 f"training.train_file {path!r}, line {number}: expected "
                 '{"messages": [{"role": "user", "content": "..."}, ...]} with the roles system, '
                 "user, assistant"
             ) from None
+        ids.append(f"line {number}")
+    return ChatRows(ids, found)
+
+
+def lines_of(path: str) -> list[tuple[int, str]]:
+    """Return the lines of a JSON Lines file that are not blank, with their numbers from 1.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        kind = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
+        raise ConfigError(f"training.train_file {path!r} cannot be read: {kind}") from None
+    return [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
+
+
+def conversation(messages: Any) -> list[dict[str, str]]:
+    """Return the turns of a conversation with their roles and texts alone.
+
+    Raises:
+        ValueError: a role is unknown.
+        KeyError: a turn has no role or no content.
+        TypeError: a content is no text, or it is no list.
+    """
+    return [{"role": _role(m["role"]), "content": _text(m["content"])} for m in messages]
 
 
 def _role(value: Any) -> str:
@@ -156,9 +172,16 @@ def training_rows(rows: ChatRows, turns: ChatTurns, config: TrainingConfig) -> T
         made.ids.append(row_id)
         made.tokens.append(tokens)
     if len(made.ids) < 2:
-        raise DatasetError(
-            f"training: {len(made.ids)} of {len(rows.ids)} rows can be trained, at least 2 are "
-            f"needed ({made.dropped_long} too long, {made.dropped_untrained} without an answer "
-            f"within max_length {config.max_length}): raise the budget or max_length"
-        )
+        raise too_few(made, len(rows.ids), config, "rows", "with an answer")
     return made
+
+
+def too_few(
+    made: TrainingRows[Any], given: int, config: TrainingConfig, what: str, needed: str
+) -> DatasetError:
+    """Return the error that less than two rows can be trained."""
+    return DatasetError(
+        f"training: {len(made.ids)} of {given} {what} can be trained, at least 2 are needed "
+        f"({made.dropped_long} too long, {made.dropped_untrained} not {needed} within max_length "
+        f"{config.max_length}): raise the budget or max_length"
+    )

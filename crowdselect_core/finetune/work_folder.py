@@ -1,5 +1,7 @@
 """The folder on this machine in which a training works; what a killed run left is removed."""
 
+import errno
+import logging
 import os
 import shutil
 import tempfile
@@ -8,8 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crowdselect_core.errors import StorageError
+from crowdselect_core.urls import is_url
+
+log = logging.getLogger("crowdselect")
 
 PREFIX = "crowdselect-finetune-"
+FULL = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing file")
 
 
 @contextmanager
@@ -38,14 +44,65 @@ def check_room(place: Path, needed: int, remedy: str) -> None:
     Raises:
         StorageError: it has not.
     """
-    while not place.exists():
-        place = place.parent
+    place = _existing(place)
     free = shutil.disk_usage(place).free
     if free < needed:
         raise StorageError(
             f"training: {needed / 1e9:.1f} GB are needed on the disk of {place}, {free / 1e9:.1f} "
             f"GB are free: {remedy}"
         )
+
+
+def check_store(root: str, needed: int) -> None:
+    """Check before a training that its store has room, beside the work folder on the same disk.
+
+    The room of a bucket cannot be known: a line says what will be written there.
+
+    Args:
+        root: of the store.
+        needed: bytes that the training writes there, and in the work folder too.
+
+    Raises:
+        StorageError: a disk has not enough room.
+    """
+    if is_url(root):
+        log.info(
+            "%-13s about %.1f GB will be written; the free room of a bucket cannot be known, and "
+            "a full one ends the run", "checkpoint", needed / 1e9,
+        )  # fmt: skip
+        return
+    place = _existing(Path(root))
+    shared = place.stat().st_dev == _existing(Path(tempfile.gettempdir())).stat().st_dev
+    both = " or TMPDIR" if shared else ""
+    check_room(place, needed * (2 if shared else 1), f"put the store{both} on a larger disk")
+
+
+@contextmanager
+def full_disk_explained(folder: Path) -> Iterator[None]:
+    """Turn what libraries raise when the disk of a work folder is full into one line.
+
+    Raises:
+        StorageError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as e:
+        told = isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)
+        # safetensors and torch raise errors of their own, torch without the system's words.
+        told = told or any(words in str(e) for words in FULL)
+        if not told:
+            raise
+        raise StorageError(
+            f"training: the disk of {folder.parent} is full; set TMPDIR to a larger one and run "
+            "again: it goes on from the last checkpoint"
+        ) from None
+
+
+def _existing(place: Path) -> Path:
+    place = place.absolute()
+    while not place.exists():
+        place = place.parent
+    return place
 
 
 def _remove_leftovers(place: Path) -> None:

@@ -61,8 +61,9 @@ class Devices:
         """
         if self.gpus and gpus > len(self.gpus):
             raise ConfigError(
-                f"model {name!r} needs {gpus} GPUs (tensor x data x pipeline parallel), and there "
-                f"are {len(self.gpus)}; lower the sizes, or run where there are more"
+                f"model {name!r} needs {gpus} GPUs (tensor x data x pipeline parallel, or the "
+                f"processes of its training), and there are {len(self.gpus)}; lower the sizes, or "
+                "run where there are more"
             )
         taken: list[str] = []
         with self._changed:

@@ -1,20 +1,29 @@
-"""What a fine-tuning would do: rows, tokens, steps, rows that are too long, memory and disk."""
+"""What a fine-tuning would do: rows, steps, rows that are too long, memory, disk, time, cost."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from crowdselect_core.config.finetune import TrainingConfig, required
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.finetune import preflight
+from crowdselect_core.errors import shown
+from crowdselect_core.finetune import own_trainer, preflight
 from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.checkpoints import Checkpoints
-from crowdselect_core.finetune.recipe import has_gpu, layout
-from crowdselect_core.finetune.rows import ChatRows, file_rows, selected_rows
+from crowdselect_core.finetune.data import rows_of
+from crowdselect_core.finetune.measured import measured_rate
+from crowdselect_core.finetune.pair_rows import PairRows
+from crowdselect_core.finetune.recipe import has_gpu, kind_of_work, layout
+from crowdselect_core.finetune.rows import ChatRows
 from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.util.text import plain
 
-# Runs the stages of a selection in their order, by whatever runs them; returns the selection.
+if TYPE_CHECKING:
+    from crowdselect_core.finetune.training import Prepared
+
+# Runs the stages of a selection in their order, by whatever runs them; returns what is trained on.
 Story = Callable[[SelectConfig, Runner], Ref]
 
 
@@ -33,15 +42,15 @@ def training_forecast(config: SelectConfig, story: Story) -> list[str]:
     store = Store(config.store)
     if training.train_file is not None:
         lines = [f"store      {config.store}", f"out        {config.out}"]
-        return lines + _lines(training, base, store, file_rows(training.train_file), None)
-    selections: list[Ref] = []
+        return lines + _lines(training, base, store, rows_of(training, None), None)
+    made: list[Ref] = []
 
     def watched(config: SelectConfig, *, run: Runner) -> None:
-        selections.append(story(config, run))
+        made.append(story(config, run))
 
     lines = forecast(config, watched, "finetune")
-    known = [ref for ref in selections if ref.is_computed]
-    rows = selected_rows(known[0].open(store).frame()) if known else None
+    known = [ref for ref in made if ref.is_computed]
+    rows = rows_of(training, known[0].open(store).frame()) if known else None
     budget = config.budget if isinstance(config.budget, int) and not config.budget_tokens else None
     return lines + _lines(training, base, store, rows, budget)
 
@@ -50,31 +59,94 @@ def _lines(
     training: TrainingConfig,
     base: BaseModel,
     store: Store,
-    chats: ChatRows | None,
+    rows: ChatRows | PairRows | None,
     budget: int | None,
 ) -> list[str]:
+    if training.command is not None:
+        return _lines_of_a_command(training, base, store, rows)
     from crowdselect_core.finetune.estimate import estimate
-    from crowdselect_core.finetune.training import prepare, source
+    from crowdselect_core.finetune.in_process import source
+    from crowdselect_core.finetune.training import prepare
 
     gpu = has_gpu()
     lines = [f"base       {training.base_model} ({base.identity[:19]}...)"]
-    if chats is None:
+    tokens, missing, card = None, True, list[str]()
+    if rows is None:
         steps = f"{training.steps(budget):,}" if budget else "not known"
-        lines.append(f"training   rows as selected, {steps} steps; tokens are known then")
+        most = " at most" if budget and training.on_pairs else ""
+        what = "preference pairs of the selection" if training.on_pairs else "rows as selected"
+        lines.append(f"training   {what}, {steps} steps{most}; tokens are known then")
     else:
-        prepared = prepare(training, base, chats, gpu)
-        found, counts = store.find(prepared.spec), prepared.rows.counts
-        own = Checkpoints(store, prepared.spec.key, layout(training, gpu))
-        lines += [
-            f"training   {counts['rows']:,} rows, {counts['tokens']:,} tokens, "
-            f"{counts['trained_tokens']:,} of them trained, {prepared.steps:,} steps",
-            f"too long   {counts['truncated']:,} cut, {counts['dropped_long']:,} left out; "
-            f"{counts['dropped_untrained']:,} more have no answer within max_length",
-            f"model      {'Cached' if found else f'to train, from step {own.last_step()}'}",
-        ]
+        prepared = prepare(training, base, rows, gpu)
+        lines += _rows(prepared, store)
+        missing = store.find(prepared.spec) is None
+        tokens = prepared.rows.counts["tokens"] if missing else None
+        card = _card(prepared)
     need = estimate(training, source(training, base, gpu).config(), gpu)
+    lines += need.lines
+    if missing:
+        lines += _time(training, measured_rate(store, kind_of_work(training, base, gpu)), tokens)
+    return [*lines, *card]
+
+
+def _rows(prepared: "Prepared", store: Store) -> list[str]:
+    """Say which rows would be trained, how many are too long, and what is stored of it."""
+    counts, found = prepared.rows.counts, store.find(prepared.spec)
+    own = Checkpoints(store, prepared.spec.key, layout(prepared.config, prepared.gpu))
+    pairs = prepared.config.on_pairs
+    unfit = "have no two answers that differ" if pairs else "have no answer"
     return [
-        *lines,
-        *need.lines,
-        "time       not known; the log tells the time left from the first step on",
+        f"training   {counts['rows']:,} {'pairs' if pairs else 'rows'}, {counts['tokens']:,} "
+        f"tokens, {counts['trained_tokens']:,} of them trained, {prepared.steps:,} steps",
+        f"too long   {counts['truncated']:,} cut, {counts['dropped_long']:,} left out; "
+        f"{counts['dropped_untrained']:,} more {unfit} within max_length",
+        f"model      {'Cached' if found else f'to train, from step {own.last_step()}'}",
     ]
+
+
+def _time(training: TrainingConfig, measured: float | None, tokens: int | None) -> list[str]:
+    """Say how long the training takes and what it costs: tokens x epochs / rate."""
+    rate = training.rate or measured
+    if rate is None:
+        return [
+            "time       not known: set training.rate (tokens/s); the rate of a training of this "
+            "base model is remembered"
+        ]
+    origin = "training.rate" if training.rate else "measured in an earlier training"
+    if tokens is None:
+        return [f"time       known with the rows; {rate:,.0f} tokens/s ({origin})"]
+    hours = tokens * training.num_train_epochs / rate / 3600
+    lines = [f"time       {hours:,.2f} hours at {rate:,.0f} tokens/s ({origin})"]
+    if training.price.hour:
+        cost = training.price.cost(0, 0, hours)
+        lines.append(f"cost       {cost:,.2f} at {training.price.hour:g} an hour")
+    return lines
+
+
+def _card(prepared: "Prepared") -> list[str]:
+    """Show the model card that would be uploaded."""
+    from crowdselect_core.finetune.model_card import model_card
+    from crowdselect_core.finetune.training import facts
+
+    if prepared.config.push_to is None:
+        return []
+    told = {**facts(prepared, []), "merged": prepared.config.merge}
+    card = [plain(line) for line in model_card(told).splitlines()]
+    head = f"upload     to {prepared.config.push_to}, {'merged' if told['merged'] else 'as it is'}:"
+    return [head, *(f"card       {line}".rstrip() for line in card)]
+
+
+def _lines_of_a_command(
+    training: TrainingConfig, base: BaseModel, store: Store, rows: ChatRows | PairRows | None
+) -> list[str]:
+    """Say what is known of a training by a command: its rows, and whether it is stored."""
+    lines = [
+        f"base       {training.base_model} ({base.identity[:19]}...)",
+        f"training   by training.command: {shown(own_trainer.command_words(training))}",
+        "time       not known, nor are steps, memory and disk: the command decides them",
+    ]
+    if rows is None:
+        return lines
+    prepared = own_trainer.prepare(training, base, rows)
+    found = store.find(prepared.spec)
+    return [*lines, f"model      {'Cached' if found else f'to train on {prepared.line}'}"]

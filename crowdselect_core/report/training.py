@@ -17,15 +17,26 @@ def training_lines(told: Mapping[str, Any]) -> list[str]:
     Args:
         told: what OUT/training.json says.
     """
+    if "command" in told["recipe"]:
+        return _lines_of_a_command(told)
     recipe = told["recipe"]
     kind = f"LoRA r={recipe['peft']['r']}" if recipe["peft"] else "all weights"
+    what = "pairs" if recipe["loss"] != "sft" else "rows"
     left_out = told["dropped_long"] + told["dropped_untrained"]
     return [
         f"trained      {told['base_model']}, {recipe['loss']}, {kind}, {told['steps']:,} steps",
-        f"rows         {told['rows']:,}: {told['trained_tokens']:,} of {told['tokens']:,} tokens "
-        f"trained; {told['truncated']:,} rows cut, {left_out:,} left out",
+        f"{what:<12} {told['rows']:,}: {told['trained_tokens']:,} of {told['tokens']:,} tokens "
+        f"trained; {told['truncated']:,} {what} cut, {left_out:,} left out",
         f"loss         {told['first_loss']:.4f} at the first step, {told['last_loss']:.4f} at the "
         "last (each over its own rows)",
+    ]
+
+
+def _lines_of_a_command(told: Mapping[str, Any]) -> list[str]:
+    kind = "an adapter" if told["recipe"]["peft"] else "whole weights"
+    return [
+        f"trained      {told['base_model']} by training.command, {kind}",
+        f"rows         {told['rows']:,}; steps and losses are in the command's own files",
     ]
 
 

@@ -7,8 +7,12 @@ from crowdselect_core.config.benchmarks import (
     RewardWinRateBenchmark,
 )
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.evaluation import BenchmarkConfig, MtBenchBenchmark
-from crowdselect_core.errors import ConfigError
+from crowdselect_core.config.evaluation import (
+    ArenaHardBenchmark,
+    BenchmarkConfig,
+    MtBenchBenchmark,
+    PairwiseBenchmark,
+)
 from crowdselect_core.evaluate.benchmarks.base import Benchmark
 
 
@@ -27,6 +31,14 @@ def open_benchmark(benchmark: BenchmarkConfig, config: EvaluateConfig) -> Benchm
             from crowdselect_core.evaluate.benchmarks.mt_bench import MtBench
 
             return MtBench(benchmark, config)
+        case ArenaHardBenchmark():
+            from crowdselect_core.evaluate.benchmarks.arena_hard import ArenaHard
+
+            return ArenaHard(benchmark, config)
+        case PairwiseBenchmark():
+            from crowdselect_core.evaluate.benchmarks.pairwise import Pairwise
+
+            return Pairwise(benchmark, config)
         case HeldoutLossBenchmark():
             from crowdselect_core.evaluate.benchmarks.heldout_loss import HeldoutLoss
 
@@ -43,5 +55,3 @@ def open_benchmark(benchmark: BenchmarkConfig, config: EvaluateConfig) -> Benchm
             from crowdselect_core.evaluate.benchmarks.command import Command
 
             return Command(benchmark)
-        case _:
-            raise ConfigError(f"benchmark {benchmark.kind} is not part of this version")

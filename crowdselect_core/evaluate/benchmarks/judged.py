@@ -1,18 +1,38 @@
 """What the benchmarks share whose answers are judged: missing answers, costs, notes of judges."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.errors import ConfigError, first_line, shown
 from crowdselect_core.evaluate.answers import Reply, price_of, replies
 from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.candidates import Candidate, base_of
 from crowdselect_core.evaluate.judging.judge import Judge, Verdict
-from crowdselect_core.evaluate.tally import Outcome, Result
+from crowdselect_core.evaluate.tally import Outcome
 
 NAMED = 5  # questions that a note names
+
+Prompt = tuple[Message, ...]
+
+
+class JudgedBenchmark(ABC):
+    """A benchmark whose answers are judged: what its verdicts will be, for the forecast."""
+
+    name: str
+    questions: Sequence[Question]
+
+    @abstractmethod
+    def verdict_count(self, models: Sequence[str]) -> int:
+        """Return the verdicts of one judge once these models have answered everything."""
+
+    @abstractmethod
+    def judge_prompts(self, models: Sequence[Candidate], tools: Tools) -> list[Prompt]:
+        """Return what a judge is sent, of the answers that are stored."""
+
 
 Replies = Mapping[str, Mapping[str, Reply]]  # by model and question
 
@@ -77,12 +97,14 @@ class Costs:
         money = self.judge.price.cost(verdict.prompt_tokens, verdict.completion_tokens, None)
         self._money[model] = self._money.get(model, 0.0) + money
 
-    def of(
-        self, results: Sequence[Result], models: Sequence[Candidate], given: Replies
-    ) -> list[Result]:
-        """Return the results with what they cost."""
+    def outcome(
+        self, found: Outcome, notes: Sequence[str], models: Sequence[Candidate], given: Replies
+    ) -> Outcome:
+        """Return the outcome of the judge with its costs, further notes and its snapshot."""
         by_name = {model.name: model for model in models}
-        return [replace(r, cost=self._cost(by_name.get(r.model), given)) for r in results]
+        results = [replace(r, cost=self._cost(by_name.get(r.model), given)) for r in found.results]
+        snapshot = {self.judge.name: self.judge.snapshot} if self.judge.snapshot else {}
+        return Outcome(results, [*found.notes, *notes], snapshot)
 
     def _cost(self, model: Candidate | None, given: Replies) -> float | None:
         if model is None:
@@ -119,4 +141,5 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
     """Join the outcomes of several judges."""
     notes = [note for outcome in outcomes for note in outcome.notes]
     results = [result for outcome in outcomes for result in outcome.results]
-    return Outcome(results, list(dict.fromkeys(notes)))
+    snapshots = {j: name for outcome in outcomes for j, name in outcome.snapshots.items()}
+    return Outcome(results, list(dict.fromkeys(notes)), snapshots)

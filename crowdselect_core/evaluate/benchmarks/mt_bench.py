@@ -5,7 +5,7 @@ prompts of the user's judge_prompts.jsonl; grades by `single`, both games agains
 `pairwise`. The files in OUT are FastChat's, and the results are computed from them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from crowdselect_core.chat import Message
@@ -17,6 +17,8 @@ from crowdselect_core.evaluate.answers import Reply
 from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.benchmarks.judged import (
     Costs,
+    JudgedBenchmark,
+    Prompt,
     Replies,
     baseline_of,
     merged,
@@ -28,6 +30,12 @@ from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging.judge import Judge, Verdict
 from crowdselect_core.evaluate.judging.mt_bench_prompts import mt_bench_prompts
 from crowdselect_core.evaluate.judging.prompts import JudgePrompt
+from crowdselect_core.evaluate.judging.quality import (
+    Game,
+    agreement_notes,
+    pair_notes,
+    rating_notes,
+)
 from crowdselect_core.evaluate.judging.verdicts import read_rating, read_winner
 from crowdselect_core.evaluate.out_folder import (
     ANSWERS,
@@ -58,9 +66,10 @@ class _Item(NamedTuple):
     turn: int  # 0 or 1
     prompt: JudgePrompt
     games: tuple[tuple[Message, ...], ...]  # one, or both orders of a pair
+    lengths: tuple[int, ...]  # of the answers, in the order of game 1
 
 
-class MtBench:
+class MtBench(JudgedBenchmark):
     """MT-Bench; see `benchmarks.base.Benchmark`."""
 
     def __init__(self, config: MtBenchBenchmark, run: EvaluateConfig) -> None:
@@ -79,33 +88,57 @@ class MtBench:
 
     def run(self, models: Sequence[Candidate], tools: Tools) -> Outcome:
         """Judge every answer, write the files, and compute the results from them."""
-        pairs = self._config.mode == "pairwise"
-        baseline = baseline_of(self._config.baseline, models, self._where) if pairs else None
+        baseline = self._baseline(models)
         given = stored_replies(self.questions, models, tools)
         out = OutFolder(self._out, self.name)
         self._write_answers(out, models, given)
-        judged = [m for m in models if m is not baseline]
-        items = [
-            item
-            for model in judged
-            for question in self.questions
-            for item in self._items(model.name, question, given, baseline)
-        ]
+        items = self._all_items(models, baseline, given)
         if not items:
             raise EvaluationError(f"{self._where}: no model has an answer that could be judged")
         outcomes = [Outcome([], missing_answers(self.questions, given))]
+        said: dict[str, dict[Hashable, float | str]] = {}
         for judge_config in tools.evaluation.judges:
             judge = Judge(judge_config, tools)
             flat = [game for item in items for game in item.games]
             found = iter(judge.verdicts(flat, self.name))
             verdicts = [tuple(next(found) for _ in item.games) for item in items]
             outcome = self._outcome(judge, items, verdicts, baseline, out)
+            said[judge.name] = _readable(items, verdicts)
+            biases = _biases(judge.name, items, verdicts)
             costs = Costs(tools, judge)
             for item, games in zip(items, verdicts, strict=True):
                 for verdict in games:
                     costs.add(item.model, verdict)
-            outcomes.append(Outcome(costs.of(outcome.results, models, given), outcome.notes))
-        return merged(outcomes)
+            outcomes.append(costs.outcome(outcome, biases, models, given))
+        return merged([*outcomes, Outcome([], agreement_notes(said))])
+
+    def verdict_count(self, models: Sequence[str]) -> int:
+        """One verdict a turn, or two games a turn against the baseline."""
+        turns = sum(len(question.turns) for question in self.questions)
+        pairs = self._config.mode == "pairwise"
+        return turns * (2 * (len(models) - 1) if pairs else len(models))
+
+    def judge_prompts(self, models: Sequence[Candidate], tools: Tools) -> list[Prompt]:
+        """Return what a judge is sent, of the answers that are stored."""
+        given = stored_replies(self.questions, models, tools)
+        items = self._all_items(models, self._baseline(models), given)
+        return [game for item in items for game in item.games]
+
+    def _baseline(self, models: Sequence[Candidate]) -> Candidate | None:
+        if self._config.mode == "single":
+            return None
+        return baseline_of(self._config.baseline, models, self._where)
+
+    def _all_items(
+        self, models: Sequence[Candidate], baseline: Candidate | None, given: Replies
+    ) -> list[_Item]:
+        return [
+            item
+            for model in models
+            if model is not baseline
+            for question in self.questions
+            for item in self._items(model.name, question, given, baseline)
+        ]
 
     def _outcome(
         self,
@@ -152,7 +185,8 @@ class MtBench:
             messages = tuple(
                 prompt.filled(_values(question, turn, reference, sides)) for sides in games
             )
-            items.append(_Item(model, question, turn, prompt, messages))
+            lengths = tuple(len(reply.turns[turn]) for reply in games[0])
+            items.append(_Item(model, question, turn, prompt, messages, lengths))
         return items
 
     def _read(self, fs: Any, root: str, shown: str) -> list[files.Row]:
@@ -220,6 +254,35 @@ class MtBench:
                         "choices": [{"index": 0, "turns": turns}],
                     })  # fmt: skip
             out.write(f"{ANSWERS}/{file_name(model.name)}.jsonl", rows)
+
+
+def _readable(
+    items: Sequence[_Item], verdicts: Sequence[tuple[Verdict, ...]]
+) -> dict[Hashable, float | str]:
+    """Return the verdicts that can be read, by what they are about."""
+    found: dict[Hashable, float | str] = {}
+    for item, games in zip(items, verdicts, strict=True):
+        read = read_rating if len(games) == 1 else read_winner
+        for number, v in enumerate(games):
+            value = read(v.words, v.finish_reason)
+            if value is not None:
+                found[item.model, item.question.id, item.turn, number] = value
+    return found
+
+
+def _biases(
+    judge: str, items: Sequence[_Item], verdicts: Sequence[tuple[Verdict, ...]]
+) -> list[str]:
+    ratings: list[tuple[float, int]] = []
+    games: list[Game] = []
+    for item, own in zip(items, verdicts, strict=True):
+        if len(own) == 1:
+            rating = read_rating(own[0].words, own[0].finish_reason)
+            ratings += [] if rating is None else [(rating, item.lengths[0])]
+            continue
+        for v, (a, b) in zip(own, (item.lengths, item.lengths[::-1]), strict=True):
+            games.append(Game(read_winner(v.words, v.finish_reason), a, b))
+    return rating_notes(judge, ratings) + pair_notes(judge, games)
 
 
 def _values(

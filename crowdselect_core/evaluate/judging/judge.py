@@ -24,6 +24,7 @@ from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.factory import Secret, open_engine
 from crowdselect_core.generate.identity import engine_identity, sampling_identity
 from crowdselect_core.ingest.prompts import prompt_key
+from crowdselect_core.models.token_count import estimate
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
 from crowdselect_core.store.identity import Spec
@@ -41,6 +42,22 @@ class Verdict(NamedTuple):
     completion_tokens: int = 0
     served_model: str | None = None
     error: str | None = None
+
+
+class Load(NamedTuple):
+    """What some prompts would cost.
+
+    Args:
+        prompts: how many.
+        missing: that the store has no verdict to.
+        prompt_tokens: of the missing ones, estimated.
+        stored_tokens: mean completion tokens of the stored verdicts; None without any.
+    """
+
+    prompts: int
+    missing: int
+    prompt_tokens: float
+    stored_tokens: float | None
 
 
 class Judge:
@@ -92,11 +109,17 @@ class Judge:
         self._agreed(v.served_model for v in found.values())
         return [found.get(request.key, _missing(calls, request)) for request in requests]
 
-    def missing(self, prompts: Sequence[Sequence[Message]]) -> int:
-        """Count the prompts that the store has no verdict to."""
+    def load(self, prompts: Sequence[Sequence[Message]]) -> Load:
+        """Return what the prompts would cost; nobody is asked."""
+        wanted = {_key(messages): messages for messages in prompts}
         self.cells.refresh()
-        keys = dict.fromkeys(_key(messages) for messages in prompts)
-        return int(self.cells.missing(as_keys(keys)).sum()) if keys else 0
+        missing = self.cells.missing(as_keys(wanted)) if wanted else []
+        lacking = [m for m, lacks in zip(wanted.values(), missing, strict=True) if lacks]
+        tokens = sum(estimate(["".join(m["content"] for m in one) for one in lacking]))
+        requests = [Request(key, tuple(messages)) for key, messages in wanted.items()]
+        stored = [v.completion_tokens for v in self._stored(requests).values()]
+        mean = sum(stored) / len(stored) if any(stored) else None
+        return Load(len(prompts), len(lacking), tokens, mean)
 
     def _engine(self, stack: ExitStack) -> Engine:
         gpus = stack.enter_context(self._tools.lent(self.config.engine, self.name))

@@ -1,10 +1,11 @@
 """TRL's trainers, one module for each loss; `trainer` returns the one of a recipe."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from crowdselect_core.config.finetune import TrainingConfig
+from crowdselect_core.config.finetune import Loss, TrainingConfig
 from crowdselect_core.finetune.curve import Progress
 from crowdselect_core.finetune.rows import TrainingRows
 
@@ -39,12 +40,18 @@ def trainer(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     setup = Setup(config, model, tokenizer, rows, folder, gpu, save, progress, reference)
-    if config.loss == "sft":
-        from crowdselect_core.finetune.trainers import sft as kind
-    elif config.loss == "dpo":
-        from crowdselect_core.finetune.trainers import dpo as kind
-    elif config.loss == "simpo":
-        from crowdselect_core.finetune.trainers import simpo as kind
-    else:
-        from crowdselect_core.finetune.trainers import orpo as kind
-    return kind.trainer(setup)
+    return module(config.loss).trainer(setup)
+
+
+def check_args(config: TrainingConfig, gpu: bool) -> None:
+    """Check `training.args` against TRL's config of the loss.
+
+    Raises:
+        ConfigError: it has no such argument, a key of ours stands for it, or it does not fit.
+    """
+    module(config.loss).arguments(config, Path("unused"), gpu)
+
+
+def module(loss: Loss) -> Any:
+    """Return the module of a loss: `arguments` and `trainer`."""
+    return import_module(f"{__name__}.{loss}")

@@ -1,22 +1,25 @@
 """What all trainers share: the arguments, the log of the steps, and the stop at a loss of NaN."""
 
-import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from peft import LoraConfig as PeftLoraConfig
 from transformers import PrinterCallback, TrainerCallback
 
 from crowdselect_core.config.finetune import LoraConfig, TrainingConfig
-from crowdselect_core.errors import ConfigError, shown
-from crowdselect_core.finetune.curve import Pace, Progress
+from crowdselect_core.errors import ConfigError, first_line, shown
+from crowdselect_core.finetune.curve import Pace, Progress, log_step
 from crowdselect_core.finetune.rows import TrainingRows
+from crowdselect_core.finetune.trainer_args import checked_args
 
-log = logging.getLogger("crowdselect")
+NO_ROW = -1  # number of a row that only fills a batch
+
+Arguments = TypeVar("Arguments")
 
 
 class TrainingDiverged(ConfigError):
@@ -75,7 +78,7 @@ class Watched:
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return TRL's loss of a batch."""
-        numbers = inputs.pop("rows").tolist()
+        numbers = [n for n in inputs.pop("rows").tolist() if n != NO_ROW]
         base: Any = super()
         found = base.compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = found[0] if return_outputs else found
@@ -120,7 +123,7 @@ class Reporter(TrainerCallback):
                 "learning_rate"
             )
         step = self._pace.step(logs, state.global_step, state.max_steps)
-        log.info("%-13s %s", "finetune", step.line)
+        log_step(step)
         if self._progress:
             self._progress(step)
 
@@ -130,37 +133,74 @@ class Reporter(TrainerCallback):
         self._save(Path(args.output_dir) / f"checkpoint-{step}", step)
 
 
-def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> dict[str, Any]:
-    """Return the arguments of any trainer; each default that would change a training is stated."""
+# Arguments that `training.args` may change
+CHANGEABLE: Mapping[str, Any] = {
+    "optim": "adamw_torch",
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "dataloader_num_workers": 0,
+    "trackio_space_id": None,  # trackio stays on this machine unless a space is named
+    "trackio_static_space_id": False,
+}
+
+
+def arguments(
+    config: TrainingConfig,
+    folder: Path,
+    gpu: bool,
+    kind: type[Arguments],
+    own: Mapping[str, Any],
+    changeable: Mapping[str, Any] = MappingProxyType({}),
+) -> Arguments:
+    """Return the arguments of a trainer; each of TRL's defaults that would surprise is stated.
+
+    Args:
+        config: the recipe.
+        folder: for the trainer's own checkpoints.
+        gpu: whether it runs on a GPU.
+        kind: TRL's dataclass of the arguments.
+        own: those of the loss.
+        changeable: those of the loss that `training.args` may change.
+
+    Raises:
+        ConfigError: `training.args` holds what does not fit.
+    """
+    given = {**CHANGEABLE, "dataloader_pin_memory": gpu, **changeable, **checked_args(config, kind)}
+    try:
+        return kind(**{**given, **_fixed(config, folder, gpu), **own})
+    except (ValueError, TypeError, ImportError) as e:
+        if not config.args:
+            raise
+        raise ConfigError(f"training.args: {kind.__name__} refuses them: {first_line(e)}") from None
+
+
+def _fixed(config: TrainingConfig, folder: Path, gpu: bool) -> dict[str, Any]:
     return {
         "output_dir": str(folder),
         # the recipe
-        "learning_rate": config.rate,
+        "learning_rate": config.peak_learning_rate,
         "num_train_epochs": config.num_train_epochs,
         "per_device_train_batch_size": config.per_device_train_batch_size,
         "gradient_accumulation_steps": config.accumulation,
         "lr_scheduler_type": config.lr_scheduler_type,
         "warmup_steps": config.warmup_steps,
-        "optim": "adamw_torch",
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
         "seed": config.seed,
         "data_seed": config.seed,
         # the rows are tokenised, cut and labelled; their order follows from the seed alone
         "remove_unused_columns": False,
         "dataloader_drop_last": False,
-        "dataloader_num_workers": 0,
         # the device
         "use_cpu": not gpu,
+        "ddp_backend": ("nccl" if gpu else "gloo") if config.num_processes > 1 else None,
+        "ddp_find_unused_parameters": False,
         "bf16": gpu,
         "fp16": False,
         "gradient_checkpointing": config.gradient_checkpointing,
-        "dataloader_pin_memory": gpu,
         # what is logged and stored
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
-        "report_to": "none",
+        "report_to": config.report_to or "none",
         "save_strategy": "steps",
         "save_steps": config.save_steps,
         "save_total_limit": 1,  # on the disk; the store holds its own

@@ -1,6 +1,7 @@
 """Supervised fine-tuning by TRL's SFTTrainer, on rows whose trained tokens are settled."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,10 +9,11 @@ from datasets import Dataset
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from crowdselect_core.finetune.chat_turns import IGNORED
-from crowdselect_core.finetune.trainers.common import Setup, Watched, arguments
-
-CONFIG = SFTConfig
+from crowdselect_core.config.finetune import TrainingConfig
+from crowdselect_core.finetune.chat_turns import IGNORED, Tokens
+from crowdselect_core.finetune.trainers import common
+from crowdselect_core.finetune.trainers.common import NO_ROW, Setup, Watched
+from crowdselect_core.finetune.trainers.filled import FilledSampler
 
 
 class Collator:
@@ -40,30 +42,48 @@ class Collator:
 class Trainer(Watched, SFTTrainer):
     """TRL's trainer of SFT."""
 
+    filled: FilledSampler | None = None  # the order of rows, where several processes train
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.filled is not None:
+            return self.filled
+        return super()._get_train_sampler(train_dataset)
+
+
+def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> SFTConfig:
+    """Return the arguments of SFT."""
+    own = {
+        "loss_type": "nll",
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "max_length": None,
+        "packing": False,
+        "padding_free": False,
+        "completion_only_loss": False,
+        "assistant_only_loss": False,
+        "shuffle_dataset": False,
+    }
+    return common.arguments(config, folder, gpu, SFTConfig, own)
+
 
 def trainer(setup: Setup) -> Trainer:
     """Return the trainer of SFT; the loss is the mean over a step's trained tokens, in nats."""
-    rows = setup.rows
+    config, rows = setup.config, setup.rows
+    several = config.num_processes > 1
+    empty = [Tokens(rows.tokens[0].input_ids[:2], [IGNORED] * 2)] if several else []
+    tokens = [*rows.tokens, *empty]
     data = {
-        "input_ids": [t.input_ids for t in rows.tokens],
-        "labels": [t.labels for t in rows.tokens],
-        "row": list(range(len(rows.ids))),
+        "input_ids": [t.input_ids for t in tokens],
+        "labels": [t.labels for t in tokens],
+        "row": [*range(len(rows.ids)), *([NO_ROW] * len(empty))],
     }
     made = Trainer(
-        args=SFTConfig(
-            **arguments(setup.config, setup.folder, setup.gpu),
-            loss_type="nll",
-            dataset_kwargs={"skip_prepare_dataset": True},
-            max_length=None,
-            packing=False,
-            padding_free=False,
-            completion_only_loss=False,
-            assistant_only_loss=False,
-            shuffle_dataset=False,
-        ),
+        args=arguments(config, setup.folder, setup.gpu),
         train_dataset=Dataset.from_dict(data),
         data_collator=Collator(setup.tokenizer.pad_token_id),
         **setup.parts,
     )
     setup.watched(made)
+    if several:
+        at_once = config.per_device_train_batch_size * config.num_processes
+        made.filled = FilledSampler(len(rows.ids), config.seed, at_once)
     return made

@@ -70,7 +70,7 @@ def _pairs(
     if not answers.dataset.layout.answers or answers.dataset.layout.instruction is None:
         raise DatasetError(
             f"{config.dataset.path}: has no answers with instructions, so there are no preference "
-            "pairs; leave --export pairs out"
+            "pairs; leave --export pairs out, or train with loss: sft"
         )
     texts: dict[tuple[int, int], str | None] = {}
 

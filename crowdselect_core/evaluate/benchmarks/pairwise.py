@@ -1,0 +1,227 @@
+"""Your own prompts: every model against the base model or a named one, in both orders."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.evaluation import PairwiseBenchmark
+from crowdselect_core.errors import EvaluationError
+from crowdselect_core.evaluate import files, pairwise
+from crowdselect_core.evaluate.benchmarks.base import Question, Tools
+from crowdselect_core.evaluate.benchmarks.games import (
+    Pair,
+    is_whole,
+    judge_notes,
+    judged,
+    named,
+    readable,
+)
+from crowdselect_core.evaluate.benchmarks.judged import (
+    Costs,
+    JudgedBenchmark,
+    Prompt,
+    Replies,
+    baseline_of,
+    merged,
+    missing_answers,
+    missing_verdicts,
+    stored_replies,
+)
+from crowdselect_core.evaluate.candidates import Candidate
+from crowdselect_core.evaluate.judging.judge import Judge, Verdict
+from crowdselect_core.evaluate.judging.prompts import own_pair
+from crowdselect_core.evaluate.judging.quality import agreement_notes
+from crowdselect_core.evaluate.judging.verdicts import read_winner
+from crowdselect_core.evaluate.out_folder import (
+    ANSWERS,
+    JUDGMENTS,
+    OutFolder,
+    answer_id,
+    file_name,
+)
+from crowdselect_core.evaluate.tally import Outcome
+from crowdselect_core.ingest.files import opened
+
+TEMPERATURE = 0.7
+MAX_TOKENS = 1024
+PROMPTS = ("prompt", "instruction")
+
+
+class Pairwise(JudgedBenchmark):
+    """The user's own prompts; see `benchmarks.base.Benchmark`."""
+
+    def __init__(self, config: PairwiseBenchmark, run: EvaluateConfig) -> None:
+        self._config, self._out, self._seed = config, run.out, run.seed
+        self.name = config.name or config.kind
+        self._where = f"evaluation.benchmarks, {self.name}"
+        fs, path = opened(config.path, {})
+        rows = files.rows_at(fs, path, config.path)[: config.limit]
+        if not rows:
+            raise EvaluationError(f"{config.path}: has no prompts")
+        self.questions: Sequence[Question] = [self._question(row) for row in rows]
+        ids = [question.id for question in self.questions]
+        if twice := sorted({i for i in ids if ids.count(i) > 1}):
+            raise EvaluationError(f"{config.path}: the id {twice[0]!r} stands twice")
+        self._prompt = own_pair(two_turns=False, reference=False)
+
+    def check(self, config: EvaluateConfig) -> None:
+        """Everything was read when it was opened."""
+
+    def run(self, models: Sequence[Candidate], tools: Tools) -> Outcome:
+        """Judge every pair, write the files, and compute the results from them."""
+        baseline = baseline_of(self._config.baseline, models, self._where)
+        given = stored_replies(self.questions, models, tools)
+        out = OutFolder(self._out, self.name)
+        self._write_answers(out, given)
+        others = [model for model in models if model.name != baseline.name]
+        pairs = [p for model in others for p in self._pairs(model.name, baseline.name, given)]
+        if not pairs:
+            raise EvaluationError(f"{self._where}: no two models have answered the same prompt")
+        outcomes = [Outcome([], missing_answers(self.questions, given))]
+        said: dict[str, dict[Hashable, float | str]] = {}
+        for judge_config in tools.evaluation.judges:
+            judge = Judge(judge_config, tools)
+            verdicts = judged(judge, pairs, self.name)
+            notes = missing_verdicts(judge, named(pairs, verdicts))
+            rows = [
+                _row(judge, pair, both)
+                for pair, both in zip(pairs, verdicts, strict=True)
+                if is_whole(both)
+            ]
+            if not rows:
+                raise EvaluationError(f"{self._where}: {notes[0]}")
+            place = out.write(f"{JUDGMENTS}/{judge.name}_pair.jsonl", rows)
+            category_of = {q.id: q.category for q in self.questions if q.category is not None}
+            outcome = pairwise.evaluate(
+                pairwise.find(place), category_of, baseline.name, self._seed
+            )
+            costs = Costs(tools, judge)
+            for pair, both in zip(pairs, verdicts, strict=True):
+                for verdict in both:
+                    costs.add(pair.model, verdict)
+            winners = [_winners(both) for both in verdicts]
+            said[judge.name] = readable(pairs, winners)
+            notes += judge_notes(judge.name, pairs, winners)
+            outcomes.append(costs.outcome(outcome, notes, models, given))
+        return merged([*outcomes, Outcome([], agreement_notes(said))])
+
+    def verdict_count(self, models: Sequence[str]) -> int:
+        """Two games a prompt for every model but the baseline."""
+        return 2 * (len(models) - 1) * len(self.questions)
+
+    def judge_prompts(self, models: Sequence[Candidate], tools: Tools) -> list[Prompt]:
+        """Return what a judge is sent, of the answers that are stored."""
+        baseline = baseline_of(self._config.baseline, models, self._where).name
+        given = stored_replies(self.questions, models, tools)
+        others = [model.name for model in models if model.name != baseline]
+        return [
+            game
+            for name in others
+            for pair in self._pairs(name, baseline, given)
+            for game in pair.games
+        ]
+
+    def _pairs(self, model: str, baseline: str, given: Replies) -> list[Pair]:
+        found = []
+        for question in self.questions:
+            own, other = given[model][question.id].turns, given[baseline][question.id].turns
+            if not own or not other:
+                continue
+            text = _text_of(question)
+            first = {"question": text, "answer_a": own[0], "answer_b": other[0]}
+            second = {"question": text, "answer_a": other[0], "answer_b": own[0]}
+            games = (self._prompt.filled(first), self._prompt.filled(second))
+            found.append(Pair(model, baseline, question, own[0], other[0], self._prompt, games))
+        return found
+
+    def _question(self, row: files.Row) -> Question:
+        temperature = self._config.temperature
+        category = row.values.get("category")
+        history, prompt = _messages_of(row)
+        named_by = next((k for k in ("question_id", "id", "uid") if k in row.values), None)
+        return Question(
+            id=row.id(named_by) if named_by else str(row.number),
+            turns=(prompt,),
+            temperature=TEMPERATURE if temperature is None else temperature,
+            max_tokens=self._config.max_tokens or MAX_TOKENS,
+            category=category if isinstance(category, str) and category else None,
+            history=history,
+        )
+
+    def _write_answers(self, out: OutFolder, given: Replies) -> None:
+        rows = [
+            {"question_id": q.id, "category": q.category, "turns": [_text_of(q)]}
+            for q in self.questions
+        ]
+        out.write(files.QUESTIONS, rows)
+        for model, by_id in given.items():
+            answers = [
+                {
+                    "question_id": q.id,
+                    "answer_id": answer_id(model, q.id, *by_id[q.id].turns),
+                    "model_id": model,
+                    "choices": [{"index": 0, "turns": by_id[q.id].turns}],
+                }
+                for q in self.questions
+                if by_id[q.id].turns
+            ]
+            out.write(f"{ANSWERS}/{file_name(model)}.jsonl", answers)
+
+
+def _row(judge: Judge, pair: Pair, both: tuple[Verdict, Verdict]) -> dict[str, Any]:
+    """Return FastChat's row of a pair: model_1 is side A of game 1 and side B of game 2."""
+    first, second = _winners(both)
+    winners = {"A": ("model_1", "model_2"), "B": ("model_2", "model_1"), "C": ("tie", "tie")}
+    return {
+        "question_id": pair.question.id,
+        "model_1": pair.model,
+        "model_2": pair.baseline,
+        "g1_winner": winners[first][0] if first else "error",
+        "g2_winner": winners[second][1] if second else "error",
+        "judge": [judge.name, pair.prompt.name],
+        "g1_user_prompt": pair.games[0][-1]["content"],
+        "g1_judgment": both[0].words,
+        "g2_user_prompt": pair.games[1][-1]["content"],
+        "g2_judgment": both[1].words,
+        "turn": 1,
+        "judge_model": both[0].served_model,
+        "prompt_version": pair.prompt.version,
+    }
+
+
+def _winners(both: tuple[Verdict, Verdict]) -> tuple[str | None, str | None]:
+    first, second = both
+    return (
+        read_winner(first.words, first.finish_reason),
+        read_winner(second.words, second.finish_reason),
+    )
+
+
+def _messages_of(row: files.Row) -> tuple[tuple[tuple[str, str], ...], str]:
+    """Return the messages before the last one, and the last one, the user's."""
+    for key in PROMPTS:
+        if key in row.values:
+            return (), row.text(key)
+    messages = row.values.get("messages")
+    if not isinstance(messages, list) or not messages:
+        row.fail("expected prompt, instruction or messages")
+    told: list[tuple[str, str]] = []
+    for message in messages:
+        role = message.get("role") if isinstance(message, dict) else None
+        content = message.get("content") if isinstance(message, dict) else None
+        if role not in ("system", "user", "assistant") or not isinstance(content, str):
+            row.fail("key 'messages': expected a list of {role, content}")
+        told.append((role, content))
+    if told[-1][0] != "user":
+        row.fail("key 'messages': expected the user's as the last one")
+    return tuple(told[:-1]), told[-1][1]
+
+
+def _text_of(question: Question) -> str:
+    """Return a prompt as text: one user message as it is, else every turn under its number."""
+    if not question.history:
+        return question.turns[0]
+    told = [*question.history, ("user", question.turns[0])]
+    return "\n\n".join(
+        f"[turn {number}, {role}]\n{content}" for number, (role, content) in enumerate(told, 1)
+    )

@@ -1,0 +1,60 @@
+"""ORPO by TRL's ORPOTrainer, with its loss of SFT on the answers alone.
+
+The loss of a pair is -a - beta * log sigmoid(logit(exp a) - logit(exp b)), a and b the mean log p
+of a token of the chosen and of the rejected answer (Hong et al. 2024, eq. 3 to 7; beta is their
+lambda); there is no reference model. TRL's own takes the first term over the prompt too.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trl.import_utils import TRLExperimentalWarning
+
+with warnings.catch_warnings():  # constraints.txt pins TRL
+    warnings.simplefilter("ignore", TRLExperimentalWarning)
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+    from trl.experimental.utils import DPODataCollatorWithPadding
+
+from crowdselect_core.config.finetune import TrainingConfig
+from crowdselect_core.finetune.trainers import common
+from crowdselect_core.finetune.trainers.common import Setup
+from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer, sequences
+
+
+class Trainer(PairTrainer, ORPOTrainer):
+    """TRL's trainer of ORPO, on pairs that are tokenised."""
+
+    def tokenize_row(self, feature: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
+        """Return nothing new: TRL would write a second end of turn."""
+        return {}
+
+    def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
+        """Return TRL's figures of a batch, with the loss of SFT over the chosen answers alone."""
+        chosen, rejected, chosen_logits, rejected_logits, _, *aux = super().concatenated_forward(
+            model, batch
+        )
+        return (chosen, rejected, chosen_logits, rejected_logits, -chosen.mean(), *aux)
+
+
+def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> ORPOConfig:
+    """Return the arguments of ORPO."""
+    own = {
+        **config.preference,
+        "max_length": config.max_length,
+        "generate_during_eval": False,
+    }
+    return common.arguments(config, folder, gpu, ORPOConfig, own, {"disable_dropout": True})
+
+
+def trainer(setup: Setup) -> Trainer:
+    """Return the trainer of ORPO."""
+    made = Trainer(
+        args=arguments(setup.config, setup.folder, setup.gpu),
+        train_dataset=sequences(setup.rows.tokens),
+        data_collator=Collator(DPODataCollatorWithPadding(setup.tokenizer.pad_token_id)),
+        **setup.parts,
+    )
+    setup.watched(made)
+    return made

@@ -1,0 +1,56 @@
+"""SimPO by TRL's CPOTrainer, without the term of CPO.
+
+The loss of a pair is -log sigmoid(beta * (a - b) - gamma), a and b the mean log p of a token of the
+chosen and of the rejected answer (Meng et al. 2024, eq. 6); there is no reference model.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trl.import_utils import TRLExperimentalWarning
+
+with warnings.catch_warnings():  # constraints.txt pins TRL
+    warnings.simplefilter("ignore", TRLExperimentalWarning)
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+    from trl.experimental.utils import DPODataCollatorWithPadding
+
+from crowdselect_core.config.finetune import TrainingConfig
+from crowdselect_core.finetune.trainers import common
+from crowdselect_core.finetune.trainers.common import Setup
+from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer, sequences
+
+
+class Trainer(PairTrainer, CPOTrainer):
+    """TRL's trainer of CPO, on pairs that are tokenised."""
+
+    def tokenize_row(self, feature: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
+        """Return nothing new: TRL would write a second end of turn."""
+        return {}
+
+
+def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> CPOConfig:
+    """Return the arguments of SimPO: TRL's default of cpo_alpha would make it CPO-SimPO."""
+    own = {
+        "loss_type": "simpo",
+        "cpo_alpha": 0.0,
+        **config.preference,
+        "max_length": config.max_length,
+        "generate_during_eval": False,
+    }
+    return common.arguments(
+        config, folder, gpu, CPOConfig, own, {"disable_dropout": True, "label_smoothing": 0.0}
+    )
+
+
+def trainer(setup: Setup) -> Trainer:
+    """Return the trainer of SimPO."""
+    made = Trainer(
+        args=arguments(setup.config, setup.folder, setup.gpu),
+        train_dataset=sequences(setup.rows.tokens),
+        data_collator=Collator(DPODataCollatorWithPadding(setup.tokenizer.pad_token_id)),
+        **setup.parts,
+    )
+    setup.watched(made)
+    return made

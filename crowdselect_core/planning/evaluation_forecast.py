@@ -1,0 +1,106 @@
+"""What an evaluation would do: training, questions, answers, verdicts, tokens, money."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.finetune import required
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.evaluate import forecast
+from crowdselect_core.evaluate.benchmarks.base import Report, Tools
+from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
+from crowdselect_core.evaluate.candidates import candidates
+from crowdselect_core.generate.base import never
+from crowdselect_core.generate.factory import Secret
+from crowdselect_core.planning.training_forecast import Story, training_forecast
+from crowdselect_core.stages.base import Runner
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+
+
+def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) -> list[str]:
+    """Say what an evaluation would do; nothing is computed, asked or written.
+
+    Args:
+        config: the resolved config.
+        story: the stages of the selection in their order.
+        secret: from a block's name to the key that it holds.
+
+    Raises:
+        UserError: whatever the run itself would refuse before its first step.
+    """
+    if config.judgments is not None:
+        return [f"judgments  {config.judgments}: no model is asked", f"out        {config.out}"]
+    lines, trained = _training(config, story)
+    tools = quiet_tools(config, secret)
+    benchmarks = [open_benchmark(b, config) for b in tools.evaluation.benchmarks]
+    models = candidates(config, tools.store, trained)
+    for benchmark in benchmarks:
+        benchmark.check(config)
+        turns = sum(len(q.turns) for q in benchmark.questions)
+        asked = (
+            f"{len(benchmark.questions):,} questions, {turns:,} turns" if turns else "no answers"
+        )
+        lines.append(f"benchmark  {benchmark.name}: {asked}")
+    found = forecast.bills(benchmarks, models, tools)
+    lines += [bill.line for bill in found]
+    money = sum(bill.money for bill in found)
+    limit = tools.evaluation.max_cost
+    lines.append(
+        f"in all     {sum(b.requests for b in found):,} requests, {money:,.2f} at the configured "
+        f"prices{'' if limit is None else f', max_cost {limit:,.2f}'}"
+    )
+    forecast.refuse_above(found, limit)
+    return lines
+
+
+def quiet_tools(config: EvaluateConfig, secret: Secret) -> Tools:
+    """Return tools for a look: nothing is lent or shown."""
+
+    @contextmanager
+    def shown(step: str, name: str) -> Iterator[Report]:
+        yield lambda calls: None
+
+    return Tools(
+        config=config,
+        store=Store(config.store),
+        secret=secret,
+        lent=lambda engine, name: nullcontext([]),
+        shown=shown,
+        stopped=never,
+        check=lambda: None,
+    )
+
+
+def _training(config: EvaluateConfig, story: Story) -> tuple[list[str], str | None]:
+    """Return the forecast of the training, and the key of the model where it is stored."""
+    if not config.trains:
+        return [f"store      {config.store}", f"out        {config.out}"], None
+    made: list[Ref] = []
+
+    def watched(config: SelectConfig, run: Runner) -> Ref:
+        made.append(story(config, run))
+        return made[-1]
+
+    return training_forecast(config, watched), _stored_model(config, made)
+
+
+def _stored_model(config: EvaluateConfig, made: list[Ref]) -> str | None:
+    from crowdselect_core.finetune import own_trainer
+    from crowdselect_core.finetune.base_model import base_model
+    from crowdselect_core.finetune.data import rows_of
+    from crowdselect_core.finetune.recipe import has_gpu
+    from crowdselect_core.finetune.training import prepare
+
+    training, store = required(config.training), Store(config.store)
+    known = [ref for ref in made if ref.is_computed]
+    if training.train_file is None and not known:
+        return None
+    rows = rows_of(training, known[0].open(store).frame() if known else None)
+    base = base_model(training)
+    if training.command is not None:
+        spec = own_trainer.prepare(training, base, rows).spec
+    else:
+        spec = prepare(training, base, rows, has_gpu()).spec
+    found = store.find(spec)
+    return found.key if found else None
