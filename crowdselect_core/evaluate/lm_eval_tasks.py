@@ -201,9 +201,8 @@ def _run(
     environment = {**os.environ, **model.environment, "TOKENIZERS_PARALLELISM": "false"}
     if config.nltk_data is not None:
         environment["NLTK_DATA"] = str(Path(config.nltk_data).absolute())
-    process = SupervisedProcess(
-        named, [str(w) for w in words], environment, log, lambda: True, work
-    )
+    # In the folder of the run: tasks of one's own name data files relative to it.
+    process = SupervisedProcess(named, [str(w) for w in words], environment, log, lambda: True)
     done = 0
     try:
         process.start()
