@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 
 from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import (
@@ -20,6 +21,7 @@ from crowdselect_core.config.engine import (
     VllmEngineConfig,
 )
 from crowdselect_core.config.evaluation import EvaluationConfig
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate.calls import ask, cell_of
 from crowdselect_core.evaluate.candidates import Candidate, opened
 from crowdselect_core.evaluate.live import Question, Tools
@@ -194,13 +196,33 @@ def _running(model: Candidate, tools: Tools) -> Iterator[Engine]:
         gpus = stack.enter_context(tools.lent(config, model.name))
         tools.check()  # it may have waited long for its device
         revision = model.source.revision if model.source else None
+        adapter: Path | None = None
         if not isinstance(config, OpenAIEngineConfig):
-            source = stack.enter_context(opened(model, tools.store))
+            served = model.base if _is_served(model, config, tools) else None
+            source = stack.enter_context(opened(model, tools.store, merged=served is None))
+            if served is not None:
+                source, adapter = served, Path(source.model)
             config = config.model_copy(update={"model": source.model})
             revision = source.revision
         engine = open_engine(
             model.name, config, SamplingConfig(), model.chat_template_kwargs, revision,
-            tools.secret, gpus,
+            tools.secret, gpus, adapter,
         )  # fmt: skip
         engine.stopped = tools.stopped
         yield stack.enter_context(closing(engine))
+
+
+def _is_served(model: Candidate, config: EngineConfig, tools: Tools) -> bool:
+    """Tell whether an adapter is served by vLLM as LoRA.
+
+    Raises:
+        ConfigError: it is to be, and another engine runs it.
+    """
+    if tools.evaluation.adapter == "merge" or model.base is None:
+        return False
+    if not isinstance(config, VllmEngineConfig):
+        raise ConfigError(
+            f"model {model.name!r}: evaluation.adapter: lora needs the engine vllm, found "
+            f"{config.kind}; set adapter: merge"
+        )
+    return True

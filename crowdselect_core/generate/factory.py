@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from crowdselect_core.config.crowd import CrowdModel
@@ -27,8 +28,19 @@ def open_engine(
     revision: str | None,
     secret: Secret,
     gpus: Sequence[str] = (),
+    adapter: Path | None = None,
 ) -> Engine:
     """Return the engine of a config; nothing is loaded, started or asked yet.
+
+    Args:
+        name: of the model, for messages.
+        engine: what runs it.
+        sampling: how answers are drawn.
+        chat_template_kwargs: given to the chat template.
+        revision: commit, tag or branch of a hub id.
+        secret: from a block's name to what it holds.
+        gpus: the GPUs that it may use.
+        adapter: folder of a LoRA adapter that a vLLM server serves.
 
     Raises:
         ConfigError: an environment variable with a key is not set.
@@ -43,8 +55,9 @@ def open_engine(
             from crowdselect_core.generate.vllm.engine import VllmEngine
 
             return VllmEngine(
-                name, engine, sampling, chat_template_kwargs, revision=revision, gpus=gpus
-            )
+                name, engine, sampling, chat_template_kwargs, revision=revision, gpus=gpus,
+                adapter=adapter,
+            )  # fmt: skip
         case TransformersEngineConfig():
             from crowdselect_core.generate.transformers.engine import TransformersEngine
 

@@ -15,6 +15,8 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.hub import hub_commit, local_folder
 
 SERVED_NAME = "crowdselect"  # the model's name in requests, whatever folder or hub id it is
+ADAPTER = "crowdselect-lora"  # the name of a LoRA adapter in requests
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that --max-lora-rank takes
 MODULE = "vllm.entrypoints.openai.api_server"
 PROBE = "import importlib.util as u; print('yes' if u.find_spec('vllm') else 'no')"
 PROBE_SECONDS = 15.0
@@ -159,6 +161,24 @@ def option_words(args: Mapping[str, Any]) -> list[str]:
             case _:  # one word, so that a value may begin with a dash
                 words.append(f"--{option}={_word(value)}")
     return words
+
+
+def lora_words(adapter: Path) -> list[str]:
+    """Return the options by which a server serves a LoRA adapter.
+
+    Raises:
+        ConfigError: the adapter has no readable config, or a rank above all that vLLM serves.
+    """
+    try:
+        rank = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["r"]
+        most = next(allowed for allowed in RANKS if allowed >= rank)
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        raise ConfigError(
+            f"adapter {str(adapter)!r}: expected adapter_config.json with a rank r of at most "
+            f"{RANKS[-1]}; set adapter: merge"
+        ) from None
+    return ["--enable-lora", f"--lora-modules={ADAPTER}={adapter.absolute()}",
+            f"--max-lora-rank={most}"]  # fmt: skip
 
 
 def environment(config: VllmEngineConfig, gpus: Sequence[str], key: str) -> dict[str, str]:

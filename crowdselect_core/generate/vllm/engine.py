@@ -10,9 +10,11 @@ from crowdselect_core.generate.base import Answer, Request, never
 from crowdselect_core.generate.in_flight import InFlight
 from crowdselect_core.generate.openai.engine import OpenAIEngine
 from crowdselect_core.generate.vllm.command import (
+    ADAPTER,
     find_model,
     interpreter,
     lacks_template,
+    lora_words,
     option_words,
 )
 from crowdselect_core.generate.vllm.restarting_server import Client, KeptServer
@@ -40,6 +42,7 @@ class VllmEngine:
         revision: str | None = None,
         gpus: Sequence[str] = (),
         log_folder: Path | None = None,
+        adapter: Path | None = None,
     ) -> None:
         """Keep the config; no server is started.
 
@@ -51,6 +54,7 @@ class VllmEngine:
             revision: commit, tag or branch of a hub id.
             gpus: the GPUs that the server may see; all of the run's where empty.
             log_folder: where its log goes; among the temporary files where empty.
+            adapter: folder of a LoRA adapter on the model, which answers in the model's place.
 
         Raises:
             ConfigError: an option in `args` that cannot be.
@@ -58,7 +62,7 @@ class VllmEngine:
         self._name, self._config = name, config
         self._sampling, self._kwargs = sampling, dict(chat_template_kwargs or {})
         self._model, self._revision = config.model or name, revision
-        self._gpus = tuple(gpus)
+        self._gpus, self._adapter = tuple(gpus), adapter
         self._subject = f"model {name!r}"
         option_words(config.args)
         exact = config.dtype == "float32"
@@ -102,7 +106,10 @@ class VllmEngine:
             revision=self._revision,
             gpus=self._gpus,
             log=place,
-            extra=[f"--chat-template={PLAIN_TEMPLATE}"] if self._is_plain() else [],
+            extra=[
+                *([f"--chat-template={PLAIN_TEMPLATE}"] if self._is_plain() else []),
+                *(lora_words(self._adapter) if self._adapter else []),
+            ],
         )
 
     def _is_plain(self) -> bool:
@@ -119,7 +126,7 @@ class VllmEngine:
             OpenAIEngineConfig(
                 kind="openai",
                 base_url=[f"{server.base_url}/v1"],
-                model=server.model,
+                model=ADAPTER if self._adapter else server.model,
                 concurrency=self._config.concurrency,
                 timeout=self._config.timeout,
                 max_retries=RETRIES,

@@ -12,6 +12,7 @@ from crowdselect_core.evaluate import answers
 from crowdselect_core.evaluate.candidates import MODEL, Source, candidates, opened
 from crowdselect_core.evaluate.live import Question
 from crowdselect_core.finetune.files import pack
+from crowdselect_core.generate.vllm.command import lora_words
 from crowdselect_core.models.hub import model_identity
 from crowdselect_core.planning.evaluation_forecast import quiet_tools
 from crowdselect_core.store.artifacts import Store
@@ -86,6 +87,34 @@ def test_an_adapter_is_merged_and_named_by_both(tiny: Path, tmp_path: Path) -> N
         apart = PeftModel.from_pretrained(base, adapter)(ids).logits
     assert torch.allclose(merged, apart, atol=1e-3)
     assert not torch.allclose(merged, plain, atol=1e-1)
+
+
+def test_an_adapter_is_served_as_lora(
+    monkeypatch: pytest.MonkeyPatch, tiny: Path, tmp_path: Path
+) -> None:
+    adapter = adapter_of(tiny, tmp_path / "adapter")
+    words = lora_words(adapter)
+    assert words[0] == "--enable-lora"
+    assert words[1:] == [f"--lora-modules=crowdselect-lora={adapter}", "--max-lora-rank=8"]
+    config = config_of(tmp_path, model=str(adapter))
+    assert config.evaluation is not None
+    given: list[Any] = []
+
+    class Reached(Exception):
+        """The engine would be opened now."""
+
+    def opening(*args: Any) -> None:
+        given.extend(args)
+        raise Reached
+
+    monkeypatch.setattr(answers, "open_engine", opening)
+    for engine, error in (({"kind": "vllm"}, Reached), ({"kind": "transformers"}, ConfigError)):
+        told = {"benchmarks": [BENCHMARK], "engine": engine, "adapter": "lora"}
+        tools = quiet_tools(config_of(tmp_path, model=str(adapter), evaluation=told), lambda b: "")
+        [one] = candidates(tools.config, tools.store, None)
+        with pytest.raises(error):
+            answers.answer(QUESTIONS, one, tools)
+    assert (given[1].model, given[-1]) == (str(tiny), adapter)
 
 
 def test_answers_of_a_model_here_are_stored(
