@@ -27,8 +27,8 @@ from benchmarks.measure import machine, peak_gib, spread
 from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import JudgeConfig
-from crowdselect_core.evaluate.benchmarks.base import Report, Tools
 from crowdselect_core.evaluate.judging.judge import Judge, judge_engine
+from crowdselect_core.evaluate.live import Report, Tools
 from crowdselect_core.generate.base import Answer, Request
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.key_index import cell_key

@@ -22,19 +22,19 @@ from crowdselect_core.config.evaluation import JUDGED, BenchmarkConfig, JudgeCon
 from crowdselect_core.evaluate import answers as core_answers
 from crowdselect_core.evaluate import candidates as core_candidates
 from crowdselect_core.evaluate import forecast, leaderboard, out_files
-from crowdselect_core.evaluate.benchmarks.base import Benchmark, Tools
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging import calibration
 from crowdselect_core.evaluate.judging.calibration import Calibration
 from crowdselect_core.evaluate.judging.judge import judge_engine
+from crowdselect_core.evaluate.live import Benchmark, Tools
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.generate.factory import check_all
 from crowdselect_core.report.leaderboard import as_lines, as_markdown
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
-from tasks.crowd import device_tags, one_device, some_devices
+from tasks.crowd import device_tags, devices
 from tasks.progress import shown
 from tasks.secrets import secret
 from tasks.stage_task import OPTIONS, state_task
@@ -197,8 +197,8 @@ def _lent(engine: EngineConfig | None, name: str) -> AbstractContextManager[list
     if isinstance(engine, OpenAIEngineConfig):
         return nullcontext([])
     if isinstance(engine, VllmEngineConfig):
-        return some_devices(engine.gpus, name)
-    return one_device(name)
+        return devices(name, engine.gpus)
+    return devices(name, 1)
 
 
 def _written(config: EvaluateConfig, table: Any, notes: list[str]) -> State[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.evaluate.benchmarks.base import Tools
+from crowdselect_core.evaluate.live import Tools
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build

@@ -10,10 +10,10 @@ import pytest
 from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.evaluate import answers, candidates
-from crowdselect_core.evaluate.benchmarks.base import Tools
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging import judge
+from crowdselect_core.evaluate.live import Tools
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.generate.base import Answer, Failure, Request, failed
 from crowdselect_core.planning.evaluation_forecast import quiet_tools

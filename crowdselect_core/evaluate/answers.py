@@ -20,9 +20,9 @@ from crowdselect_core.config.engine import (
     VllmEngineConfig,
 )
 from crowdselect_core.config.evaluation import EvaluationConfig
-from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.calls import ask, cell_of
 from crowdselect_core.evaluate.candidates import Candidate, opened
+from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.generate.answer_cells import cells_of, read_answers
 from crowdselect_core.generate.base import Engine, Request
 from crowdselect_core.generate.call_tracker import CallTracker

@@ -143,10 +143,11 @@ def opened(candidate: Candidate, store: Store, *, merged: bool = True) -> Iterat
             unpack(artifact, work)
         elif candidate.source is not None:
             folder = Path(candidate.source.model)
-        if candidate.is_adapter and merged:
+        if candidate.base is not None and merged:
             from crowdselect_core.evaluate.merged_adapter import merge
 
-            merge(candidate, folder, work / "merged")
+            base = candidate.base
+            merge(candidate.name, folder, base.model, base.revision, work / "merged")
             folder = work / "merged"
         yield Source(model=str(folder))
 

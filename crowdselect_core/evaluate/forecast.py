@@ -12,11 +12,11 @@ from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.config.evaluation import JudgeConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate.answers import Reply, engine_config, replies
-from crowdselect_core.evaluate.benchmarks.base import Benchmark, Question, Tools
 from crowdselect_core.evaluate.benchmarks.judged import JudgedBenchmark
 from crowdselect_core.evaluate.candidates import TRAINED, Candidate
 from crowdselect_core.evaluate.judging.calibration import prompts as calibration_prompts
 from crowdselect_core.evaluate.judging.judge import Judge, Load
+from crowdselect_core.evaluate.live import Benchmark, Question, Tools
 from crowdselect_core.models.token_count import estimate
 
 

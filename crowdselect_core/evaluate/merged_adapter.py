@@ -3,11 +3,17 @@
 from pathlib import Path
 
 from crowdselect_core.errors import ConfigError, first_line
-from crowdselect_core.evaluate.candidates import Candidate
 
 
-def merge(candidate: Candidate, adapter: Path, out: Path) -> None:
+def merge(name: str, adapter: Path, base: str, revision: str | None, out: Path) -> None:
     """Merge an adapter into its base model by PEFT; computed and written in float32.
+
+    Args:
+        name: of the model, for messages.
+        adapter: its folder.
+        base: folder or hub id of the base model.
+        revision: of the base model.
+        out: the folder that is written.
 
     Raises:
         ConfigError: PEFT is not installed, or the adapter does not fit its base model.
@@ -15,26 +21,21 @@ def merge(candidate: Candidate, adapter: Path, out: Path) -> None:
     from crowdselect_core.models.causal_lm import Source
     from crowdselect_core.models.loading import load_tokenizer
 
-    where = f"model {candidate.name!r}"
+    where = f"model {name!r}"
     try:
         from peft import PeftModel
     except ImportError:
         raise ConfigError(
             f"{where} is a LoRA adapter: pip install 'crowdselect[finetune]' to merge it"
         ) from None
-    base = candidate.base
-    if base is None:
-        raise ConfigError(f"{where} is no adapter")
-    loaded = Source(where, base.model, base.revision, "float32", "cpu").load()
+    loaded = Source(where, base, revision, "float32", "cpu").load()
     try:
         merged = PeftModel.from_pretrained(loaded, str(adapter)).merge_and_unload()
     except (ValueError, RuntimeError, KeyError) as e:
         raise ConfigError(
-            f"{where} does not fit its base model {base.model!r}: {first_line(e)}"
+            f"{where} does not fit its base model {base!r}: {first_line(e)}"
         ) from None
     merged.save_pretrained(out)
     has_own = (adapter / "tokenizer_config.json").is_file()
-    tokenizer = (
-        load_tokenizer(str(adapter)) if has_own else load_tokenizer(base.model, base.revision)
-    )
+    tokenizer = load_tokenizer(str(adapter)) if has_own else load_tokenizer(base, revision)
     tokenizer.save_pretrained(out)

@@ -7,9 +7,9 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.finetune import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate import forecast
-from crowdselect_core.evaluate.benchmarks.base import Report, Tools
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import candidates
+from crowdselect_core.evaluate.live import Report, Tools
 from crowdselect_core.generate.base import never
 from crowdselect_core.generate.factory import Secret
 from crowdselect_core.planning.training_forecast import Story, training_forecast

@@ -36,10 +36,16 @@ RESULTS = {  # what a run writes into OUT
     "prompt_completion.jsonl", "train.yaml",
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
-    "leaderboard.parquet", "training.json", "training.parquet",
+    "leaderboard.parquet", "evaluation.json", "training.json", "training.parquet",
 }  # fmt: skip
 
 _TRAINED = re.compile(r"model/[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # files of a trained model in OUT
+
+# Files of a benchmark in OUT: questions, answers, judgments.
+_JUDGED = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*/(?:question\.jsonl|model_answer/[A-Za-z0-9][A-Za-z0-9._-]*\.jsonl"
+    r"|model_judgment/(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*\.jsonl)"
+)
 
 _RECORD = re.compile(rf"{SELECTIONS}/[a-z0-9-]+/(?:\d{{6}}|latest)\.json")
 
@@ -73,5 +79,5 @@ def is_written(name: str) -> bool:
     """Tell a name that a run writes below a store or an OUT, also if both are a whole bucket."""
     match = FOLDER_FILE.fullmatch(name)
     ours = match is not None and is_ours(match["stage"], match["file"])
-    in_out = name in RESULTS or _TRAINED.fullmatch(name) is not None
+    in_out = name in RESULTS or any(form.fullmatch(name) for form in (_TRAINED, _JUDGED))
     return ours or in_out or is_record(name)

@@ -32,7 +32,7 @@ def test_a_leaderboard_from_files(command: Command, server: Server, tmp_path: Pa
 
 def test_what_the_user_can_mend(command: Command, tmp_path: Path) -> None:
     evaluate = command.of("evaluate").within(tmp_path)
-    assert "judging live models is not part of this version" in evaluate.run().ended(2).error
+    assert "evaluation.benchmarks is missing" in evaluate.run().ended(2).error
     file = write_rows(tmp_path / "x_single.jsonl", ['{"question_id": 81, "mod'])
     flags = ("--judgments", file, "--benchmark", "mt-bench")
     assert "x_single.jsonl: line 1: is no JSON" in evaluate.run(*flags).ended(2).error

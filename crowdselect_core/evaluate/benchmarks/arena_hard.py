@@ -12,7 +12,6 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import ArenaHardBenchmark
 from crowdselect_core.errors import EvaluationError, shown
 from crowdselect_core.evaluate import arena_hard, arena_rows, files, style
-from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.benchmarks.games import (
     Pair,
     is_whole,
@@ -36,6 +35,7 @@ from crowdselect_core.evaluate.judging.arena_prompts import arena_prompt, values
 from crowdselect_core.evaluate.judging.judge import Judge, Verdict
 from crowdselect_core.evaluate.judging.quality import agreement_notes
 from crowdselect_core.evaluate.judging.verdicts import read_label
+from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.out_folder import (
     ANSWERS,
     JUDGMENTS,
@@ -54,7 +54,7 @@ Answers = Mapping[str, Mapping[str, str]]  # by model and question
 
 
 class ArenaHard(JudgedBenchmark):
-    """Arena-Hard; see `benchmarks.base.Benchmark`."""
+    """Arena-Hard; see `evaluate.live.Benchmark`."""
 
     def __init__(self, config: ArenaHardBenchmark, run: EvaluateConfig) -> None:
         self._config, self._out, self._seed = config, run.out, run.seed

@@ -13,7 +13,7 @@ from crowdselect_core.config.evaluation import (
     MtBenchBenchmark,
     PairwiseBenchmark,
 )
-from crowdselect_core.evaluate.benchmarks.base import Benchmark
+from crowdselect_core.evaluate.live import Benchmark
 
 
 def open_benchmark(benchmark: BenchmarkConfig, config: EvaluateConfig) -> Benchmark:

@@ -4,10 +4,10 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from crowdselect_core.chat import Message
-from crowdselect_core.evaluate.benchmarks.base import Question
 from crowdselect_core.evaluate.judging.judge import Judge, Verdict
 from crowdselect_core.evaluate.judging.prompts import JudgePrompt
 from crowdselect_core.evaluate.judging.quality import Game, pair_notes
+from crowdselect_core.evaluate.live import Question
 
 
 class Pair(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any
 from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError, EvaluationError
-from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.heldout_loss import HeldOutAnswer
+from crowdselect_core.evaluate.live import Question, Tools
 
 ROWS, ANSWERS = "heldout", "heldout-answers"  # stages
 

@@ -10,11 +10,11 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate import heldout_loss
 from crowdselect_core.evaluate.benchmarks import heldout
-from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.benchmarks.local_models import local_models
 from crowdselect_core.evaluate.benchmarks.steps import counted
 from crowdselect_core.evaluate.candidates import Candidate, opened
 from crowdselect_core.evaluate.heldout_loss import HeldOutAnswer, Losses, LossModel
+from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.models.devices import torch_device
 

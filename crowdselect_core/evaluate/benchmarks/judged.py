@@ -9,9 +9,9 @@ from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.errors import ConfigError, first_line, shown
 from crowdselect_core.evaluate.answers import Reply, price_of, replies
-from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.candidates import Candidate, base_of
 from crowdselect_core.evaluate.judging.judge import Judge, Verdict
+from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.tally import Outcome
 
 NAMED = 5  # questions that a note names

@@ -14,7 +14,6 @@ from crowdselect_core.config.evaluation import MtBenchBenchmark
 from crowdselect_core.errors import EvaluationError
 from crowdselect_core.evaluate import files, mt_bench
 from crowdselect_core.evaluate.answers import Reply
-from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.benchmarks.judged import (
     Costs,
     JudgedBenchmark,
@@ -37,6 +36,7 @@ from crowdselect_core.evaluate.judging.quality import (
     rating_notes,
 )
 from crowdselect_core.evaluate.judging.verdicts import read_rating, read_winner
+from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.out_folder import (
     ANSWERS,
     JUDGMENTS,
@@ -70,7 +70,7 @@ class _Item(NamedTuple):
 
 
 class MtBench(JudgedBenchmark):
-    """MT-Bench; see `benchmarks.base.Benchmark`."""
+    """MT-Bench; see `evaluate.live.Benchmark`."""
 
     def __init__(self, config: MtBenchBenchmark, run: EvaluateConfig) -> None:
         self._config, self._out, self._seed = config, run.out, run.seed

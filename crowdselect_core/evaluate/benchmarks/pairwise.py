@@ -7,7 +7,6 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import PairwiseBenchmark
 from crowdselect_core.errors import EvaluationError
 from crowdselect_core.evaluate import files, pairwise
-from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.benchmarks.games import (
     Pair,
     is_whole,
@@ -32,6 +31,7 @@ from crowdselect_core.evaluate.judging.judge import Judge, Verdict
 from crowdselect_core.evaluate.judging.prompts import own_pair
 from crowdselect_core.evaluate.judging.quality import agreement_notes
 from crowdselect_core.evaluate.judging.verdicts import read_winner
+from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.out_folder import (
     ANSWERS,
     JUDGMENTS,
@@ -48,7 +48,7 @@ PROMPTS = ("prompt", "instruction")
 
 
 class Pairwise(JudgedBenchmark):
-    """The user's own prompts; see `benchmarks.base.Benchmark`."""
+    """The user's own prompts; see `evaluate.live.Benchmark`."""
 
     def __init__(self, config: PairwiseBenchmark, run: EvaluateConfig) -> None:
         self._config, self._out, self._seed = config, run.out, run.seed

@@ -10,13 +10,13 @@ from crowdselect_core.config.reward import FunctionReward, JudgeReward, RewardCo
 from crowdselect_core.errors import ConfigError, nearest, shown
 from crowdselect_core.evaluate import answers, reward_win_rate
 from crowdselect_core.evaluate.benchmarks import heldout
-from crowdselect_core.evaluate.benchmarks.base import Question, Tools
 from crowdselect_core.evaluate.benchmarks.judged import (
     baseline_of,
     missing_answers,
     stored_replies,
 )
 from crowdselect_core.evaluate.candidates import Candidate
+from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.prompt_file import read_prompts
 from crowdselect_core.evaluate.reward_win_rate import Answers, Scores
 from crowdselect_core.evaluate.tally import Outcome

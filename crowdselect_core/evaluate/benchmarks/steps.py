@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from crowdselect_core.evaluate.benchmarks.base import Report
+from crowdselect_core.evaluate.live import Report
 from crowdselect_core.generate.call_tracker import CallTracker
 
 Told = Callable[[int, int], None]  # rows or tasks done, in all

@@ -14,10 +14,10 @@ import polars as pl
 from crowdselect_core import sample
 from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluation import JudgeConfig
-from crowdselect_core.evaluate.benchmarks.base import Tools
 from crowdselect_core.evaluate.judging.judge import Judge
 from crowdselect_core.evaluate.judging.prompts import own_pair
 from crowdselect_core.evaluate.judging.verdicts import read_winner
+from crowdselect_core.evaluate.live import Tools
 
 BETTER, WORSE, SCORE = "smollm2-greedy-8bit", "smollm2-sampled-3bit", "pmi"
 

@@ -16,8 +16,8 @@ from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.config.evaluation import JudgeConfig
 from crowdselect_core.errors import EvaluationError, shown
-from crowdselect_core.evaluate.benchmarks.base import Tools
 from crowdselect_core.evaluate.calls import ask, cell_of
+from crowdselect_core.evaluate.live import Tools
 from crowdselect_core.generate.answer_cells import BROKEN_OFF, CELL
 from crowdselect_core.generate.base import Answer, Engine, Request
 from crowdselect_core.generate.call_tracker import CallTracker
@@ -113,7 +113,7 @@ class Judge:
         """Return what the prompts would cost; nobody is asked."""
         wanted = {_key(messages): messages for messages in prompts}
         self.cells.refresh()
-        missing = self.cells.missing(as_keys(wanted)) if wanted else []
+        missing = self.cells.missing(as_keys(wanted))
         lacking = [m for m, lacks in zip(wanted.values(), missing, strict=True) if lacks]
         tokens = sum(estimate(["".join(m["content"] for m in one) for one in lacking]))
         requests = [Request(key, tuple(messages)) for key, messages in wanted.items()]

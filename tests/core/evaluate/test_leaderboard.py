@@ -68,10 +68,10 @@ def test_the_text_shows_what_holds_over_all_categories(judged: Path) -> None:
                                            for q in (81, 82)])  # fmt: skip
     found = board(judged, "mt-bench")
     lines = as_lines(found.table, found.notes)
-    assert lines[0].split() == ["metric", "category", "model", "judge", "value", "95", "%",
-                                "interval", "n", "unparsed"]  # fmt: skip
-    assert lines[2].split() == ["turn_1", "all", "m", "gpt-4", "8.000", "8.000", "-", "8.000",
-                                "1", "1"]  # fmt: skip
+    assert lines[0].split() == ["benchmark", "metric", "category", "model", "judge", "value", "95",
+                                "%", "interval", "n", "unparsed"]  # fmt: skip
+    assert lines[2].split() == ["mt-bench", "turn_1", "all", "m", "gpt-4", "8.000", "8.000", "-",
+                                "8.000", "1", "1"]  # fmt: skip
     assert "the results by category stand in leaderboard.parquet" in lines
     assert any(line.startswith("note: m: 1 of 2 verdicts") for line in lines)
     assert not any("writing" in line for line in lines)
@@ -88,7 +88,7 @@ def test_names_from_files_are_shown_as_text(tmp_path: Path) -> None:
     assert not set(markdown) & {"<", "\x1b", "`" * 2}
     assert "&lt;script&gt;\\|x\\|" in markdown
     for line in markdown.splitlines()[2:4]:
-        assert line.replace("\\|", "").count("|") == 9, "no cell of its own making"
+        assert line.replace("\\|", "").count("|") == 10, "no cell of its own making"
 
 
 def test_the_flags_of_the_command(tmp_path: Path) -> None:

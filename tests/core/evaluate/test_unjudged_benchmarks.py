@@ -10,9 +10,9 @@ from tinymodel import write_tiny
 
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError, EvaluationError
-from crowdselect_core.evaluate.benchmarks.base import Benchmark
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import Candidate, Source, candidates
+from crowdselect_core.evaluate.live import Benchmark
 from crowdselect_core.evaluate.prompt_file import read_prompts
 from crowdselect_core.models.hub import model_identity
 from crowdselect_core.store.artifacts import Store
