@@ -88,13 +88,14 @@ def heldout_rows(
         ConfigError: nothing is held out, or nobody's answers are named.
         TooManyFailures: too many calls of the model that answers failed.
     """
-    if selection is not None:
-        drawn, metrics = selection.heldout, selection.metrics
-    else:
-        drawn, metrics = _only_heldout(config)
+    drawn, metrics = _only_heldout(config) if selection is None else _of_selection(selection)
     if drawn is None:
         raise ConfigError("heldout: nothing is held out; set heldout.share or heldout.file")
     return [drawn, *([heldout_answers(config, drawn, metrics)] if answers else [])]
+
+
+def _of_selection(selection: SelectionArtifacts) -> tuple[Ref | None, Ref | None]:
+    return selection.heldout, selection.metrics
 
 
 def _only_heldout(config: SelectConfig) -> tuple[Ref | None, Ref | None]:

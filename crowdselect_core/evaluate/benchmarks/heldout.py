@@ -1,6 +1,7 @@
 """The held-out rows of a run, as the benchmarks read them out of the store."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluate import EvaluateConfig
@@ -72,7 +73,7 @@ def question_of(row_id: str, messages: list[Message], temperature: float, most: 
     return Question(row_id, (messages[-1]["content"],), temperature, most, history=history)
 
 
-def _rows(tools: Tools, stage: str, columns: list[str]) -> Iterator[tuple[str, ...]]:
+def _rows(tools: Tools, stage: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
     if stage not in tools.artifacts:
         raise TypeError(f"the run gave no artifact of the stage {stage}")
     for frame in tools.store.open(stage, tools.artifacts[stage]).frames(columns):
