@@ -17,6 +17,7 @@ from crowdselect_core.finetune.curve import Step
 from crowdselect_core.finetune.pair_rows import file_pairs
 from crowdselect_core.finetune.recipe import spec
 from crowdselect_core.finetune.trainers import trainer
+from crowdselect_core.finetune.trainers.common import NO_ROW
 from crowdselect_core.finetune.training import Prepared, prepare, train
 from crowdselect_core.store.artifacts import Artifact, Store
 
@@ -159,6 +160,34 @@ def test_how_pairs_are_batched_changes_no_loss(tmp_path: Path, small: Path, loss
         losses.append([entry["loss"] for entry in run.state.log_history if "loss" in entry])
     assert len(losses[0]) == 2
     assert losses[0] == pytest.approx(losses[1], abs=2e-4)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_empty_pair_that_fills_a_batch_counts_nothing(
+    tmp_path: Path, small: Path, loss: str
+) -> None:
+    import torch
+
+    job = prepared(tmp_path, small, loss=loss)
+    run = made(job, tmp_path / "work")
+    real = [run.train_dataset[0], run.train_dataset[1]]
+    empty = {**real[0], "row": NO_ROW}
+    for name in [n for n in empty if n.startswith("rejected_")]:
+        empty[name] = empty[name.replace("rejected", "chosen")]
+    found = []
+    for rows in (real, [*real, empty], [empty]):
+        run.model.zero_grad()
+        batch = run.data_collator(rows)
+        pairs = run._get_num_items_in_batch([batch], "cpu")
+        share = run.compute_loss(run.model, batch, num_items_in_batch=max(pairs, torch.tensor(1)))
+        share.backward()
+        norm = sum(float(p.grad.norm()) for p in run.model.parameters() if p.grad is not None)
+        found.append((int(pairs), float(share.detach()), norm))
+    (two, loss_of_two, slope), (same, with_empty, steep), (none, alone, flat) = found
+    assert (two, same, none) == (2, 2, 0)
+    assert with_empty == pytest.approx(loss_of_two, abs=1e-5)
+    assert steep == pytest.approx(slope, rel=1e-4)
+    assert (alone, flat) == (pytest.approx(0, abs=1e-5), pytest.approx(0, abs=1e-4))
 
 
 class Killed(BaseException):
