@@ -6,7 +6,7 @@ PIP = .venv/bin/$(INSTALL) --constraint constraints.txt
 # One thread for one model: on two shared cores, more of them wait for each other.
 SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 
-.PHONY: help select finetune test test-fast test-vllm check format docs sample server deploy vllm-env clean
+.PHONY: help select finetune test test-fast test-slow test-vllm check format docs sample server deploy vllm-env clean
 
 # `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken
 PORT ?= 4200
@@ -32,7 +32,10 @@ test: .venv/test  ## all tests, with real servers and real small models
 	$(SMALL) .venv/bin/python -m pytest $(SHARED)
 
 test-fast: .venv/test  ## the tests that need no server and no model, in two to three minutes
-	$(SMALL) .venv/bin/python -m pytest $(SHARED) -m 'not server and not model and not vllm'
+	$(SMALL) .venv/bin/python -m pytest $(SHARED) -m 'not server and not model and not vllm and not slow'
+
+test-slow: .venv/test  ## further cases of trainings, which `make test` leaves out; some minutes
+	$(SMALL) .venv/bin/python -m pytest -m slow
 
 check: .venv/test  ## format, lint, types, and who may import whom
 	.venv/bin/ruff format --check .

@@ -60,11 +60,13 @@ def story(config: SelectConfig) -> dict[str, Any]:
     preflight.check(config)
     selection = chosen(config)
     told = written(selection)
-    made = trained(selection.config, trained_on(selection))
+    data = trained_on(selection)
+    made = trained(selection.config, data)
+    new = [] if data in selection.stages else [data]  # the pairs, where none are exported
     return told | {
         "files": [*told["files"], *made["files"]],
         "lines": made["lines"],
-        "stages": told["stages"] + made["stages"],
+        "stages": told["stages"] + crowd_steps.told(new) + made["stages"],
     }
 
 
@@ -79,11 +81,11 @@ def trained_on(selection: SelectionRun, run: Runner = run_task) -> Ref:
 def trained(config: SelectConfig, data: Ref | None) -> dict[str, Any]:
     """Train on rows or pairs (None: on training.train_file), and show the model."""
     training = required(config.training)
-    model = tasks.train.of(training.base_model, device_tags())(config, data)
+    models = [tasks.train.of(training.base_model, device_tags())(config, data)]
     if training.merge:
-        model = tasks.merge(config, model)
-    told = tasks.export(config, model)
+        models.append(tasks.merge(config, models[0]))
+    told = tasks.export(config, models[-1])
     if training.push_to:
-        told["lines"].append(f"uploaded     to {tasks.push(config, model)}")
+        told["lines"].append(f"uploaded     to {tasks.push(config, models[-1])}")
     tasks.publish(config, told["lines"])
-    return told | {"stages": crowd_steps.told([model])}
+    return told | {"stages": crowd_steps.told(models)}

@@ -200,8 +200,7 @@ def joined(
     ranking = run(stages.JOINED, now, rows, parts["ranking"])
     clusters = run(stages.JOINED, now, rows, parts["clusters"]) if "clusters" in parts else None
     selection = run(stages.SELECTION, now, scores, metrics, ranking, clusters)
-    wants_pairs = "pairs" in now.export
-    pairs = run(stages.PAIRS, now, scores, metrics, selection) if wants_pairs else None
+    pairs = run(stages.PAIRS, now, scores, metrics, selection) if now.wants_pairs else None
     comparison = run(stages.COMPARISON, now, metrics, answers, selection, clusters)
     inputs = SelectionArtifacts(
         instructions=rows, scores=scores, metrics=metrics, answers=answers,

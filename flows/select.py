@@ -99,8 +99,7 @@ def chosen(
     clusters = run(CLUSTERS, config, embeddings, centers) if embeddings and centers else None
     ranking = run(RANKING, config, metrics, answers)
     selection = run(SELECTION, config, scores, metrics, ranking, clusters)
-    wants_pairs = "pairs" in config.export
-    pairs = run(PAIRS, config, scores, metrics, selection) if wants_pairs else None
+    pairs = run(PAIRS, config, scores, metrics, selection) if config.wants_pairs else None
     comparison = run(COMPARISON, config, metrics, answers, selection, clusters)
 
     inputs = SelectionArtifacts(

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from crowdselect_core.config.base import Frozen
 
-Export = Literal["sharegpt", "alpaca", "prompt-completion", "pairs"]
+Export = Literal["sharegpt", "alpaca", "prompt-completion", "pairs", "llamafactory"]
 
 
 class PairsConfig(Frozen):

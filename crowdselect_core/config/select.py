@@ -140,7 +140,8 @@ class SelectConfig(Frozen):
     )
     export: Annotated[Layouts, Flag("LAYOUT"), SELECTION] = Field(
         [],
-        description="Further layouts to write: sharegpt, alpaca, prompt-completion, pairs",
+        description="Further layouts to write: sharegpt, alpaca, prompt-completion, pairs; "
+        "llamafactory: train.yaml, the recipe of `training` in LLaMA-Factory's keys",
         examples=[["sharegpt", "pairs"]],
     )
     pairs: Annotated[PairsConfig, SELECTION] = Field(
@@ -189,7 +190,18 @@ class SelectConfig(Frozen):
     @model_validator(mode="after")
     def _sane(self) -> Self:
         check_weights(self.weights)
+        if "llamafactory" in self.export and self.training is None:
+            raise ValueError(
+                "export llamafactory writes the recipe of `training`: add training: "
+                "{base_model: NAME} to the config file"
+            )
         return self
+
+    @property
+    def wants_pairs(self) -> bool:
+        """Whether preference pairs are written, or read by the recipe that is written."""
+        on_pairs = self.training is not None and self.training.on_pairs
+        return "pairs" in self.export or ("llamafactory" in self.export and on_pairs)
 
     @property
     def response_mode(self) -> str | list[str]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.export import training_formats
+from crowdselect_core.export import llamafactory, training_formats
 from crowdselect_core.selection.explanations import explained
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
@@ -38,7 +39,10 @@ STAGE, VERSION = "export", 2
 def spec(config: SelectConfig, inputs: SelectionArtifacts) -> Spec:
     """Name the export: its artifacts and the layouts asked for."""
     keys = {name: ref.key for name, ref in inputs.refs().items()}
-    return Spec(STAGE, VERSION, {"export": sorted(config.export)}, keys)
+    identity: dict[str, Any] = {"export": sorted(config.export)}
+    if training := recipe_of(config):
+        identity["recipe"] = llamafactory.recipe(training)
+    return Spec(STAGE, VERSION, identity, keys)
 
 
 def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
@@ -109,6 +113,8 @@ def write(
     if inputs.drift is not None:
         rows = inputs.drift.open(store).frame().to_dicts()
         files["drift.json"] = json.dumps(rows, indent=1).encode() + b"\n"
+    if training := recipe_of(config):
+        files[llamafactory.FILE] = llamafactory.train_yaml(training)
     if config.export:
         others = entries_of(place) or {}
         files[DATASET_INFO] = training_formats.dataset_info(files, others)
@@ -129,6 +135,11 @@ def write(
     return manifest
 
 
+def recipe_of(config: SelectConfig) -> TrainingConfig | None:
+    """Return the recipe that is written for LLaMA-Factory, None where none is asked for."""
+    return config.training if "llamafactory" in config.export else None
+
+
 def ranking_table(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
     """Return every row with the reason why it was chosen or not."""
     return explained(
@@ -146,7 +157,8 @@ def file_of(layout: str) -> str:
 
 def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
     """Name the files that a selection, or a reselection, may write into OUT."""
-    layouts = [file_of(layout) for layout in config.export]
+    layouts = [file_of(layout) for layout in config.export if layout != "llamafactory"]
+    layouts += [llamafactory.FILE] if recipe_of(config) else []
     usual = ["selection.parquet", "ranking.parquet", "train.jsonl", MANIFEST]
     usual += ["membership.parquet", "drift.json"] if reselected else []
     return [*usual, *layouts, *([DATASET_INFO] if layouts else [])]
@@ -179,6 +191,7 @@ OURS = {
     "dataset_info.json",
     "membership.parquet",
     "drift.json",
+    llamafactory.FILE,
 }
 
 

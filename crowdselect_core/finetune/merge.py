@@ -1,6 +1,7 @@
 """LoRA merged into the weights of the base model, as an artifact beside the adapter."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 from crowdselect_core.config.finetune import TrainingConfig
@@ -53,7 +54,9 @@ def merge(
     with heartbeat(store.place, named.folder), work_folder(2 * weights) as work:
         files = unpack(adapter, work / "adapter")
         trained = work / "adapter" / FOLDER
-        model = PeftModel.from_pretrained(source.load(), trained).merge_and_unload()
+        with warnings.catch_warnings():  # PEFT still uses names that transformers has renamed
+            warnings.simplefilter("ignore", FutureWarning)
+            model = PeftModel.from_pretrained(source.load(), trained).merge_and_unload()
         merged = work / FOLDER
         model.to(getattr(torch, weights_dtype(config, gpu))).save_pretrained(merged)
         for name in _kept(files):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from crowdselect_core.config.finetune import TrainingConfig
-from crowdselect_core.errors import ConfigError, first_line, nearest
+from crowdselect_core.errors import ConfigError, nearest
 
 # Arguments that change no weights: they are in no key.
 ARGS_WITHOUT_EFFECT = frozenset(
@@ -104,7 +104,7 @@ def _checked(
         return adapter.validate_python(value)
     except ValidationError as e:
         told = e.errors(include_url=False, include_input=False)[0]["msg"]
-        raise ConfigError(f"{where}: {first_line(told)}; found {type(value).__name__}") from None
+        raise ConfigError(f"{where}: {told}; found {type(value).__name__}") from None
 
 
 LOOSE = ConfigDict(arbitrary_types_allowed=True)

@@ -32,7 +32,7 @@ SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
 
 RESULTS = {  # what a run writes into OUT
     "selection.parquet", "ranking.parquet", "train.jsonl", "sharegpt.jsonl", "alpaca.jsonl",
-    "prompt_completion.jsonl",
+    "prompt_completion.jsonl", "train.yaml",
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
     "leaderboard.parquet", "training.json", "training.parquet",

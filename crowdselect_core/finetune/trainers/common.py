@@ -165,8 +165,7 @@ def arguments(
     Raises:
         ConfigError: `training.args` holds what does not fit.
     """
-    device = {"dataloader_pin_memory": gpu}
-    given = CHANGEABLE | device | changeable | checked_args(config, kind)
+    given = {**CHANGEABLE, "dataloader_pin_memory": gpu, **changeable, **checked_args(config, kind)}
     try:
         return kind(**{**given, **_fixed(config, folder, gpu), **own})
     except (ValueError, TypeError, ImportError) as e:
