@@ -91,6 +91,7 @@ def merge(config: SelectConfig, model: Ref) -> State[Ref]:
     gpu = has_gpu()
     if found := store.find(spec(training, model.key, gpu)):
         ref = ref_of(found, started, cached=True)
+        log.info("%-13s Cached", "merge-model")
         return Completed(
             name="Cached", message=f"in the store: {ref.stage}/{ref.key}", data=_short(ref)
         )

@@ -122,12 +122,51 @@ def test_a_trainer_of_the_users_own(command: Command, place: Path) -> None:
     assert again.stages("Cached") == ["finetune"]
 
 
+def test_the_pairs_of_a_selection_are_trained_on_and_merged(command: Command, place: Path) -> None:
+    path = place / "pairs.yaml"
+    training = recipe(
+        place / "tiny", num_train_epochs=1, loss="dpo", peft="lora", merge=True, rate=10,
+        price={"hour": 36}, max_length=250,
+    )  # fmt: skip
+    sample = Path(__file__).parents[2] / "crowdselect_core" / "sample"
+    keys = yaml.safe_load((sample / "config.yaml").read_text())
+    keys |= {"dataset": str(sample / "zoo.parquet"), "budget": 6, "clusters": 2}
+    path.write_text(yaml.safe_dump({**keys, "export": ["llamafactory"], "training": training}))
+    here = command.of("finetune").within(place)
+    to = ["--config", path, "--store", "of-pairs", "--out", "p"]
+    done = here.run(*to).ended(0)
+    told = json.loads((place / "p" / "training.json").read_text())
+    pairs = (place / "p" / "pairs.jsonl").read_text().splitlines()
+    assert told["rows"] == len(pairs) > 1
+    assert f"finetune      {told['rows']} pairs, {told['tokens']:,} tokens" in done.stderr
+    assert (told["merged"], told["recipe"]["loss"], told["recipe"]["beta"]) == (True, "dpo", 0.1)
+    assert (place / "p" / "model" / "model.safetensors").exists()
+    assert yaml.safe_load((place / "p" / "train.yaml").read_text())["pref_loss"] == "sigmoid"
+    cached = here.run(*to).ended(0)
+    assert {"finetune", "merge-model", "pairs"} <= set(cached.stages("Cached"))
+
+    again = path.with_name("again.yaml")  # another recipe: what would it take?
+    training |= {"num_train_epochs": 2, "seed": 1}
+    again.write_text(yaml.safe_dump({**keys, "training": training}))
+    dry = here.run("--config", again, *to[2:], "--dry-run").ended(0).stdout
+    hours = told["tokens"] * 2 / 10 / 3600
+    assert f"time       {hours:,.2f} hours at 10 tokens/s (training.rate)" in dry
+    assert f"cost       {hours * 36:,.2f} at 36 an hour" in dry
+    again.write_text(yaml.safe_dump({**keys, "training": training | {"rate": None}}))
+    dry = here.run("--config", again, *to[2:], "--dry-run").ended(0).stdout
+    assert "tokens/s (measured in an earlier training)" in dry
+
+
 @pytest.mark.parametrize(
     ("training", "expected"),
     [
         (None, "training is missing"),
         ({"base_model": "./absent"}, "does not exist"),
-        ({"base_model": "x", "loss": "rlhf"}, "training.loss"),
+        ({"base_model": "x", "loss": "kto"}, "training.loss"),
+        ({"base_model": "x", "loss": "dpo", "beta": -1}, "training.beta"),
+        ({"base_model": "tiny", "args": {"weight_decy": 0}}, "no such argument"),
+        ({"base_model": "tiny", "report_to": "wandb"}, "wandb is not installed"),
+        ({"base_model": "tiny", "push_to": "org/name"}, "HF_TOKEN"),
         ({"base_model": "x", "num_processes": 3}, "num_processes 3: change one"),
         ({"base_model": "x", "command": "train {out}"}, "unknown placeholder {out}"),
         ({"base_model": "x", "command": "train --token=hf_x:y@z"}, "looks like a credential"),

@@ -108,3 +108,43 @@ def test_an_instruction_file_becomes_a_training_set(
     said = set(kept.values())
     assert train
     assert all(json.loads(line)["messages"][1]["content"] in said for line in train)
+
+
+@pytest.mark.parametrize(("loss", "peft"), [("sft", None), ("sft", "lora"), ("dpo", "lora")])
+def test_smollm2_is_trained_a_few_steps(
+    models: Path, tmp_path: Path, loss: str, peft: str | None
+) -> None:
+    pytest.importorskip("trl")
+    from crowdselect_core.config.finetune import TrainingConfig
+    from crowdselect_core.finetune.base_model import base_model
+    from crowdselect_core.finetune.data import rows_of
+    from crowdselect_core.finetune.training import prepare, train
+    from crowdselect_core.store.artifacts import Store
+
+    rows = [("Name a fruit.", "A plum.", "No."), ("Name a bird.", "A wren.", "Why should I?")]
+    lines = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": good}]}
+        if loss == "sft"
+        else {"prompt": q, "chosen": good, "rejected": bad}
+        for q, good, bad in rows
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(json.dumps(line) for line in lines))
+    recipe = TrainingConfig.model_validate({
+        "base_model": str(models / "smollm2"), "train_file": str(file), "loss": loss,
+        "peft": peft and {"lora_dropout": 0.0},
+        "learning_rate": 2e-4 if peft else 2e-5, "warmup_steps": 0, "global_batch_size": 2,
+        "lr_scheduler_type": "constant", "per_device_train_batch_size": 2,
+    })  # fmt: skip
+    job = prepare(recipe, base_model(recipe), rows_of(recipe, None), gpu=False)
+    losses: list[float] = []
+    made = train(job, Store(str(tmp_path / "store")), lambda step: losses.append(step.loss))
+    # every step sees both rows; before the first, DPO's policy is its reference: log 2
+    assert losses == sorted(losses, reverse=True)
+    assert len(set(losses)) == 3
+    if loss == "dpo":
+        assert losses[0] == pytest.approx(0.6931, abs=1e-4)
+    told = made.manifest.facts["training"]
+    assert (told["rows"], told["steps"]) == (2, 3)
+    weights = "adapter_model.safetensors" if peft else "model.safetensors"
+    assert f"model/{weights}" in made.manifest.facts["files"]

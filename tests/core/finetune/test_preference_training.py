@@ -143,7 +143,9 @@ def test_the_logged_losses_are_those_of_the_papers(tmp_path: Path, small: Path, 
         assert found == pytest.approx(sum(losses) / len(losses), abs=2e-4)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    "loss", ["orpo", *(pytest.param(loss, marks=pytest.mark.slow) for loss in ("dpo", "simpo"))]
+)
 def test_how_pairs_are_batched_changes_no_loss(tmp_path: Path, small: Path, loss: str) -> None:
     # 5 pairs in steps of 4: batches of 1 and 3 put the pairs into batches of other sizes.
     losses = []
@@ -175,7 +177,22 @@ def files(model: Artifact) -> dict[str, str]:
     return {n: f["sha256"] for n, f in model.manifest.facts["files"].items()}
 
 
-@pytest.mark.parametrize(("loss", "peft"), [("dpo", None), ("simpo", "lora"), ("orpo", None)])
+@pytest.mark.parametrize(
+    ("loss", "peft"),
+    [
+        ("dpo", None),
+        *(
+            pytest.param(loss, peft, marks=pytest.mark.slow)
+            for loss, peft in [
+                ("dpo", "lora"),
+                ("simpo", "lora"),
+                ("simpo", None),
+                ("orpo", "lora"),
+                ("orpo", None),
+            ]
+        ),
+    ],
+)
 def test_going_on_from_a_checkpoint_changes_nothing(
     tmp_path: Path, small: Path, loss: str, peft: str | None
 ) -> None:
