@@ -35,7 +35,8 @@ class PairTrainer(Watched, Filled):
     without a gradient, `even_loss`, which is taken off.
     """
 
-    loss_is_scaled_for_ga = True  # by compute_loss, which divides by the pairs of the whole step
+    # by compute_loss, which divides by the pairs of the whole step
+    loss_is_scaled_for_ga: bool | None = True
     accelerator: Any
 
     @property
