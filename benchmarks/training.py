@@ -161,10 +161,10 @@ def train_bare(recipe: dict[str, Any]) -> None:
     peft: LoraConfig = lora(config.peft)
     with tempfile.TemporaryDirectory() as folder:
         arguments: SFTConfig = sft.arguments(config, Path(folder), gpu=False)
-        arguments.save_strategy, arguments.completion_only_loss = "no", True
+        arguments.save_strategy = "no"
         data = Dataset.from_dict({
             "input_ids": [t.input_ids for t in made.rows.tokens],
-            "completion_mask": [[int(i >= 0) for i in t.labels] for t in made.rows.tokens],
+            "labels": [t.labels for t in made.rows.tokens],
         })  # fmt: skip
         torch.manual_seed(config.seed)
         trainer = SFTTrainer(

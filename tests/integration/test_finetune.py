@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import uuid
 from pathlib import Path
 
@@ -94,6 +95,31 @@ def test_a_selection_of_the_sample_is_trained_on_in_a_bucket(
     } <= names
     dry = here.run(*to, "--dry-run", env=s3_server.environment()).ended(0).stdout
     assert "model      Cached" in dry
+
+
+def test_a_trainer_of_the_users_own(command: Command, place: Path) -> None:
+    script = place / "trainer.py"
+    script.write_text(
+        "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)"
+    )
+    training = {
+        "base_model": str(place / "tiny"), "train_file": "train.jsonl",
+        "command": f"{sys.executable} -S {script} {{base_model}} {{output_dir}}",
+    }  # fmt: skip
+    path = place / "command.yaml"
+    path.write_text(yaml.safe_dump({
+        "dataset": "unread.jsonl", "reward_models": ["unread"], "training": training,
+    }))  # fmt: skip
+    here, to = command.of("finetune").within(place), ["--store", "own", "--out", "own-out"]
+    allowed = {"CROWDSELECT_ALLOW_COMMANDS": "1"}
+    dry = here.run("--config", path, *to, "--dry-run", env=allowed).ended(0).stdout
+    assert "model      to train on 10 rows, by training.command" in dry
+    done = here.run("--config", path, *to, env=allowed).ended(0)
+    assert "by training.command, whole weights" in done.stdout
+    weights = [place / folder / "model.safetensors" for folder in ("tiny", "own-out/model")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    again = here.run("--config", path, *to, env=allowed).ended(0)
+    assert again.stages("Cached") == ["finetune"]
 
 
 def test_the_pairs_of_a_selection_are_trained_on_and_merged(command: Command, place: Path) -> None:
