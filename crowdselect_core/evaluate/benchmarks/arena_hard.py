@@ -12,6 +12,12 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import ArenaHardBenchmark
 from crowdselect_core.errors import EvaluationError, shown
 from crowdselect_core.evaluate import arena_hard, arena_rows, files, style
+from crowdselect_core.evaluate.benchmarks.arena_hard_rows import (
+    answer_of,
+    id_of,
+    prompt_of,
+    winners,
+)
 from crowdselect_core.evaluate.benchmarks.games import (
     Pair,
     is_whole,
@@ -93,9 +99,9 @@ class ArenaHard(JudgedBenchmark):
             for pair, both in zip(pairs, verdicts, strict=True):
                 for verdict in both:
                     costs.add(pair.model, verdict)
-            winners = [_winners(self._labels(both)) for both in verdicts]
-            said[judge.name] = readable(pairs, winners)
-            notes = judge_notes(judge.name, pairs, winners)
+            won = [winners(self._labels(both)) for both in verdicts]
+            said[judge.name] = readable(pairs, won)
+            notes = judge_notes(judge.name, pairs, won)
             outcomes.append(costs.outcome(outcome, notes, models, given))
         return merged([*outcomes, Outcome([], agreement_notes(said))])
 
@@ -217,7 +223,7 @@ class ArenaHard(JudgedBenchmark):
                 f"{where}: no such file, expected the answers of the baseline {name!r}; download "
                 "them, or name one of the evaluated models in baseline"
             )
-        found = {_id_of(row): _answer_of(row) for row in files.rows_at(self._fs, path, where)}
+        found = {id_of(row): answer_of(row) for row in files.rows_at(self._fs, path, where)}
         own = [q for q in self.questions if self._baseline_of(q) == name]
         if lacking := [q.id for q in own if q.id not in found]:
             raise EvaluationError(
@@ -242,8 +248,8 @@ class ArenaHard(JudgedBenchmark):
     def _question(self, row: files.Row) -> Question:
         temperature = self._config.temperature
         return Question(
-            id=_id_of(row),
-            turns=(_prompt_of(row),),
+            id=id_of(row),
+            turns=(prompt_of(row),),
             temperature=TEMPERATURE if temperature is None else temperature,
             max_tokens=self._config.max_tokens or MAX_TOKENS,
             category=row.text("category") if "category" in row.values else None,
@@ -269,40 +275,3 @@ class ArenaHard(JudgedBenchmark):
                 for question, answer in by_id.items()
             ]
             out.write(f"{ANSWERS}/{file_name(model)}.jsonl", rows)
-
-
-def _winners(labels: Sequence[str | None]) -> tuple[str | None, str | None]:
-    """Return who won each game: A, B, or C for a tie."""
-    known = arena_rows.LABELS | arena_rows.MIRRORED
-    by_share = {1.0: "A", 0.5: "C", 0.0: "B"}
-    first, second = (None if label is None else by_share[known[label][0]] for label in labels)
-    return first, second
-
-
-def _id_of(row: files.Row) -> str:
-    return row.id("uid" if "uid" in row.values else "question_id")
-
-
-def _prompt_of(row: files.Row) -> str:
-    """Return the question: `prompt`, or the first of `turns` in the older layout."""
-    turns = row.values.get("turns")
-    if isinstance(turns, list) and turns and isinstance(turns[0], dict):
-        prompt = turns[0].get("content")
-        if isinstance(prompt, str) and prompt:
-            return prompt
-    return row.text("prompt")
-
-
-def _answer_of(row: files.Row) -> str:
-    """Return the answer: messages[-1].content.answer, or choices[0].turns[0].content (older)."""
-    try:
-        if "messages" in row.values:
-            content = row.values["messages"][-1]["content"]
-            answer = content["answer"] if isinstance(content, dict) else content
-        else:
-            answer = row.values["choices"][0]["turns"][0]["content"]
-    except (KeyError, IndexError, TypeError):
-        answer = None
-    if not isinstance(answer, str):
-        row.fail("has no answer, as Arena-Hard writes one in messages or choices")
-    return answer

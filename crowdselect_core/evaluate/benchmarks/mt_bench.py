@@ -6,14 +6,12 @@ prompts of the user's judge_prompts.jsonl; grades by `single`, both games agains
 """
 
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import MtBenchBenchmark
 from crowdselect_core.errors import EvaluationError
 from crowdselect_core.evaluate import files, mt_bench
-from crowdselect_core.evaluate.answers import Reply
 from crowdselect_core.evaluate.benchmarks.judged import (
     Costs,
     JudgedBenchmark,
@@ -25,17 +23,21 @@ from crowdselect_core.evaluate.benchmarks.judged import (
     missing_verdicts,
     stored_replies,
 )
+from crowdselect_core.evaluate.benchmarks.mt_bench_rows import (
+    Item,
+    biases,
+    pair_row,
+    readable,
+    single_row,
+    turns_of,
+    values,
+)
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging.judge import Judge, Verdict
 from crowdselect_core.evaluate.judging.mt_bench_prompts import mt_bench_prompts
-from crowdselect_core.evaluate.judging.prompts import JudgePrompt
 from crowdselect_core.evaluate.judging.quality import (
-    Game,
     agreement_notes,
-    pair_notes,
-    rating_notes,
 )
-from crowdselect_core.evaluate.judging.verdicts import read_rating, read_winner
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.out_folder import (
     ANSWERS,
@@ -55,18 +57,6 @@ OTHERWISE = 0.7
 MAX_TOKENS = 1024
 WITH_REFERENCE = ("math", "reasoning", "coding")
 REFERENCES = "reference_answer"
-UNPARSED, TIE, ERROR = mt_bench.MISSING, "tie", "error"
-
-
-class _Item(NamedTuple):
-    """One answer, or one pair of answers, to one turn."""
-
-    model: str
-    question: Question
-    turn: int  # 0 or 1
-    prompt: JudgePrompt
-    games: tuple[tuple[Message, ...], ...]  # one, or both orders of a pair
-    lengths: tuple[int, ...]  # of the answers, in the order of game 1
 
 
 class MtBench(JudgedBenchmark):
@@ -103,13 +93,13 @@ class MtBench(JudgedBenchmark):
             found = iter(judge.verdicts(flat, self.name))
             verdicts = [tuple(next(found) for _ in item.games) for item in items]
             outcome = self._outcome(judge, items, verdicts, baseline, out)
-            said[judge.name] = _readable(items, verdicts)
-            biases = _biases(judge.name, items, verdicts)
+            said[judge.name] = readable(items, verdicts)
+            notes = biases(judge.name, items, verdicts)
             costs = Costs(tools, judge)
             for item, games in zip(items, verdicts, strict=True):
                 for verdict in games:
                     costs.add(item.model, verdict)
-            outcomes.append(costs.outcome(outcome, biases, models, given))
+            outcomes.append(costs.outcome(outcome, notes, models, given))
         return merged([*outcomes, Outcome([], agreement_notes(said))])
 
     def verdict_count(self, models: Sequence[str]) -> int:
@@ -131,7 +121,7 @@ class MtBench(JudgedBenchmark):
 
     def _all_items(
         self, models: Sequence[Candidate], baseline: Candidate | None, given: Replies
-    ) -> list[_Item]:
+    ) -> list[Item]:
         return [
             item
             for model in models
@@ -143,12 +133,12 @@ class MtBench(JudgedBenchmark):
     def _outcome(
         self,
         judge: Judge,
-        items: Sequence[_Item],
+        items: Sequence[Item],
         verdicts: Sequence[tuple[Verdict, ...]],
         baseline: Candidate | None,
         out: OutFolder,
     ) -> Outcome:
-        row_of = _single_row if baseline is None else _pair_row
+        row_of = single_row if baseline is None else pair_row
         rows = [
             row_of(judge, item, games, self._id(item.question), baseline)
             for item, games in zip(items, verdicts, strict=True)
@@ -171,7 +161,7 @@ class MtBench(JudgedBenchmark):
 
     def _items(
         self, model: str, question: Question, given: Replies, baseline: Candidate | None
-    ) -> list[_Item]:
+    ) -> list[Item]:
         """Return what is to be judged of one model's answer to one question."""
         own = given[model][question.id]
         other = given[baseline.name][question.id] if baseline else None
@@ -183,10 +173,10 @@ class MtBench(JudgedBenchmark):
             prompt = self._prompts[turn > 0, reference is not None]
             games = ((own,),) if other is None else ((own, other), (other, own))
             messages = tuple(
-                prompt.filled(_values(question, turn, reference, sides)) for sides in games
+                prompt.filled(values(question, turn, reference, sides)) for sides in games
             )
             lengths = tuple(len(reply.turns[turn]) for reply in games[0])
-            items.append(_Item(model, question, turn, prompt, messages, lengths))
+            items.append(Item(model, question, turn, prompt, messages, lengths))
         return items
 
     def _read(self, fs: Any, root: str, shown: str) -> list[files.Row]:
@@ -234,7 +224,7 @@ class MtBench(JudgedBenchmark):
                 f"questions of {', '.join(WITH_REFERENCE)} are judged with them"
             )
         file = f"{named}/{paths[0].rpartition('/')[2]}"
-        found = {r.id("question_id"): _turns_of(r) for r in files.rows_at(fs, paths[0], file)}
+        found = {r.id("question_id"): turns_of(r) for r in files.rows_at(fs, paths[0], file)}
         for question in needed:
             if len(found.get(question.id, [])) < len(question.turns):
                 raise EvaluationError(f"{file}: has no reference answer to question {question.id}")
@@ -254,110 +244,3 @@ class MtBench(JudgedBenchmark):
                         "choices": [{"index": 0, "turns": turns}],
                     })  # fmt: skip
             out.write(f"{ANSWERS}/{file_name(model.name)}.jsonl", rows)
-
-
-def _readable(
-    items: Sequence[_Item], verdicts: Sequence[tuple[Verdict, ...]]
-) -> dict[Hashable, float | str]:
-    """Return the verdicts that can be read, by what they are about."""
-    found: dict[Hashable, float | str] = {}
-    for item, games in zip(items, verdicts, strict=True):
-        read = read_rating if len(games) == 1 else read_winner
-        for number, v in enumerate(games):
-            value = read(v.words, v.finish_reason)
-            if value is not None:
-                found[item.model, item.question.id, item.turn, number] = value
-    return found
-
-
-def _biases(
-    judge: str, items: Sequence[_Item], verdicts: Sequence[tuple[Verdict, ...]]
-) -> list[str]:
-    ratings: list[tuple[float, int]] = []
-    games: list[Game] = []
-    for item, own in zip(items, verdicts, strict=True):
-        if len(own) == 1:
-            rating = read_rating(own[0].words, own[0].finish_reason)
-            ratings += [] if rating is None else [(rating, item.lengths[0])]
-            continue
-        for v, (a, b) in zip(own, (item.lengths, item.lengths[::-1]), strict=True):
-            games.append(Game(read_winner(v.words, v.finish_reason), a, b))
-    return rating_notes(judge, ratings) + pair_notes(judge, games)
-
-
-def _values(
-    question: Question, turn: int, reference: list[str] | None, sides: Sequence[Reply]
-) -> dict[str, str]:
-    """Return what the placeholders of a prompt stand for."""
-    values = {"question": question.turns[0]} if turn == 0 else {}
-    if turn:
-        values |= {f"question_{i + 1}": question.turns[i] for i in range(2)}
-    if reference is not None:
-        values |= {f"ref_answer_{i + 1}": reference[i] for i in range(turn + 1)}
-    letters = [""] if len(sides) == 1 else ["_a", "_b"]
-    for letter, reply in zip(letters, sides, strict=True):
-        if turn == 0:
-            values[f"answer{letter}"] = reply.turns[0]
-        else:
-            values |= {f"answer{letter}_{i + 1}": reply.turns[i] for i in range(2)}
-    return values
-
-
-def _single_row(
-    judge: Judge,
-    item: _Item,
-    games: tuple[Verdict, ...],
-    question_id: Any,
-    baseline: Candidate | None,
-) -> dict[str, Any]:
-    [verdict] = games
-    score = read_rating(verdict.words, verdict.finish_reason)
-    return {
-        "question_id": question_id,
-        "model": item.model,
-        "judge": [judge.name, item.prompt.name],
-        "user_prompt": item.games[0][-1]["content"],
-        "judgment": verdict.words,
-        "score": UNPARSED if score is None else score,
-        "turn": item.turn + 1,
-        "judge_model": verdict.served_model,
-        "prompt_version": item.prompt.version,
-    }
-
-
-def _pair_row(
-    judge: Judge,
-    item: _Item,
-    games: tuple[Verdict, ...],
-    question_id: Any,
-    baseline: Candidate | None,
-) -> dict[str, Any]:
-    """Return FastChat's row of a pair: model_1 is side A of game 1 and side B of game 2."""
-    first, second = (read_winner(v.words, v.finish_reason) for v in games)
-    winners = {"A": ("model_1", "model_2"), "B": ("model_2", "model_1"), "C": (TIE, TIE)}
-    return {
-        "question_id": question_id,
-        "model_1": item.model,
-        "model_2": baseline.name if baseline else "",
-        "g1_winner": winners[first][0] if first else ERROR,
-        "g2_winner": winners[second][1] if second else ERROR,
-        "judge": [judge.name, item.prompt.name],
-        "g1_user_prompt": item.games[0][-1]["content"],
-        "g1_judgment": games[0].words,
-        "g2_user_prompt": item.games[1][-1]["content"],
-        "g2_judgment": games[1].words,
-        "turn": item.turn + 1,
-        "judge_model": games[0].served_model,
-        "prompt_version": item.prompt.version,
-    }
-
-
-def _turns_of(row: files.Row) -> list[str]:
-    """Return the turns of an answer in FastChat's layout."""
-    try:
-        turns = row.values["choices"][0]["turns"]
-    except (KeyError, IndexError, TypeError):
-        turns = None
-    if not isinstance(turns, list) or not all(isinstance(t, str) for t in turns):
-        row.fail("has no answer in choices[0].turns, as FastChat writes one")
-    return list(turns)
