@@ -58,6 +58,9 @@ def test_without_the_key_no_artifact_has_another_key(tmp_path: Path) -> None:
         "comparison": "b9f1b936cada",
     }
     assert "heldout" not in measures(config)
+    shares = [config_of(tmp_path, rows(30), heldout={"share": s}) for s in (0.1, 0.2)]
+    told = [measures(c)["heldout"] for c in shares]
+    assert told == [{"share": 0.1, "seed": 0}, {"share": 0.2, "seed": 0}]  # frozen runs ask for it
 
 
 def test_nothing_is_computed_with_the_rows_that_leave(tmp_path: Path) -> None:
