@@ -21,7 +21,7 @@ from prefect import flow
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
-from crowdselect_core.planning import preflight
+from crowdselect_core.planning import heldout, preflight
 from crowdselect_core.planning.missing_work import find_missing
 from crowdselect_core.reselection.record import KnownSelection, SelectionRun
 from crowdselect_core.stages.base import Runner
@@ -82,6 +82,7 @@ def chosen(
             Answers and scores that the data set lacks are made by tasks alone.
     """
     lacks, made, split = find_missing(config), list[Ref](), None
+    heldout.check(config, lacks)
     if lacks:
         config, split, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
     else:

@@ -69,7 +69,7 @@ class RewardWinRateBenchmark(BenchmarkBase):
     path: Place | None = Field(
         None,
         min_length=1,
-        description="JSON Lines of prompts, as of pairwise; when empty, the held-out rows'",
+        description="JSON Lines of prompts, as of pairwise; when empty, the held-out prompts",
         examples=["my_prompts.jsonl"],
     )
     temperature: float = Field(

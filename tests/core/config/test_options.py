@@ -8,6 +8,7 @@ import yaml
 from little import CROWD, NAMES
 
 from crowdselect_core.config.commands import COMMANDS
+from crowdselect_core.config.heldout import HeldoutConfig
 from crowdselect_core.config.load import from_environment, from_file, load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, UserError
@@ -65,7 +66,7 @@ def test_every_flag_sets_its_key() -> None:
         "--quota": "proportional", "--response": "gemma-2-2b-it", "--embedder": "column:v",
         "--min-scores": "4", "--reference-model": "gemma-2-9b-it", "--include": "i",
         "--exclude": "e", "--limit": "5", "--export": "alpaca", "--seed": "6", "--workers": "7",
-        "--shard-rows": "8", "--crowd": "paper",
+        "--shard-rows": "8", "--crowd": "paper", "--heldout-file": "h", "--heldout-answers": "best",
     }  # fmt: skip
     config = resolved([word for pair in values.items() for word in pair] + ["--allow-short"])
     assert (config.method, config.direction, config.budget) == ("reward", "bottom", 0.5)
@@ -80,7 +81,11 @@ def test_every_flag_sets_its_key() -> None:
     assert (config.limit, config.seed, config.workers, config.shard_rows) == (5, 6, 7, 8)
     assert config.export == ["alpaca"]
     assert config.allow_short is True
-    assert {o.flag for o in COMMANDS["select"].options} == {*values, "--allow-short"}
+    assert config.heldout == HeldoutConfig(file="h", answers="best")
+    share = resolved(["--dataset", "d", "--reward-model", "r", "--heldout-share", "0.2"])
+    assert share.heldout == HeldoutConfig(share=0.2)
+    switches = {"--allow-short", "--heldout-share"}
+    assert {o.flag for o in COMMANDS["select"].options} == {*values, *switches}
 
 
 def test_repeated_reward_models_replace_the_list(file: Path) -> None:
