@@ -144,6 +144,7 @@ def test_what_is_refused_before_anything_is_selected(
 ) -> None:
     with pytest.raises(ValidationError, match="does not read learning_rate, peft"):
         prepared(tmp_path, base, peft="lora", learning_rate=1e-3)
+    prepared(tmp_path, base, max_length=2048, peft=None)  # what has its default says nothing
     monkeypatch.delenv(ALLOWED)
     with pytest.raises(ConfigError, match=f"set {ALLOWED}=1"):
         prepared(tmp_path, base)
