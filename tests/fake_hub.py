@@ -34,13 +34,14 @@ def fake_hub() -> Iterator[FakeHub]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            hub.tokens.add(token)
-            if token != TOKEN:
+            if not self._may():
                 self._answer(401, {"error": "unauthorized"})
             elif self.path == "/api/repos/create":
                 hub.created.append(json.loads(body))
-                self._answer(200, {"url": f"{hub.url}/{hub.created[-1]['name']}"})
+                made = hub.created[-1]
+                self._answer(200, {"url": f"{hub.url}/{made['organization']}/{made['name']}"})
+            elif self.path == "/api/validate-yaml":  # of the model card
+                self._answer(200, {"errors": [], "warnings": []})
             elif "/preupload/" in self.path:
                 asked = json.loads(body)["files"]
                 regular = [
@@ -54,8 +55,13 @@ def fake_hub() -> Iterator[FakeHub]:
                 self._answer(404, {"error": self.path})
 
         def do_GET(self) -> None:
-            info = {"id": "org/name", "sha": "0" * 40, "siblings": []}
-            self._answer(200, info)
+            known = {"id": "org/name", "sha": "0" * 40, "siblings": []}
+            self._answer(*((200, known) if self._may() else (401, {"error": "unauthorized"})))
+
+        def _may(self) -> bool:
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            hub.tokens.add(token)
+            return token == TOKEN
 
         def _commit(self, lines: list[dict[str, Any]]) -> None:
             for line in lines:
@@ -64,7 +70,7 @@ def fake_hub() -> Iterator[FakeHub]:
                     hub.messages.append(value["summary"])
                 else:
                     hub.files[value["path"]] = base64.b64decode(value["content"])
-            told = {"commitUrl": f"{hub.url}/commit/1", "commitOid": "1" * 40}
+            told = {"commitUrl": f"{hub.url}/org/name/commit/{'1' * 40}", "commitOid": "1" * 40}
             self._answer(200, told)
 
         def _answer(self, status: int, told: Any) -> None:

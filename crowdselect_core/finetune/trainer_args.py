@@ -58,6 +58,7 @@ FIXED = frozenset(
         *("assistant_only_loss", "shuffle_dataset", "chat_template_path", "pad_token", "eos_token"),
         *("padding_value", "pad_to_multiple_of", "max_completion_length", "max_prompt_length"),
         *("is_encoder_decoder", "generate_during_eval", "cpo_alpha", "sync_ref_model"),
+        *("loss_weights", "use_weighting"),
         *("model_init_kwargs", "trust_remote_code", "resume_from_checkpoint", "local_rank"),
         *("ignore_data_skip", "auto_find_batch_size", "load_best_model_at_end", "ddp_backend"),
         *("metric_for_best_model", "greater_is_better", "dataloader_drop_last", "deepspeed"),

@@ -5,6 +5,7 @@ the reference)), log p summed over the answer's tokens (Rafailov et al. 2023, eq
 is the base model: with LoRA the model without its adapter, else a second copy of the weights.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.trainers import common
 from crowdselect_core.finetune.trainers.common import Setup
-from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer
+from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer, numbered, ready
 
 
 class Trainer(PairTrainer, DPOTrainer):
     """TRL's trainer of DPO, on pairs that are tokenised."""
+
+    even_loss = math.log(2)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **options: Any) -> Any:
         """Return the pairs as they are: tokenised, cut, with one end of turn."""
@@ -39,14 +42,14 @@ def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> DPOConfig:
     return common.arguments(config, folder, gpu, DPOConfig, own, {"disable_dropout": True})
 
 
-def trainer(setup: Setup) -> Trainer:
+def trainer(setup: Setup) -> Any:
     """Return the trainer of DPO."""
-    rows = setup.rows
+    numbers, rows = numbered(setup)
     data = {
-        "prompt_ids": [pair.prompt for pair in rows.tokens],
-        "chosen_ids": [pair.chosen for pair in rows.tokens],
-        "rejected_ids": [pair.rejected for pair in rows.tokens],
-        "row": list(range(len(rows.ids))),
+        "prompt_ids": [pair.prompt for pair in rows],
+        "chosen_ids": [pair.chosen for pair in rows],
+        "rejected_ids": [pair.rejected for pair in rows],
+        "row": numbers,
     }
     has_adapter = setup.config.peft is not None
     made = Trainer(
@@ -56,5 +59,4 @@ def trainer(setup: Setup) -> Trainer:
         data_collator=Collator(DataCollatorForPreference(setup.tokenizer.pad_token_id)),
         **setup.parts,
     )
-    setup.watched(made)
-    return made
+    return ready(made, setup)

@@ -5,6 +5,7 @@ of a token of the chosen and of the rejected answer (Hong et al. 2024, eq. 3 to 
 lambda); there is no reference model. TRL's own takes the first term over the prompt too.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +20,17 @@ with warnings.catch_warnings():  # constraints.txt pins TRL
 
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.trainers import common
-from crowdselect_core.finetune.trainers.common import Setup
-from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer, sequences
+from crowdselect_core.finetune.trainers.common import NO_ROW, Setup
+from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer, ready, sequences
 
 
 class Trainer(PairTrainer, ORPOTrainer):
     """TRL's trainer of ORPO, on pairs that are tokenised."""
+
+    @property
+    def even_loss(self) -> float:
+        """The loss of the empty pair: that of even odds; its answer is not trained."""
+        return float(self.beta * math.log(2))
 
     def tokenize_row(self, feature: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
         """Return nothing new: TRL would write a second end of turn."""
@@ -35,7 +41,13 @@ class Trainer(PairTrainer, ORPOTrainer):
         chosen, rejected, chosen_logits, rejected_logits, _, *aux = super().concatenated_forward(
             model, batch
         )
-        return (chosen, rejected, chosen_logits, rejected_logits, -chosen.mean(), *aux)
+        nll = -(chosen * (self._rows != NO_ROW)).mean()
+        return (chosen, rejected, chosen_logits, rejected_logits, nll, *aux)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **named: Any) -> Any:
+        """Return the batch's share; the rows that are no empty pair are noted for the forward."""
+        self._rows = inputs["rows"]
+        return super().compute_loss(model, inputs, *args, **named)
 
 
 def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> ORPOConfig:
@@ -48,13 +60,12 @@ def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> ORPOConfig:
     return common.arguments(config, folder, gpu, ORPOConfig, own, {"disable_dropout": True})
 
 
-def trainer(setup: Setup) -> Trainer:
+def trainer(setup: Setup) -> Any:
     """Return the trainer of ORPO."""
     made = Trainer(
         args=arguments(setup.config, setup.folder, setup.gpu),
-        train_dataset=sequences(setup.rows.tokens),
+        train_dataset=sequences(setup),
         data_collator=Collator(DPODataCollatorWithPadding(setup.tokenizer.pad_token_id)),
         **setup.parts,
     )
-    setup.watched(made)
-    return made
+    return ready(made, setup)

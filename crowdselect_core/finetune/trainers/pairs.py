@@ -8,7 +8,8 @@ from datasets import Dataset
 
 from crowdselect_core.finetune.chat_turns import IGNORED
 from crowdselect_core.finetune.pair_rows import PairTokens
-from crowdselect_core.finetune.trainers.common import Watched
+from crowdselect_core.finetune.trainers.common import NO_ROW, Setup, Watched
+from crowdselect_core.finetune.trainers.filled import Filled
 
 Batch = dict[str, Any]
 Collate = Callable[[list[dict[str, Any]]], Batch]
@@ -26,20 +27,26 @@ class Collator:
         return {**self._collate(pairs), "rows": torch.tensor([e["row"] for e in examples])}
 
 
-class PairTrainer(Watched):
+class PairTrainer(Watched, Filled):
     """A trainer whose loss of a step is the mean over its pairs, however they are batched.
 
     TRL takes the mean of each batch and then the mean of the batches, in which a pair of a smaller
-    last batch would count more.
+    last batch would count more. The empty pair has twice the same answer: its loss is a constant
+    without a gradient, `even_loss`, which is taken off.
     """
 
     loss_is_scaled_for_ga = True  # by compute_loss, which divides by the pairs of the whole step
     accelerator: Any
 
+    @property
+    def even_loss(self) -> float:
+        """The loss of a pair whose two answers are the same."""
+        raise NotImplementedError
+
     def _get_num_items_in_batch(self, batch_samples: Sequence[Batch], device: Any) -> Any:
         """Return the pairs of a step, in all processes."""
-        pairs = torch.tensor(sum(len(batch["rows"]) for batch in batch_samples), device=device)
-        return self.accelerator.gather(pairs).sum()
+        pairs = sum(int((batch["rows"] != NO_ROW).sum()) for batch in batch_samples)
+        return self.accelerator.gather(torch.tensor(pairs, device=device)).sum()
 
     def compute_loss(
         self,
@@ -52,16 +59,35 @@ class PairTrainer(Watched):
 
         Gradients are averaged over processes, so the share is taken times their number.
         """
-        pairs = len(inputs["rows"])
+        pairs, empty = len(inputs["rows"]), int((inputs["rows"] == NO_ROW).sum())
         loss = super().compute_loss(model, inputs, False, None)
         if num_items_in_batch is None:
             return loss
-        return loss * (pairs * self.accelerator.num_processes / num_items_in_batch)
+        total = loss * pairs - empty * self.even_loss
+        return total * (self.accelerator.num_processes / num_items_in_batch)
 
 
-def sequences(rows: Sequence[PairTokens]) -> Dataset:
+def numbered(setup: Setup) -> tuple[list[int], list[PairTokens]]:
+    """Return the pairs with their numbers, the empty one last where several processes train."""
+    pairs = list(setup.rows.tokens)
+    numbers = list(range(len(pairs)))
+    if setup.config.num_processes == 1:
+        return numbers, pairs
+    first = pairs[0]
+    return [*numbers, NO_ROW], [*pairs, PairTokens(first.prompt, first.chosen, first.chosen)]
+
+
+def ready(made: Any, setup: Setup) -> Any:
+    """Return a trainer that knows its pairs and, of several processes, their order."""
+    if setup.config.num_processes > 1:
+        made.fill(len(setup.rows.ids), setup.config)
+    return setup.watched(made)
+
+
+def sequences(setup: Setup) -> Dataset:
     """Return pairs as CPO and ORPO tokenise them, but for a second end of turn."""
-    data: dict[str, list[Any]] = {"row": list(range(len(rows)))}
+    numbers, rows = numbered(setup)
+    data: dict[str, list[Any]] = {"row": numbers}
     for side in ("chosen", "rejected"):
         answers = [getattr(pair, side) for pair in rows]
         whole = [[*pair.prompt, *answer] for pair, answer in zip(rows, answers, strict=True)]

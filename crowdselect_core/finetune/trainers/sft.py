@@ -13,7 +13,7 @@ from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.chat_turns import IGNORED, Tokens
 from crowdselect_core.finetune.trainers import common
 from crowdselect_core.finetune.trainers.common import NO_ROW, Setup, Watched
-from crowdselect_core.finetune.trainers.filled import FilledSampler
+from crowdselect_core.finetune.trainers.filled import Filled
 
 
 class Collator:
@@ -39,15 +39,8 @@ class Collator:
         }
 
 
-class Trainer(Watched, SFTTrainer):
+class Trainer(Watched, Filled, SFTTrainer):
     """TRL's trainer of SFT."""
-
-    filled: FilledSampler | None = None  # the order of rows, where several processes train
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.filled is not None:
-            return self.filled
-        return super()._get_train_sampler(train_dataset)
 
 
 def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> SFTConfig:
@@ -84,6 +77,5 @@ def trainer(setup: Setup) -> Trainer:
     )
     setup.watched(made)
     if several:
-        at_once = config.per_device_train_batch_size * config.num_processes
-        made.filled = FilledSampler(len(rows.ids), config.seed, at_once)
+        made.fill(len(rows.ids), config)
     return made

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from trl.import_utils import TRLExperimentalWarning
 
 with warnings.catch_warnings():  # constraints.txt pins TRL
@@ -19,11 +20,17 @@ with warnings.catch_warnings():  # constraints.txt pins TRL
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.trainers import common
 from crowdselect_core.finetune.trainers.common import Setup
-from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer, sequences
+from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer, ready, sequences
 
 
 class Trainer(PairTrainer, CPOTrainer):
     """TRL's trainer of CPO, on pairs that are tokenised."""
+
+    @property
+    def even_loss(self) -> float:
+        """The loss of a pair whose two answers are the same: that of the margin alone."""
+        same = torch.tensor([-1.0], device=self.accelerator.device)
+        return float(self.cpo_loss(same, same)[0])
 
     def tokenize_row(self, feature: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
         """Return nothing new: TRL would write a second end of turn."""
@@ -44,13 +51,12 @@ def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> CPOConfig:
     )
 
 
-def trainer(setup: Setup) -> Trainer:
+def trainer(setup: Setup) -> Any:
     """Return the trainer of SimPO."""
     made = Trainer(
         args=arguments(setup.config, setup.folder, setup.gpu),
-        train_dataset=sequences(setup.rows.tokens),
+        train_dataset=sequences(setup),
         data_collator=Collator(DPODataCollatorWithPadding(setup.tokenizer.pad_token_id)),
         **setup.parts,
     )
-    setup.watched(made)
-    return made
+    return ready(made, setup)

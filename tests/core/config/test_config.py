@@ -134,7 +134,8 @@ def test_what_are_no_weights(given: Any, told: str) -> None:
                             "'eqal', did you mean 'equal'?"),
         ({"direction": "up"}, "direction: Input should be 'top' or 'bottom', found 'up'"),
         ({"export": "sharegpt,pair"},
-         "export.1: Input should be 'sharegpt', 'alpaca', 'prompt-completion' or 'pairs', "
+         "export.1: Input should be 'sharegpt', 'alpaca', 'prompt-completion', 'pairs' or "
+                                      "'llamafactory', "
                                       "found 'pair', did you mean 'pairs'?"),
         ({"clusters": "2.5"}, "clusters: Input should be a valid integer"),
         ({"clusters": -1}, "clusters: Input should be greater than or equal to 0, found -1"),

@@ -111,7 +111,7 @@ def test_a_model_is_uploaded_in_one_commit(
         assert hub_upload.upload_model("org/name", adapter) == f"{hub.url}/org/name"
     (created,) = hub.created
     assert (created["name"], created["organization"]) == ("name", "org")
-    assert created["private"] is True
+    assert created["visibility"] == "private"
     assert hub.messages == [f"CrowdSelect training {adapter.key[:16]}"]
     assert hub.tokens == {TOKEN}
     named = adapter.manifest.facts["files"]

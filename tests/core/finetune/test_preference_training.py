@@ -17,6 +17,7 @@ from crowdselect_core.finetune.curve import Step
 from crowdselect_core.finetune.pair_rows import file_pairs
 from crowdselect_core.finetune.recipe import spec
 from crowdselect_core.finetune.trainers import trainer
+from crowdselect_core.finetune.trainers.common import NO_ROW
 from crowdselect_core.finetune.training import Prepared, prepare, train
 from crowdselect_core.store.artifacts import Artifact, Store
 
@@ -161,6 +162,34 @@ def test_how_pairs_are_batched_changes_no_loss(tmp_path: Path, small: Path, loss
     assert losses[0] == pytest.approx(losses[1], abs=2e-4)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_empty_pair_that_fills_a_batch_counts_nothing(
+    tmp_path: Path, small: Path, loss: str
+) -> None:
+    import torch
+
+    job = prepared(tmp_path, small, loss=loss)
+    run = made(job, tmp_path / "work")
+    real = [run.train_dataset[0], run.train_dataset[1]]
+    empty = {**real[0], "row": NO_ROW}
+    for name in [n for n in empty if n.startswith("rejected_")]:
+        empty[name] = empty[name.replace("rejected", "chosen")]
+    found = []
+    for rows in (real, [*real, empty], [empty]):
+        run.model.zero_grad()
+        batch = run.data_collator(rows)
+        pairs = run._get_num_items_in_batch([batch], "cpu")
+        share = run.compute_loss(run.model, batch, num_items_in_batch=max(pairs, torch.tensor(1)))
+        share.backward()
+        norm = sum(float(p.grad.norm()) for p in run.model.parameters() if p.grad is not None)
+        found.append((int(pairs), float(share.detach()), norm))
+    (two, loss_of_two, slope), (same, with_empty, steep), (none, alone, flat) = found
+    assert (two, same, none) == (2, 2, 0)
+    assert with_empty == pytest.approx(loss_of_two, abs=1e-5)
+    assert steep == pytest.approx(slope, rel=1e-4)
+    assert (alone, flat) == (pytest.approx(0, abs=1e-5), pytest.approx(0, abs=1e-4))
+
+
 class Killed(BaseException):
     """Stands for the end of the process."""
 
@@ -194,8 +223,14 @@ def files(model: Artifact) -> dict[str, str]:
     ],
 )
 def test_going_on_from_a_checkpoint_changes_nothing(
-    tmp_path: Path, small: Path, loss: str, peft: str | None
+    tmp_path: Path, small: Path, loss: str, peft: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import transformers
+
+    warned: list[str] = []
+    monkeypatch.setattr(
+        transformers.trainer.logger, "warning", lambda told, *args: warned.append(str(told))
+    )
     job = prepared(tmp_path, small, loss=loss, peft=peft, num_train_epochs=2, save_steps=2)
     whole = train(job, Store(str(tmp_path / "whole")))
     store = Store(str(tmp_path / "killed"))
@@ -206,6 +241,8 @@ def test_going_on_from_a_checkpoint_changes_nothing(
     assert steps == [5, 6]
     assert files(again) == files(whole)
     assert again.manifest == whole.manifest
+    # the head is tied to the embeddings: a checkpoint without it lacks nothing
+    assert not [told for told in warned if "missing keys" in told]
 
     told = again.manifest.facts["training"]
     assert (told["rows"], told["steps"], told["recipe"]["loss"]) == (5, 6, loss)
