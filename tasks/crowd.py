@@ -241,8 +241,13 @@ def device_tags() -> list[str]:
     return ["engine-local", *(["gpu"] if _devices().gpus else [])]
 
 
-def devices(name: str, gpus: int) -> AbstractContextManager[list[str]]:
-    """Wait for some of this machine's GPUs; without any, for its processor."""
+def one_device(name: str) -> AbstractContextManager[list[str]]:
+    """Wait for one of this machine's GPUs; without any, for its processor."""
+    return some_devices(1, name)
+
+
+def some_devices(gpus: int, name: str) -> AbstractContextManager[list[str]]:
+    """Wait for so many of this machine's GPUs; without any, for its processor."""
     return _devices().lent(gpus, name, cancellation.check)
 
 

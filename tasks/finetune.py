@@ -30,7 +30,7 @@ from crowdselect_core.report.training import curve_rows, training_lines
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
-from tasks.crowd import devices
+from tasks.crowd import some_devices
 from tasks.stage_task import OPTIONS, ref_of, state_task
 
 log = logging.getLogger("crowdselect")
@@ -68,7 +68,7 @@ def train(config: SelectConfig, data: Ref | None) -> State[Ref]:
     if missed := store.nearest_miss(prepared.spec):
         log.info("%-13s not in the store; the closest differs in %s", "finetune", missed)
     log.info("%-13s %s", "finetune", prepared.line)
-    with devices(recipe.base_model, recipe.num_processes) as gpus:
+    with some_devices(recipe.num_processes, recipe.base_model) as gpus:
         if isinstance(prepared, own_trainer.OwnTraining):
             model = own_trainer.train(prepared, store, gpus, cancellation.check)
         else:

@@ -214,7 +214,11 @@ class TrainingConfig(Frozen):
 
     @model_validator(mode="after")
     def _command_trains_by_itself(self) -> Self:
-        unread = sorted(self.model_fields_set - OF_COMMANDS) if self.command is not None else []
+        if self.command is None:
+            return self
+        fields = type(self).model_fields  # a form in the UI also sends what has its default
+        given = self.model_fields_set - OF_COMMANDS
+        unread = sorted(n for n in given if getattr(self, n) != fields[n].default)
         if unread:
             raise ValueError(
                 f"command trains by itself and does not read {', '.join(unread)}: take them out, "

@@ -16,6 +16,7 @@ from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.chat_turns import Messages
 from crowdselect_core.finetune.curve import curve_parquet
 from crowdselect_core.finetune.files import is_name, pack
+from crowdselect_core.finetune.own_card import own_card
 from crowdselect_core.finetune.pair_rows import PairRows
 from crowdselect_core.finetune.recipe import CURVE_FILE, MODEL, STAGE, VERSION
 from crowdselect_core.finetune.rows import ChatRows
@@ -86,8 +87,6 @@ def train(
     Raises:
         UserError: commands do not run here, it failed, or its folder holds no model.
     """
-    from crowdselect_core.finetune.own_card import own_card
-
     named = prepared.spec
     with heartbeat(store.place, named.folder), work_folder(0) as work:
         out = work / "output"

@@ -132,9 +132,21 @@ def run(
             more than `most_output` bytes.
     """
     check(command.where, command.words)
-    output = command.log.with_suffix(".stdout") if most_output else None
-    if output:
+    if not most_output:
+        _to_its_end(command, None, 0, checked)
+        return ""
+    output = command.log.with_suffix(".stdout")
+    try:
         output.write_bytes(b"")
+        _to_its_end(command, output, most_output, checked)
+        return output.read_bytes().decode("utf-8", "replace")
+    finally:
+        output.unlink(missing_ok=True)
+
+
+def _to_its_end(
+    command: UserCommand, output: Path | None, most: int, checked: Callable[[], None]
+) -> None:
     process = SupervisedProcess(
         command.where, command.words, {**os.environ, **command.environment}, command.log,
         lambda: True, command.folder, output,
@@ -143,23 +155,17 @@ def run(
         process.start()
         while process.runs():
             checked()
-            _check_size(command, output, most_output)
+            _check_size(command, output, most)
             sleep(POLL)
     finally:
         process.end()
-    _check_size(command, output, most_output)
+    _check_size(command, output, most)
     if process.exit_code != 0:
         raise CommandFailed(_why(command, process))
-    if output is None:
-        return ""
-    printed = output.read_bytes().decode("utf-8", "replace")
-    output.unlink()
-    return printed
 
 
 def _check_size(command: UserCommand, output: Path | None, most: int) -> None:
     if output and output.stat().st_size > most:
-        output.unlink()
         raise CommandFailed(
             f"{command.where}: it printed more than {most:,} bytes: let it print its result alone, "
             "and the rest to stderr"

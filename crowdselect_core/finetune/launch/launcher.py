@@ -95,6 +95,8 @@ def environment(job: jobs.Job, gpus: Sequence[str], inherited: Mapping[str, str]
     root = str(Path(__file__).parents[3])
     path = os.pathsep.join([root, *filter(None, [inherited.get("PYTHONPATH")])])
     own = {**inherited, "PYTHONPATH": path}
+    if job.gpu and not gpus:  # nothing here lists them, and torch sees them all
+        own.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(job.config.num_processes))))
     if gpus:
         own["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if not job.gpu:

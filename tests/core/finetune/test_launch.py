@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,8 @@ def test_how_the_processes_are_started(tmp_path: Path) -> None:
     ]  # fmt: skip
     own = launcher.environment(job(), ["1", "2"], {"OMP_NUM_THREADS": "3"})
     assert (own["CUDA_VISIBLE_DEVICES"], own["OMP_NUM_THREADS"]) == ("1,2", "3")
+    seen = launcher.environment(replace(job(), gpu=True), [], {})["CUDA_VISIBLE_DEVICES"]
+    assert seen == "0,1"  # one a process, though nothing lists them
 
 
 def test_the_first_rank_that_gave_up_is_told(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from finetuned import conversation, train_file
 from pydantic import ValidationError
 
@@ -15,6 +16,7 @@ from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.export import trained_model
 from crowdselect_core.finetune import own_trainer, preflight
 from crowdselect_core.finetune.base_model import base_model
+from crowdselect_core.finetune.own_card import own_card
 from crowdselect_core.finetune.rows import file_rows
 from crowdselect_core.processes.user_command import ALLOWED, CommandFailed
 from crowdselect_core.report.training import training_lines
@@ -144,6 +146,16 @@ def test_what_is_refused_before_anything_is_selected(
 ) -> None:
     with pytest.raises(ValidationError, match="does not read learning_rate, peft"):
         prepared(tmp_path, base, peft="lora", learning_rate=1e-3)
+    prepared(tmp_path, base, max_length=2048, peft=None)  # what has its default says nothing
     monkeypatch.delenv(ALLOWED)
     with pytest.raises(ConfigError, match=f"set {ALLOWED}=1"):
         prepared(tmp_path, base)
+
+
+def test_a_command_stays_in_the_code_block_of_the_card(tmp_path: Path, base: Path) -> None:
+    job = prepared(tmp_path, base, command="true ```")
+    card = own_card(own_trainer._told(job, base))
+    block = card.split("```json\n")[1].split("\n```")[0]
+    assert json.loads(block)["command"] == "true ```"
+    assert card.count("```") == 2
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "transformers"

@@ -140,6 +140,7 @@ def test_too_much_output_ends_it(tmp_path: Path) -> None:
         run(command(tmp_path, endless), most_output=50_000)
     with pytest.raises(CommandFailed, match=r"printed more than 5 bytes"):
         run(command(tmp_path, "print('123456')"), most_output=5)
+    assert [p.name for p in tmp_path.iterdir()] == ["log"]
 
 
 def test_a_cancelled_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:

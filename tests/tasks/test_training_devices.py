@@ -1,0 +1,46 @@
+"""A training takes its GPUs by the lease that servers of models take theirs by."""
+
+from threading import Thread
+
+import pytest
+
+from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.models.devices import Devices
+from tasks import crowd
+
+SERVER = CrowdModel.model_validate(
+    {"name": "served", "family": "f", "size": 1, "engine": {"kind": "vllm", "model": "x"}}
+)
+
+
+@pytest.fixture(autouse=True)
+def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = Devices(["0", "1", "2"])
+    monkeypatch.setattr(crowd, "_devices", lambda: devices)
+
+
+def test_a_server_gets_what_a_training_leaves_and_waits_for_the_rest() -> None:
+    got: list[list[str]] = []
+
+    def serve() -> None:
+        with crowd._lent(SERVER) as gpus:
+            got.append(gpus)
+
+    with crowd.some_devices(2, "base") as training:
+        assert training == ["0", "1"]
+        with crowd._lent(SERVER) as beside:
+            assert beside == ["2"]
+            waits = Thread(target=serve)
+            waits.start()
+            waits.join(0.2)
+            assert got == []
+        waits.join(60)
+        assert got == [["2"]]
+    with crowd.some_devices(3, "base") as training:
+        assert sorted(training) == ["0", "1", "2"]
+
+
+def test_more_processes_than_gpus_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'base' needs 4 GPUs"), crowd.some_devices(4, "base"):
+        pass
