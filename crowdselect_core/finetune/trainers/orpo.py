@@ -38,9 +38,9 @@ class Trainer(PairTrainer, ORPOTrainer):
 
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
         """Return TRL's figures of a batch, with the loss of SFT over the chosen answers alone."""
-        chosen, rejected, chosen_logits, rejected_logits, _, *aux = super().concatenated_forward(
-            model, batch
-        )
+        base: Any = super()
+        figures = base.concatenated_forward(model, batch)
+        chosen, rejected, chosen_logits, rejected_logits, _, *aux = figures
         nll = -(chosen * (self._rows != NO_ROW)).mean()
         return (chosen, rejected, chosen_logits, rejected_logits, nll, *aux)
 

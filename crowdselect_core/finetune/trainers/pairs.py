@@ -35,7 +35,6 @@ class PairTrainer(Watched, Filled):
     without a gradient, `even_loss`, which is taken off.
     """
 
-    loss_is_scaled_for_ga = True  # by compute_loss, which divides by the pairs of the whole step
     accelerator: Any
 
     @property
@@ -79,6 +78,7 @@ def numbered(setup: Setup) -> tuple[list[int], list[PairTokens]]:
 
 def ready(made: Any, setup: Setup) -> Any:
     """Return a trainer that knows its pairs and, of several processes, their order."""
+    made.loss_is_scaled_for_ga = True  # compute_loss divides by the pairs of the whole step
     if setup.config.num_processes > 1:
         made.fill(len(setup.rows.ids), setup.config)
     return setup.watched(made)

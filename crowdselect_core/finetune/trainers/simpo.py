@@ -29,7 +29,7 @@ class Trainer(PairTrainer, CPOTrainer):
     @property
     def even_loss(self) -> float:
         """The loss of a pair whose two answers are the same: that of the margin alone."""
-        same = torch.tensor([-1.0], device=self.accelerator.device)
+        same: Any = torch.tensor([-1.0], device=self.accelerator.device)
         return float(self.cpo_loss(same, same)[0])
 
     def tokenize_row(self, feature: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
