@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Option, Step, options_of
+from crowdselect_core.config.flags import GATES, SCORES, SELECTION, TRAINING, Option, Step, options_of
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 
@@ -66,6 +66,7 @@ COMMANDS: dict[str, Command] = {
     "select": Command(
         "Select the best instruction-response pairs by the wisdom of a crowd of LLMs. Without "
         "--dataset and --config, selects from the embedded sample.",
+        steps=(SCORES, SELECTION, GATES),
     ),
     "finetune": Command(
         "Fine-tune a small model on the selection; a run that was killed goes on from its last "

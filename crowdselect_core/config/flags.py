@@ -43,6 +43,7 @@ Mark = TypeVar("Mark", Flag, Step)
 SCORES = Step("scores")
 SELECTION = Step("selection")
 TRAINING = Step("training")
+GATES = Step("gates")  # a run that ends after the quality gates
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from crowdselect_core.config.fields import (
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Flag
 from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
+from crowdselect_core.config.quality import QualityConfig
 from crowdselect_core.config.response_mode import response_mode
 from crowdselect_core.config.reward import RewardConfig, reward_name
 from crowdselect_core.errors import ConfigError
@@ -145,6 +146,9 @@ class SelectConfig(Frozen):
     )
     pairs: Annotated[PairsConfig, SELECTION] = Field(
         PairsConfig(), description="Preference pairs, written with the layout pairs"
+    )
+    quality: Annotated[QualityConfig | None, SELECTION] = Field(
+        None, description="Quality gates before the selection; see docs/quality.md"
     )
     training: Annotated[TrainingConfig | None, TRAINING] = Field(
         None, description="Fine-tuning on the selection, which flows.finetune runs"
