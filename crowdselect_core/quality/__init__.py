@@ -1,0 +1,1 @@
+"""What tells usable rows from others: near-duplicates."""

@@ -1,0 +1,180 @@
+"""MinHash sketches of texts, cut into bands: texts that agree in a band are candidates.
+
+Broder, "On the resemblance and containment of documents" (1997); Leskovec, Rajaraman and Ullman,
+"Mining of Massive Datasets", chapter 3. The sketches are made by `rensa`.
+
+Shapes: U distinct texts, P = 128 permutations, B = 32 bands of P / B = 4 permutations.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from math import comb
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.quality.shingles import jaccard, shingles, words
+
+PERMUTATIONS, BANDS = 128, 32
+SEED = 0  # of the permutations; texts are near-duplicates or not, whatever it is
+RECALL = 0.999  # of pairs at the threshold, by the bands that they have to agree in
+BATCH_TEXTS, BATCH_CHARACTERS = 4096, 4_000_000
+HELD_SHINGLES = 2_000_000  # of texts that are being compared
+HELD_PAIRS = 1_000_000  # pairs that are known to be different
+
+_MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
+
+
+def rensa() -> ModuleType:
+    """Return the library.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import rensa
+    except ImportError:
+        raise ConfigError(
+            "near-duplicates need rensa, which is not installed: pip install 'crowdselect[quality]'"
+        ) from None
+    return rensa
+
+
+def bands_to_agree(threshold: float) -> int:
+    """Return in how many bands a pair has to agree to be compared.
+
+    A pair of Jaccard similarity J agrees in a band with probability J ** (P / B), so in a number of
+    bands that is binomial. The result is the largest number that a pair at the threshold reaches
+    with probability RECALL, at least 1.
+    """
+    p = threshold ** (PERMUTATIONS // BANDS)
+    missed = 0.0
+    for k in range(BANDS):
+        missed += comb(BANDS, k) * p**k * (1 - p) ** (BANDS - k)  # of pairs with k or fewer
+        if missed > 1 - RECALL:
+            return max(k, 1)
+    return BANDS
+
+
+@dataclass
+class Sketches:
+    """Distinct texts with their sketches, in an order that follows from their words alone.
+
+    Memory: about 0.5 kB a text beside the texts themselves.
+
+    Args:
+        texts: all of them, repeated ones too.
+        threshold: Jaccard similarity from which two texts are near-duplicates.
+    """
+
+    texts: Sequence[str]
+    threshold: float
+
+    def __post_init__(self) -> None:
+        self._sketch = rensa().RMinHash.digest_matrix_from_token_sets
+        self._sets: dict[int, set[str]] = {}
+        self._held = 0
+        self._different: set[int] = set()
+        self._collapse()
+        self.bands_UB, self.sizes_U = self._sketched()
+
+    def _collapse(self) -> None:
+        """Number texts of the same words alike; a text without words has the number -1."""
+        numbers: dict[bytes, int] = {}
+        given = np.empty(len(self.texts), dtype=np.int64)
+        first: list[int] = []
+        for i, text in enumerate(self.texts):
+            said = words(text)
+            if not said:
+                given[i] = -1
+                continue
+            key = blake2b(" ".join(said).encode(), digest_size=16).digest()
+            number = numbers.setdefault(key, len(first))
+            if number == len(first):
+                first.append(i)
+            given[i] = number
+        order = [numbers[key] for key in sorted(numbers)]
+        rank = np.empty(len(order) + 1, dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        rank[-1] = -1
+        self.distinct_N = rank[given]  # the distinct text of every text
+        self._first = np.array(first, dtype=np.int64)[order]  # and a text of every distinct one
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def _shingles(self, distinct: int) -> set[str]:
+        return shingles(words(self.texts[int(self._first[distinct])]))
+
+    def _batches(self) -> Iterator[list[set[str]]]:
+        batch: list[set[str]] = []
+        characters = 0
+        for distinct in range(len(self)):
+            batch.append(self._shingles(distinct))
+            characters += len(self.texts[int(self._first[distinct])])
+            if len(batch) >= BATCH_TEXTS or characters >= BATCH_CHARACTERS:
+                yield batch
+                batch, characters = [], 0
+        if batch:
+            yield batch
+
+    def _sketched(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        bands_UB = np.empty((len(self), BANDS), dtype=np.uint64)
+        sizes_U = np.empty(len(self), dtype=np.int64)
+        done = 0
+        for batch in self._batches():
+            rows = self._sketch(batch, PERMUTATIONS, SEED).to_rows()
+            end = done + len(batch)
+            bands_UB[done:end] = _banded(np.array(rows, dtype=np.uint32))
+            sizes_U[done:end] = [len(one) for one in batch]
+            done = end
+        return bands_UB, sizes_U
+
+    @cached_property
+    def _agreeing(self) -> int:
+        return bands_to_agree(self.threshold)
+
+    def promising(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which pairs of distinct texts are worth a comparison, by size and by bands."""
+        low = np.minimum(self.sizes_U[a], self.sizes_U[b])
+        high = np.maximum(self.sizes_U[a], self.sizes_U[b])
+        found = low >= self.threshold * high  # the Jaccard similarity is at most low / high
+        left = np.flatnonzero(found)
+        for cut in np.array_split(left, -(-len(left) // 65_536) or 1):
+            same = self.bands_UB[a[cut]] == self.bands_UB[b[cut]]
+            found[cut] = same.sum(axis=1) >= self._agreeing
+        return found
+
+    def are_near(self, a: int, b: int) -> bool:
+        """Compare two distinct texts by the exact Jaccard similarity of their shingles."""
+        pair = min(a, b) * len(self) + max(a, b)
+        if pair in self._different:
+            return False
+        if jaccard(self._held_shingles(a), self._held_shingles(b)) >= self.threshold:
+            return True
+        if len(self._different) >= HELD_PAIRS:
+            self._different.clear()
+        self._different.add(pair)
+        return False
+
+    def _held_shingles(self, distinct: int) -> set[str]:
+        found = self._sets.get(distinct)
+        if found is None:
+            found = self._shingles(distinct)
+            if self._held + len(found) > HELD_SHINGLES:
+                self._sets.clear()
+                self._held = 0
+            self._sets[distinct] = found
+            self._held += len(found)
+        return found
+
+
+def _banded(digests_UP: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Return one number a band, a hash of its four."""
+    halves_UBH = np.ascontiguousarray(digests_UP).view(np.uint64).reshape(-1, BANDS, 2)
+    mixed_UB: NDArray[np.uint64] = (halves_UBH * _MULTIPLIERS).sum(axis=2, dtype=np.uint64)
+    return mixed_UB ^ (mixed_UB >> np.uint64(32))
