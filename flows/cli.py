@@ -63,14 +63,15 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     from crowdselect_core.planning.dry_run import forecast
 
     console.plain_warnings()
-    from flows.select import chosen
+    from flows.select import chosen, ranked
 
     if flow == "finetune":
         from crowdselect_core.planning.training_forecast import training_forecast
 
         lines = training_forecast(config, lambda c, run: chosen(c, run=run).inputs.selection)
     else:
-        lines = forecast(config, chosen, flow)
+        alone = config.quality is not None and config.quality.only
+        lines = forecast(config, ranked if alone else chosen, flow)
     print("\n".join(lines))
     return OK
 

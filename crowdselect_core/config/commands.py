@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.flags import GATES, SCORES, SELECTION, TRAINING, Option, Step, options_of
+from crowdselect_core.config.flags import (
+    GATES,
+    SCORES,
+    SELECTION,
+    TRAINING,
+    Option,
+    Step,
+    options_of,
+)
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 

@@ -201,13 +201,13 @@ class DuplicatesGate(Gate):
 class DecontaminationGate(Gate):
     """Rows whose instruction holds a prompt of a benchmark, or a part of one, are out."""
 
-    against: Annotated[
-        list[Place], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
-    ] = Field(
-        min_length=1,
-        description="Files of prompts (.jsonl, .parquet, or .txt with one a line) and benchmark "
-        "folders (with question.jsonl or input_data.jsonl)",
-        examples=[["data/mt_bench", "data/ifeval/input_data.jsonl"]],
+    against: Annotated[list[Place], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)] = (
+        Field(
+            min_length=1,
+            description="Files of prompts (.jsonl, .parquet, or .txt with one a line) and benchmark "
+            "folders (with question.jsonl or input_data.jsonl)",
+            examples=[["data/mt_bench", "data/ifeval/input_data.jsonl"]],
+        )
     )
     ngram: int = Field(
         13, ge=2, le=64, description="Words in a row that are a match where a prompt shares them"

@@ -22,6 +22,7 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.out_files import (
     DATASET_INFO,
     PENDING,
+    QUALITY,
     check_replaceable,
     entries_of,
     is_manifest,
@@ -109,6 +110,8 @@ def write(
     if inputs.drift is not None:
         rows = inputs.drift.open(store).frame().to_dicts()
         files["drift.json"] = json.dumps(rows, indent=1).encode() + b"\n"
+    if summary.get("quality"):
+        files[QUALITY] = as_json(summary["quality"])
     if config.export:
         others = entries_of(place) or {}
         files[DATASET_INFO] = training_formats.dataset_info(files, others)
@@ -149,6 +152,9 @@ def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
     layouts = [file_of(layout) for layout in config.export]
     usual = ["selection.parquet", "ranking.parquet", "train.jsonl", MANIFEST]
     usual += ["membership.parquet", "drift.json"] if reselected else []
+    usual += [QUALITY] if config.quality else []
+    if config.quality and config.quality.only:
+        return [QUALITY]
     return [*usual, *layouts, *([DATASET_INFO] if layouts else [])]
 
 
@@ -179,7 +185,27 @@ OURS = {
     "dataset_info.json",
     "membership.parquet",
     "drift.json",
+    QUALITY,
 }
+
+
+def write_gates(config: SelectConfig, told: Mapping[str, Any]) -> None:
+    """Write OUT/quality.json alone: what the quality gates found.
+
+    Raises:
+        StorageError: OUT cannot be written.
+        ConfigError: it holds a file of that name that is not ours.
+    """
+    place = open_backend(config.out)
+    check_replaceable(place, [QUALITY], config.out)
+    with writing(place, [QUALITY]):
+        place.replace(QUALITY, as_json(told))
+
+
+def as_json(told: Mapping[str, Any]) -> bytes:
+    """Return what a JSON file holds, whatever texts are in it."""
+    text = json.dumps(told, indent=1, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _sha256(place: StorageBackend, name: str, size: int) -> str:

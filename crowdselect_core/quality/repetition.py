@@ -5,7 +5,7 @@ arXiv 2112.11446), appendix A.1 and table A1; datatrove's GopherRepetitionFilter
 
 Lines and paragraphs are those with a character other than white space, without white space around
 them; a line that stands k times counts k - 1 times as a duplicate. Words are the runs between white
-space; the characters of an n-gram are those of its words, and shares are of all words' characters.
+space; characters of n-grams are counted in the text with single spaces between its words.
 """
 
 from collections import Counter
@@ -48,9 +48,7 @@ def repetition(text: str, limits: Limits) -> tuple[str, float] | None:
     return None
 
 
-def _shares(
-    text: str, words: Sequence[str], limits: Limits
-) -> Iterator[tuple[str, float, float]]:
+def _shares(text: str, words: Sequence[str], limits: Limits) -> Iterator[tuple[str, float, float]]:
     parts = (
         ("lines", "line", text.split("\n"), limits.duplicate_lines,
          limits.duplicate_line_characters),
@@ -87,8 +85,8 @@ def top_ngram_share(words: Sequence[str], n: int) -> float:
     most = max(counted.values(), default=0)
     if most < 2:
         return 0.0
-    longest = max(sum(map(len, gram)) for gram, count in counted.items() if count == most)
-    return min(1.0, longest * most / sum(map(len, words)))
+    longest = max(_characters(gram) for gram, count in counted.items() if count == most)
+    return min(1.0, longest * most / _characters(words))
 
 
 def duplicate_ngram_share(words: Sequence[str], n: int) -> float:
@@ -102,12 +100,17 @@ def duplicate_ngram_share(words: Sequence[str], n: int) -> float:
     while place + n <= len(words):
         gram = tuple(words[place : place + n])
         if gram in seen:
-            repeated += sum(map(len, gram))
+            repeated += _characters(gram)
             place += n
         else:
             seen.add(gram)
             place += 1
-    return repeated / sum(map(len, words)) if repeated else 0.0
+    return repeated / _characters(words) if repeated else 0.0
+
+
+def _characters(words: Sequence[str]) -> int:
+    """Count the characters of words with single spaces between them."""
+    return sum(map(len, words)) + len(words) - 1
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core.report.quality import gate_lines
 from crowdselect_core.report.summary import in_words
 from crowdselect_core.util.text import plain
 
@@ -105,6 +106,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("rows in", rows_in),
         ("eligible", f"{summary['eligible']:,}"),
         ("ineligible", f"{ineligible:,}" + (f": {reasons}" if reasons else "")),
+        *(("quality", line) for line in gate_lines(summary["quality"])),
         ("clusters", _clusters(summary["clusters"])),
         ("chosen", f"{summary['chosen']:,} by {summary['method']}"),
     ]

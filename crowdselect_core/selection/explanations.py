@@ -16,6 +16,13 @@ IN_WORDS = {
     "no_instruction": "no instruction text",
     "excluded": "in the exclude list",
     "not_included": "not in the include list",
+    "language": "in another language",
+    "length": "too short or too long",
+    "refusal": "with a refusal as answer",
+    "broken": "broken or unfinished",
+    "repetition": "with an answer that repeats itself",
+    "contaminated": "with a benchmark's prompt",
+    "duplicate_of": "duplicates of rows that rank better",
 }
 
 

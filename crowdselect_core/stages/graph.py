@@ -10,6 +10,10 @@ from crowdselect_core.stages.crowd.prompts import PROMPTS
 from crowdselect_core.stages.crowd.responses import RESPONSES
 from crowdselect_core.stages.crowd.rewards import REWARDS
 from crowdselect_core.stages.crowd.zoo import ZOO
+from crowdselect_core.stages.quality.contamination import CONTAMINATION
+from crowdselect_core.stages.quality.duplicate_groups import DUPLICATE_GROUPS
+from crowdselect_core.stages.quality.gated import DEDUPLICATED, GATED
+from crowdselect_core.stages.quality.row_filters import ROW_FILTERS
 from crowdselect_core.stages.reselect.changes import DRIFT, MEMBERSHIP
 from crowdselect_core.stages.reselect.joined_zoos import ZOOS
 from crowdselect_core.stages.reselect.merged_tables import JOINED
@@ -38,10 +42,14 @@ __all__ = [
     "CENTERS",
     "CLUSTERS",
     "COMPARISON",
+    "CONTAMINATION",
     "DATASET_RESPONSES",
+    "DEDUPLICATED",
     "DRIFT",
+    "DUPLICATE_GROUPS",
     "EMBEDDER",
     "EMBEDDINGS",
+    "GATED",
     "INSTRUCTIONS",
     "JOINED",
     "MEMBERSHIP",
@@ -51,6 +59,7 @@ __all__ = [
     "RANKING",
     "RESPONSES",
     "REWARDS",
+    "ROW_FILTERS",
     "SCORES",
     "SELECTION",
     "STAGES",
@@ -76,6 +85,7 @@ STAGES = _by_name(
     [
         *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
         *(RANKING, SELECTION, PAIRS, COMPARISON),
+        *(ROW_FILTERS, CONTAMINATION, DUPLICATE_GROUPS, GATED, DEDUPLICATED),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
         *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),
     ]
