@@ -1,7 +1,7 @@
 """Broken and unfinished texts: lost characters, code blocks that stay open, ends in mid-sentence.
 
-An answer whose finish reason says that it was cut off is never kept, whatever gates there are; these
-rules find what no finish reason tells.
+An answer whose finish reason says that it was cut off is never kept, whatever gates there are;
+these rules find what no finish reason tells.
 """
 
 import re

@@ -1,7 +1,8 @@
 """Repetition in a text, by the rules of Gopher.
 
 Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher" (2021,
-arXiv 2112.11446), appendix A.1 and table A1; datatrove's GopherRepetitionFilter has the same limits.
+arXiv 2112.11446), appendix A.1 and table A1; datatrove's GopherRepetitionFilter has the same
+limits.
 
 Lines and paragraphs are those with a character other than white space, without white space around
 them; a line that stands k times counts k - 1 times as a duplicate. Words are the runs between white
