@@ -22,6 +22,28 @@ PROMPTS: Columns = {
     "prompt": pl.Binary,  # 16 bytes that name the prompt's messages; null where there is none
     "error": pl.String,  # why there is no prompt
 }
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+# The rows that are set aside.
+HELDOUT: Columns = {
+    "instruction_id": pl.String,
+    "source": pl.String,
+    "source_row": pl.Int64,
+    "prompt": pl.Binary,  # as in PROMPTS
+    "messages": MESSAGES,  # of the prompt
+}
+# The rows that are left out because they resemble a held-out one.
+HELDOUT_DUPLICATES: Columns = {
+    "instruction_id": pl.String,
+    "source": pl.String,
+    "source_row": pl.Int64,
+    "heldout_id": pl.String,  # of one that they resemble
+}
+HELDOUT_ANSWERS: Columns = {
+    "instruction_id": pl.String,
+    "messages": MESSAGES,  # of the prompt
+    "model": pl.String,  # whose answer it is: a crowd model or a column; null without one
+    "answer": pl.String,  # null where there is none that is complete
+}
 # What became of every request to one crowd model; the texts are in its cells.
 RESPONSES: Columns = {
     "instruction_id": pl.String,
@@ -117,7 +139,7 @@ SELECTION: Columns = {
     "headroom": pl.Float64,
     "response_model": pl.String,
     "response": pl.String,
-    "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
+    "messages": MESSAGES,
 }
 # What a reselection changed, of every row that was or is chosen.
 MEMBERSHIP: Columns = {

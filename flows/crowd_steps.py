@@ -7,18 +7,24 @@ from typing import Any, TypeVar
 from prefect.futures import PrefectFuture
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.planning import preflight
-from crowdselect_core.planning.missing_work import MissingWork, without_missing
+from crowdselect_core.errors import ConfigError, DamagedArtifact
+from crowdselect_core.planning import heldout, preflight
+from crowdselect_core.planning.missing_work import MissingWork, find_missing, without_missing
+from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored, dataset_of
 from crowdselect_core.stages.graph import (
     DATASET_RESPONSES,
+    DUPLICATES,
+    HELDOUT,
+    HELDOUT_ANSWERS,
     INSTRUCTIONS,
     PROMPTS,
+    REMAINING,
     ZOO,
 )
-from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.heldout.answers import whose
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts, Split
 from tasks import cancellation
 from tasks import crowd as tasks
 from tasks.stage_task import run
@@ -43,14 +49,61 @@ def repaired(config: C, story: Callable[[C], T]) -> T:
     raise DamagedArtifact(f"{config.store}: still corrupt after {REPAIRS} repairs; check the disk")
 
 
+def split(config: SelectConfig, lacks: MissingWork, raw: Ref, run: Runner = run) -> Split:
+    """Set the held-out rows of a data set aside, and what resembles them.
+
+    Args:
+        config: whole; without the key `heldout` all rows remain.
+        lacks: what the data set has not.
+        raw: its instructions.
+        run: what runs a stage.
+    """
+    if config.heldout is None:
+        return Split(raw)
+    heldout.check(config, lacks)
+    own = without_missing(config, lacks)
+    drawn = run(HELDOUT, own, raw)
+    heldout.check_drawn(own, raw, drawn)
+    duplicates = run(DUPLICATES, own, raw, drawn)
+    found = Split(run(REMAINING, own, raw, drawn, duplicates), drawn, duplicates)
+    heldout.check_rest(own, found)
+    return found
+
+
+def heldout_answers(config: SelectConfig, selection: SelectionArtifacts) -> Ref:
+    """Return the answers to the held-out prompts; of a live crowd model they are generated.
+
+    Args:
+        config: as the user gave it, resolved.
+        selection: what was selected from the rest.
+
+    Raises:
+        ConfigError: nothing is held out, or nobody's answers are named.
+        TooManyFailures: too many calls of the model failed.
+    """
+    if selection.heldout is None:
+        raise ConfigError("heldout: nothing is held out; set heldout.share or heldout.file")
+    lacks, name = find_missing(config), whose(config)
+    own = without_missing(config, lacks)
+    model = next((m for m in lacks.answers if m.name == name), None)
+    if model is None:
+        return run(HELDOUT_ANSWERS, own, selection.heldout, None, selection.metrics)
+    alone = MissingWork((model,), ())
+    tasks.check_engines(config, alone)
+    prompts = run(PROMPTS, own, selection.heldout)
+    responses = tasks.responses.of(name, tasks.tags(model))(config, lacks, prompts, model)
+    return run(HELDOUT_ANSWERS, own, selection.heldout, Answered(model, responses))
+
+
 def prompted(
     config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
-) -> tuple[Ref, Ref]:
-    """Read the instructions and name their prompts."""
+) -> tuple[Ref, Split, Ref]:
+    """Read the instructions, set the held-out ones aside, name the prompts of the rest."""
     own = without_missing(config, lacks)
     preflight.describe_data(own)
-    instructions = run(INSTRUCTIONS, own, earlier)
-    return instructions, run(PROMPTS, own, instructions)
+    raw = run(INSTRUCTIONS, own, earlier)
+    found = split(config, lacks, raw)
+    return raw, found, run(PROMPTS, own, found.rows)
 
 
 def answered(config: SelectConfig, lacks: MissingWork, prompts: Ref) -> list[Answered]:
@@ -93,7 +146,7 @@ def scored(config: SelectConfig, lacks: MissingWork, crowd: list[Answered]) -> l
 
 def zoo(
     config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
-) -> tuple[SelectConfig, list[Ref]]:
+) -> tuple[SelectConfig, Split, list[Ref]]:
     """Make the answers and scores that the data set lacks, and return the config of the whole.
 
     Args:
@@ -103,13 +156,14 @@ def zoo(
     """
     tasks.check_engines(config, lacks)
     tasks.check_scorers(config, lacks)
-    return zoo_of(config, lacks, *prompted(config, lacks, earlier))
+    raw, found, prompts = prompted(config, lacks, earlier)
+    config, made = zoo_of(config, lacks, prompts)
+    return config, found, [raw, *found.made[-1:], *made]
 
 
 def zoo_of(
     config: SelectConfig,
     lacks: MissingWork,
-    instructions: Ref,
     prompts: Ref,
     reference: Ref | None = None,
 ) -> tuple[SelectConfig, list[Ref]]:
@@ -118,15 +172,14 @@ def zoo_of(
     Args:
         config: whole.
         lacks: what has to be made.
-        instructions: the rows.
-        prompts: theirs.
+        prompts: of the rows.
         reference: metrics of other rows, by whose means and deviations samples are compared.
     """
     crowd = answered(config, lacks, prompts)
     members = scored(config, lacks, crowd)
     made = run(ZOO, without_missing(config, lacks), prompts, members, reference)
     refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
-    return dataset_of(config, made), [instructions, prompts, *refs, made]
+    return dataset_of(config, made), [prompts, *refs, made]
 
 
 def finished(futures: dict[str, PrefectFuture[Any]]) -> dict[str, Any]:

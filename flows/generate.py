@@ -46,10 +46,10 @@ def generate(config: SelectConfig) -> Any:
 def story(config: SelectConfig, lacks: MissingWork) -> dict[str, Any]:
     """Check the endpoints, ask every model, write OUT/responses.parquet."""
     tasks.check_engines(config, lacks)
-    instructions, prompts = crowd_steps.prompted(config, lacks)
+    raw, split, prompts = crowd_steps.prompted(config, lacks)
     crowd = crowd_steps.answered(config, lacks, prompts)
     written = tasks.export_responses(config, lacks, crowd)
     tasks.publish("generation-summary", written["lines"])
     return written | {
-        "stages": crowd_steps.told([instructions, prompts, *(a.responses for a in crowd)])
+        "stages": crowd_steps.told([raw, *split.made, prompts, *(a.responses for a in crowd)])
     }

@@ -41,7 +41,7 @@ from crowdselect_core.reselection.record import BaseSelection, KnownSelection, N
 from crowdselect_core.reselection.series import Overtaken
 from crowdselect_core.stages import graph as stages
 from crowdselect_core.stages.crowd.zoo import dataset_of
-from crowdselect_core.stages.refs import Ref, SelectionArtifacts
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts, Split
 from flows import crowd_steps
 from flows.select import chosen, written
 from tasks import crowd as live_tasks
@@ -119,16 +119,22 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
         return recorded(config, start, chosen(config), {}, seen)
     base, frozen = tasks.known(config, start), config.mode == "frozen"
     settled = is_settled(config, base)
-    raw = run(stages.INSTRUCTIONS, without_missing(config, find_missing(config)), base.raw)
+    lacks = find_missing(config)
+    raw = run(stages.INSTRUCTIONS, without_missing(config, lacks), base.raw)
     if frozen and settled and raw.key == base.raw.key:
         return calm(config, base)
-    arrived = run(stages.ARRIVALS, config, raw, base.parts["scores"])
-    changes = tasks.changes(config, base, raw, arrived)
+    split = crowd_steps.split(config, lacks, raw)
+    arrived = run(stages.ARRIVALS, config, split.rows, base.parts["scores"])
+    changes = tasks.changes(config, base, split.rows, arrived)
     if frozen and settled and not any(changes.values()):
         return calm(config, base)
     comparable = not unlike(config, base.record)
     new = measured(config, base, arrived) if comparable and arrived.rows else None
-    now = joined(config, base, raw, new) if frozen else chosen(config, base, embedded(base, new))
+    now = (
+        joined(config, base, raw, split, new)
+        if frozen
+        else chosen(config, base, embedded(base, new))
+    )
     if not frozen and settled and tasks.unchanged(config, base, now):
         return calm(config, base)
     membership = run(stages.MEMBERSHIP, now.config, base.inputs, now.inputs, arrived)
@@ -164,7 +170,7 @@ def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> NewR
         live_tasks.check_scorers(config, lacks)
         prompts = run(stages.PROMPTS, without_missing(config, lacks), arrived)
         fitted = base.references["metrics"]
-        scored, made = crowd_steps.zoo_of(config, lacks, arrived, prompts, fitted)
+        scored, made = crowd_steps.zoo_of(config, lacks, prompts, fitted)
         zoo, rows = made[-1], run(stages.INSTRUCTIONS, scored)
     references = base.references
     scores = run(stages.SCORES, scored, rows)
@@ -179,11 +185,11 @@ def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> NewR
 
 
 def joined(
-    config: ReselectConfig, base: KnownSelection, raw: Ref, new: NewRows | None
+    config: ReselectConfig, base: KnownSelection, raw: Ref, split: Split, new: NewRows | None
 ) -> SelectionRun:
     """Put the new rows beside the known ones and fill the quotas among all of them."""
     now: SelectConfig = config
-    dataset, rows, made = raw, raw, list[Ref]()
+    dataset, rows, made = raw, split.rows, list[Ref]()
     zoos = [*base.zoos, *([new.zoo] if new and new.zoo else [])]
     if not zoos:
         preflight.check_data(config, raw)
@@ -191,7 +197,7 @@ def joined(
         whole = run(stages.ZOOS, config, zoos)
         now = dataset_of(config, whole)
         dataset = run(stages.INSTRUCTIONS, now, base.dataset)
-        rows, made = run(stages.ACTIVE, now, dataset, raw), [raw, whole, dataset]
+        rows, made = run(stages.ACTIVE, now, dataset, split.rows), [raw, whole, dataset]
     fresh = new.tables if new else {}
     parts = {r: [*known, *([fresh[r]] if r in fresh else [])] for r, known in base.parts.items()}
     scores = run(stages.JOINED, now, rows, parts["scores"])
@@ -206,6 +212,7 @@ def joined(
     inputs = SelectionArtifacts(
         instructions=rows, scores=scores, metrics=metrics, answers=answers,
         clusters=clusters, ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
+        heldout=split.heldout, heldout_duplicates=split.duplicates,
     )  # fmt: skip
     return SelectionRun(
         config=now,

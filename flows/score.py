@@ -46,10 +46,10 @@ def story(config: SelectConfig, lacks: MissingWork) -> dict[str, Any]:
     """Check the reward models, have the answers made and scored, write OUT/scores.parquet."""
     tasks.check_engines(config, lacks)
     tasks.check_scorers(config, lacks)
-    instructions, prompts = crowd_steps.prompted(config, lacks)
+    raw, split, prompts = crowd_steps.prompted(config, lacks)
     crowd = crowd_steps.answered(config, lacks, prompts)
     members = crowd_steps.scored(config, lacks, crowd)
     written = tasks.export_scores(config, members)
     tasks.publish("scoring-summary", written["lines"])
     refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
-    return written | {"stages": crowd_steps.told([instructions, prompts, *refs])}
+    return written | {"stages": crowd_steps.told([raw, *split.made, prompts, *refs])}

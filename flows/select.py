@@ -103,10 +103,10 @@ def chosen(
     return SelectionRun(
         config=config,
         inputs=inputs,
-        raw=made[0] if made else rows.instructions,
-        dataset=rows.instructions,
+        raw=made[0] if made else found.dataset,
+        dataset=found.dataset,
         zoos=made[-1:],
-        stages=[*made, *inputs.refs().values()],
+        stages=[*found.before, *inputs.refs().values()],
     )
 
 
@@ -117,14 +117,16 @@ def ranked(
     run: Runner = run_task,
 ) -> RankedRun:
     """Run the stages up to the ranking; see `chosen`."""
-    lacks, made = find_missing(config), list[Ref]()
+    lacks, made, split = find_missing(config), list[Ref](), None
     if lacks:
-        config, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
+        config, split, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
     else:
         preflight.describe_data(config)
     earlier = None if lacks or not known else known.raw
-    instructions = run(INSTRUCTIONS, config, earlier)
-    preflight.check_data(config, instructions)
+    raw = run(INSTRUCTIONS, config, earlier)
+    preflight.check_data(config, raw)
+    split = split or crowd_steps.split(config, lacks, raw, run)
+    instructions = raw if lacks else split.rows
     scores = run(SCORES, config, instructions)
     metrics = run(METRICS, config, scores)
     answers = candidates = run(ANSWERS, config, scores, metrics)
@@ -145,9 +147,10 @@ def ranked(
     inputs = RankedArtifacts(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
-        ranking=ranking, **(gates.refs() if gates else {}),
+        ranking=ranking, heldout=split.heldout, heldout_duplicates=split.duplicates,
+        **(gates.refs() if gates else {}),
     )  # fmt: skip
-    return RankedRun(config, inputs, made)
+    return RankedRun(config, inputs, raw, made)
 
 
 def gated(
@@ -190,5 +193,5 @@ def written(chosen: SelectionRun) -> dict[str, Any]:
 def examined(rows: RankedRun) -> dict[str, Any]:
     """Write what the quality gates found to OUT, and choose nothing."""
     told = gate_tasks.export_gates(rows.config, rows.inputs)
-    stages = crowd_steps.told([*rows.made, *rows.inputs.refs().values()])
+    stages = crowd_steps.told([*rows.before, *rows.inputs.refs().values()])
     return {"lines": told["lines"], "files": told["files"], "stages": stages}

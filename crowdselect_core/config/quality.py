@@ -204,7 +204,7 @@ class DecontaminationGate(Gate):
     against: Annotated[list[Place], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)] = (
         Field(
             min_length=1,
-            description="Files of prompts (.jsonl, .parquet, or .txt with one a line) and folders of "
+            description="Files of prompts (.jsonl, .parquet, .txt with one a line) and folders of "
             "benchmarks (with question.jsonl or input_data.jsonl)",
             examples=[["data/mt_bench", "data/ifeval/input_data.jsonl"]],
         )

@@ -23,6 +23,7 @@ from crowdselect_core.config.fields import (
 )
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Flag
+from crowdselect_core.config.heldout import HeldoutConfig
 from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.config.quality import QualityConfig
 from crowdselect_core.config.response_mode import response_mode
@@ -152,6 +153,9 @@ class SelectConfig(Frozen):
     )
     training: Annotated[TrainingConfig | None, TRAINING] = Field(
         None, description="Fine-tuning on the selection, which flows.finetune runs"
+    )
+    heldout: HeldoutConfig | None = Field(
+        None, description="Instructions that are set aside for an evaluation and never selected"
     )
     max_failure_rate: float = Field(
         0.01,

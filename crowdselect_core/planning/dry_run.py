@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.planning import preflight
+from crowdselect_core.planning import heldout, preflight
 from crowdselect_core.planning.generation_cost import bills
 from crowdselect_core.planning.missing_work import (
     MissingWork,
@@ -45,6 +45,7 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     if flow in ("select", "finetune", "reselect"):
         preflight.check(config)
     lacks = {"score": scoring, "generate": answering}.get(flow, find_missing)(config)
+    heldout.check(config, lacks)
     if lacks:
         return _live(config, lacks)
     dataset = open_dataset(config)
@@ -54,6 +55,7 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
         f"data set   {config.dataset.path}: {rows:,} rows, {len(config.models)} crowd models, "
         f"{len(layout.scores):,} score columns, {len(layout.answers)} answer columns",
         dataset.prompt_line(),
+        *heldout.line(config, dataset),
         f"budget     {config.budget_tokens or config.budget} "
         f"{'tokens' if config.budget_tokens else 'rows or share of the eligible'}",
         f"store      {config.store}",
@@ -72,6 +74,7 @@ def _live(config: SelectConfig, lacks: MissingWork) -> list[str]:
         f"data set   {config.dataset.path}: {rows:,} rows, {len(config.everyone)} models, "
         f"{len(lacks.answers)} to generate answers, {len(lacks.scores)} reward models to score",
         dataset.prompt_line(),
+        *heldout.line(config, dataset),
         f"store      {config.store}",
         f"out        {config.out}",
         *bills(config, lacks),

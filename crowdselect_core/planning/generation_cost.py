@@ -8,6 +8,9 @@ makes one), else the most that can come (max_tokens), which is said.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.engine import OpenAIEngineConfig, PriceConfig
 from crowdselect_core.config.select import SelectConfig
@@ -15,6 +18,7 @@ from crowdselect_core.errors import UserError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt, prompt_key
 from crowdselect_core.models.token_count import Counter, counter, estimate
+from crowdselect_core.planning.heldout import heldout_rows
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.planning.scoring_cost import score_bill
 from crowdselect_core.stages.crowd import generation
@@ -102,7 +106,7 @@ def answer_bill(config: SelectConfig, lacks: MissingWork, store: Store, model: C
     rows = counted = 0
     tokens = 0.0
     keys: list[Keys] = []
-    for prompts in _parts(dataset):
+    for prompts in _parts(dataset, heldout_rows(config, dataset)):
         rows += len(prompts)
         keys.append(as_keys(prompt_key(p.messages) for p in prompts))
         if counted < COUNTED:
@@ -131,11 +135,15 @@ def _completions(bill: Bill, model: CrowdModel, pace: Throughput | None) -> None
         bill.price = engine.price
 
 
-def _parts(dataset: Dataset) -> Iterator[list[Prompt]]:
-    """Yield the usable prompts in parts of bounded size."""
+def _parts(dataset: Dataset, heldout_N: NDArray[np.bool_] | None) -> Iterator[list[Prompt]]:
+    """Yield the usable prompts that are not held out, in parts of bounded size."""
     for part in dataset.partitions(PART):
-        for _, prompts in dataset.prompts(part):
-            usable = [p for p in prompts if p.error is None]
+        for first, prompts in dataset.prompts(part):
+            usable = [
+                prompt
+                for row, prompt in enumerate(prompts, first)
+                if prompt.error is None and (heldout_N is None or not heldout_N[row])
+            ]
             if usable:
                 yield usable
 

@@ -41,7 +41,12 @@ def check_no_input(config: SelectConfig, names: Sequence[str]) -> None:
 
 
 def _inputs(config: SelectConfig) -> Iterator[tuple[str, str]]:
-    for what, path in (("include list", config.include), ("exclude list", config.exclude)):
+    heldout = config.heldout.file if config.heldout else None
+    for what, path in (
+        ("include list", config.include),
+        ("exclude list", config.exclude),
+        ("list of held-out rows", heldout),
+    ):
         if path is not None:
             yield what, path
     dataset = config.dataset

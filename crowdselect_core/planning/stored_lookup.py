@@ -9,6 +9,7 @@ from crowdselect_core.stages.crowd.dataset_responses import DATASET_RESPONSES
 from crowdselect_core.stages.crowd.prompts import PROMPTS
 from crowdselect_core.stages.crowd.responses import RESPONSES
 from crowdselect_core.stages.crowd.rewards import REWARDS, is_pairwise
+from crowdselect_core.stages.heldout.split import expected
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.instructions import INSTRUCTIONS
 from crowdselect_core.store.artifacts import Store
@@ -26,7 +27,8 @@ class StoredLookup:
     def __init__(self, config: SelectConfig, lacks: MissingWork, store: Store) -> None:
         self._config = without_missing(config, lacks)
         i = INSTRUCTIONS.spec(self._config)
-        p = PROMPTS.spec(self._config, Ref(stage=i.stage, key=i.key, rows=0))
+        rows = expected(self._config, Ref(stage=i.stage, key=i.key, rows=0))
+        p = PROMPTS.spec(self._config, rows)
         self._prompts = Ref(stage=p.stage, key=p.key, rows=0)
         self._crowd, self._store = config.everyone, store
         self._asked = {m.name for m in lacks.answers}

@@ -45,10 +45,12 @@ def summarise(
     out = codes.filter(~pl.col("eligible")).select(reason_code(pl.col("reason")))
     counted = out["reason"].value_counts().sort("reason")
     sizes = ranking.filter("selected").group_by("cluster_id").len().sort("cluster_id")
+    read = inputs.instructions.facts.get("counts", inputs.instructions.counts)
     return {
         "method": method_label(config),
-        "rows_in": inputs.instructions.counts.get("rows_in", inputs.instructions.rows),
-        "duplicate_rows": inputs.instructions.counts.get("duplicate_rows", 0),
+        "rows_in": read.get("rows_in", inputs.instructions.rows),
+        "duplicate_rows": read.get("duplicate_rows", 0),
+        **_heldout(inputs),
         "missing_scores": inputs.scores.counts.get("missing_scores", 0),
         "eligible": int(codes["eligible"].sum()),
         "ineligible": _most_common(dict(counted.iter_rows())),
@@ -71,12 +73,20 @@ def in_words(reason: str) -> str:
     return IN_WORDS.get(reason, reason)
 
 
+def _heldout(inputs: SelectionArtifacts) -> dict[str, dict[str, int]]:
+    """Count the rows that are held out, and those that left because they resemble one."""
+    if inputs.heldout is None or inputs.heldout_duplicates is None:
+        return {}
+    near = inputs.heldout_duplicates.rows
+    return {"heldout": {"rows": inputs.heldout.rows, "near_duplicates": near}}
+
+
 def _notes(config: SelectConfig, inputs: SelectionArtifacts) -> list[str]:
     """Gather what the stages warned of, whenever they were computed."""
     used = used_reward_models(config, inputs.metrics)
     left_out = [r for r in config.reward_names if r not in used]
     notes = [f"reward model {r} is not used: its scores are all equal" for r in left_out]
-    for ref in (inputs.ranking, inputs.selection):
+    for ref in (inputs.instructions, inputs.ranking, inputs.selection):
         notes += ref.facts.get("notes", [])
     unknown = {n: c for n, c in inputs.answers.counts.items() if n.startswith(UNKNOWN_ENDING)}
     notes += [

@@ -104,6 +104,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows_in += f", {summary['missing_scores']:,} scores missing"
     facts = [
         ("rows in", rows_in),
+        *_heldout(summary),
         ("eligible", f"{summary['eligible']:,}"),
         ("ineligible", f"{ineligible:,}" + (f": {reasons}" if reasons else "")),
         *(("quality", line) for line in gate_lines(summary["quality"])),
@@ -131,6 +132,15 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         names = " and ".join(one_line(name) for name in pair["of"])
         facts.append(("agreement", f"{names}: rank correlation of difficulty {rho}"))
     return facts
+
+
+def _heldout(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say how many rows are set aside; nothing where none is."""
+    if "heldout" not in summary:
+        return []
+    found = summary["heldout"]
+    words = f"{found['rows']:,} rows, and {found['near_duplicates']:,} near-duplicates left out"
+    return [("held out", words)]
 
 
 def _student(student: Mapping[str, Any]) -> str:

@@ -118,12 +118,19 @@ class RankedRun:
     Args:
         config: its data set has all answers and scores.
         inputs: the artifacts.
-        made: those of answers and scores that the data set lacked.
+        dataset: the instructions of all that was ever answered and scored.
+        made: artifacts of answers and scores that the data set lacked.
     """
 
     config: SelectConfig
     inputs: RankedArtifacts
+    dataset: Ref
     made: Sequence[Ref]
+
+    @property
+    def before(self) -> list[Ref]:
+        """The artifacts that come before `inputs`, in order."""
+        return [*self.made] or ([self.dataset] if self.inputs.heldout else [])
 
 
 @dataclass(frozen=True)

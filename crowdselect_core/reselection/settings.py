@@ -6,6 +6,7 @@ from typing import Any
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.identity import cache_spec as answer_cells
 from crowdselect_core.reward.identity import cache_spec as score_cells
+from crowdselect_core.stages.heldout import split
 from crowdselect_core.stages.select import embeddings, ranking
 from crowdselect_core.stages.select.answers import mode_of
 
@@ -50,6 +51,7 @@ def measures(config: SelectConfig) -> dict[str, Any]:
         "response": {"models": list(mode.models), "scored": mode.needs_score},
         "columns": dict(config.dataset.columns),
         "seed": config.seed,
+        **({"heldout": split.identity(config)} if config.heldout else {}),
     }
 
 

@@ -10,6 +10,8 @@ from crowdselect_core.stages.crowd.prompts import PROMPTS
 from crowdselect_core.stages.crowd.responses import RESPONSES
 from crowdselect_core.stages.crowd.rewards import REWARDS
 from crowdselect_core.stages.crowd.zoo import ZOO
+from crowdselect_core.stages.heldout.answers import HELDOUT_ANSWERS
+from crowdselect_core.stages.heldout.split import DUPLICATES, HELDOUT, REMAINING
 from crowdselect_core.stages.quality.contamination import CONTAMINATION
 from crowdselect_core.stages.quality.duplicate_groups import DUPLICATE_GROUPS
 from crowdselect_core.stages.quality.gated import DEDUPLICATED, GATED
@@ -46,10 +48,13 @@ __all__ = [
     "DATASET_RESPONSES",
     "DEDUPLICATED",
     "DRIFT",
+    "DUPLICATES",
     "DUPLICATE_GROUPS",
     "EMBEDDER",
     "EMBEDDINGS",
     "GATED",
+    "HELDOUT",
+    "HELDOUT_ANSWERS",
     "INSTRUCTIONS",
     "JOINED",
     "MEMBERSHIP",
@@ -57,6 +62,7 @@ __all__ = [
     "PAIRS",
     "PROMPTS",
     "RANKING",
+    "REMAINING",
     "RESPONSES",
     "REWARDS",
     "ROW_FILTERS",
@@ -87,6 +93,7 @@ STAGES = _by_name(
         *(RANKING, SELECTION, PAIRS, COMPARISON),
         *(ROW_FILTERS, CONTAMINATION, DUPLICATE_GROUPS, GATED, DEDUPLICATED),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
+        *(HELDOUT, DUPLICATES, REMAINING, HELDOUT_ANSWERS),
         *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),
     ]
 )

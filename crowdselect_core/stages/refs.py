@@ -46,6 +46,28 @@ class Ref(BaseModel):
         return store.open(self.stage, self.key)
 
 
+@dataclass(frozen=True)
+class Split:
+    """Instructions without the held-out rows and what resembles them.
+
+    Args:
+        rows: what remains; all instructions where nothing is held out.
+        heldout: the rows that are set aside.
+        duplicates: the rows that leave because they resemble one of these.
+    """
+
+    rows: Ref
+    heldout: Ref | None = None
+    duplicates: Ref | None = None
+
+    @property
+    def made(self) -> list[Ref]:
+        """The artifacts of the split, in order; none where nothing is held out."""
+        return (
+            [self.heldout, self.duplicates, self.rows] if self.heldout and self.duplicates else []
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class GateArtifacts:
     """What the quality gates found.
@@ -90,6 +112,8 @@ class RankedArtifacts:
     centers: Ref | None = None
     clusters: Ref | None = None
     ranking: Ref
+    heldout: Ref | None = None
+    heldout_duplicates: Ref | None = None
 
     def refs(self) -> dict[str, Ref]:
         """The references that are there, by role."""

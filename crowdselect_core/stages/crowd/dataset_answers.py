@@ -38,9 +38,15 @@ def given_answers(
 
 
 def given_columns(
-    dataset: Dataset, rows: pl.DataFrame, columns: Sequence[str]
+    dataset: Dataset, rows: pl.DataFrame, columns: Sequence[str], asker: str = "a reward function"
 ) -> dict[str, list[Any]]:
     """Return columns of the data set for rows that are in its order, as Python values.
+
+    Args:
+        dataset: an open data set.
+        rows: with the column source_row, ascending.
+        columns: their names.
+        asker: what needs them, for the message of an error.
 
     Raises:
         DatasetError: a column that is not there.
@@ -49,7 +55,7 @@ def given_columns(
     if absent := [c for c in columns if c not in known]:
         raise DatasetError(
             f"{dataset.config.path}: has no column {absent[0]!r}{nearest(absent[0], known)}, which "
-            f"a reward function asks for (found: {shown(known)})"
+            f"{asker} asks for (found: {shown(known)})"
         )
     source_N = rows["source_row"].to_numpy()
     found: dict[str, list[Any]] = {name: [None] * len(source_N) for name in columns}

@@ -123,7 +123,12 @@ def dataset_of(config: SelectConfig, zoo: Ref) -> SelectConfig:
     """Return the config that chooses from a zoo of the store, or from several of them."""
     path = f"{config.store.rstrip('/')}/{zoo.stage}/{zoo.key}"
     dataset = DatasetConfig(path=path, format="generator-zoo")
-    update = {"dataset": dataset, "reward_models": config.reward_names, "limit": None}
+    update = {
+        "dataset": dataset,
+        "reward_models": config.reward_names,
+        "limit": None,
+        "heldout": None,  # its rows are not in the zoo
+    }
     return config.model_copy(update=update)
 
 

@@ -1,0 +1,116 @@
+"""What can be said of a held-out split beforehand, and what is refused of it afterwards."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crowdselect_core.config.heldout import BEST
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ConfigError, SelectionError, nearest, shown
+from crowdselect_core.ingest.dataset import Dataset
+from crowdselect_core.planning.missing_work import MissingWork
+from crowdselect_core.quality.sketches import rensa
+from crowdselect_core.stages.heldout.listed import read_heldout
+from crowdselect_core.stages.heldout.split import is_drawn, is_listed
+from crowdselect_core.stages.partitions import open_dataset
+from crowdselect_core.stages.refs import Ref, Split
+
+ROWS = 10_000  # that are read at once
+
+
+def check(config: SelectConfig, lacks: MissingWork) -> None:
+    """Refuse a key `heldout` that nothing could come of.
+
+    Raises:
+        ConfigError: the list cannot be read; rensa is not installed; answers of a model or column
+            that does not exist, or best where the data set lacks answers or scores.
+        DatasetError: the data set cannot be read.
+    """
+    heldout = config.heldout
+    if heldout is None:
+        return
+    rensa()
+    if heldout.file is not None:
+        read_heldout(heldout.file)
+    wanted = heldout.answers
+    if wanted == BEST and lacks:
+        raise ConfigError(
+            "heldout.answers best: needs a data set with the answers and scores of the whole "
+            "crowd, and some are made by this run; name a crowd model or a text column"
+        )
+    names = [m.name for m in config.everyone]
+    if wanted in (None, BEST, *names):
+        return
+    columns = open_dataset(config.model_copy(update={"crowd": [], "reward_models": []})).columns()
+    if wanted not in columns:
+        raise ConfigError(
+            f"heldout.answers {wanted!r}: expected best, a crowd model ({shown(names, 10)}) or a "
+            f"text column of {config.dataset.path} ({shown(columns, 10)})"
+            f"{nearest(str(wanted), [*names, *columns, BEST])}"
+        )
+
+
+def check_drawn(config: SelectConfig, instructions: Ref, heldout: Ref) -> None:
+    """Refuse a split without a held-out row.
+
+    Raises:
+        SelectionError: there is none.
+    """
+    if not heldout.is_computed or heldout.rows or config.heldout is None:
+        return
+    of = f"none of the {instructions.rows:,} rows of {config.dataset.path}"
+    if config.heldout.file is not None:
+        raise SelectionError(
+            f"heldout.file {config.heldout.file}: {of} is in the list; correct its ids or prompts"
+        )
+    raise SelectionError(
+        f"heldout.share {config.heldout.share}: {of} is held out; raise the share, or use more rows"
+    )
+
+
+def check_rest(config: SelectConfig, split: Split) -> None:
+    """Refuse a split that leaves no row.
+
+    Raises:
+        SelectionError: all rows are held out or resemble one that is.
+    """
+    heldout, duplicates = split.heldout, split.duplicates
+    if not split.rows.is_computed or split.rows.rows or heldout is None or duplicates is None:
+        return
+    raise SelectionError(
+        f"heldout: no row of {config.dataset.path} remains, {heldout.rows:,} are held out and "
+        f"{duplicates.rows:,} are near-duplicates of one; lower the share, or shorten the list"
+    )
+
+
+def heldout_rows(config: SelectConfig, dataset: Dataset) -> NDArray[np.bool_] | None:
+    """Tell, for every row of the data set, whether it is held out; None where nothing is.
+
+    Near-duplicates of held-out rows are not told. Reads the prompts.
+    """
+    if config.heldout is None:
+        return None
+    share, file = config.heldout.share, config.heldout.file
+    listed = read_heldout(file) if file is not None else None
+    parts = dataset.partitions(ROWS)
+    found = np.zeros(sum(part.rows for part in parts), dtype=bool)
+    for part in parts:
+        ids = [i for rows in dataset.rows(part) for i in rows.ids] if listed else []
+        for first, prompts in dataset.prompts(part):
+            if listed is not None:
+                start = first - part.first_row
+                drawn = is_listed(listed, ids[start : start + len(prompts)], prompts)
+            else:
+                drawn = is_drawn(prompts, share or 0.0, config.seed)
+            found[first : first + len(prompts)] = drawn
+    return found
+
+
+def line(config: SelectConfig, dataset: Dataset) -> list[str]:
+    """Say how many rows are held out; nothing where none is."""
+    found = heldout_rows(config, dataset)
+    if found is None:
+        return []
+    return [
+        f"held out   {int(found.sum()):,} rows; near-duplicates of them leave as well, which the "
+        "run counts"
+    ]
