@@ -22,7 +22,7 @@ from prefect import flow
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
-from crowdselect_core.planning.missing_work import find_missing
+from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.reselection.record import KnownSelection, SelectionRun
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.graph import (
@@ -41,7 +41,8 @@ from crowdselect_core.stages.graph import (
 )
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.stages.select.embedder import is_fitted
-from flows import crowd_steps
+from crowdselect_core.stages.select.method_ranking import needs_vectors
+from flows import crowd_steps, method_steps
 from tasks import flow_runs
 from tasks import select as tasks
 from tasks.secrets import lend
@@ -82,6 +83,7 @@ def chosen(
             Answers and scores that the data set lacks are made by tasks alone.
     """
     lacks, made = find_missing(config), list[Ref]()
+    own = without_missing(config, lacks)  # what the data set has by itself
     if lacks:
         config, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
     else:
@@ -93,25 +95,31 @@ def chosen(
     metrics = run(METRICS, config, scores)
     answers = run(ANSWERS, config, scores, metrics)
     balanced = preflight.is_balanced(config, instructions)
-    fitted = run(EMBEDDER, config, instructions) if balanced and is_fitted(config) else None
-    embeddings = run(EMBEDDINGS, config, instructions, fitted, vectors) if balanced else None
-    centers = run(CENTERS, config, embeddings) if embeddings else None
+    embeds = balanced or needs_vectors(config.method)
+    fitted = run(EMBEDDER, config, instructions) if embeds and is_fitted(config) else None
+    embeddings = run(EMBEDDINGS, config, instructions, fitted, vectors) if embeds else None
+    centers = run(CENTERS, config, embeddings) if embeddings and balanced else None
     clusters = run(CLUSTERS, config, embeddings, centers) if embeddings and centers else None
-    ranking = run(RANKING, config, metrics, answers)
+    rows, raw = (scores, metrics, answers), made[0] if made else instructions
+    values = method_steps.values(config, (own, raw), rows, run)
+    held = embeddings if needs_vectors(config.method) else None
+    ranking = run(RANKING, config, metrics, answers, None, values, held)
     selection = run(SELECTION, config, scores, metrics, ranking, clusters)
     wants_pairs = "pairs" in config.export
     pairs = run(PAIRS, config, scores, metrics, selection) if wants_pairs else None
-    comparison = run(COMPARISON, config, metrics, answers, selection, clusters)
+    lengths = method_steps.answer_lengths(config, instructions, rows, run)
+    comparison = run(COMPARISON, config, metrics, answers, selection, clusters, lengths)
 
     inputs = SelectionArtifacts(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
-        ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
+        values=values, ranking=ranking, selection=selection, pairs=pairs, lengths=lengths,
+        comparison=comparison,
     )  # fmt: skip
     return SelectionRun(
         config=config,
         inputs=inputs,
-        raw=made[0] if made else instructions,
+        raw=raw,
         dataset=instructions,
         zoos=made[-1:],
         stages=[*made, *inputs.refs().values()],

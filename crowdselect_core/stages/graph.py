@@ -10,6 +10,8 @@ from crowdselect_core.stages.crowd.prompts import PROMPTS
 from crowdselect_core.stages.crowd.responses import RESPONSES
 from crowdselect_core.stages.crowd.rewards import REWARDS
 from crowdselect_core.stages.crowd.zoo import ZOO
+from crowdselect_core.stages.methods.column_values import COLUMN_VALUES
+from crowdselect_core.stages.methods.lengths import LENGTHS
 from crowdselect_core.stages.reselect.changes import DRIFT, MEMBERSHIP
 from crowdselect_core.stages.reselect.joined_zoos import ZOOS
 from crowdselect_core.stages.reselect.merged_tables import JOINED
@@ -37,6 +39,7 @@ __all__ = [
     "ARRIVALS",
     "CENTERS",
     "CLUSTERS",
+    "COLUMN_VALUES",
     "COMPARISON",
     "DATASET_RESPONSES",
     "DRIFT",
@@ -44,6 +47,7 @@ __all__ = [
     "EMBEDDINGS",
     "INSTRUCTIONS",
     "JOINED",
+    "LENGTHS",
     "MEMBERSHIP",
     "METRICS",
     "PAIRS",
@@ -75,7 +79,7 @@ def _by_name(stages: Iterable[Stage[Any]]) -> Mapping[str, Stage[Any]]:
 STAGES = _by_name(
     [
         *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
-        *(RANKING, SELECTION, PAIRS, COMPARISON),
+        *(COLUMN_VALUES, LENGTHS, RANKING, SELECTION, PAIRS, COMPARISON),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
         *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),
     ]
