@@ -23,7 +23,7 @@ from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
-from crowdselect_core.planning.missing_work import find_missing
+from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.reselection.record import KnownSelection, RankedRun, SelectionRun
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.graph import (
@@ -47,7 +47,8 @@ from crowdselect_core.stages.graph import (
 )
 from crowdselect_core.stages.refs import GateArtifacts, RankedArtifacts, Ref, SelectionArtifacts
 from crowdselect_core.stages.select.embedder import is_fitted
-from flows import crowd_steps
+from crowdselect_core.stages.select.method_ranking import needs_vectors
+from flows import crowd_steps, method_steps
 from tasks import flow_runs
 from tasks import quality as gate_tasks
 from tasks import select as tasks
@@ -95,10 +96,13 @@ def chosen(
     selection = run(SELECTION, config, rows.scores, rows.metrics, rows.ranking, rows.clusters)
     wants_pairs = "pairs" in config.export
     pairs = run(PAIRS, config, rows.scores, rows.metrics, selection) if wants_pairs else None
-    comparison = run(COMPARISON, config, rows.metrics, rows.answers, selection, rows.clusters)
+    tables = (rows.scores, rows.metrics, rows.answers)
+    lengths = method_steps.answer_lengths(config, rows.instructions, tables, run)
+    compared = (rows.metrics, rows.answers, selection, rows.clusters, lengths)
+    comparison = run(COMPARISON, config, *compared)
 
     inputs = SelectionArtifacts(
-        **vars(rows), selection=selection, pairs=pairs, comparison=comparison
+        **vars(rows), selection=selection, pairs=pairs, lengths=lengths, comparison=comparison
     )
     return SelectionRun(
         config=config,
@@ -118,6 +122,7 @@ def ranked(
 ) -> RankedRun:
     """Run the stages up to the ranking; see `chosen`."""
     lacks, made, split = find_missing(config), list[Ref](), None
+    own = without_missing(config, lacks)  # what the data set has by itself
     if lacks:
         config, split, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
     else:
@@ -131,22 +136,27 @@ def ranked(
     metrics = run(METRICS, config, scores)
     answers = candidates = run(ANSWERS, config, scores, metrics)
     balanced = preflight.is_balanced(config, instructions)
-    fitted = run(EMBEDDER, config, instructions) if balanced and is_fitted(config) else None
-    embeddings = run(EMBEDDINGS, config, instructions, fitted, vectors) if balanced else None
-    centers = run(CENTERS, config, embeddings) if embeddings else None
+    embeds = balanced or needs_vectors(config.method)
+    fitted = run(EMBEDDER, config, instructions) if embeds and is_fitted(config) else None
+    embeddings = run(EMBEDDINGS, config, instructions, fitted, vectors) if embeds else None
+    centers = run(CENTERS, config, embeddings) if embeddings and balanced else None
     clusters = run(CLUSTERS, config, embeddings, centers) if embeddings and centers else None
     gates = None
     if config.quality is not None:
         gates = gated(config, (instructions, scores, metrics, candidates), vectors, run)
         answers = gates.gated
-    ranking = run(RANKING, config, metrics, answers)
+    given = (own, made[0] if made else instructions)
+    values = method_steps.values(config, given, (scores, metrics, answers), run)
+    held = embeddings if needs_vectors(config.method) else None
+    ranking = run(RANKING, config, metrics, answers, None, values, held)
     if gates and gates.duplicate_groups:  # the best row of each group stays, and all rank again
         answers = run(DEDUPLICATED, config, answers, gates.duplicate_groups, ranking)
-        ranking = run(RANKING, config, metrics, answers)
+        ranking = run(RANKING, config, metrics, answers, None, values, held)
 
     inputs = RankedArtifacts(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
+        values=values,
         ranking=ranking, heldout=split.heldout, heldout_duplicates=split.duplicates,
         **(gates.refs() if gates else {}),
     )  # fmt: skip

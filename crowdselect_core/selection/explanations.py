@@ -2,7 +2,9 @@
 
 import polars as pl
 
+from crowdselect_core.config.methods import is_function
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.selection.methods.ranked_by import ranked_by
 
 # Reason codes of rows that are not eligible, in words.
 IN_WORDS = {
@@ -13,6 +15,7 @@ IN_WORDS = {
     "no_stability": "no family has 2 scored models that differ, so no stability",
     "no_headroom": "no score of the student or none of the crowd, so no headroom",
     "no_answer": "no complete answer",
+    "no_value": "no number to rank by",
     "no_instruction": "no instruction text",
     "excluded": "in the exclude list",
     "not_included": "not in the include list",
@@ -111,8 +114,14 @@ def _why(config: SelectConfig) -> pl.Expr:
     def percent(name: str) -> pl.Expr:
         return (pl.col(name) * 100).round(0).cast(pl.Int64)
 
-    if config.method == "random":
+    if config.method in ("random", "teacher"):
         return pl.lit("; random draw")
+    if (column := ranked_by(config.method)) is not None:
+        number = pl.col(column).cast(pl.Float64).round(4).cast(pl.String).fill_null("?")
+        return pl.concat_str(pl.lit(f"; {column} "), number)
+    if is_function(config.method):
+        sign = 1 if config.direction == "top" else -1
+        return pl.format("; your function scored {}", (sign * pl.col("score")).round(4))
     if config.method == "reward":
         sign = 1 if config.direction == "top" else -1  # bottom ranks by the negated score
         return pl.format("; best answer scored {}", (sign * pl.col("score")).round(4))

@@ -12,6 +12,8 @@ from crowdselect_core.stages.crowd.rewards import REWARDS
 from crowdselect_core.stages.crowd.zoo import ZOO
 from crowdselect_core.stages.heldout.answers import HELDOUT_ANSWERS
 from crowdselect_core.stages.heldout.split import DUPLICATES, HELDOUT, REMAINING
+from crowdselect_core.stages.methods.column_values import COLUMN_VALUES
+from crowdselect_core.stages.methods.lengths import LENGTHS
 from crowdselect_core.stages.quality.contamination import CONTAMINATION
 from crowdselect_core.stages.quality.duplicate_groups import DUPLICATE_GROUPS
 from crowdselect_core.stages.quality.gated import DEDUPLICATED, GATED
@@ -43,6 +45,7 @@ __all__ = [
     "ARRIVALS",
     "CENTERS",
     "CLUSTERS",
+    "COLUMN_VALUES",
     "COMPARISON",
     "CONTAMINATION",
     "DATASET_RESPONSES",
@@ -57,6 +60,7 @@ __all__ = [
     "HELDOUT_ANSWERS",
     "INSTRUCTIONS",
     "JOINED",
+    "LENGTHS",
     "MEMBERSHIP",
     "METRICS",
     "PAIRS",
@@ -90,8 +94,8 @@ def _by_name(stages: Iterable[Stage[Any]]) -> Mapping[str, Stage[Any]]:
 STAGES = _by_name(
     [
         *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
-        *(RANKING, SELECTION, PAIRS, COMPARISON),
         *(ROW_FILTERS, CONTAMINATION, DUPLICATE_GROUPS, GATED, DEDUPLICATED),
+        *(COLUMN_VALUES, LENGTHS, RANKING, SELECTION, PAIRS, COMPARISON),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
         *(HELDOUT, DUPLICATES, REMAINING, HELDOUT_ANSWERS),
         *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),
