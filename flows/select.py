@@ -23,6 +23,7 @@ from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
+from crowdselect_core.planning.gate_check import check_alone
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.reselection.record import KnownSelection, RankedRun, SelectionRun
 from crowdselect_core.stages.base import Runner
@@ -91,6 +92,7 @@ def chosen(
         run: what runs a stage: a task, or in its place what plans or builds it in the process.
             Answers and scores that the data set lacks are made by tasks alone.
     """
+    check_alone(config)
     found = ranked(config, known, vectors, run)
     config, made, rows = found.config, found.made, found.inputs
     selection = run(SELECTION, config, rows.scores, rows.metrics, rows.ranking, rows.clusters)

@@ -7,6 +7,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
 from crowdselect_core.ingest.open import notes_on_files
 from crowdselect_core.models.token_count import counter
+from crowdselect_core.planning.gate_check import check_gates
 from crowdselect_core.planning.inputs import check_no_input
 from crowdselect_core.planning.method_check import check_method
 from crowdselect_core.selection.id_lists import read_ids
@@ -46,6 +47,7 @@ def check(config: SelectConfig) -> None:
         check_families(config.models, weights)
         check_student(config.everyone, weights)
     check_method(config)
+    check_gates(config)
     for path in (config.include, config.exclude):
         if path is not None:
             read_ids(path)
@@ -94,6 +96,11 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
     if has_texts:
         return
     lacks = "answers" if instructions.facts["instructions"] else "instruction texts"
+    if config.quality is not None:
+        raise DatasetError(
+            f"{config.dataset.path}: has no {lacks}, so the quality gates have nothing to look at; "
+            "leave quality out"
+        )
     if config.export:
         raise DatasetError(
             f"{config.dataset.path}: has no {lacks}, so there is nothing to write as "
