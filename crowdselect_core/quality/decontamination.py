@@ -105,12 +105,12 @@ class PromptIndex:
         ends = np.cumsum([len(ids) + 1 for ids in ids_of])
         for table in self._tables:
             for (text, prompt), places in table.matches(joined_T, ends).items():
-                ids = self._prompts[prompt]
-                share = len(places) / (len(ids) - table.size + 1)
+                asked = self._prompts[prompt]
+                share = len(places) / (len(asked) - table.size + 1)
                 if share >= self._min_overlap:
-                    kind = "ngram" if len(ids) > table.size else "contained"
+                    kind = "ngram" if len(asked) > table.size else "contained"
                     first = min(places)
-                    shared = self._shown(ids[first : first + table.size])
+                    shared = self._shown(asked[first : first + table.size])
                     found.setdefault(text, []).append(Overlap(text, prompt, kind, share, shared))
         return [min(found[t], key=lambda o: (-o.share, o.prompt)) for t in sorted(found)]
 
@@ -120,25 +120,21 @@ class PromptIndex:
 
 @dataclass
 class _Ngrams:
-    """The n-grams of one size, sorted by their hashes."""
+    """The n-grams of one size: where they stand in which prompt, by their hashes."""
 
     size: int
-    hashes_B: Hashes
-    prompts_B: Ids
-    places_B: Ids
+    hashes_B: Hashes  # sorted
+    places: Mapping[int, Sequence[tuple[int, int]]]
     prompts: Mapping[int, tuple[int, ...]] = field(repr=False)
 
     @classmethod
     def of(cls, size: int, prompts: Mapping[int, tuple[int, ...]]) -> "_Ngrams":
-        hashes, numbers, places = [], [], []
+        places: dict[int, list[tuple[int, int]]] = {}
         for prompt, ids in prompts.items():
-            hashes.append(_rolled(np.array(ids, dtype=np.int64), size))
-            numbers.append(np.full(len(hashes[-1]), prompt, dtype=np.int64))
-            places.append(np.arange(len(hashes[-1])))
-        hashes_B = np.concatenate(hashes)
-        order = np.argsort(hashes_B, kind="stable")
-        numbers_B, places_B = np.concatenate(numbers), np.concatenate(places)
-        return cls(size, hashes_B[order], numbers_B[order], places_B[order], prompts)
+            hashes = _rolled(np.array(ids, dtype=np.int64), size)
+            for place, hashed in enumerate(hashes.tolist()):
+                places.setdefault(hashed, []).append((prompt, place))
+        return cls(size, np.array(sorted(places), dtype=np.uint64), places, prompts)
 
     def matches(self, joined_T: Ids, ends: Ids) -> dict[tuple[int, int], set[int]]:
         """Return, by text and prompt, the places of the prompt's n-grams that stand in the text.
@@ -148,31 +144,32 @@ class _Ngrams:
             ends: where each text ends, behind its 0.
         """
         found: dict[tuple[int, int], set[int]] = {}
-        for text, start in self._candidates(joined_T, ends):
+        for text, start, hashed in self._candidates(joined_T, ends):
             said = tuple(joined_T[start : start + self.size].tolist())
-            hashed = _rolled(joined_T[start : start + self.size], self.size)[0]
-            at = int(np.searchsorted(self.hashes_B, hashed))
-            while at < len(self.hashes_B) and self.hashes_B[at] == hashed:
-                prompt, place = int(self.prompts_B[at]), int(self.places_B[at])
+            for prompt, place in self.places[hashed]:
                 if self.prompts[prompt][place : place + self.size] == said:
                     found.setdefault((text, prompt), set()).add(place)
-                at += 1
         return found
 
-    def _candidates(self, joined_T: Ids, ends: Ids) -> Iterator[tuple[int, int]]:
-        """Yield text and place of n-grams whose hash is one of ours, a text's equal ones once."""
-        if len(joined_T) < self.size:
+    def _candidates(self, joined_T: Ids, ends: Ids) -> Iterator[tuple[int, int, int]]:
+        """Yield text, place and hash of n-grams whose hash is ours; a text's equal ones once."""
+        if len(joined_T) < self.size or not len(self.hashes_B):
             return
-        hashes = _rolled(joined_T, self.size)
         unknown = np.concatenate([[0], np.cumsum(joined_T == 0)])
         whole = np.flatnonzero(unknown[self.size :] == unknown[: -self.size])
-        at = np.searchsorted(self.hashes_B, hashes[whole])
+        hashes = _rolled(joined_T, self.size)[whole]
+        at = np.searchsorted(self.hashes_B, hashes)
         at[at == len(self.hashes_B)] = 0
-        starts = whole[self.hashes_B[at] == hashes[whole]]
+        ours = self.hashes_B[at] == hashes
+        starts, hashes = whole[ours], hashes[ours]
         texts = np.searchsorted(ends, starts, side="right")
-        keys = np.stack([texts.astype(np.uint64), hashes[starts]], axis=1)
-        _, once = np.unique(keys, axis=0, return_index=True)
-        yield from zip(texts[once].tolist(), starts[once].tolist(), strict=True)
+        order = np.lexsort((hashes, texts))
+        texts, hashes = texts[order], hashes[order]
+        once = np.concatenate([[True], (texts[1:] != texts[:-1]) | (hashes[1:] != hashes[:-1])])[
+            : len(texts)
+        ]
+        starts = starts[order][once]
+        yield from zip(texts[once].tolist(), starts.tolist(), hashes[once].tolist(), strict=True)
 
 
 def _rolled(ids_T: Ids, size: int) -> Hashes:

@@ -54,7 +54,8 @@ def joined(groups_N: Rows, pairs: Iterable[tuple[Rows, Rows]]) -> Rows:
     _, labels_N = connected_components(edges, directed=False)
     first_of = np.full(int(labels_N.max(initial=-1)) + 1, n, dtype=np.int64)
     np.minimum.at(first_of, labels_N, np.arange(n))
-    return first_of[labels_N]
+    joined_N: Rows = first_of[labels_N]
+    return joined_N
 
 
 def _key(text: str) -> bytes:

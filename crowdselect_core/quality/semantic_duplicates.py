@@ -65,7 +65,7 @@ def similar_pairs(
         threshold: above 0 and up to 1.
     """
     distinct, first, same = np.unique(units_RD, axis=0, return_index=True, return_inverse=True)
-    spoken = distinct.any(axis=1)  # a vector of zeros has no direction
+    spoken = (distinct != 0).any(axis=1)  # a vector of zeros has no direction
     repeats = np.flatnonzero((first[same] != np.arange(len(same))) & spoken[same])
     yield repeats, first[same][repeats]
     rows = np.sort(first[spoken])
