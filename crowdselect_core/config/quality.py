@@ -137,11 +137,13 @@ class RepetitionGate(Gate):
     )
     top_ngrams: dict[int, Share] = Field(
         TOP_NGRAMS,
-        description="By n: most of the characters in the commonest word n-gram, if it repeats",
+        description="By n: most of the characters in the commonest word n-gram, if it repeats "
+        f"({', '.join(f'{n}: {most}' for n, most in TOP_NGRAMS.items())})",
     )
     duplicate_ngrams: dict[int, Share] = Field(
         DUPLICATE_NGRAMS,
-        description="By n: most of the characters in word n-grams that stand more than once",
+        description="By n: most of the characters in word n-grams that repeat an earlier one "
+        f"({', '.join(f'{n}: {most}' for n, most in DUPLICATE_NGRAMS.items())})",
     )
 
     @field_validator("top_ngrams", "duplicate_ngrams")
