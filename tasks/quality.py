@@ -1,6 +1,5 @@
 """The task that writes what the quality gates found, where nothing is chosen."""
 
-import html
 import logging
 from typing import Any
 
@@ -11,6 +10,7 @@ from prefect.states import Completed
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
 from crowdselect_core.report.quality import gate_lines, gate_report
+from crowdselect_core.report.text import LONG, markdown_text
 from crowdselect_core.stages.refs import RankedArtifacts
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.out_files import QUALITY
@@ -29,7 +29,7 @@ def export_gates(config: SelectConfig, inputs: RankedArtifacts) -> State[dict[st
         raise ValueError("no quality gates were run")
     selection_files.write_gates(config, told)
     lines = gate_lines(told)
-    text = "\n".join(f"- {html.escape(line)}" for line in lines)
+    text = "\n".join(f"- {markdown_text(line, LONG)}" for line in lines)
     create_markdown_artifact(text, key="quality-gates", description="Rows that each gate refuses")
     log.info("%-13s written to %s", "export", config.out)
     return Completed(message=f"written to {config.out}", data={"lines": lines, "files": [QUALITY]})

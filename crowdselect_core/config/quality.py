@@ -22,13 +22,18 @@ TOP_NGRAMS = {2: 0.20, 3: 0.18, 4: 0.16}
 DUPLICATE_NGRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
 
+def _is_on(value: Any) -> bool:
+    """Tell true, also as an environment variable writes it."""
+    return value is True or (isinstance(value, str) and value.lower() == "true")
+
+
 class Gate(Frozen):
     """A gate; `true` in place of its keys turns it on with its defaults."""
 
     @model_validator(mode="before")
     @classmethod
     def _switch(cls, value: Any) -> Any:
-        return {} if value is True else value
+        return {} if _is_on(value) else value
 
 
 class LanguageGate(Gate):
@@ -156,7 +161,7 @@ class RepetitionGate(Gate):
 
 def _threshold(default: float) -> BeforeValidator:
     """Read true as the default threshold, false as none."""
-    return BeforeValidator(lambda v: default if v is True else None if v is False else v)
+    return BeforeValidator(lambda v: default if _is_on(v) else None if v is False else v)
 
 
 class DuplicatesGate(Gate):

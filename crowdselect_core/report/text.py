@@ -107,7 +107,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         *_heldout(summary),
         ("eligible", f"{summary['eligible']:,}"),
         ("ineligible", f"{ineligible:,}" + (f": {reasons}" if reasons else "")),
-        *(("quality", line) for line in gate_lines(summary["quality"])),
+        *(("quality", one_line(line, LONG)) for line in gate_lines(summary["quality"])),
         ("clusters", _clusters(summary["clusters"])),
         ("chosen", f"{summary['chosen']:,} by {summary['method']}"),
     ]

@@ -11,11 +11,15 @@ from chain import Chosen, choose
 from little import CROWD, NAMES, REWARD, Row, jsonl, parquet, row
 
 from crowdselect_core.config.load import load
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DatasetError, SelectionError
 from crowdselect_core.planning import preflight
 from crowdselect_core.selection.eligibility import reason_code
-from crowdselect_core.stages.base import InProcess
+from crowdselect_core.stages.base import InProcess, Stage
+from crowdselect_core.stages.graph import compute
+from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.executors.base import Job
 from flows.select import chosen
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
@@ -236,6 +240,33 @@ def test_the_order_and_the_shards_change_nothing(tmp_path: Path) -> None:
     assert first.ranking.equals(other.ranking)
     one, two = (f.manifest["summary"]["quality"] | {"key": ""} for f in (first, other))
     assert one == two
+
+
+def test_every_part_follows_from_its_job_alone(tmp_path: Path) -> None:
+    parquet(tmp_path / "zoo.parquet", planted(), row_group_size=9)
+    gates = with_benchmark(tmp_path, duplicates=["exact", "semantic"])
+    gates["decontamination"] = {"against": gates["decontamination"], "similarity": 0.9}
+    keys: dict[str, Any] = {
+        "dataset": str(tmp_path / "zoo.parquet"), "crowd": CROWD, "reward_models": [REWARD],
+        "budget": 5, "clusters": 0, "quality": gates, "store": str(tmp_path / "store"),
+        "shard_rows": 10,
+    }  # fmt: skip
+    config = load(None, keys, {})
+    store = Store(config.store)
+    made: list[tuple[Job, Ref]] = []
+
+    def run(stage: Stage[Any], config: SelectConfig, *inputs: Any, **named: Any) -> Ref:
+        ref = InProcess(store)(stage, config, *inputs, **named)
+        made.append((stage.job(config, *inputs, **named), ref))
+        return ref
+
+    chosen(config, run=run)
+    ours = {"row-filters", "contamination", "duplicate-groups", "gated", "deduplicated"}
+    assert ours <= {job.stage for job, _ in made}
+    for job, ref in made:
+        artifact = ref.open(store)
+        for index in range(len(artifact.manifest.shards) if job.stage in ours else 0):
+            assert compute(job, store, index).frame.equals(artifact.shard(index))
 
 
 def test_similar_embeddings_of_a_benchmark(tmp_path: Path) -> None:
