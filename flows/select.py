@@ -101,19 +101,19 @@ def chosen(
     centers = run(CENTERS, config, embeddings) if embeddings and balanced else None
     clusters = run(CLUSTERS, config, embeddings, centers) if embeddings and centers else None
     rows, raw = (scores, metrics, answers), made[0] if made else instructions
+    lengths = method_steps.answer_lengths(config, instructions, rows, run)
     values = method_steps.values(config, (own, raw), rows, run)
     held = embeddings if needs_vectors(config.method) else None
     ranking = run(RANKING, config, metrics, answers, None, values, held)
     selection = run(SELECTION, config, scores, metrics, ranking, clusters)
     wants_pairs = "pairs" in config.export
     pairs = run(PAIRS, config, scores, metrics, selection) if wants_pairs else None
-    lengths = method_steps.answer_lengths(config, instructions, rows, run)
     comparison = run(COMPARISON, config, metrics, answers, selection, clusters, lengths)
 
     inputs = SelectionArtifacts(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
-        values=values, ranking=ranking, selection=selection, pairs=pairs, lengths=lengths,
+        lengths=lengths, values=values, ranking=ranking, selection=selection, pairs=pairs,
         comparison=comparison,
     )  # fmt: skip
     return SelectionRun(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.engine import Dtype
 from crowdselect_core.config.flags import Flag
 from crowdselect_core.config.reward import DOTTED
 from crowdselect_core.errors import ConfigError, CrowdError, nearest, shown
@@ -24,6 +25,7 @@ Name = Literal[
     "length",
     "k-center",
     "teacher",
+    "ifd",
 ]
 
 
@@ -103,3 +105,56 @@ class FunctionConfig(Frozen):
         "1", description="Version of the function; raise it when it computes something else"
     )
     time_limit: float = Field(600.0, gt=0, description="Time limit of the call, in seconds")
+
+
+class LocalModel(Frozen):
+    """A causal language model that reads rows in this process."""
+
+    model: Annotated[str | None, Flag("NAME")] = Field(
+        None, description="Folder or hub id", examples=["HuggingFaceTB/SmolLM2-135M-Instruct"]
+    )
+    revision: str | None = Field(None, description="Commit, tag or branch of its hub id")
+    dtype: Dtype = Field(
+        "auto", description="Number format of the weights; auto: as they are stored"
+    )
+    device: str | None = Field(
+        None, description="Device, e.g. cuda:0; when empty, the first GPU, else the CPU"
+    )
+    attn_implementation: str | None = Field(
+        None, description="Attention implementation, e.g. eager for Gemma 2"
+    )
+    trust_remote_code: bool = Field(False, description="Run code from the model's repository")
+    batch_tokens: int = Field(
+        8192,
+        ge=1,
+        description="Tokens per batch, padding included; changes no result beyond float noise",
+    )
+
+
+class IfdConfig(LocalModel):
+    """The method ifd: instruction-following difficulty under a causal language model."""
+
+    variant: Annotated[Literal["cherry", "superfiltering"], Flag("NAME")] = Field(
+        "cherry",
+        description="cherry: ratio of mean token losses; superfiltering: ratio of perplexities",
+    )
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        description="Tokens of instruction and answer that are read; when empty, as published: 512 "
+        "for cherry, 1024 for superfiltering",
+    )
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that are read at most."""
+        return self.max_length or {"cherry": 512, "superfiltering": 1024}[self.variant]
+
+    @property
+    def required_model(self) -> str:
+        """The model; raises a ConfigError where none is named."""
+        if self.model is None:
+            raise ConfigError(
+                "method ifd needs a causal language model: name a folder or hub id with --ifd-model"
+            )
+        return self.model

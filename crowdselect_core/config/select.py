@@ -25,6 +25,7 @@ from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Flag
 from crowdselect_core.config.methods import (
     FunctionConfig,
+    IfdConfig,
     LengthConfig,
     Method,
     TeacherConfig,
@@ -81,6 +82,9 @@ class SelectConfig(Frozen):
     )
     teacher: Annotated[TeacherConfig, SELECTION] = Field(
         TeacherConfig(), description="Whose answers the method teacher keeps"
+    )
+    ifd: Annotated[IfdConfig, SELECTION] = Field(
+        IfdConfig(), description="By which model, and how, the method ifd measures"
     )
     function: Annotated[FunctionConfig, SELECTION] = Field(
         FunctionConfig(), description="How the method module:function is run"

@@ -1,5 +1,6 @@
 """What a method needs beside the crowd's scores: refused before anything runs where it lacks."""
 
+from crowdselect_core.annotate.factory import annotates, kind_of
 from crowdselect_core.config.methods import column_of, is_function
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
@@ -7,11 +8,17 @@ from crowdselect_core.errors import ConfigError, DatasetError
 from crowdselect_core.ingest.number_columns import find_number
 from crowdselect_core.models.token_count import counter
 from crowdselect_core.planning.missing_work import find_missing, without_missing
+from crowdselect_core.reward.factory import Resources
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.select.method_ranking import is_rival, method_identity, needs_vectors
 
 # Methods whose order says which rows are chosen, and not how good a row is.
 WITHOUT_BOTTOM = ("k-center",)
+
+
+def no_secret(block: str) -> str:
+    """Refuse to look a key up: nothing is asked with one before the run."""
+    raise ConfigError(f"block {block!r}: keys of blocks are read by the run itself")
 
 
 def check_method(config: SelectConfig) -> None:
@@ -43,6 +50,8 @@ def check_method(config: SelectConfig) -> None:
     if method == "length":
         counter(config.length.tokenizer)
     method_identity(config)
+    if annotates(method):
+        _check_annotator(config)
     _check_data(config)
 
 
@@ -51,12 +60,27 @@ def holds_together(method: str) -> bool:
     return needs_vectors(method) or is_function(method)
 
 
+def _check_annotator(config: SelectConfig) -> None:
+    """Check that the method's model can be used, without loading weights."""
+    try:
+        annotator = kind_of(config).open(config, Resources(no_secret))
+    except ImportError as e:
+        raise ConfigError(
+            f"method {config.method} needs torch and transformers ({e}): pip install "
+            "'crowdselect[models]'"
+        ) from None
+    try:
+        annotator.check()
+    finally:
+        annotator.close()
+
+
 def _check_data(config: SelectConfig) -> None:
     """Look for the texts or the column that the method reads in the data set as it was given."""
     dataset = open_dataset(without_missing(config, find_missing(config)))
     if (column := column_of(config.method)) is not None:
         find_number(dataset, column)
-    reads = config.method == "length" or needs_vectors(config.method)
+    reads = config.method == "length" or needs_vectors(config.method) or annotates(config.method)
     vectors = needs_vectors(config.method) and config.embedder.kind == "column"
     if reads and not vectors and dataset.layout.instruction is None:
         raise DatasetError(

@@ -10,6 +10,7 @@ from crowdselect_core.stages.crowd.prompts import PROMPTS
 from crowdselect_core.stages.crowd.responses import RESPONSES
 from crowdselect_core.stages.crowd.rewards import REWARDS
 from crowdselect_core.stages.crowd.zoo import ZOO
+from crowdselect_core.stages.methods.annotations import ANNOTATIONS
 from crowdselect_core.stages.methods.column_values import COLUMN_VALUES
 from crowdselect_core.stages.methods.lengths import LENGTHS
 from crowdselect_core.stages.reselect.changes import DRIFT, MEMBERSHIP
@@ -35,6 +36,7 @@ from crowdselect_core.store.plan import Plan, ShardResult
 
 __all__ = [
     "ACTIVE",
+    "ANNOTATIONS",
     "ANSWERS",
     "ARRIVALS",
     "CENTERS",
@@ -79,7 +81,7 @@ def _by_name(stages: Iterable[Stage[Any]]) -> Mapping[str, Stage[Any]]:
 STAGES = _by_name(
     [
         *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
-        *(COLUMN_VALUES, LENGTHS, RANKING, SELECTION, PAIRS, COMPARISON),
+        *(ANNOTATIONS, COLUMN_VALUES, LENGTHS, RANKING, SELECTION, PAIRS, COMPARISON),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
         *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),
     ]

@@ -58,11 +58,11 @@ class SelectionArtifacts:
     embeddings: Ref | None = None
     centers: Ref | None = None
     clusters: Ref | None = None
+    lengths: Ref | None = None
     values: Ref | None = None
     ranking: Ref
     selection: Ref
     pairs: Ref | None = None
-    lengths: Ref | None = None
     comparison: Ref
     membership: Ref | None = None
     drift: Ref | None = None

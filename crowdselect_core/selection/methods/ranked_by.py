@@ -9,6 +9,7 @@ ADDED = frozenset({"selected", "rank", "rank_in_cluster", "margin"})  # of OUT/r
 
 COLUMNS: Mapping[str, str] = {
     "length": "tokens",
+    "ifd": "ifd",
     "k-center": "center_distance",
 }
 

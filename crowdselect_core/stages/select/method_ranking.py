@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.annotate.factory import annotates, cache_spec
 from crowdselect_core.config.methods import column_of, is_function
 from crowdselect_core.config.reward import FunctionReward
 from crowdselect_core.config.select import SelectConfig
@@ -61,6 +62,8 @@ def method_identity(config: SelectConfig) -> dict[str, Any]:
         }
     if method == "k-center":
         return {"budget": config.budget}
+    if annotates(method):
+        return {"annotations": cache_spec(config).key}
     if is_function(method):
         try:
             return {"function": function_identity(_function(config))}
@@ -174,6 +177,7 @@ def _function(config: SelectConfig) -> FunctionReward:
 
 RIVALS: Mapping[str, Ranked] = {
     "length": _by_value,
+    "ifd": _by_value,
     "teacher": _teacher,
     "k-center": _k_center,
 }

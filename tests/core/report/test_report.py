@@ -93,7 +93,7 @@ def test_the_closing_summary_for_a_terminal(hostile: Chosen) -> None:
     text = as_text(hostile.manifest["summary"], STAGES, ["out/train.jsonl"])
     assert all(line.isprintable() for line in text.split("\n"))
     assert max(map(len, text.split("\n"))) <= 410
-    facts = dict(line.split(None, 1) for line in text.split("\n")[:10])
+    facts = dict(line.split(None, 1) for line in text.split("\n")[:11])
     summary = hostile.manifest["summary"]
     assert facts["rows"] == f"in    40, {summary['missing_scores']} scores missing"
     assert facts["eligible"] == str(summary["eligible"])
@@ -159,8 +159,8 @@ def test_the_summary_counts(tmp_path: Path) -> None:
     assert summary["ineligible"] == {"no_answer": 1, "too_few_scores": 1}
     assert summary["chosen"] == 3
     assert summary["changes"] is None
-    assert [o["baseline"] for o in summary["overlaps"]] == ["random", "top reward"]
-    assert [o["by_chance"] for o in summary["overlaps"]] == [3 * 3 / 4, 3 * 3 / 4]
+    assert [o["baseline"] for o in summary["overlaps"]] == ["random", "top reward", "longest answer"]
+    assert [o["by_chance"] for o in summary["overlaps"]] == [3 * 3 / 4] * 3
     assert [r["instruction_id"] for r in summary["shown"]["chosen"]] == chosen.ids
     misses = [r["instruction_id"] for r in summary["shown"]["not_chosen"]]
     assert misses == chosen.ranking.filter(~chosen.ranking["selected"])["instruction_id"].to_list()

@@ -176,7 +176,7 @@ def test_every_reason_has_words() -> None:
     """The codes that the method, the lists of ids and the answers stage can give."""
     codes = {
         "too_few_scores", "no_score", "no_difficulty", "no_separability", "no_stability",
-        "no_headroom", "no_answer", answers.NO_INSTRUCTION, ranking.EXCLUDED, ranking.NOT_INCLUDED,
+        "no_headroom", "no_answer", "no_value", answers.NO_INSTRUCTION, ranking.EXCLUDED, ranking.NOT_INCLUDED,
     }  # fmt: skip
     assert set(IN_WORDS) == codes
     rows = [(code, 0, None, code) for code in sorted(codes)]

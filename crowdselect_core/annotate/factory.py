@@ -1,0 +1,90 @@
+"""The kinds of annotations: what names their cells, what makes them, what methods read of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.annotate import ifd_values
+from crowdselect_core.annotate.base import Annotator
+from crowdselect_core.config.methods import LocalModel
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.models.devices import torch_device
+from crowdselect_core.models.hub import model_identity
+from crowdselect_core.reward.factory import Resources
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.tables import Columns
+
+STAGE, VERSION = "annotated", 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of annotation.
+
+    Args:
+        cell: the columns of a cell beside its key and error.
+        reads_response: whether it reads the answer that would be kept.
+        identity: what of the config changes a cell.
+        open: makes the annotator; nothing is loaded, started or asked yet.
+        values: from cells (with `error`) to what the method ranks by, and `lacks`, row by row.
+    """
+
+    cell: Columns
+    reads_response: bool
+    identity: Callable[[SelectConfig], dict[str, Any]]
+    open: Callable[[SelectConfig, Resources], Annotator]
+    values: Callable[[SelectConfig, pl.DataFrame], pl.DataFrame]
+
+
+def kind_of(config: SelectConfig) -> Kind:
+    """Return the kind of annotation that the config's method needs."""
+    return KINDS[config.method]
+
+
+def annotates(method: str) -> bool:
+    """Tell a method that needs a model to say something of every row."""
+    return method in KINDS
+
+
+def cache_spec(config: SelectConfig) -> Spec:
+    """Name the cells of the config's method; what runs the model is left out.
+
+    Raises:
+        ConfigError: no model is named, or its weights are not there.
+    """
+    return Spec(STAGE, VERSION, {"kind": config.method, **kind_of(config).identity(config)})
+
+
+def local_identity(config: LocalModel, model: str) -> dict[str, Any]:
+    """Name the weights of a model that runs in this process, and how they are read."""
+    return {
+        "weights": model_identity(model, config.revision),
+        "dtype": config.dtype,
+        "attn_implementation": config.attn_implementation,
+    }
+
+
+def _ifd_identity(config: SelectConfig) -> dict[str, Any]:
+    own = config.ifd
+    identity = local_identity(own, own.required_model)
+    return identity | {"variant": own.variant, "max_length": own.tokens}
+
+
+def _open_ifd(config: SelectConfig, resources: Resources) -> Annotator:
+    from crowdselect_core.annotate.ifd import IfdAnnotator
+
+    device = config.ifd.device or torch_device(resources.gpus)
+    return IfdAnnotator(config.ifd.model_copy(update={"device": device}))
+
+
+KINDS: Mapping[str, Kind] = {
+    "ifd": Kind(
+        cell=ifd_values.CELL,
+        reads_response=True,
+        identity=_ifd_identity,
+        open=_open_ifd,
+        values=lambda config, cells: ifd_values.ifd_values(config.ifd, cells),
+    ),
+}
