@@ -28,6 +28,8 @@ def values(
         return run(COLUMN_VALUES, *given, [column])
     if config.method == "length":
         return run(LENGTHS, config, *rows, config.length.of, config.length.tokenizer)
+    if config.method == "deita":
+        return run(COLUMN_VALUES, *given, config.deita.columns)
     if annotates(config.method):
         if run is run_task:
             return tasks.annotations(config, *rows)

@@ -1,13 +1,14 @@
 """The kinds of annotations: what names their cells, what makes them, what methods read of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from crowdselect_core.annotate import ifd_values
+from crowdselect_core.annotate import ifd_values, rds_values
 from crowdselect_core.annotate.base import Annotator
+from crowdselect_core.annotate.targets import Target, read_targets
 from crowdselect_core.config.methods import LocalModel
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.models.devices import torch_device
@@ -19,6 +20,11 @@ from crowdselect_core.tables import Columns
 STAGE, VERSION = "annotated", 1
 
 
+def no_targets(config: SelectConfig) -> Sequence[Target]:
+    """Return nothing: the rows alone are annotated."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of annotation.
@@ -28,14 +34,17 @@ class Kind:
         reads_response: whether it reads the answer that would be kept.
         identity: what of the config changes a cell.
         open: makes the annotator; nothing is loaded, started or asked yet.
-        values: from cells (with `error`) to what the method ranks by, and `lacks`, row by row.
+        values: from cells (with `error`), and those of the targets, to what the method ranks by,
+            and `lacks`, row by row.
+        targets: what is annotated beside the rows.
     """
 
     cell: Columns
     reads_response: bool
     identity: Callable[[SelectConfig], dict[str, Any]]
     open: Callable[[SelectConfig, Resources], Annotator]
-    values: Callable[[SelectConfig, pl.DataFrame], pl.DataFrame]
+    values: Callable[[SelectConfig, pl.DataFrame, pl.DataFrame], pl.DataFrame]
+    targets: Callable[[SelectConfig], Sequence[Target]] = no_targets
 
 
 def kind_of(config: SelectConfig) -> Kind:
@@ -79,12 +88,32 @@ def _open_ifd(config: SelectConfig, resources: Resources) -> Annotator:
     return IfdAnnotator(config.ifd.model_copy(update={"device": device}))
 
 
+def _rds_identity(config: SelectConfig) -> dict[str, Any]:
+    own = config.rds
+    return local_identity(own, own.required_model) | {"max_length": own.max_length}
+
+
+def _open_rds(config: SelectConfig, resources: Resources) -> Annotator:
+    from crowdselect_core.annotate.hidden_states import HiddenStateAnnotator
+
+    device = config.rds.device or torch_device(resources.gpus)
+    return HiddenStateAnnotator(config.rds.model_copy(update={"device": device}))
+
+
 KINDS: Mapping[str, Kind] = {
     "ifd": Kind(
         cell=ifd_values.CELL,
         reads_response=True,
         identity=_ifd_identity,
         open=_open_ifd,
-        values=lambda config, cells: ifd_values.ifd_values(config.ifd, cells),
+        values=lambda config, cells, targets: ifd_values.ifd_values(config.ifd, cells),
+    ),
+    "rds+": Kind(
+        cell=rds_values.CELL,
+        reads_response=True,
+        identity=_rds_identity,
+        open=_open_rds,
+        values=lambda config, cells, targets: rds_values.rds_values(cells, targets),
+        targets=lambda config: read_targets(config.rds.required_targets),
     ),
 }

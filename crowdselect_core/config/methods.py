@@ -26,6 +26,8 @@ Name = Literal[
     "k-center",
     "teacher",
     "ifd",
+    "deita",
+    "rds+",
 ]
 
 
@@ -158,3 +160,67 @@ class IfdConfig(LocalModel):
                 "method ifd needs a causal language model: name a folder or hub id with --ifd-model"
             )
         return self.model
+
+
+class DeitaConfig(Frozen):
+    """The method deita: complexity x quality, then a filter by embedding similarity."""
+
+    complexity: Annotated[str | None, Flag("COLUMN")] = Field(
+        None,
+        description="Column of the data set with the complexity of each row, or of each of its "
+        "turns",
+        examples=["complexity"],
+    )
+    quality: Annotated[str | None, Flag("COLUMN")] = Field(
+        None,
+        description="Column with the quality of each row, or of each of its turns",
+        examples=["quality"],
+    )
+    threshold: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Cosine to a better row above which a row is dropped",
+    )
+
+    @property
+    def columns(self) -> list[str]:
+        """The two columns; raises a ConfigError where one is not named."""
+        if self.complexity is None or self.quality is None:
+            raise ConfigError(
+                "method deita needs the complexity and the quality of every row: name their "
+                "columns with --deita-complexity and --deita-quality"
+            )
+        return [self.complexity, self.quality]
+
+
+class RdsConfig(LocalModel):
+    """The method rds+: rows that resemble examples of the target task."""
+
+    targets: Annotated[str | None, Flag("FILE")] = Field(
+        None,
+        description="JSON Lines file of examples of the target task: {messages}, or {instruction, "
+        "output}",
+        examples=["targets.jsonl"],
+    )
+    max_length: int = Field(2048, ge=8, description="Tokens of a row that are read, from its start")
+
+    @property
+    def required_model(self) -> str:
+        """The model; raises a ConfigError where none is named."""
+        if self.model is None:
+            raise ConfigError(
+                "method rds+ needs a causal language model, best the one that is to be trained: "
+                "name a folder or hub id with --rds-model"
+            )
+        return self.model
+
+    @property
+    def required_targets(self) -> str:
+        """The file of targets; raises a ConfigError where none is named."""
+        if self.targets is None:
+            raise ConfigError(
+                "method rds+ needs examples of the target task: name a JSON Lines file with "
+                "--rds-targets"
+            )
+        return self.targets

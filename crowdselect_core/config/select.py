@@ -24,10 +24,12 @@ from crowdselect_core.config.fields import (
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Flag
 from crowdselect_core.config.methods import (
+    DeitaConfig,
     FunctionConfig,
     IfdConfig,
     LengthConfig,
     Method,
+    RdsConfig,
     TeacherConfig,
     check_teacher,
 )
@@ -85,6 +87,12 @@ class SelectConfig(Frozen):
     )
     ifd: Annotated[IfdConfig, SELECTION] = Field(
         IfdConfig(), description="By which model, and how, the method ifd measures"
+    )
+    deita: Annotated[DeitaConfig, SELECTION] = Field(
+        DeitaConfig(), description="What the method deita multiplies, and its filter"
+    )
+    rds: Annotated[RdsConfig, SELECTION] = Field(
+        RdsConfig(), description="The targets of the method rds+, and its model"
     )
     function: Annotated[FunctionConfig, SELECTION] = Field(
         FunctionConfig(), description="How the method module:function is run"

@@ -13,7 +13,7 @@ from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.select.method_ranking import is_rival, method_identity, needs_vectors
 
 # Methods whose order says which rows are chosen, and not how good a row is.
-WITHOUT_BOTTOM = ("k-center",)
+WITHOUT_BOTTOM = ("k-center", "rds+")
 
 
 def no_secret(block: str) -> str:
@@ -34,12 +34,12 @@ def check_method(config: SelectConfig) -> None:
         return
     if config.direction == "bottom" and method in WITHOUT_BOTTOM:
         raise ConfigError(
-            f"method {method} has no bottom: it chooses rows that lie far apart; leave direction "
-            "out"
+            f"method {method} has no bottom: it chooses rows one after the other; leave "
+            "direction out"
         )
-    if method == "k-center" and config.budget_tokens is not None:
+    if method in WITHOUT_BOTTOM and config.budget_tokens is not None:
         raise ConfigError(
-            "method k-center picks a number of rows: give --budget in rows in place of "
+            f"method {method} picks a number of rows: give --budget in rows in place of "
             "--budget-tokens"
         )
     if isinstance(config, ReselectConfig) and config.mode == "frozen" and holds_together(method):
@@ -57,7 +57,7 @@ def check_method(config: SelectConfig) -> None:
 
 def holds_together(method: str) -> bool:
     """Tell a method whose ranking of a row follows from the other rows."""
-    return needs_vectors(method) or is_function(method)
+    return needs_vectors(method) or is_function(method) or method == "rds+"
 
 
 def _check_annotator(config: SelectConfig) -> None:
@@ -80,6 +80,9 @@ def _check_data(config: SelectConfig) -> None:
     dataset = open_dataset(without_missing(config, find_missing(config)))
     if (column := column_of(config.method)) is not None:
         find_number(dataset, column)
+    if config.method == "deita":
+        for name in config.deita.columns:
+            find_number(dataset, name, turns=True)
     reads = config.method == "length" or needs_vectors(config.method) or annotates(config.method)
     vectors = needs_vectors(config.method) and config.embedder.kind == "column"
     if reads and not vectors and dataset.layout.instruction is None:

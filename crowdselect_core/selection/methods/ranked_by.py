@@ -10,6 +10,8 @@ ADDED = frozenset({"selected", "rank", "rank_in_cluster", "margin"})  # of OUT/r
 COLUMNS: Mapping[str, str] = {
     "length": "tokens",
     "ifd": "ifd",
+    "deita": "deita",
+    "rds+": "target_similarity",
     "k-center": "center_distance",
 }
 

@@ -55,6 +55,8 @@ def spec(
     if kind_of(config).reads_response:
         identity["response"] = kept_identity(config)
         inputs["metrics"] = metrics.key
+    if targets := kind_of(config).targets(config):
+        identity["targets"] = sha256(b"".join(t.key for t in targets)).hexdigest()
     if failed:
         identity["failed"] = sha256(b"".join(sorted(failed))).hexdigest()
     return Spec(STAGE, VERSION, identity, inputs)
@@ -155,6 +157,7 @@ class _Work:
     ) -> None:
         self.config, self.kind = config, kind_of(config)
         self.width = len(self.kind.cell)
+        self._targets = self.kind.targets(config)
         columns = {**self.kind.cell, "error": pl.String}
         self.cells = CallCache(store, cache_spec(config), columns)
         self._scores = scores.open(store)
@@ -165,6 +168,7 @@ class _Work:
         """Count the rows that lack an annotation, and those that have one."""
         self.cells.refresh()
         keys = [k for _, found in self._shards() for k in found if k is not None]
+        keys += [target.key for target in self._targets]
         distinct = np.unique(as_keys(keys))
         wanted = int(self.cells.missing(distinct).sum())
         return wanted, len(distinct) - wanted
@@ -176,9 +180,14 @@ class _Work:
         def lacking() -> bool:
             self.cells.refresh()
             left = (k for _, keys in self._shards() for k in self._left(keys))
-            return any(key not in asked for key in left)
+            others = self._left([target.key for target in self._targets])
+            return any(key not in asked for key in (*others, *left))
 
         for mine in sharing.rounds(lacking, seconds):
+            for target in self._targets:
+                if target.key not in asked and mine(target.key) and self._left([target.key]):
+                    asked.add(target.key)
+                    yield Row(target.key, target.messages, "", target.response)
             for found, keys in self._shards():
                 self.cells.refresh()
                 left = {key for key in self._left(keys) if key not in asked and mine(key)}
@@ -193,6 +202,9 @@ class _Work:
         rows = pl.DataFrame({"key": pl.Series(keys, dtype=pl.Binary)})
         cells = self.cells.read(as_keys(k for k in keys if k is not None))
         table = rows.join(cells, on="key", how="left", maintain_order="left")
+        extra = pl.DataFrame({"key": pl.Series([t.key for t in self._targets], dtype=pl.Binary)})
+        told = self.cells.read(as_keys(t.key for t in self._targets))
+        extra = extra.join(told, on="key", how="left", maintain_order="left").drop("key")
         known = set(cells["key"].to_list()) | failed.keys() | {None}
         if gone := sum(key not in known for key in keys):
             raise DamagedArtifact(
@@ -200,7 +212,7 @@ class _Work:
             )
         lost = pl.Series([failed.get(k) if k else None for k in keys], dtype=pl.String)
         table = table.with_columns(error=pl.coalesce("error", lost))
-        values = self.kind.values(self.config, table.drop("key"))
+        values = self.kind.values(self.config, table.drop("key"), extra)
         return pl.concat([found.rows.select("instruction_id"), values], how="horizontal")
 
     def _shards(self) -> Iterator[tuple[KeptRows, list[bytes | None]]]:
