@@ -2,12 +2,13 @@
 
 import logging
 import time
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from crowdselect_core.annotate.factory import kind_of
+from crowdselect_core.config.engine import OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.reward.factory import Resources
 from crowdselect_core.stages.base import How
@@ -15,7 +16,7 @@ from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
-from tasks.crowd import cached, one_device, tell
+from tasks.crowd import cached, devices, tell
 from tasks.progress import shown
 from tasks.secrets import secret
 from tasks.stage_task import ref_of, state_task
@@ -37,6 +38,7 @@ def annotations(config: SelectConfig, scores: Ref, metrics: Ref, answers: Ref) -
         cancellation.check()
         resources = Resources(secret, gpus, cancellation.asked)
         with closing(kind_of(config).open(config, resources)) as annotator:
+            annotator.check()
             calls = annotate(config, store, *rows, annotator, report)
     spec = ANNOTATIONS.spec(config, *rows, calls.failed)
     table = ANNOTATIONS.build(store, spec, How(), config, *rows, calls.failed)
@@ -46,5 +48,10 @@ def annotations(config: SelectConfig, scores: Ref, metrics: Ref, answers: Ref) -
 
 
 def _lent(config: SelectConfig) -> AbstractContextManager[list[str]]:
-    """Wait for a device of this machine; a model that runs elsewhere needs none."""
-    return one_device(config.method)
+    """Wait for the devices of this machine that the model takes; an endpoint needs none."""
+    engine = kind_of(config).engine(config)
+    if isinstance(engine, OpenAIEngineConfig):
+        return nullcontext([])
+    if isinstance(engine, VllmEngineConfig):
+        return devices(engine.gpus, config.method)
+    return devices(1, config.method)

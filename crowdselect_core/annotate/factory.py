@@ -8,9 +8,14 @@ import polars as pl
 
 from crowdselect_core.annotate import ifd_values, rds_values
 from crowdselect_core.annotate.base import Annotator
+from crowdselect_core.annotate.grades import PROMPT, GradeAnnotator
 from crowdselect_core.annotate.targets import Target, read_targets
-from crowdselect_core.config.methods import LocalModel
+from crowdselect_core.config.engine import EngineConfig
+from crowdselect_core.config.methods import LanguageModel, LocalModel
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.generate.base import Engine
+from crowdselect_core.generate.factory import open_engine
+from crowdselect_core.generate.identity import engine_identity, sampling_identity
 from crowdselect_core.models.devices import torch_device
 from crowdselect_core.models.hub import model_identity
 from crowdselect_core.reward.factory import Resources
@@ -37,6 +42,8 @@ class Kind:
         values: from cells (with `error`), and those of the targets, to what the method ranks by,
             and `lacks`, row by row.
         targets: what is annotated beside the rows.
+        engine: what runs the LLM; None for a model that runs in this process.
+        max_unparsed: share of a run's rows whose replies may be unreadable.
     """
 
     cell: Columns
@@ -45,6 +52,8 @@ class Kind:
     open: Callable[[SelectConfig, Resources], Annotator]
     values: Callable[[SelectConfig, pl.DataFrame, pl.DataFrame], pl.DataFrame]
     targets: Callable[[SelectConfig], Sequence[Target]] = no_targets
+    engine: Callable[[SelectConfig], EngineConfig | None] = lambda config: None
+    max_unparsed: Callable[[SelectConfig], float] = lambda config: 1.0
 
 
 def kind_of(config: SelectConfig) -> Kind:
@@ -100,7 +109,46 @@ def _open_rds(config: SelectConfig, resources: Resources) -> Annotator:
     return HiddenStateAnnotator(config.rds.model_copy(update={"device": device}))
 
 
+def _grade_identity(config: SelectConfig) -> dict[str, Any]:
+    own = config.direct_score
+    return {
+        **engine_identity(own.required_engine, "direct-score", own.revision),
+        "sampling": sampling_identity(own.sampling),
+        "chat_template_kwargs": own.chat_template_kwargs,
+        "prompt": PROMPT,
+        "dimension": own.dimension,
+    }
+
+
+def _open_grades(config: SelectConfig, resources: Resources) -> Annotator:
+    own = config.direct_score
+    return GradeAnnotator(own, _engine("direct-score", own, own.required_engine, resources))
+
+
+def _engine(name: str, own: LanguageModel, config: EngineConfig, resources: Resources) -> Engine:
+    engine = open_engine(
+        name, config, own.sampling, own.chat_template_kwargs, own.revision, resources.secret,
+        resources.gpus,
+    )  # fmt: skip
+    engine.stopped = resources.stopped
+    return engine
+
+
+def _grades(config: SelectConfig, cells: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
+    lacks = cells["error"].str.split(":").list.first()
+    return cells.select(pl.col("score").alias("direct_score")).with_columns(lacks=lacks)
+
+
 KINDS: Mapping[str, Kind] = {
+    "direct-score": Kind(
+        cell={"score": pl.Float64, "raw": pl.String},
+        reads_response=True,
+        identity=_grade_identity,
+        open=_open_grades,
+        values=_grades,
+        engine=lambda config: config.direct_score.engine,
+        max_unparsed=lambda config: config.direct_score.max_unparsed,
+    ),
     "ifd": Kind(
         cell=ifd_values.CELL,
         reads_response=True,

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from crowdselect_core.config.base import Frozen
-from crowdselect_core.config.engine import Dtype
+from crowdselect_core.config.engine import Dtype, EngineConfig
 from crowdselect_core.config.flags import Flag
-from crowdselect_core.config.reward import DOTTED
+from crowdselect_core.config.reward import DOTTED, JudgeSampling
 from crowdselect_core.errors import ConfigError, CrowdError, nearest, shown
 
 COLUMN = "column:"
@@ -28,6 +28,7 @@ Name = Literal[
     "ifd",
     "deita",
     "rds+",
+    "direct-score",
 ]
 
 
@@ -224,3 +225,38 @@ class RdsConfig(LocalModel):
                 "--rds-targets"
             )
         return self.targets
+
+
+class LanguageModel(Frozen):
+    """An LLM that is asked about every row, through any engine."""
+
+    engine: EngineConfig | None = Field(None, description="What runs the LLM")
+    revision: str | None = Field(None, description="Commit, tag or branch of its hub id")
+    sampling: JudgeSampling = Field(JudgeSampling(), description="How replies are sampled")
+    chat_template_kwargs: dict[str, Any] = Field({}, description="Arguments of the chat template")
+    max_unparsed: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of a run's rows whose reply may be unreadable; above it the run ends",
+    )
+
+
+class DirectScoreConfig(LanguageModel):
+    """The method direct-score: an LLM's grade of the instruction and its answer, 0 to 5."""
+
+    dimension: str = Field(
+        "accuracy",
+        min_length=1,
+        description="What is graded; AlpaGasus: accuracy, or helpfulness",
+    )
+
+    @property
+    def required_engine(self) -> EngineConfig:
+        """The engine; raises a ConfigError where none is named."""
+        if self.engine is None:
+            raise ConfigError(
+                "method direct-score needs an LLM that grades: give direct_score.engine in the "
+                "config file, e.g. {kind: openai, base_url: ..., model: ...}"
+            )
+        return self.engine

@@ -25,6 +25,7 @@ from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Flag
 from crowdselect_core.config.methods import (
     DeitaConfig,
+    DirectScoreConfig,
     FunctionConfig,
     IfdConfig,
     LengthConfig,
@@ -93,6 +94,9 @@ class SelectConfig(Frozen):
     )
     rds: Annotated[RdsConfig, SELECTION] = Field(
         RdsConfig(), description="The targets of the method rds+, and its model"
+    )
+    direct_score: Annotated[DirectScoreConfig, SELECTION] = Field(
+        DirectScoreConfig(), description="The LLM that grades rows for the method direct-score"
     )
     function: Annotated[FunctionConfig, SELECTION] = Field(
         FunctionConfig(), description="How the method module:function is run"

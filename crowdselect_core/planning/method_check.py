@@ -1,6 +1,7 @@
 """What a method needs beside the crowd's scores: refused before anything runs where it lacks."""
 
 from crowdselect_core.annotate.factory import annotates, kind_of
+from crowdselect_core.config.engine import OpenAIEngineConfig
 from crowdselect_core.config.methods import column_of, is_function
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
@@ -62,6 +63,9 @@ def holds_together(method: str) -> bool:
 
 def _check_annotator(config: SelectConfig) -> None:
     """Check that the method's model can be used, without loading weights."""
+    engine = kind_of(config).engine(config)
+    if isinstance(engine, OpenAIEngineConfig) and engine.api_key_block:
+        return  # only the run itself reads blocks; it checks before the first row
     try:
         annotator = kind_of(config).open(config, Resources(no_secret))
     except ImportError as e:
@@ -70,7 +74,8 @@ def _check_annotator(config: SelectConfig) -> None:
             "'crowdselect[models]'"
         ) from None
     try:
-        annotator.check()
+        if engine is None:  # an endpoint is asked when there is something to ask it
+            annotator.check()
     finally:
         annotator.close()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core.report.method_cost import cost_line
 from crowdselect_core.report.summary import in_words
 from crowdselect_core.util.text import plain
 
@@ -108,6 +109,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("clusters", _clusters(summary["clusters"])),
         ("chosen", f"{summary['chosen']:,} by {summary['method']}"),
     ]
+    facts.append(("cost", cost_line(summary["cost"])))
     if summary["student"]:
         facts.append(("student", _student(summary["student"])))
     if summary["pairs"] or summary["without_pair"]:

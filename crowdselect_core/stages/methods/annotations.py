@@ -92,7 +92,7 @@ def annotate(
     if not wanted:
         return calls
     report(calls)
-    nonsense = Nonsense(config.method, wanted)
+    nonsense = Nonsense(config.method, wanted, work.kind.max_unparsed(config))
     with CacheWriter(work.cells) as writer, work.cells.work_sharing() as sharing:
         rows = work.missing(sharing, lambda: calls.slowest)
         annotator.run(calls.timed(rows), partial(_take, calls, writer, nonsense, work.width))

@@ -2,7 +2,6 @@
 
 from crowdselect_core.generate.call_tracker import TooManyFailures
 
-LIMIT = 0.1  # share of a run's rows whose replies may be unreadable
 EARLY = 50  # rows after which a run is stopped that mostly gets nonsense
 
 
@@ -12,10 +11,11 @@ class Nonsense:
     Args:
         name: the method, for the message.
         planned: rows that this run annotates.
+        limit: share of them whose replies may be unreadable.
     """
 
-    def __init__(self, name: str, planned: int) -> None:
-        self._name, self._planned = name, planned
+    def __init__(self, name: str, planned: int, limit: float) -> None:
+        self._name, self._planned, self._limit = name, planned, limit
         self._read = self._unread = 0
         self._last = ""
 
@@ -31,19 +31,21 @@ class Nonsense:
         """
         self._unread += 1
         self._last = error
-        if self._read + self._unread >= EARLY and self._unread > self._read:
+        mostly = self._limit < 1 and self._unread > self._read
+        if self._read + self._unread >= EARLY and mostly:
             raise TooManyFailures(self._complaint())
 
     def check(self) -> None:
-        """Raise TooManyFailures where more replies of the whole run than LIMIT say nothing."""
-        if self._unread > LIMIT * max(self._planned, 1):
+        """Raise TooManyFailures where too many replies of the whole run say nothing."""
+        if self._unread > self._limit * max(self._planned, 1):
             raise TooManyFailures(self._complaint())
 
     def _complaint(self) -> str:
         done = self._read + self._unread
+        share = self._unread / max(done, 1)
         return (
-            f"method {self._name}: {self._unread:,} of {done:,} rows "
-            f"({self._unread / max(done, 1):.0%}) have no usable reply, at most {LIMIT:.0%} may "
-            f"(the last: {self._last}); what came is stored: choose a model that follows the "
-            "format, or raise its sampling.max_tokens"
+            f"method {self._name}: {self._unread:,} of {done:,} rows ({share:.0%}) have no usable "
+            f"reply, at most {self._limit:.0%} may (max_unparsed; the last: {self._last}); what "
+            "came is stored: choose a model that follows the format, or raise its "
+            "sampling.max_tokens"
         )

@@ -236,6 +236,7 @@ def _function(config: SelectConfig) -> FunctionReward:
 RIVALS: Mapping[str, Ranked] = {
     "length": _by_value,
     "ifd": _by_value,
+    "direct-score": _by_value,
     "deita": _deita,
     "rds+": _rds,
     "teacher": _teacher,

@@ -177,7 +177,7 @@ def test_headroom_is_told_where_there_is_a_student() -> None:
 RIVAL_CODES = {
     "no_complexity", "no_quality", "turns_differ", "too_similar", "template", "not_finite",
     "ifd_too_long", "ifd_no_token", "ifd_one_token", "ifd_above_1", "ifd_not_below_1",
-    "ifd_undefined",
+    "ifd_undefined", "unparsed",
 }  # fmt: skip
 
 
@@ -185,7 +185,8 @@ def test_every_reason_has_words() -> None:
     """The codes that the method, the lists of ids and the answers stage can give."""
     codes = {
         "too_few_scores", "no_score", "no_difficulty", "no_separability", "no_stability",
-        "no_headroom", "no_answer", "no_value", *RIVAL_CODES, answers.NO_INSTRUCTION, ranking.EXCLUDED, ranking.NOT_INCLUDED,
+        "no_headroom", "no_answer", "no_value", *RIVAL_CODES, answers.NO_INSTRUCTION,
+        ranking.EXCLUDED, ranking.NOT_INCLUDED,
     }  # fmt: skip
     assert set(IN_WORDS) == codes
     rows = [(code, 0, None, code) for code in sorted(codes)]

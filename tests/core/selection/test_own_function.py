@@ -93,5 +93,5 @@ def test_what_goes_wrong_is_one_line(folder: Path, name: str, told: str) -> None
 
 
 def test_it_is_ended_when_it_hangs(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="no scores within 0.5 s"):
+    with pytest.raises(ConfigError, match=r"no scores within 0\.5 s"):
         scores(folder, "hangs", 0.5)
