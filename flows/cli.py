@@ -19,7 +19,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
 from crowdselect_core.util.text import plain
-from flows import console, options
+from flows import console, options, server_check
 from tasks import terminal
 
 if TYPE_CHECKING:  # prefect is imported late: see console.prepare
@@ -100,7 +100,7 @@ def run(config: SelectConfig | EvaluateConfig, flow: str, *, quiet: bool = False
     """Run the flow on a Prefect server: the one of PREFECT_API_URL, or a temporary one."""
     try:
         console.prepare(quiet=quiet)
-        console.reachable()
+        server_check.check_server()
         state = _ended(config, flow)
     finally:
         terminal.stop()  # what follows is the end: an error, or the summary

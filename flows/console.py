@@ -9,16 +9,14 @@ import secrets
 import subprocess
 import sys
 from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import Stopped, StorageError, UserError, first_line
+from crowdselect_core.errors import Stopped, UserError, first_line
 from crowdselect_core.generate.call_tracker import TooManyFailures
 from crowdselect_core.util.text import plain
 from flows import server_guard
+from flows.server_check import host
 from tasks import terminal
 
 # Libraries whose errors say that a server did not answer, or that its database was locked.
@@ -56,7 +54,7 @@ def prepare(*, quiet: bool = False) -> None:
     ours.propagate = False
     url = os.environ.get("PREFECT_API_URL")
     if url:
-        ours.info("connecting to the Prefect server at %s", _host(url))
+        ours.info("connecting to the Prefect server at %s", host(url))
     else:
         ours.info("starting a temporary Prefect server")
         _guarded()
@@ -127,27 +125,6 @@ def plain_warnings() -> None:
     ours.propagate = False  # Prefect's handler of the root logger would write them again
 
 
-def reachable() -> None:
-    """Ask a named Prefect server for its health.
-
-    Raises:
-        StorageError: PREFECT_API_URL names a server that does not answer.
-    """
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        return
-    try:
-        with urlopen(f"{url.rstrip('/')}/health", timeout=10):  # noqa: S310 - the user's own server
-            return
-    except HTTPError:
-        return  # it answers; without a key it may refuse, and Prefect's client has one
-    except (OSError, ValueError):
-        raise StorageError(
-            f"the Prefect server at {_host(url)} (PREFECT_API_URL) does not answer; start it with "
-            "'prefect server start', or unset PREFECT_API_URL to use a temporary one"
-        ) from None
-
-
 def close(result: dict[str, Any], config: SelectConfig | EvaluateConfig) -> None:
     """Print the closing summary."""
     from crowdselect_core.report.text import as_text, stages_line
@@ -165,10 +142,6 @@ def close(result: dict[str, Any], config: SelectConfig | EvaluateConfig) -> None
         print(plain(line))
     if "train.jsonl" not in result["files"]:
         print("\nno train.jsonl: the data set has no instruction texts or no answers to train on")
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or "an unreadable URL"
 
 
 def _worth_showing(record: logging.LogRecord) -> bool:

@@ -1,10 +1,13 @@
 """The steps of the methods beside the crowd's metrics: what they rank by, made or read."""
 
+from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.config.methods import column_of
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.stages.base import Runner
-from crowdselect_core.stages.graph import COLUMN_VALUES, LENGTHS
+from crowdselect_core.stages.graph import ANNOTATIONS, COLUMN_VALUES, LENGTHS
 from crowdselect_core.stages.refs import Ref
+from tasks import annotate as tasks
+from tasks.stage_task import run as run_task
 
 
 def values(
@@ -25,6 +28,12 @@ def values(
         return run(COLUMN_VALUES, *given, [column])
     if config.method == "length":
         return run(LENGTHS, config, *rows, config.length.of, config.length.tokenizer)
+    if config.method == "deita":
+        return run(COLUMN_VALUES, *given, config.deita.columns)
+    if annotates(config.method):
+        if run is run_task:
+            return tasks.annotations(config, *rows)
+        return run(ANNOTATIONS, config, *rows)
     return None
 
 

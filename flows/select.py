@@ -98,13 +98,11 @@ def chosen(
     selection = run(SELECTION, config, rows.scores, rows.metrics, rows.ranking, rows.clusters)
     wants_pairs = "pairs" in config.export
     pairs = run(PAIRS, config, rows.scores, rows.metrics, selection) if wants_pairs else None
-    tables = (rows.scores, rows.metrics, rows.answers)
-    lengths = method_steps.answer_lengths(config, rows.instructions, tables, run)
-    compared = (rows.metrics, rows.answers, selection, rows.clusters, lengths)
+    compared = (rows.metrics, rows.answers, selection, rows.clusters, rows.lengths)
     comparison = run(COMPARISON, config, *compared)
 
     inputs = SelectionArtifacts(
-        **vars(rows), selection=selection, pairs=pairs, lengths=lengths, comparison=comparison
+        **vars(rows), selection=selection, pairs=pairs, comparison=comparison
     )
     return SelectionRun(
         config=config,
@@ -147,8 +145,9 @@ def ranked(
     if config.quality is not None:
         gates = gated(config, (instructions, scores, metrics, candidates), vectors, run)
         answers = gates.gated
-    given = (own, made[0] if made else instructions)
-    values = method_steps.values(config, given, (scores, metrics, answers), run)
+    tables, given = (scores, metrics, answers), (own, made[0] if made else instructions)
+    lengths = method_steps.answer_lengths(config, instructions, tables, run)
+    values = method_steps.values(config, given, tables, run)
     held = embeddings if needs_vectors(config.method) else None
     ranking = run(RANKING, config, metrics, answers, None, values, held)
     if gates and gates.duplicate_groups:  # the best row of each group stays, and all rank again
@@ -158,7 +157,7 @@ def ranked(
     inputs = RankedArtifacts(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
-        values=values,
+        lengths=lengths, values=values,
         ranking=ranking, heldout=split.heldout, heldout_duplicates=split.duplicates,
         **(gates.refs() if gates else {}),
     )  # fmt: skip

@@ -25,9 +25,13 @@ from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.flags import SCORES, SELECTION, TRAINING, Flag
 from crowdselect_core.config.heldout import HeldoutConfig
 from crowdselect_core.config.methods import (
+    DeitaConfig,
+    DirectScoreConfig,
     FunctionConfig,
+    IfdConfig,
     LengthConfig,
     Method,
+    RdsConfig,
     TeacherConfig,
     check_teacher,
 )
@@ -83,6 +87,18 @@ class SelectConfig(Frozen):
     )
     teacher: Annotated[TeacherConfig, SELECTION] = Field(
         TeacherConfig(), description="Whose answers the method teacher keeps"
+    )
+    ifd: Annotated[IfdConfig, SELECTION] = Field(
+        IfdConfig(), description="By which model, and how, the method ifd measures"
+    )
+    deita: Annotated[DeitaConfig, SELECTION] = Field(
+        DeitaConfig(), description="What the method deita multiplies, and its filter"
+    )
+    rds: Annotated[RdsConfig, SELECTION] = Field(
+        RdsConfig(), description="The targets of the method rds+, and its model"
+    )
+    direct_score: Annotated[DirectScoreConfig, SELECTION] = Field(
+        DirectScoreConfig(), description="The LLM that grades rows for the method direct-score"
     )
     function: Annotated[FunctionConfig, SELECTION] = Field(
         FunctionConfig(), description="How the method module:function is run"

@@ -1,10 +1,7 @@
 """Columns of numbers that a data set has beside its answers: scores that others computed."""
 
-from collections.abc import Iterator
-
-import numpy as np
+import polars as pl
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest import values
@@ -13,8 +10,13 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Leaf, Partition
 
 
-def find_number(dataset: Dataset, name: str) -> Leaf:
+def find_number(dataset: Dataset, name: str, *, turns: bool = False) -> Leaf:
     """Find a column of numbers, or as STRUCT.FIELD a field of one; an exact name comes first.
+
+    Args:
+        dataset: an open data set.
+        name: the column's.
+        turns: whether it may hold lists of numbers, one a turn.
 
     Raises:
         DatasetError: no such column, or not of numbers.
@@ -27,14 +29,28 @@ def find_number(dataset: Dataset, name: str) -> Leaf:
             f"{dataset.config.path}: has no column {name!r}{nearest(name, known)} (columns of "
             f"numbers: {shown(known) or 'none'})"
         )
-    expect(schema, leaf, dataset.config.path, "numbers", is_number)
+    kinds = (is_number, is_numbers) if turns else (is_number,)
+    expect(schema, leaf, dataset.config.path, "numbers", *kinds)
     return leaf
 
 
-def read_number(dataset: Dataset, part: Partition, leaf: Leaf) -> Iterator[NDArray[np.float64]]:
-    """Yield the numbers of a partition batch by batch; NaN for what is null or not finite."""
+def read_number(dataset: Dataset, part: Partition, leaf: Leaf) -> pl.Series:
+    """Return the numbers of a partition, or lists of them; null for what is null or not finite."""
+    found = []
     for batch in dataset.table.read(part, [leaf]):
-        yield values.numbers(batch.arrays[leaf])
+        array = batch.arrays[leaf]
+        if is_numbers(array.type):
+            found.append(pl.Series(array).cast(pl.List(pl.Float64)))
+        else:
+            found.append(pl.Series(values.numbers(array), nan_to_null=True))
+    return pl.concat(found)
+
+
+def is_numbers(kind: pa.DataType) -> bool:
+    """Tell a type of lists of numbers."""
+    types = pa.types
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return bool(lists and is_number(kind.value_type))
 
 
 def _leaf(schema: pa.Schema, name: str) -> Leaf | None:

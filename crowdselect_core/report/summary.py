@@ -7,6 +7,7 @@ import polars as pl
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export.selection_files import read_manifest
 from crowdselect_core.ingest.prompts import BAD_MESSAGES
+from crowdselect_core.report.method_cost import method_cost
 from crowdselect_core.report.quality import gate_report
 from crowdselect_core.selection.eligibility import reason_code
 from crowdselect_core.selection.explanations import IN_WORDS
@@ -59,6 +60,7 @@ def summarise(
         "chosen": inputs.selection.rows,
         "without_pair": inputs.pairs.counts.get("without_pair", 0) if inputs.pairs else 0,
         "pairs": inputs.pairs.rows if inputs.pairs else 0,
+        "cost": method_cost(config, inputs),
         "overlaps": inputs.comparison.open(store).frame().to_dicts(),
         "agreement": _agreement(config, store, inputs),
         "student": _student(config, store, inputs),

@@ -12,6 +12,7 @@ from crowdselect_core.stages.crowd.rewards import REWARDS
 from crowdselect_core.stages.crowd.zoo import ZOO
 from crowdselect_core.stages.heldout.answers import HELDOUT_ANSWERS
 from crowdselect_core.stages.heldout.split import DUPLICATES, HELDOUT, REMAINING
+from crowdselect_core.stages.methods.annotations import ANNOTATIONS
 from crowdselect_core.stages.methods.column_values import COLUMN_VALUES
 from crowdselect_core.stages.methods.lengths import LENGTHS
 from crowdselect_core.stages.quality.contamination import CONTAMINATION
@@ -41,6 +42,7 @@ from crowdselect_core.store.plan import Plan, ShardResult
 
 __all__ = [
     "ACTIVE",
+    "ANNOTATIONS",
     "ANSWERS",
     "ARRIVALS",
     "CENTERS",
@@ -95,7 +97,7 @@ STAGES = _by_name(
     [
         *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
         *(ROW_FILTERS, CONTAMINATION, DUPLICATE_GROUPS, GATED, DEDUPLICATED),
-        *(COLUMN_VALUES, LENGTHS, RANKING, SELECTION, PAIRS, COMPARISON),
+        *(ANNOTATIONS, COLUMN_VALUES, LENGTHS, RANKING, SELECTION, PAIRS, COMPARISON),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
         *(HELDOUT, DUPLICATES, REMAINING, HELDOUT_ANSWERS),
         *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),

@@ -111,6 +111,7 @@ class RankedArtifacts:
     embeddings: Ref | None = None
     centers: Ref | None = None
     clusters: Ref | None = None
+    lengths: Ref | None = None
     values: Ref | None = None
     ranking: Ref
     heldout: Ref | None = None
@@ -140,7 +141,6 @@ class SelectionArtifacts(RankedArtifacts):
 
     selection: Ref
     pairs: Ref | None = None
-    lengths: Ref | None = None
     comparison: Ref
     membership: Ref | None = None
     drift: Ref | None = None

@@ -16,7 +16,7 @@ SHARD_NAME = re.compile(
     r"part-(?P<index>\d{5,})-of-(?P<plan>[0-9a-f]{8})-(?P<sha256>[0-9a-f]{64})\.parquet"
 )
 
-CELLS = ("generated", "scored")  # stages whose folders hold cells
+CELLS = ("generated", "scored", "annotated")  # stages whose folders hold cells
 
 MODELS = "model"  # trained models: paid for, as cells are
 

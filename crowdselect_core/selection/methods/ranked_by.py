@@ -9,6 +9,10 @@ ADDED = frozenset({"selected", "rank", "rank_in_cluster", "margin"})  # of OUT/r
 
 COLUMNS: Mapping[str, str] = {
     "length": "tokens",
+    "ifd": "ifd",
+    "direct-score": "direct_score",
+    "deita": "deita",
+    "rds+": "target_similarity",
     "k-center": "center_distance",
 }
 

@@ -1,8 +1,5 @@
 """Stage `column-values`: a column of numbers of the data set, for the method column:NAME."""
 
-import numpy as np
-import polars as pl
-
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.number_columns import find_number, read_number
 from crowdselect_core.ingest.reader import Partition
@@ -25,26 +22,24 @@ def spec(config: SelectConfig, instructions: Ref, columns: list[str]) -> Spec:
 def plan(config: SelectConfig, store: Store, instructions: Ref, columns: list[str]) -> Plan:
     """Read the columns partition by partition.
 
-    Output columns: instruction_id; of each column its numbers under its own name, null where one
-    is missing, NaN or infinite.
+    Output columns: instruction_id; of each column its numbers (or lists of them, one a turn)
+    under its own name, null where one is missing, NaN or infinite.
 
     Raises:
         DatasetError: no such column, or not of numbers.
     """
     dataset = open_dataset(config)
-    leaves = {name: find_number(dataset, name) for name in columns}
+    leaves = {name: find_number(dataset, name, turns=True) for name in columns}
     rows = instructions.open(store).frame()
     partitions = holding(dataset.partitions(config.shard_rows), rows)
 
     def shard(part: Partition) -> ShardResult:
         kept, places = kept_rows(rows, part)
-        numbers = {
-            n: np.concatenate(list(read_number(dataset, part, leaf))) for n, leaf in leaves.items()
-        }
-        table = kept.select("instruction_id").with_columns(
-            pl.Series(name, found[places], nan_to_null=True) for name, found in numbers.items()
-        )
-        return ShardResult(table)
+        numbers = [
+            read_number(dataset, part, leaf).gather(places).alias(name)
+            for name, leaf in leaves.items()
+        ]
+        return ShardResult(kept.select("instruction_id").with_columns(numbers))
 
     return by_partition(partitions, shard, config.shard_rows)
 

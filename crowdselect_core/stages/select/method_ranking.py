@@ -11,6 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.annotate.factory import annotates, cache_spec
+from crowdselect_core.annotate.rds_values import SIMILARITIES
+from crowdselect_core.annotate.targets import targets_identity
 from crowdselect_core.config.methods import column_of, is_function
 from crowdselect_core.config.reward import FunctionReward
 from crowdselect_core.config.select import SelectConfig
@@ -23,10 +26,12 @@ from crowdselect_core.selection.methods.by_value import (
     rank_by_value,
     reversed_scores,
 )
+from crowdselect_core.selection.methods.deita import SIMILAR, deita_scores, dissimilar
 from crowdselect_core.selection.methods.k_center import k_center_distances
 from crowdselect_core.selection.methods.own_function import own_scores
 from crowdselect_core.selection.methods.rank import rank_random
 from crowdselect_core.selection.methods.ranked_by import ranked_by
+from crowdselect_core.selection.methods.rds import round_robin
 from crowdselect_core.selection.quota import rows_of_budget
 from crowdselect_core.store.artifacts import Artifact
 
@@ -61,6 +66,14 @@ def method_identity(config: SelectConfig) -> dict[str, Any]:
         }
     if method == "k-center":
         return {"budget": config.budget}
+    if method == "deita":
+        return {"columns": config.deita.columns, "threshold": config.deita.threshold}
+    if annotates(method):
+        identity: dict[str, Any] = {"annotations": cache_spec(config).key}
+        if method == "rds+":
+            identity |= {"budget": config.budget}
+            identity["targets"] = targets_identity(config.rds.required_targets)
+        return identity
     if is_function(method):
         try:
             return {"function": function_identity(_function(config))}
@@ -71,7 +84,7 @@ def method_identity(config: SelectConfig) -> dict[str, Any]:
 
 def needs_vectors(method: str) -> bool:
     """Tell a method that holds the rows' embeddings against each other."""
-    return method in ("k-center",)
+    return method in ("k-center", "deita")
 
 
 def is_rival(method: str) -> bool:
@@ -135,16 +148,64 @@ def _k_center(
 ) -> pl.DataFrame:
     candidates = rank_random(metrics, config.seed, sorted_R_of)
     vectors_ED, ids = eligible_vectors(candidates, given)
-    if len(ids):
-        try:
-            picks = rows_of_budget(config.budget, len(ids))
-        except SelectionError:
-            picks = 0  # a share of less than one row; the selection says so
-    else:
-        picks = 0
-    distances_E = k_center_distances(vectors_ED, max(picks, 1))
+    distances_E = k_center_distances(vectors_ED, max(_picks(config, len(ids)), 1))
     values = pl.DataFrame({"instruction_id": ids, "center_distance": distances_E})
     return rank_by_value(metrics, values, "center_distance", sorted_R_of)
+
+
+def _deita(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    """Rank by complexity x quality, then drop rows that resemble one that ranks before them."""
+    if given.values is None:
+        raise ValueError("method deita: no values are given")
+    one, other = (given.values[name] for name in config.deita.columns)
+    values = given.values.select("instruction_id").hstack(deita_scores(one, other))
+    ranked = rank_by_value(metrics, values, "deita", sorted_R_of)
+    vectors_ED, ids = eligible_vectors(ranked, given)
+    scores = ids.to_frame().join(
+        ranked.select("instruction_id", "score"), on="instruction_id", maintain_order="left"
+    )
+    order_E = (
+        scores.select(
+            pl.arg_sort_by("score", "instruction_id", descending=[config.direction == "top", False])
+        )
+        .to_series()
+        .to_numpy()
+    )
+    kept_E = dissimilar(vectors_ED[order_E], config.deita.threshold)
+    dropped = ids[order_E[~kept_E]]
+    lacks = pl.when(pl.col("instruction_id").is_in(dropped.implode())).then(pl.lit(SIMILAR))
+    values = values.with_columns(lacks=pl.coalesce("lacks", lacks))
+    return rank_by_value(metrics, values, "deita", sorted_R_of)
+
+
+def _rds(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    """Rank by turns of the targets; see `round_robin`."""
+    if given.values is None:
+        raise ValueError("method rds+: no values are given")
+    values = given.values.drop(SIMILARITIES)
+    ranked = rank_by_value(metrics, values, "target_similarity", sorted_R_of)
+    fit = ranked.filter("eligible").select("instruction_id").sort("instruction_id")
+    rows = fit.join(given.values, on="instruction_id", how="left", maintain_order="left")
+    if fit.is_empty():
+        return ranked
+    found = np.array(rows[SIMILARITIES].to_list(), dtype=np.float64)
+    scores = fit.with_columns(score=pl.Series(round_robin(found, _picks(config, fit.height))))
+    joined = ranked.select("instruction_id").join(
+        scores, on="instruction_id", how="left", maintain_order="left"
+    )
+    return ranked.with_columns(joined["score"])
+
+
+def _picks(config: SelectConfig, eligible: int) -> int:
+    """Return the rows that the budget asks for; 0 where that is less than one."""
+    try:
+        return min(rows_of_budget(config.budget, eligible), eligible)
+    except SelectionError:
+        return 0  # the selection says so
 
 
 def eligible_vectors(
@@ -174,6 +235,10 @@ def _function(config: SelectConfig) -> FunctionReward:
 
 RIVALS: Mapping[str, Ranked] = {
     "length": _by_value,
+    "ifd": _by_value,
+    "direct-score": _by_value,
+    "deita": _deita,
+    "rds+": _rds,
     "teacher": _teacher,
     "k-center": _k_center,
 }

@@ -60,10 +60,26 @@ def identity(config: SelectConfig) -> dict[str, Any]:
     if config.method in ("random", "teacher"):
         identity["seed"] = config.seed
     identity |= method_identity(config)
-    for name, path in (("include", config.include), ("exclude", config.exclude)):
-        if path is not None:
-            identity[name] = sha256(canonical(sorted(set(read_ids(path))))).hexdigest()
-    return identity
+    return identity | list_identity(config)
+
+
+def list_identity(config: SelectConfig) -> dict[str, Any]:
+    """Name the lists of ids that rows are chosen among; raises as `spec` does."""
+    return {
+        name: sha256(canonical(sorted(set(read_ids(path))))).hexdigest()
+        for name, path in (("include", config.include), ("exclude", config.exclude))
+        if path is not None
+    }
+
+
+def listed_rows(config: SelectConfig) -> pl.Expr:
+    """Return whether the lists of ids let a row be chosen, by its instruction_id."""
+    ids, allowed = pl.col("instruction_id"), pl.lit(True)
+    if config.include is not None:
+        allowed &= ids.is_in(_listed(config.include))
+    if config.exclude is not None:
+        allowed &= ~ids.is_in(_listed(config.exclude))
+    return allowed
 
 
 def plan(

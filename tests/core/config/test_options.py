@@ -65,7 +65,8 @@ def test_every_flag_sets_its_key() -> None:
         "--quota": "proportional", "--response": "gemma-2-2b-it", "--embedder": "column:v",
         "--min-scores": "4", "--reference-model": "gemma-2-9b-it", "--include": "i",
         "--exclude": "e", "--limit": "5", "--export": "alpaca", "--seed": "6", "--workers": "7",
-        "--shard-rows": "8", "--crowd": "paper",
+        "--shard-rows": "8", "--crowd": "paper", "--length-of": "response",
+        "--length-tokenizer": "t", "--teacher-model": "x",
     }  # fmt: skip
     config = resolved([word for pair in values.items() for word in pair] + ["--allow-short"])
     assert (config.method, config.direction, config.budget) == ("reward", "bottom", 0.5)
@@ -80,7 +81,10 @@ def test_every_flag_sets_its_key() -> None:
     assert (config.limit, config.seed, config.workers, config.shard_rows) == (5, 6, 7, 8)
     assert config.export == ["alpaca"]
     assert config.allow_short is True
-    assert {o.flag for o in COMMANDS["select"].options} == {*values, "--allow-short"}
+    assert (config.length.of, config.length.tokenizer) == ("response", "t")
+    assert config.teacher.model == "x"
+    others = {"--allow-short", "--quality-only"}  # the latter needs a gate
+    assert {o.flag for o in COMMANDS["select"].options} == {*values, *others}
 
 
 def test_repeated_reward_models_replace_the_list(file: Path) -> None:
