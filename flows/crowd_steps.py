@@ -99,6 +99,7 @@ def prompted(
     config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
 ) -> tuple[Ref, Split, Ref]:
     """Read the instructions, set the held-out ones aside, name the prompts of the rest."""
+    heldout.check(config, lacks)
     own = without_missing(config, lacks)
     preflight.describe_data(own)
     raw = run(INSTRUCTIONS, own, earlier)

@@ -22,7 +22,7 @@ from prefect import flow
 from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
-from crowdselect_core.planning import preflight
+from crowdselect_core.planning import heldout, preflight
 from crowdselect_core.planning.gate_check import check_alone
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.reselection.record import KnownSelection, RankedRun, SelectionRun
@@ -123,6 +123,7 @@ def ranked(
     """Run the stages up to the ranking; see `chosen`."""
     lacks, made, split = find_missing(config), list[Ref](), None
     own = without_missing(config, lacks)  # what the data set has by itself
+    heldout.check(config, lacks)
     if lacks:
         config, split, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
     else:

@@ -63,13 +63,14 @@ def choices(schema: Schema) -> list[str] | None:
 def bounds(schema: Schema) -> str:
     """Return the range of a number, e.g. '1 to 256', or '' where it has none."""
     low, high = schema.get("minimum"), schema.get("maximum")
-    above = schema.get("exclusiveMinimum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     if low is not None and high is not None:
         return f"{low} to {high}"
     parts = [
         f"above {above}" if above is not None else "",
         f"at least {low}" if low is not None else "",
         f"at most {high}" if high is not None else "",
+        f"below {below}" if below is not None else "",
     ]
     return ", ".join(part for part in parts if part)
 

@@ -196,7 +196,7 @@ def _best(
     scores, complete_NM = _scores(config, dataset, rows)
     c_NM = np.where(complete_NM, combine(scores, fitted), np.nan)
     names = [m.name for m in config.models]
-    scored_N = np.isfinite(c_NM).any(axis=1)
+    scored_N = np.count_nonzero(np.isfinite(c_NM), axis=1) > 0
     best_N = np.where(np.isfinite(c_NM), c_NM, -np.inf).argmax(axis=1)
     models: list[str | None] = [
         names[m] if scored else None for m, scored in zip(best_N, scored_N, strict=True)

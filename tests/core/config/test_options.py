@@ -8,6 +8,7 @@ import yaml
 from little import CROWD, NAMES
 
 from crowdselect_core.config.commands import COMMANDS
+from crowdselect_core.config.heldout import HeldoutConfig
 from crowdselect_core.config.load import from_environment, from_file, load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, UserError
@@ -65,8 +66,8 @@ def test_every_flag_sets_its_key() -> None:
         "--quota": "proportional", "--response": "gemma-2-2b-it", "--embedder": "column:v",
         "--min-scores": "4", "--reference-model": "gemma-2-9b-it", "--include": "i",
         "--exclude": "e", "--limit": "5", "--export": "alpaca", "--seed": "6", "--workers": "7",
-        "--shard-rows": "8", "--crowd": "paper", "--length-of": "response",
-        "--length-tokenizer": "t", "--teacher-model": "x",
+        "--shard-rows": "8", "--crowd": "paper", "--heldout-file": "h", "--heldout-answers": "best",
+        "--length-of": "response", "--length-tokenizer": "t", "--teacher-model": "x",
     }  # fmt: skip
     config = resolved([word for pair in values.items() for word in pair] + ["--allow-short"])
     assert (config.method, config.direction, config.budget) == ("reward", "bottom", 0.5)
@@ -83,7 +84,10 @@ def test_every_flag_sets_its_key() -> None:
     assert config.allow_short is True
     assert (config.length.of, config.length.tokenizer) == ("response", "t")
     assert config.teacher.model == "x"
-    others = {"--allow-short", "--quality-only"}  # the latter needs a gate
+    assert config.heldout == HeldoutConfig(file="h", answers="best")
+    share = resolved(["--dataset", "d", "--reward-model", "r", "--heldout-share", "0.2"])
+    assert share.heldout == HeldoutConfig(share=0.2)
+    others = {"--allow-short", "--heldout-share", "--quality-only"}  # the last needs a gate
     assert {o.flag for o in COMMANDS["select"].options} == {*values, *others}
 
 
