@@ -14,7 +14,7 @@ from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.select.method_ranking import is_rival, method_identity, needs_vectors
 
 # Methods whose order says which rows are chosen, and not how good a row is.
-WITHOUT_BOTTOM = ("k-center", "rds+")
+WITHOUT_BOTTOM = ("k-center", "rds+", "instag")
 
 
 def no_secret(block: str) -> str:
@@ -58,7 +58,7 @@ def check_method(config: SelectConfig) -> None:
 
 def holds_together(method: str) -> bool:
     """Tell a method whose ranking of a row follows from the other rows."""
-    return needs_vectors(method) or is_function(method) or method == "rds+"
+    return needs_vectors(method) or is_function(method) or method in ("rds+", "instag")
 
 
 def _check_annotator(config: SelectConfig) -> None:
