@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from crowdselect_core.annotate import ifd_values, rds_values
+from crowdselect_core.annotate import ifd_values, rds_values, tags
 from crowdselect_core.annotate.base import Annotator
 from crowdselect_core.annotate.grades import PROMPT, GradeAnnotator
 from crowdselect_core.annotate.targets import Target, read_targets
@@ -125,6 +125,26 @@ def _open_grades(config: SelectConfig, resources: Resources) -> Annotator:
     return GradeAnnotator(own, _engine("direct-score", own, own.required_engine, resources))
 
 
+def _tag_identity(config: SelectConfig) -> dict[str, Any]:
+    own = config.instag
+    return {
+        **engine_identity(own.required_engine, "instag", own.revision),
+        "sampling": sampling_identity(own.sampling),
+        "chat_template_kwargs": own.chat_template_kwargs,
+        "prompt": tags.PROMPT,
+    }
+
+
+def _open_tags(config: SelectConfig, resources: Resources) -> Annotator:
+    own = config.instag
+    return tags.TagAnnotator(own, _engine("instag", own, own.required_engine, resources))
+
+
+def _tags(config: SelectConfig, cells: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
+    lacks = cells["error"].str.split(":").list.first()
+    return cells.select("tags").with_columns(lacks=lacks)
+
+
 def _engine(name: str, own: LanguageModel, config: EngineConfig, resources: Resources) -> Engine:
     engine = open_engine(
         name, config, own.sampling, own.chat_template_kwargs, own.revision, resources.secret,
@@ -140,6 +160,15 @@ def _grades(config: SelectConfig, cells: pl.DataFrame, targets: pl.DataFrame) ->
 
 
 KINDS: Mapping[str, Kind] = {
+    "instag": Kind(
+        cell={"tags": pl.List(pl.String), "raw": pl.String},
+        reads_response=False,
+        identity=_tag_identity,
+        open=_open_tags,
+        values=_tags,
+        engine=lambda config: config.instag.engine,
+        max_unparsed=lambda config: config.instag.max_unparsed,
+    ),
     "direct-score": Kind(
         cell={"score": pl.Float64, "raw": pl.String},
         reads_response=True,

@@ -28,6 +28,7 @@ Name = Literal[
     "ifd",
     "deita",
     "rds+",
+    "instag",
     "direct-score",
 ]
 
@@ -258,5 +259,23 @@ class DirectScoreConfig(LanguageModel):
             raise ConfigError(
                 "method direct-score needs an LLM that grades: give direct_score.engine in the "
                 "config file, e.g. {kind: openai, base_url: ..., model: ...}"
+            )
+        return self.engine
+
+
+class InstagConfig(LanguageModel):
+    """The method instag: an LLM's tags of every instruction."""
+
+    min_frequency: int = Field(
+        20, ge=1, description="Rows that a tag must have to count; lower it for small data sets"
+    )
+
+    @property
+    def required_engine(self) -> EngineConfig:
+        """The engine; raises a ConfigError where none is named."""
+        if self.engine is None:
+            raise ConfigError(
+                "method instag needs an LLM that tags: give instag.engine in the config file, "
+                "e.g. {kind: openai, base_url: ..., model: ...}"
             )
         return self.engine

@@ -29,6 +29,7 @@ from crowdselect_core.config.methods import (
     DirectScoreConfig,
     FunctionConfig,
     IfdConfig,
+    InstagConfig,
     LengthConfig,
     Method,
     RdsConfig,
@@ -99,6 +100,9 @@ class SelectConfig(Frozen):
     )
     direct_score: Annotated[DirectScoreConfig, SELECTION] = Field(
         DirectScoreConfig(), description="The LLM that grades rows for the method direct-score"
+    )
+    instag: Annotated[InstagConfig, SELECTION] = Field(
+        InstagConfig(), description="The LLM that tags instructions for the method instag"
     )
     function: Annotated[FunctionConfig, SELECTION] = Field(
         FunctionConfig(), description="How the method module:function is run"

@@ -14,7 +14,7 @@ from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.select.method_ranking import is_rival, method_identity, needs_vectors
 
 # Methods whose order says which rows are chosen, and not how good a row is.
-WITHOUT_BOTTOM = ("k-center", "rds+")
+WITHOUT_BOTTOM = ("k-center", "rds+", "instag")
 
 
 def no_secret(block: str) -> str:
@@ -58,7 +58,7 @@ def check_method(config: SelectConfig) -> None:
 
 def holds_together(method: str) -> bool:
     """Tell a method whose ranking of a row follows from the other rows."""
-    return needs_vectors(method) or is_function(method) or method == "rds+"
+    return needs_vectors(method) or is_function(method) or method in ("rds+", "instag")
 
 
 def _check_annotator(config: SelectConfig) -> None:
@@ -82,7 +82,8 @@ def _check_annotator(config: SelectConfig) -> None:
 
 def _check_data(config: SelectConfig) -> None:
     """Look for the texts or the column that the method reads in the data set as it was given."""
-    dataset = open_dataset(without_missing(config, find_missing(config)))
+    lacks = find_missing(config)
+    dataset = open_dataset(without_missing(config, lacks))
     if (column := column_of(config.method)) is not None:
         find_number(dataset, column)
     if config.method == "deita":
@@ -95,3 +96,15 @@ def _check_data(config: SelectConfig) -> None:
             f"{config.dataset.path}: has no instruction texts, which method {config.method} reads; "
             "choose another method"
         )
+    if reads_responses(config) and not dataset.layout.answers and not lacks.answers:
+        raise DatasetError(
+            f"{config.dataset.path}: has no answers, which method {config.method} reads; choose "
+            "another method"
+        )
+
+
+def reads_responses(config: SelectConfig) -> bool:
+    """Tell a method that reads the answer that would be kept."""
+    if annotates(config.method):
+        return kind_of(config).reads_response
+    return config.method == "length" and config.length.of == "response"

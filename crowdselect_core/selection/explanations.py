@@ -20,6 +20,7 @@ IN_WORDS = {
     "no_quality": "no quality",
     "turns_differ": "complexity and quality have other numbers of turns",
     "too_similar": "too similar to a row that ranks before it",
+    "no_tags": "no tag that is frequent enough",
     "unparsed": "the LLM's reply cannot be read",
     "template": "the model's chat template refuses it",
     "not_finite": "the model's hidden states are not finite",

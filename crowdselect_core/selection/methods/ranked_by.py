@@ -13,6 +13,7 @@ COLUMNS: Mapping[str, str] = {
     "direct-score": "direct_score",
     "deita": "deita",
     "rds+": "target_similarity",
+    "instag": "tags",
     "k-center": "center_distance",
 }
 

@@ -27,6 +27,7 @@ from crowdselect_core.selection.methods.by_value import (
     reversed_scores,
 )
 from crowdselect_core.selection.methods.deita import SIMILAR, deita_scores, dissimilar
+from crowdselect_core.selection.methods.instag import NO_TAGS, normalised, sampling_scores
 from crowdselect_core.selection.methods.k_center import k_center_distances
 from crowdselect_core.selection.methods.own_function import own_scores
 from crowdselect_core.selection.methods.rank import rank_random
@@ -70,6 +71,8 @@ def method_identity(config: SelectConfig) -> dict[str, Any]:
         return {"columns": config.deita.columns, "threshold": config.deita.threshold}
     if annotates(method):
         identity: dict[str, Any] = {"annotations": cache_spec(config).key}
+        if method == "instag":
+            identity |= {"budget": config.budget, "min_frequency": config.instag.min_frequency}
         if method == "rds+":
             identity |= {"budget": config.budget}
             identity["targets"] = targets_identity(config.rds.required_targets)
@@ -200,6 +203,29 @@ def _rds(
     return ranked.with_columns(joined["score"])
 
 
+def _instag(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    """Rank by complexity-first diverse sampling; a row without a normalised tag is out."""
+    if given.values is None:
+        raise ValueError("method instag: no values are given")
+    said = given.values.with_columns(n=pl.col("tags").list.len().cast(pl.Int64)).drop("tags")
+    ranked = rank_by_value(metrics, said, "n", sorted_R_of)
+    fit = ranked.filter("eligible").select("instruction_id").sort("instruction_id")
+    rows = fit.join(given.values, on="instruction_id", how="left", maintain_order="left")
+    tags = normalised(rows["tags"].to_list(), config.instag.min_frequency)
+    scores = pl.Series(sampling_scores(tags, _picks(config, fit.height)), dtype=pl.Float64)
+    own = fit.with_columns(
+        pl.Series("tags", [len(one) for one in tags], dtype=pl.Int64),
+        pl.Series("tag_names", tags, dtype=pl.List(pl.String)),
+        scores.alias("_order"),
+    )
+    values = given.values.drop("tags").join(own, on="instruction_id", how="left")
+    nothing = pl.when(pl.col("tags") == 0).then(pl.lit(NO_TAGS))
+    values = values.with_columns(lacks=pl.coalesce("lacks", nothing))
+    return rank_by_value(metrics, values, "_order", sorted_R_of).drop("_order")
+
+
 def _picks(config: SelectConfig, eligible: int) -> int:
     """Return the rows that the budget asks for; 0 where that is less than one."""
     try:
@@ -239,6 +265,7 @@ RIVALS: Mapping[str, Ranked] = {
     "direct-score": _by_value,
     "deita": _deita,
     "rds+": _rds,
+    "instag": _instag,
     "teacher": _teacher,
     "k-center": _k_center,
 }

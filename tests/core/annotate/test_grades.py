@@ -40,7 +40,7 @@ def test_replies_of_nonsense_end_the_run_with_their_rate(tmp_path: Path) -> None
     """The test endpoint replies words and no number; what came is stored and not asked again."""
     path = parquet(tmp_path / "zoo.parquet", rows(20))
     with serving(tmp_path / "endpoint") as endpoint:
-        engine = {"kind": "openai", "base_url": f"{endpoint.url}/v1", "model": "model"}
+        engine = {"kind": "openai", "base_url": endpoint.url, "model": "model"}
         given = KEYS | {
             "dataset": str(path), "clusters": 0, "budget": 2, "store": str(tmp_path / "store"),
             "method": "direct-score", "direct_score": {"engine": engine},

@@ -87,7 +87,12 @@ def test_every_flag_sets_its_key() -> None:
     assert config.heldout == HeldoutConfig(file="h", answers="best")
     share = resolved(["--dataset", "d", "--reward-model", "r", "--heldout-share", "0.2"])
     assert share.heldout == HeldoutConfig(share=0.2)
-    others = {"--allow-short", "--heldout-share", "--quality-only"}  # the last needs a gate
+    others = {
+        "--allow-short", "--heldout-share",
+        "--ifd-model", "--ifd-variant", "--deita-complexity", "--deita-quality",
+        "--rds-targets", "--rds-model",
+        "--quality-only",  # needs a gate
+    }  # fmt: skip
     assert {o.flag for o in COMMANDS["select"].options} == {*values, *others}
 
 

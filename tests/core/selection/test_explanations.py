@@ -177,7 +177,7 @@ def test_headroom_is_told_where_there_is_a_student() -> None:
 RIVAL_CODES = {
     "no_complexity", "no_quality", "turns_differ", "too_similar", "template", "not_finite",
     "ifd_too_long", "ifd_no_token", "ifd_one_token", "ifd_above_1", "ifd_not_below_1",
-    "ifd_undefined", "unparsed",
+    "ifd_undefined", "unparsed", "no_tags",
 }  # fmt: skip
 
 

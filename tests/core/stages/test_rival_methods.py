@@ -151,6 +151,15 @@ def test_what_a_method_lacks_is_told_before_anything_runs(
     assert not (tmp_path / "store").exists()
 
 
+def test_a_table_of_scores_alone_has_no_answers_to_read(tmp_path: Path) -> None:
+    table = {"instruction_id": ["a", "b"], "instruction": ["x", "y"]}
+    pl.DataFrame(table | {name: [1.0, 2.0] for name in NAMES}).write_parquet(tmp_path / "s.parquet")
+    keys = KEYS | {"dataset": str(tmp_path / "s.parquet"), "method": "length"}
+    preflight.check(load(None, keys, {}))
+    with pytest.raises(UserError, match="has no answers, which method length reads"):
+        preflight.check(load(None, keys | {"length": {"of": "response"}}, {}))
+
+
 def test_new_rows_are_not_ranked_alone_by_a_method_of_all_rows(tmp_path: Path) -> None:
     path = zoo(tmp_path, rows(6))
     given = KEYS | {"dataset": {"path": path}, "method": "k-center"}
