@@ -18,7 +18,7 @@ JUDGED = 50_000  # characters of a text that are looked at
 
 @dataclass(frozen=True)
 class Limits:
-    """The most of each share that a text may have, 0 to 1; see `config.quality.RepetitionGate`."""
+    """The most of each share that a text may have, 0 to 1: the keys of `RepetitionGate`."""
 
     min_words: int
     duplicate_lines: float

@@ -5,12 +5,12 @@ Each is a rule with keys of its own (`config.quality`); docs/quality.md states t
 
 from collections.abc import Callable, Mapping
 
-from crowdselect_core.config.quality import (
+from crowdselect_core.config.quality import QualityConfig
+from crowdselect_core.config.row_gates import (
     BrokenGate,
     LanguageGate,
     LengthGate,
     LengthLimits,
-    QualityConfig,
     RefusalGate,
     RepetitionGate,
 )

@@ -14,6 +14,7 @@ from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DatasetError, SelectionError
 from crowdselect_core.planning import preflight
+from crowdselect_core.reselection.settings import measures
 from crowdselect_core.selection.eligibility import reason_code
 from crowdselect_core.stages.base import InProcess, Stage
 from crowdselect_core.stages.graph import compute
@@ -329,6 +330,21 @@ def test_what_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
               "quality": {"broken": True}}  # fmt: skip
     with pytest.raises(ConfigError, match="pass --mode refit"):
         preflight.check(load(None, frozen, {}, flow="reselect"))
+
+
+def test_a_reselection_tells_gates_apart_and_not_where_files_lie(tmp_path: Path) -> None:
+    parquet(tmp_path / "zoo.parquet", planted(20))
+
+    def measured(**gates: Any) -> dict[str, Any]:
+        keys = {"dataset": str(tmp_path / "zoo.parquet"), "crowd": CROWD, "reward_models": [REWARD]}
+        return measures(load(None, keys | ({"quality": gates} if gates else {}), {}))
+
+    here, there = (with_benchmark(tmp_path / name)["decontamination"] for name in "ab")
+    assert "quality" not in measured()
+    assert measured(decontamination=here) == measured(decontamination=there)
+    (tmp_path / "b" / "wonders.txt").write_text("Another prompt")
+    assert measured(decontamination=here) != measured(decontamination=there)
+    assert measured(broken=True) == measured(broken=True, only=True) != measured(refusals=True)
 
 
 def test_scores_alone_have_nothing_to_look_at(tmp_path: Path) -> None:
