@@ -5,9 +5,11 @@ Two texts are near-duplicates when the Jaccard similarity of their sets of shing
 (`quality.sketches`); every candidate is compared exactly, so no pair comes out that is none. A pair
 at the threshold is found with a probability of at least 0.999.
 
-Texts are compared with at most `WINDOW` others of a band, those that agree in the next bands first.
-So the work is linear in the number of texts, also where very many resemble each other. Texts of the
-same words count as one. The result depends on the texts alone, and not on their order.
+Texts are compared with at most `WINDOW` others of a band, those that agree in the next bands first,
+and a text with at most `MOST_DIFFERENT` others that turn out to be none. So the work is linear in
+the number of texts, also where very many resemble each other; a near-duplicate among very many
+texts that are nearly one can be missed. Texts of the same words count as one. The result depends on
+the texts alone, and not on their order.
 """
 
 from collections.abc import Iterator, Sequence

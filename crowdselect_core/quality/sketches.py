@@ -25,6 +25,7 @@ RECALL = 0.999  # of pairs at the threshold, by the bands that they have to agre
 BATCH_TEXTS, BATCH_CHARACTERS = 4096, 4_000_000
 HELD_SHINGLES = 2_000_000  # of texts that are being compared
 HELD_PAIRS = 1_000_000  # pairs that are known to be different
+MOST_DIFFERENT = 200  # comparisons of a text that fail, after which it is compared no more
 
 _MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
 
@@ -80,6 +81,7 @@ class Sketches:
         self._held = 0
         self._different: set[int] = set()
         self._collapse()
+        self._failed_U = np.zeros(len(self), dtype=np.int32)
         self.bands_UB, self.sizes_U = self._sketched()
 
     def _collapse(self) -> None:
@@ -139,10 +141,14 @@ class Sketches:
         return bands_to_agree(self.threshold)
 
     def promising(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which pairs of distinct texts are worth a comparison, by size and by bands."""
+        """Tell which pairs of distinct texts are worth a comparison, by size and by bands.
+
+        A text `a` that was compared with MOST_DIFFERENT others in vain is left alone.
+        """
         low = np.minimum(self.sizes_U[a], self.sizes_U[b])
         high = np.maximum(self.sizes_U[a], self.sizes_U[b])
         found = low >= self.threshold * high  # the Jaccard similarity is at most low / high
+        found &= self._failed_U[a] < MOST_DIFFERENT
         left = np.flatnonzero(found)
         for cut in np.array_split(left, -(-len(left) // 65_536) or 1):
             same = self.bands_UB[a[cut]] == self.bands_UB[b[cut]]
@@ -159,6 +165,7 @@ class Sketches:
         if len(self._different) >= HELD_PAIRS:
             self._different.clear()
         self._different.add(pair)
+        self._failed_U[a] += 1
         return False
 
     def _held_shingles(self, distinct: int) -> set[str]:

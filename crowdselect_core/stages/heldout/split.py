@@ -23,7 +23,7 @@ from crowdselect_core.quality.near_duplicates import (
     near_duplicates_among,
 )
 from crowdselect_core.quality.shingles import N
-from crowdselect_core.quality.sketches import BANDS, PERMUTATIONS
+from crowdselect_core.quality.sketches import BANDS, MOST_DIFFERENT, PERMUTATIONS
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.heldout.listed import HeldoutList, read_heldout
@@ -140,7 +140,7 @@ def duplicates_spec(config: SelectConfig, instructions: Ref, heldout: Ref) -> Sp
     """Name the artifact: the rows, and how near-duplicates are found."""
     how = {
         "jaccard": THRESHOLD, "words": N, "permutations": PERMUTATIONS, "bands": BANDS,
-        "window": WINDOW,
+        "window": WINDOW, "comparisons": MOST_DIFFERENT,
     }  # fmt: skip
     inputs = {"instructions": instructions.key, "heldout": heldout.key}
     return Spec("heldout-duplicates", VERSION, how, inputs)

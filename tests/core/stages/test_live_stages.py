@@ -14,6 +14,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.generate.base import Answer, Failure, Request, never
 from crowdselect_core.generate.call_tracker import CallTracker
+from crowdselect_core.ingest.prompts import read_text
 from crowdselect_core.planning.generation_cost import bills
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.scoring_cost import ScoreBill, score_bill
@@ -23,7 +24,18 @@ from crowdselect_core.stages.base import InProcess, Stage
 from crowdselect_core.stages.crowd import generation, responses, rewards
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.zoo import Member, Scored
-from crowdselect_core.stages.graph import INSTRUCTIONS, PROMPTS, RESPONSES, REWARDS, ZOO, compute
+from crowdselect_core.stages.graph import (
+    HELDOUT,
+    HELDOUT_ANSWERS,
+    INSTRUCTIONS,
+    PROMPTS,
+    RESPONSES,
+    REWARDS,
+    ZOO,
+    compute,
+)
+from crowdselect_core.stages.heldout.answers import heldout_pairs
+from crowdselect_core.stages.heldout.split import is_drawn
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.executors.base import Job
 
@@ -182,6 +194,26 @@ def test_the_parts_of_live_stages_follow_from_texts_and_an_index(tmp_path: Path)
         assert stage.spec(own, *(getattr(by_name, n) for n in stage.inputs)) == stage.spec(
             own, *inputs
         )
+
+
+def test_answers_to_held_out_prompts_are_those_of_one_model(tmp_path: Path) -> None:
+    """Of two samples the first."""
+    heldout = {"share": 0.5, "answers": "a"}
+    config = config_of(tmp_path, TEXTS, heldout=heldout, sampling_a={"n": 2})
+    store, own = Store(config.store), without_missing(config, find_missing(config))
+    run, engine, (model, _) = InProcess(store), Echo("a"), config.everyone
+    rows = run(HELDOUT, own, run(INSTRUCTIONS, own))
+    prompts = run(PROMPTS, own, rows)
+    generation.generate(own, store, prompts, model, engine, ignore)
+    assert engine.asked == 2 * rows.rows
+    assert 0 < rows.rows < len(TEXTS)
+    answered = Answered(model, run(RESPONSES, own, prompts, model))
+    ref = run(HELDOUT_ANSWERS, own, rows, answered)
+    pairs = list(heldout_pairs(store, ref))
+    texts = [messages[-1]["content"] for messages, _ in pairs]
+    assert [answer for _, answer in pairs] == [f"a1: {text}" for text in texts]
+    held = is_drawn([read_text(text) for text in TEXTS], 0.5, config.seed)
+    assert texts == [text for text, is_held in zip(TEXTS, held, strict=True) if is_held]
 
 
 def test_a_prompt_on_several_rows_is_asked_once(tmp_path: Path) -> None:
