@@ -87,6 +87,25 @@ ANSWERABLE: Columns = {
     "answerable": pl.Boolean,  # some complete answer could be kept
     "barred": pl.String,  # why the row is out in any case; null where it is not
 }
+# A row for every quality gate that a row fails.
+FAILURES: Columns = {
+    "instruction_id": pl.String,
+    "gate": pl.String,
+    "detail": pl.String,  # why
+    "instruction": pl.String,  # the beginnings of the two texts
+    "response": pl.String,
+}
+# A row for every instruction that matches a prompt of a benchmark.
+CONTAMINATED: Columns = {
+    "instruction_id": pl.String,
+    "benchmark": pl.String,
+    "item": pl.String,  # of the benchmark
+    "kind": pl.String,  # ngram, contained, equal, embedding
+    "value": pl.Float64,  # share of the prompt's n-grams, or the cosine similarity; 0..1
+    "shared": pl.String,  # words that both have; null of embeddings
+    "instruction": pl.String,  # its beginning; null of embeddings
+    "prompt": pl.String,  # its beginning
+}
 CLUSTERS: Columns = {
     "instruction_id": pl.String,
     "cluster_id": pl.Int64,  # 0..k-1

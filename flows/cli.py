@@ -61,7 +61,7 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     from crowdselect_core.planning.dry_run import forecast
 
     console.plain_warnings()
-    from flows.select import chosen
+    from flows.select import chosen, ranked
 
     if isinstance(config, EvaluateConfig):
         from crowdselect_core.planning.evaluation_forecast import evaluation_forecast
@@ -77,7 +77,8 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
 
         lines = training_forecast(config, lambda c, run: trained_on(chosen(c, run=run), run))
     else:
-        lines = forecast(config, chosen, flow)
+        alone = config.quality is not None and config.quality.only
+        lines = forecast(config, ranked if alone else chosen, flow)
     print("\n".join(lines))
     return OK
 

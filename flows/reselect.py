@@ -42,7 +42,7 @@ from crowdselect_core.reselection.series import Overtaken
 from crowdselect_core.stages import graph as stages
 from crowdselect_core.stages.crowd.zoo import dataset_of
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts, Split
-from flows import crowd_steps
+from flows import crowd_steps, method_steps
 from flows.select import chosen, written
 from tasks import crowd as live_tasks
 from tasks import flow_runs
@@ -176,7 +176,9 @@ def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> NewR
     scores = run(stages.SCORES, scored, rows)
     metrics = run(stages.METRICS, scored, scores, references["metrics"])
     answers = run(stages.ANSWERS, scored, scores, metrics)
-    ranking = run(stages.RANKING, scored, metrics, answers, references["ranking"])
+    own = (without_missing(config, lacks), arrived)
+    values = method_steps.values(scored, own, (scores, metrics, answers), run)
+    ranking = run(stages.RANKING, scored, metrics, answers, references["ranking"], values)
     centers, embeddings, clusters = references.get("centers"), None, None
     if centers:
         embeddings = run(stages.EMBEDDINGS, scored, rows, references.get("embedder"))
@@ -207,10 +209,11 @@ def joined(
     clusters = run(stages.JOINED, now, rows, parts["clusters"]) if "clusters" in parts else None
     selection = run(stages.SELECTION, now, scores, metrics, ranking, clusters)
     pairs = run(stages.PAIRS, now, scores, metrics, selection) if now.wants_pairs else None
-    comparison = run(stages.COMPARISON, now, metrics, answers, selection, clusters)
+    lengths = method_steps.answer_lengths(now, rows, (scores, metrics, answers), run)
+    comparison = run(stages.COMPARISON, now, metrics, answers, selection, clusters, lengths)
     inputs = SelectionArtifacts(
-        instructions=rows, scores=scores, metrics=metrics, answers=answers,
-        clusters=clusters, ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
+        instructions=rows, scores=scores, metrics=metrics, answers=answers, clusters=clusters,
+        ranking=ranking, selection=selection, pairs=pairs, lengths=lengths, comparison=comparison,
         heldout=split.heldout, heldout_duplicates=split.duplicates,
     )  # fmt: skip
     return SelectionRun(

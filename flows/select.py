@@ -19,30 +19,39 @@ from typing import Any
 
 from prefect import flow
 
+from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
 from crowdselect_core.planning import heldout, preflight
-from crowdselect_core.planning.missing_work import find_missing
-from crowdselect_core.reselection.record import KnownSelection, SelectionRun
+from crowdselect_core.planning.gate_check import check_alone
+from crowdselect_core.planning.missing_work import find_missing, without_missing
+from crowdselect_core.reselection.record import KnownSelection, RankedRun, SelectionRun
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.graph import (
     ANSWERS,
     CENTERS,
     CLUSTERS,
     COMPARISON,
+    CONTAMINATION,
+    DEDUPLICATED,
+    DUPLICATE_GROUPS,
     EMBEDDER,
     EMBEDDINGS,
+    GATED,
     INSTRUCTIONS,
     METRICS,
     PAIRS,
     RANKING,
+    ROW_FILTERS,
     SCORES,
     SELECTION,
 )
-from crowdselect_core.stages.refs import Ref, SelectionArtifacts
+from crowdselect_core.stages.refs import GateArtifacts, RankedArtifacts, Ref, SelectionArtifacts
 from crowdselect_core.stages.select.embedder import is_fitted
-from flows import crowd_steps
+from crowdselect_core.stages.select.method_ranking import needs_vectors
+from flows import crowd_steps, method_steps
 from tasks import flow_runs
+from tasks import quality as gate_tasks
 from tasks import select as tasks
 from tasks.secrets import lend
 from tasks.stage_task import run as run_task
@@ -62,6 +71,8 @@ def select(config: SelectConfig) -> Any:
     config = config.resolved()
     preflight.check(config)
     preflight.check_out(config, selection_files.names_of(config))
+    if config.quality and config.quality.only:
+        return crowd_steps.repaired(config, lambda config: examined(ranked(config)))
     return crowd_steps.repaired(config, lambda config: written(chosen(config)))
 
 
@@ -81,7 +92,37 @@ def chosen(
         run: what runs a stage: a task, or in its place what plans or builds it in the process.
             Answers and scores that the data set lacks are made by tasks alone.
     """
+    check_alone(config)
+    found = ranked(config, known, vectors, run)
+    config, made, rows = found.config, found.made, found.inputs
+    selection = run(SELECTION, config, rows.scores, rows.metrics, rows.ranking, rows.clusters)
+    scored = (rows.scores, rows.metrics, selection)
+    pairs = run(PAIRS, config, *scored) if config.wants_pairs else None
+    compared = (rows.metrics, rows.answers, selection, rows.clusters, rows.lengths)
+    comparison = run(COMPARISON, config, *compared)
+
+    inputs = SelectionArtifacts(
+        **vars(rows), selection=selection, pairs=pairs, comparison=comparison
+    )
+    return SelectionRun(
+        config=config,
+        inputs=inputs,
+        raw=made[0] if made else found.dataset,
+        dataset=found.dataset,
+        zoos=made[-1:],
+        stages=[*found.before, *inputs.refs().values()],
+    )
+
+
+def ranked(
+    config: SelectConfig,
+    known: KnownSelection | None = None,
+    vectors: Sequence[Ref] = (),
+    run: Runner = run_task,
+) -> RankedRun:
+    """Run the stages up to the ranking; see `chosen`."""
     lacks, made, split = find_missing(config), list[Ref](), None
+    own = without_missing(config, lacks)  # what the data set has by itself
     heldout.check(config, lacks)
     if lacks:
         config, split, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
@@ -94,30 +135,58 @@ def chosen(
     instructions = raw if lacks else split.rows
     scores = run(SCORES, config, instructions)
     metrics = run(METRICS, config, scores)
-    answers = run(ANSWERS, config, scores, metrics)
+    answers = candidates = run(ANSWERS, config, scores, metrics)
     balanced = preflight.is_balanced(config, instructions)
-    fitted = run(EMBEDDER, config, instructions) if balanced and is_fitted(config) else None
-    embeddings = run(EMBEDDINGS, config, instructions, fitted, vectors) if balanced else None
-    centers = run(CENTERS, config, embeddings) if embeddings else None
+    embeds = balanced or needs_vectors(config.method)
+    fitted = run(EMBEDDER, config, instructions) if embeds and is_fitted(config) else None
+    embeddings = run(EMBEDDINGS, config, instructions, fitted, vectors) if embeds else None
+    centers = run(CENTERS, config, embeddings) if embeddings and balanced else None
     clusters = run(CLUSTERS, config, embeddings, centers) if embeddings and centers else None
-    ranking = run(RANKING, config, metrics, answers)
-    selection = run(SELECTION, config, scores, metrics, ranking, clusters)
-    pairs = run(PAIRS, config, scores, metrics, selection) if config.wants_pairs else None
-    comparison = run(COMPARISON, config, metrics, answers, selection, clusters)
+    gates = None
+    if config.quality is not None:
+        gates = gated(config, (instructions, scores, metrics, candidates), vectors, run)
+        answers = gates.gated
+    tables, given = (scores, metrics, answers), (own, made[0] if made else instructions)
+    lengths = method_steps.answer_lengths(config, instructions, tables, run)
+    values = method_steps.values(config, given, tables, run)
+    held = embeddings if needs_vectors(config.method) else None
+    ranking = run(RANKING, config, metrics, answers, None, values, held)
+    if gates and gates.duplicate_groups:  # the best row of each group stays, and all rank again
+        answers = run(DEDUPLICATED, config, answers, gates.duplicate_groups, ranking)
+        ranking = run(RANKING, config, metrics, answers, None, values, held)
 
-    inputs = SelectionArtifacts(
+    inputs = RankedArtifacts(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
-        ranking=ranking, selection=selection, pairs=pairs, comparison=comparison,
-        heldout=split.heldout, heldout_duplicates=split.duplicates,
+        lengths=lengths, values=values,
+        ranking=ranking, heldout=split.heldout, heldout_duplicates=split.duplicates,
+        **(gates.refs() if gates else {}),
     )  # fmt: skip
-    return SelectionRun(
-        config=config,
-        inputs=inputs,
-        raw=made[0] if made else raw,
-        dataset=raw,
-        zoos=made[-1:],
-        stages=[*(made or ([raw] if split.heldout else [])), *inputs.refs().values()],
+    return RankedRun(config, inputs, raw, made)
+
+
+def gated(
+    config: SelectConfig, rows: tuple[Ref, Ref, Ref, Ref], vectors: Sequence[Ref], run: Runner
+) -> GateArtifacts:
+    """Run the quality gates; vectors that they compare have the seed 0, whatever the run's."""
+    instructions, scores, metrics, candidates = rows
+    quality, unseeded = required(config.quality), config.model_copy(update={"seed": 0})
+    fitted = embeddings = None
+    if quality.wants_vectors:
+        fitted = run(EMBEDDER, unseeded, instructions) if is_fitted(config) else None
+        embeddings = run(EMBEDDINGS, unseeded, instructions, fitted, vectors)
+    filters = run(ROW_FILTERS, config, scores, metrics, candidates) if quality.row_gates else None
+    contamination = groups = None
+    if quality.decontamination:
+        contamination = run(CONTAMINATION, config, instructions, fitted, embeddings)
+    if quality.duplicates:
+        groups = run(DUPLICATE_GROUPS, config, instructions, embeddings)
+    return GateArtifacts(
+        candidates=candidates,
+        row_filters=filters,
+        contamination=contamination,
+        duplicate_groups=groups,
+        gated=run(GATED, config, candidates, filters, contamination),
     )
 
 
@@ -131,3 +200,10 @@ def written(chosen: SelectionRun) -> dict[str, Any]:
         "files": told["files"],
         "stages": crowd_steps.told(chosen.stages),
     }
+
+
+def examined(rows: RankedRun) -> dict[str, Any]:
+    """Write what the quality gates found to OUT, and choose nothing."""
+    told = gate_tasks.export_gates(rows.config, rows.inputs)
+    stages = crowd_steps.told([*rows.before, *rows.inputs.refs().values()])
+    return {"lines": told["lines"], "files": told["files"], "stages": stages}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.flags import (
     EVALUATION,
+    GATES,
     SCORES,
     SELECTION,
     TRAINING,
@@ -71,6 +72,7 @@ COMMANDS: dict[str, Command] = {
     "select": Command(
         "Select the best instruction-response pairs by the wisdom of a crowd of LLMs. Without "
         "--dataset and --config, selects from the embedded sample.",
+        steps=(SCORES, SELECTION, GATES),
     ),
     "finetune": Command(
         "Fine-tune a small model on the selection; a run that was killed goes on from its last "

@@ -25,14 +25,24 @@ from crowdselect_core.config.fields import (
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.flags import EVALUATION, SCORES, SELECTION, TRAINING, Flag
 from crowdselect_core.config.heldout import HeldoutConfig
+from crowdselect_core.config.methods import (
+    DeitaConfig,
+    DirectScoreConfig,
+    FunctionConfig,
+    IfdConfig,
+    InstagConfig,
+    LengthConfig,
+    Method,
+    RdsConfig,
+    TeacherConfig,
+    check_teacher,
+)
 from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
+from crowdselect_core.config.quality import QualityConfig
 from crowdselect_core.config.response_mode import response_mode
 from crowdselect_core.config.reward import RewardConfig, reward_name
 from crowdselect_core.errors import ConfigError
 
-Method = Literal[
-    "crowdselect", "difficulty", "separability", "stability", "headroom", "reward", "random"
-]
 Direction = Literal["top", "bottom"]
 Quota = Literal["equal", "proportional", "reference"]
 RewardModels = Annotated[list[str | RewardConfig], BeforeValidator(read_names)]
@@ -69,8 +79,34 @@ class SelectConfig(Frozen):
     )
     method: Annotated[Method, Flag("NAME"), SELECTION] = Field(
         "crowdselect",
-        description="What ranks the rows: all metrics together, one of them, the reward score, or "
-        "chance",
+        description="What ranks the rows: all metrics together (crowdselect), one of them, the "
+        "reward score, chance, a rival of docs/method.md, column:NAME (any number of the data "
+        "set), or module:function (a function of your own)",
+        examples=["crowdselect", "length", "column:my_score"],
+    )
+    length: Annotated[LengthConfig, SELECTION] = Field(
+        LengthConfig(), description="What the method length counts"
+    )
+    teacher: Annotated[TeacherConfig, SELECTION] = Field(
+        TeacherConfig(), description="Whose answers the method teacher keeps"
+    )
+    ifd: Annotated[IfdConfig, SELECTION] = Field(
+        IfdConfig(), description="By which model, and how, the method ifd measures"
+    )
+    deita: Annotated[DeitaConfig, SELECTION] = Field(
+        DeitaConfig(), description="What the method deita multiplies, and its filter"
+    )
+    rds: Annotated[RdsConfig, SELECTION] = Field(
+        RdsConfig(), description="The targets of the method rds+, and its model"
+    )
+    direct_score: Annotated[DirectScoreConfig, SELECTION] = Field(
+        DirectScoreConfig(), description="The LLM that grades rows for the method direct-score"
+    )
+    instag: Annotated[InstagConfig, SELECTION] = Field(
+        InstagConfig(), description="The LLM that tags instructions for the method instag"
+    )
+    function: Annotated[FunctionConfig, SELECTION] = Field(
+        FunctionConfig(), description="How the method module:function is run"
     )
     direction: Annotated[Direction, Flag("top|bottom"), SELECTION] = Field(
         "top", description="Select the best rows, or the worst as a baseline"
@@ -149,6 +185,9 @@ class SelectConfig(Frozen):
     pairs: Annotated[PairsConfig, SELECTION] = Field(
         PairsConfig(), description="Preference pairs, written with the layout pairs"
     )
+    quality: Annotated[QualityConfig | None, SELECTION] = Field(
+        None, description="Quality gates before the selection; see docs/quality.md"
+    )
     training: Annotated[TrainingConfig | None, TRAINING] = Field(
         None, description="Fine-tuning on the selection, which flows.finetune runs"
     )
@@ -213,8 +252,12 @@ class SelectConfig(Frozen):
 
     @property
     def response_mode(self) -> str | list[str]:
-        """How the kept answer is chosen; the random baseline draws it at random, as the paper's."""
-        return self.response or ("random" if self.method == "random" else "best")
+        """How the kept answer is chosen.
+
+        The random baseline draws it at random, as the paper's; teacher takes its model's.
+        """
+        own = {"random": "random", "teacher": self.teacher.model}
+        return self.response or own.get(self.method) or "best"
 
     def resolved(self, scores: bool = True) -> Self:
         """Return the config with its crowd read and checked and its reward models named.
@@ -238,11 +281,14 @@ class SelectConfig(Frozen):
                 "no reward model is named: pass --reward-model NAME (a score column of the data "
                 "set), or list reward_models in the config or the crowd file"
             )
-        names = [reward_name(r) for r in reward_models]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"reward_models: a name stands twice in {names}")
+        rewarding = [reward_name(r) for r in reward_models]
+        if len(set(rewarding)) < len(rewarding):
+            raise ConfigError(f"reward_models: a name stands twice in {rewarding}")
         models = check_crowd(list(crowd))
-        response_mode(self.response_mode, [m.name for m in models if m.role == "crowd"])
+        names = [m.name for m in models if m.role == "crowd"]
+        if self.method == "teacher":
+            check_teacher(self.teacher.model, self.response, names)
+        response_mode(self.response_mode, names)
         rewards = sorted(reward_models, key=reward_name)
         return self.model_copy(update={"crowd": models, "reward_models": rewards})
 

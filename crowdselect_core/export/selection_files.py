@@ -23,6 +23,7 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.out_files import (
     DATASET_INFO,
     PENDING,
+    QUALITY,
     check_replaceable,
     entries_of,
     is_manifest,
@@ -115,6 +116,8 @@ def write(
         files["drift.json"] = json.dumps(rows, indent=1).encode() + b"\n"
     if training := recipe_of(config):
         files[llamafactory.FILE] = llamafactory.train_yaml(training)
+    if summary.get("quality"):
+        files[QUALITY] = as_json(summary["quality"])
     if config.export:
         others = entries_of(place) or {}
         files[DATASET_INFO] = training_formats.dataset_info(files, others)
@@ -161,6 +164,9 @@ def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
     layouts += [llamafactory.FILE] if recipe_of(config) else []
     usual = ["selection.parquet", "ranking.parquet", "train.jsonl", MANIFEST]
     usual += ["membership.parquet", "drift.json"] if reselected else []
+    usual += [QUALITY] if config.quality else []
+    if config.quality and config.quality.only:
+        return [QUALITY]
     return [*usual, *layouts, *([DATASET_INFO] if layouts else [])]
 
 
@@ -192,7 +198,27 @@ OURS = {
     "membership.parquet",
     "drift.json",
     llamafactory.FILE,
+    QUALITY,
 }
+
+
+def write_gates(config: SelectConfig, told: Mapping[str, Any]) -> None:
+    """Write OUT/quality.json alone: what the quality gates found.
+
+    Raises:
+        StorageError: OUT cannot be written.
+        ConfigError: it holds a file of that name that is not ours.
+    """
+    place = open_backend(config.out)
+    check_replaceable(place, [QUALITY], config.out)
+    with writing(place, [QUALITY]):
+        place.replace(QUALITY, as_json(told))
+
+
+def as_json(told: Mapping[str, Any]) -> bytes:
+    """Return what a JSON file holds, whatever texts are in it."""
+    text = json.dumps(told, indent=1, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _sha256(place: StorageBackend, name: str, size: int) -> str:

@@ -49,6 +49,8 @@ def _inputs(config: SelectConfig) -> Iterator[tuple[str, str]]:
     ):
         if path is not None:
             yield what, path
+    if config.quality is not None and config.quality.decontamination is not None:
+        yield from (("file of prompts", p) for p in config.quality.decontamination.against)
     dataset = config.dataset
     if is_artifact(dataset.path) or is_on_hub(dataset.path):
         return

@@ -7,7 +7,9 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
 from crowdselect_core.ingest.open import notes_on_files
 from crowdselect_core.models.token_count import counter
+from crowdselect_core.planning.gate_check import check_gates
 from crowdselect_core.planning.inputs import check_no_input
+from crowdselect_core.planning.method_check import check_method
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.selection.metric_weights import (
     check_families,
@@ -30,7 +32,8 @@ def check(config: SelectConfig) -> None:
         CrowdError: stability has weight and no family has two sizes; headroom has weight and the
             crowd no student; the reference model is not of the crowd.
         ConfigError: a list of ids or a tokenizer that cannot be read; pairs of a single model's
-            answers.
+            answers; a method that lacks what it ranks by (`method_check`).
+        DatasetError: the data set lacks what the method reads.
     """
     names = [m.name for m in config.models]
     wanted = config.reference_model
@@ -43,6 +46,8 @@ def check(config: SelectConfig) -> None:
     if weights is not None:
         check_families(config.models, weights)
         check_student(config.everyone, weights)
+    check_method(config)
+    check_gates(config)
     for path in (config.include, config.exclude):
         if path is not None:
             read_ids(path)
@@ -91,6 +96,11 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
     if has_texts:
         return
     lacks = "answers" if instructions.facts["instructions"] else "instruction texts"
+    if config.quality is not None:
+        raise DatasetError(
+            f"{config.dataset.path}: has no {lacks}, so the quality gates have nothing to look at; "
+            "leave quality out"
+        )
     if config.export:
         raise DatasetError(
             f"{config.dataset.path}: has no {lacks}, so there is nothing to write as "

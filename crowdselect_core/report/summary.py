@@ -7,6 +7,9 @@ import polars as pl
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export.selection_files import read_manifest
 from crowdselect_core.ingest.prompts import BAD_MESSAGES
+from crowdselect_core.report.method_cost import method_cost
+from crowdselect_core.report.quality import gate_report
+from crowdselect_core.selection.eligibility import reason_code
 from crowdselect_core.selection.explanations import IN_WORDS
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.answers import UNKNOWN_ENDING
@@ -40,7 +43,8 @@ def summarise(
             rows may be read there.
     """
     codes = inputs.ranking.open(store).frame(["eligible", "reason"])
-    counted = codes.filter(~pl.col("eligible"))["reason"].value_counts().sort("reason")
+    out = codes.filter(~pl.col("eligible")).select(reason_code(pl.col("reason")))
+    counted = out["reason"].value_counts().sort("reason")
     sizes = ranking.filter("selected").group_by("cluster_id").len().sort("cluster_id")
     read = inputs.instructions.facts.get("counts", inputs.instructions.counts)
     return {
@@ -51,10 +55,12 @@ def summarise(
         "missing_scores": inputs.scores.counts.get("missing_scores", 0),
         "eligible": int(codes["eligible"].sum()),
         "ineligible": _most_common(dict(counted.iter_rows())),
+        "quality": gate_report(config, store, inputs, texts=texts),
         "clusters": sizes["len"].to_list() if inputs.clusters else [],
         "chosen": inputs.selection.rows,
         "without_pair": inputs.pairs.counts.get("without_pair", 0) if inputs.pairs else 0,
         "pairs": inputs.pairs.rows if inputs.pairs else 0,
+        "cost": method_cost(config, inputs),
         "overlaps": inputs.comparison.open(store).frame().to_dicts(),
         "agreement": _agreement(config, store, inputs),
         "student": _student(config, store, inputs),

@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core.report.method_cost import cost_line
+from crowdselect_core.report.quality import gate_lines
 from crowdselect_core.report.summary import in_words
 from crowdselect_core.util.text import plain
 
@@ -106,9 +108,11 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         *_heldout(summary),
         ("eligible", f"{summary['eligible']:,}"),
         ("ineligible", f"{ineligible:,}" + (f": {reasons}" if reasons else "")),
+        *(("quality", one_line(line, LONG)) for line in gate_lines(summary.get("quality"))),
         ("clusters", _clusters(summary["clusters"])),
         ("chosen", f"{summary['chosen']:,} by {summary['method']}"),
     ]
+    facts.append(("cost", cost_line(summary["cost"])))
     if summary["student"]:
         facts.append(("student", _student(summary["student"])))
     if summary["pairs"] or summary["without_pair"]:

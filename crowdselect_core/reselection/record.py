@@ -15,7 +15,7 @@ from crowdselect_core.config.reselect import Mode
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.reselection.settings import CHOICE
-from crowdselect_core.stages.refs import Ref, SelectionArtifacts
+from crowdselect_core.stages.refs import RankedArtifacts, Ref, SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.checksummed_json import dumps_checksummed, loads_checksummed
 from crowdselect_core.store.identity import canonical
@@ -109,6 +109,28 @@ class SelectionRun:
     dataset: Ref
     zoos: Sequence[Ref]
     stages: Sequence[Ref]
+
+
+@dataclass(frozen=True)
+class RankedRun:
+    """What a selection chooses from: the config of it, and its artifacts up to the ranking.
+
+    Args:
+        config: its data set has all answers and scores.
+        inputs: the artifacts.
+        dataset: the instructions of all that was ever answered and scored.
+        made: artifacts of answers and scores that the data set lacked.
+    """
+
+    config: SelectConfig
+    inputs: RankedArtifacts
+    dataset: Ref
+    made: Sequence[Ref]
+
+    @property
+    def before(self) -> list[Ref]:
+        """The artifacts that come before `inputs`, in order."""
+        return [*self.made] or ([self.dataset] if self.inputs.heldout else [])
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,23 @@ from crowdselect_core.tables import METRICS, Columns
 
 REQUIRED = tuple(name for name in METRICS if name != "headroom")  # without a student: no headroom
 
+# The quality gates in order, and what the reason of a row that one refuses begins with.
+GATE_CODES = {
+    "language": "language",
+    "length": "length",
+    "refusals": "refusal",
+    "broken": "broken",
+    "repetition": "repetition",
+    "decontamination": "contaminated",
+    "duplicates": "duplicate_of",
+}
+
+
+def reason_code(reason: pl.Expr) -> pl.Expr:
+    """Return a reason without what the quality gates say of the single row."""
+    code = reason.str.extract(f"^({'|'.join(GATE_CODES.values())}): ")
+    return pl.coalesce(code, reason)
+
 
 def metric_columns(metrics: pl.DataFrame, required: Collection[str] = REQUIRED) -> pl.DataFrame:
     """Return the columns of tables.METRICS, `answerable` and `barred`, checked and typed.

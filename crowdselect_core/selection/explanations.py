@@ -2,7 +2,9 @@
 
 import polars as pl
 
+from crowdselect_core.config.methods import is_function
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.selection.methods.ranked_by import ranked_by
 
 # Reason codes of rows that are not eligible, in words.
 IN_WORDS = {
@@ -13,9 +15,31 @@ IN_WORDS = {
     "no_stability": "no family has 2 scored models that differ, so no stability",
     "no_headroom": "no score of the student or none of the crowd, so no headroom",
     "no_answer": "no complete answer",
+    "no_value": "no number to rank by",
+    "no_complexity": "no complexity",
+    "no_quality": "no quality",
+    "turns_differ": "complexity and quality have other numbers of turns",
+    "too_similar": "too similar to a row that ranks before it",
+    "no_tags": "no tag that is frequent enough",
+    "unparsed": "the LLM's reply cannot be read",
+    "template": "the model's chat template refuses it",
+    "not_finite": "the model's hidden states are not finite",
+    "ifd_too_long": "IFD: too long for max_length",
+    "ifd_no_token": "IFD: no token of the answer",
+    "ifd_one_token": "IFD: an answer of one token has no loss alone",
+    "ifd_above_1": "IFD above 1",
+    "ifd_not_below_1": "IFD not below 1",
+    "ifd_undefined": "IFD undefined: no loss",
     "no_instruction": "no instruction text",
     "excluded": "in the exclude list",
     "not_included": "not in the include list",
+    "language": "in another language",
+    "length": "too short or too long",
+    "refusal": "with a refusal as answer",
+    "broken": "broken or unfinished",
+    "repetition": "with an answer that repeats itself",
+    "contaminated": "with a benchmark's prompt",
+    "duplicate_of": "duplicates of rows that rank better",
 }
 
 
@@ -104,8 +128,14 @@ def _why(config: SelectConfig) -> pl.Expr:
     def percent(name: str) -> pl.Expr:
         return (pl.col(name) * 100).round(0).cast(pl.Int64)
 
-    if config.method == "random":
+    if config.method in ("random", "teacher"):
         return pl.lit("; random draw")
+    if (column := ranked_by(config.method)) is not None:
+        number = pl.col(column).cast(pl.Float64).round(4).cast(pl.String).fill_null("?")
+        return pl.concat_str(pl.lit(f"; {column} "), number)
+    if is_function(config.method):
+        sign = 1 if config.direction == "top" else -1
+        return pl.format("; your function scored {}", (sign * pl.col("score")).round(4))
     if config.method == "reward":
         sign = 1 if config.direction == "top" else -1  # bottom ranks by the negated score
         return pl.format("; best answer scored {}", (sign * pl.col("score")).round(4))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.metric_weights import WEIGHTS, MetricWeights, check_weights
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.selection.eligibility import metric_columns, reasons
+from crowdselect_core.selection.eligibility import metric_columns, reason_code, reasons
 from crowdselect_core.tables import METRIC_NAMES, RANKING
 from crowdselect_core.util.notes import Warn, log_warning
 
@@ -149,11 +149,15 @@ def reference_quantiles(values_N: Floats, sorted_R: Floats) -> Floats:
 def eligibility_counts(ranking: pl.DataFrame) -> dict[str, int]:
     """Count the rows of a ranking that are not eligible by their reason, in the order of reasons.
 
+    The rows that a quality gate refuses are counted together.
+
     Input columns: eligible, reason (optional; null counts as "unknown").
     """
     out = ranking.filter(~pl.col("eligible").fill_null(False))
     reason = pl.col("reason") if "reason" in out.columns else pl.lit(None, dtype=pl.String)
-    counts = out.with_columns(reason=reason.fill_null("unknown")).group_by("reason").len()
+    counts = (
+        out.with_columns(reason=reason_code(reason.fill_null("unknown"))).group_by("reason").len()
+    )
     return {str(reason): int(n) for reason, n in sorted(counts.iter_rows())}
 
 

@@ -12,6 +12,13 @@ from crowdselect_core.stages.crowd.rewards import REWARDS
 from crowdselect_core.stages.crowd.zoo import ZOO
 from crowdselect_core.stages.heldout.answers import HELDOUT_ANSWERS
 from crowdselect_core.stages.heldout.split import DUPLICATES, HELDOUT, REMAINING
+from crowdselect_core.stages.methods.annotations import ANNOTATIONS
+from crowdselect_core.stages.methods.column_values import COLUMN_VALUES
+from crowdselect_core.stages.methods.lengths import LENGTHS
+from crowdselect_core.stages.quality.contamination import CONTAMINATION
+from crowdselect_core.stages.quality.duplicate_groups import DUPLICATE_GROUPS
+from crowdselect_core.stages.quality.gated import DEDUPLICATED, GATED
+from crowdselect_core.stages.quality.row_filters import ROW_FILTERS
 from crowdselect_core.stages.reselect.changes import DRIFT, MEMBERSHIP
 from crowdselect_core.stages.reselect.joined_zoos import ZOOS
 from crowdselect_core.stages.reselect.merged_tables import JOINED
@@ -35,20 +42,27 @@ from crowdselect_core.store.plan import Plan, ShardResult
 
 __all__ = [
     "ACTIVE",
+    "ANNOTATIONS",
     "ANSWERS",
     "ARRIVALS",
     "CENTERS",
     "CLUSTERS",
+    "COLUMN_VALUES",
     "COMPARISON",
+    "CONTAMINATION",
     "DATASET_RESPONSES",
+    "DEDUPLICATED",
     "DRIFT",
     "DUPLICATES",
+    "DUPLICATE_GROUPS",
     "EMBEDDER",
     "EMBEDDINGS",
+    "GATED",
     "HELDOUT",
     "HELDOUT_ANSWERS",
     "INSTRUCTIONS",
     "JOINED",
+    "LENGTHS",
     "MEMBERSHIP",
     "METRICS",
     "PAIRS",
@@ -57,6 +71,7 @@ __all__ = [
     "REMAINING",
     "RESPONSES",
     "REWARDS",
+    "ROW_FILTERS",
     "SCORES",
     "SELECTION",
     "STAGES",
@@ -81,7 +96,8 @@ def _by_name(stages: Iterable[Stage[Any]]) -> Mapping[str, Stage[Any]]:
 STAGES = _by_name(
     [
         *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
-        *(RANKING, SELECTION, PAIRS, COMPARISON),
+        *(ROW_FILTERS, CONTAMINATION, DUPLICATE_GROUPS, GATED, DEDUPLICATED),
+        *(ANNOTATIONS, COLUMN_VALUES, LENGTHS, RANKING, SELECTION, PAIRS, COMPARISON),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
         *(HELDOUT, DUPLICATES, REMAINING, HELDOUT_ANSWERS),
         *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),

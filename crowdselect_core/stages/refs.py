@@ -69,26 +69,78 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionArtifacts:
-    """The artifacts that an export is made of."""
+class GateArtifacts:
+    """What the quality gates found.
+
+    Args:
+        candidates: which rows could be chosen before the gates.
+        row_filters: the rows that fail a gate which looks at one row.
+        contamination: those that hold a benchmark's prompt.
+        duplicate_groups: those whose instructions are duplicates.
+        gated: which rows pass all gates but that of duplicates.
+    """
+
+    candidates: Ref
+    row_filters: Ref | None = None
+    contamination: Ref | None = None
+    duplicate_groups: Ref | None = None
+    gated: Ref
+
+    def refs(self) -> dict[str, Ref]:
+        """The references that are there, by role."""
+        return {name: ref for name, ref in vars(self).items() if ref is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedArtifacts:
+    """The artifacts up to a ranking.
+
+    `answers` says which rows may be chosen; with quality gates `candidates` says it without them.
+    """
 
     instructions: Ref
     scores: Ref
     metrics: Ref
+    candidates: Ref | None = None
+    row_filters: Ref | None = None
+    contamination: Ref | None = None
+    duplicate_groups: Ref | None = None
+    gated: Ref | None = None
     answers: Ref
     embedder: Ref | None = None
     embeddings: Ref | None = None
     centers: Ref | None = None
     clusters: Ref | None = None
+    lengths: Ref | None = None
+    values: Ref | None = None
     ranking: Ref
-    selection: Ref
-    pairs: Ref | None = None
-    comparison: Ref
-    membership: Ref | None = None
-    drift: Ref | None = None
     heldout: Ref | None = None
     heldout_duplicates: Ref | None = None
 
     def refs(self) -> dict[str, Ref]:
         """The references that are there, by role."""
         return {name: ref for name, ref in vars(self).items() if ref is not None}
+
+    @property
+    def gates(self) -> GateArtifacts | None:
+        """What the quality gates found; None without gates."""
+        if self.candidates is None or self.gated is None:
+            return None
+        return GateArtifacts(
+            candidates=self.candidates,
+            row_filters=self.row_filters,
+            contamination=self.contamination,
+            duplicate_groups=self.duplicate_groups,
+            gated=self.gated,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionArtifacts(RankedArtifacts):
+    """The artifacts that an export is made of."""
+
+    selection: Ref
+    pairs: Ref | None = None
+    comparison: Ref
+    membership: Ref | None = None
+    drift: Ref | None = None

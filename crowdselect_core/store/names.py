@@ -17,7 +17,7 @@ SHARD_NAME = re.compile(
 )
 
 # Stages whose folders hold cells.
-CELLS = ("generated", "scored", "judged", "heldout-loss", "benchmark-result")
+CELLS = ("generated", "scored", "annotated", "judged", "heldout-loss", "benchmark-result")
 
 MODELS = "model"  # trained models: paid for, as cells are
 

@@ -15,6 +15,7 @@ from crowdselect_core.store.names import TEMPORARY
 
 PENDING = f"{TEMPORARY}out"  # the names of the files that are being written
 DATASET_INFO = "dataset_info.json"  # other tools have entries of their own in it
+QUALITY = "quality.json"  # what the quality gates found
 _TABLES = {"generation.json": "responses.parquet", "scoring.json": "scores.parquet"}
 
 
@@ -53,6 +54,9 @@ def owned_files(place: StorageBackend) -> set[str]:
         told = _json(place, manifest)
         if isinstance(told, dict) and {"key", "rows", "bytes"} <= told.keys():
             owned |= {manifest, table}
+    told = _json(place, QUALITY)
+    if isinstance(told, dict) and {"key", "candidates", "gates"} <= told.keys():
+        owned.add(QUALITY)  # of a run that chose nothing
     pending = _json(place, PENDING)
     return owned | {n for n in (pending if isinstance(pending, list) else ()) if _is_name(n)}
 

@@ -4,3 +4,8 @@
 def plain(text: str) -> str:
     """Return a text as a terminal may show it: on one line, its control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def excerpt(text: str, characters: int = 300) -> str:
+    """Return the beginning of a text, as a report shows it."""
+    return text if len(text) <= characters else f"{text[: characters - 3]}..."

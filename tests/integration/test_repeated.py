@@ -13,7 +13,7 @@ pytestmark = pytest.mark.server
 
 STAGES = [
     "instructions", "scores", "metrics", "answers", "embedder", "embeddings", "centers", "clusters",
-    "ranking",
+    "lengths", "ranking",
     "selection", "comparison",
 ]  # fmt: skip
 

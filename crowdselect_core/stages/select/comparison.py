@@ -3,6 +3,7 @@
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.selection.methods.by_value import rank_by_value
 from crowdselect_core.selection.quota import select
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
@@ -11,14 +12,20 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
 
-STAGE, VERSION = "comparison", 1
+STAGE, VERSION = "comparison", 2
 
 
 def spec(
-    config: SelectConfig, metrics: Ref, answers: Ref, selection: Ref, clusters: Ref | None
+    config: SelectConfig,
+    metrics: Ref,
+    answers: Ref,
+    selection: Ref,
+    clusters: Ref | None,
+    lengths: Ref | None = None,
 ) -> Spec:
-    """Name the artifact: the selection, and the seed of the baselines."""
+    """Name the artifact: the selection, the seed of the baselines, the answers' lengths."""
     inputs = {"selection": selection.key} | ({"clusters": clusters.key} if clusters else {})
+    inputs |= {"lengths": lengths.key} if lengths else {}
     return Spec(STAGE, VERSION, {"seed": config.seed}, inputs)
 
 
@@ -29,11 +36,13 @@ def plan(
     answers: Ref,
     selection: Ref,
     clusters: Ref | None,
+    lengths: Ref | None = None,
 ) -> Plan:
     """Choose as many rows by each baseline and count those that both chose.
 
     Output columns: baseline; rows (it chose); overlap (rows chosen by both); by_chance (the
-    overlap to expect of a random choice of as many rows).
+    overlap to expect of a random choice of as many rows). The longest answers are those of the
+    most estimated tokens, where the data set has answers.
     """
 
     def make() -> ShardResult:
@@ -51,6 +60,11 @@ def plan(
             method: ranked(other_draws, store, metrics, answers, method)[0]
             for method in ("random", "reward")
         }
+        if lengths is not None:
+            baselines.append(("longest answer", "longest", None))
+            tokens = lengths.open(store).frame(["instruction_id", "tokens"])
+            candidates = rankings["random"].with_columns(barred=pl.col("reason"))
+            rankings["longest"] = rank_by_value(candidates, tokens, "tokens")
         rows = []
         for name, method, balanced in baselines:
             ranking = rankings[method]
@@ -69,5 +83,8 @@ def plan(
 
 
 COMPARISON = Stage(
-    "comparison", "Count the overlap with random, clustered random and top reward.", spec, plan
+    "comparison",
+    "Count the overlap with random, clustered random, top reward and the longest answers.",
+    spec,
+    plan,
 )

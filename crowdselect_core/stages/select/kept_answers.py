@@ -16,9 +16,10 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.ingest.reader import Leaf, Partition
 from crowdselect_core.ingest.values import is_complete
-from crowdselect_core.selection.response_choice import Ints
+from crowdselect_core.selection.response_choice import Ints, keep, preference
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.util.finish_reasons import normalise_finish_reason
@@ -148,17 +149,39 @@ class AnswerReader:
         wanted = pl.DataFrame({"instruction_id": ids})
         for frame in self._scores.frames():
             rows = frame.join(wanted, on="instruction_id", how="semi", maintain_order="left")
-            if rows.is_empty():
-                continue
-            first, last = rows["source_row"][0], rows["source_row"][-1]
-            near = [
-                p for p in self._partitions if p.first_row <= last and p.first_row + p.rows > first
-            ]
-            yield self._answers(near, rows)
+            if not rows.is_empty():
+                yield self.at(rows)
+
+    def at(self, rows: pl.DataFrame) -> Answers:
+        """Return the answers of some rows, at least one, of a shard of the scores."""
+        first, last = rows["source_row"][0], rows["source_row"][-1]
+        near = [p for p in self._partitions if p.first_row <= last and p.first_row + p.rows > first]
+        return self._answers(near, rows)
 
     def _answers(self, partitions: Sequence[Partition], rows: pl.DataFrame) -> Answers:
         shown_NM = shown_scores(rows, self._config, self._fitted)
         return Answers(self._dataset, partitions, rows, shown_NM)
+
+
+def kept(config: SelectConfig, answers: Answers) -> tuple[Ints, list[str | None]]:
+    """Return the kept model of each row and its text, -1 and None where no answer is complete.
+
+    Of a data set without texts: the first model by preference, and no text.
+    """
+    mode = mode_of(config)
+    ids = answers.ids
+    order_NM = preference(mode, answers.shown_NM, answers.models, ids, config.seed)
+    if not answers.dataset.layout.answers:
+        return order_NM[:, 0], [None] * len(ids)
+    seen: dict[tuple[int, int], str | None] = {}
+
+    def texts(asked: Mapping[int, Ints]) -> dict[tuple[int, int], str | None]:
+        found = answers.complete(asked)
+        seen.update(found)
+        return found
+
+    kept_N = keep(mode, order_NM, texts, ids, config.seed)
+    return kept_N, [seen.get((row, int(m))) for row, m in enumerate(kept_N)]
 
 
 def answer_reader(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> AnswerReader:

@@ -14,6 +14,12 @@ from crowdselect_core.selection.methods.rank import rank
 from crowdselect_core.selection.metric_weights import method_weights
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.method_ranking import (
+    Given,
+    is_rival,
+    method_identity,
+    rival_ranking,
+)
 from crowdselect_core.stages.select.metrics import BEST
 from crowdselect_core.stages.shards import sliced
 from crowdselect_core.store.artifacts import Store
@@ -26,14 +32,22 @@ STAGE, VERSION = "ranking", 2
 EXCLUDED, NOT_INCLUDED = "excluded", "not_included"
 
 
-def spec(config: SelectConfig, metrics: Ref, answers: Ref, reference: Ref | None = None) -> Spec:
+def spec(
+    config: SelectConfig,
+    metrics: Ref,
+    answers: Ref,
+    reference: Ref | None = None,
+    values: Ref | None = None,
+    vectors: Ref | None = None,
+) -> Spec:
     """Name the artifact: metrics and answers, the method with what it uses, the lists of ids.
 
     Raises:
         ConfigError: a list of ids cannot be read.
     """
     inputs = {"metrics": metrics.key, "answers": answers.key}
-    inputs |= {"reference": reference.key} if reference else {}
+    more = {"reference": reference, "values": values, "vectors": vectors}
+    inputs |= {name: ref.key for name, ref in more.items() if ref is not None}
     return Spec(STAGE, VERSION, identity(config), inputs)
 
 
@@ -43,20 +57,44 @@ def identity(config: SelectConfig) -> dict[str, Any]:
     weights = method_weights(config.method, config.weights)
     if weights is not None:
         identity |= {"weights": list(weights), "min_scores": config.min_scores}
-    if config.method == "random":
+    if config.method in ("random", "teacher"):
         identity["seed"] = config.seed
-    for name, path in (("include", config.include), ("exclude", config.exclude)):
-        if path is not None:
-            identity[name] = sha256(canonical(sorted(set(read_ids(path))))).hexdigest()
-    return identity
+    identity |= method_identity(config)
+    return identity | list_identity(config)
+
+
+def list_identity(config: SelectConfig) -> dict[str, Any]:
+    """Name the lists of ids that rows are chosen among; raises as `spec` does."""
+    return {
+        name: sha256(canonical(sorted(set(read_ids(path))))).hexdigest()
+        for name, path in (("include", config.include), ("exclude", config.exclude))
+        if path is not None
+    }
+
+
+def listed_rows(config: SelectConfig) -> pl.Expr:
+    """Return whether the lists of ids let a row be chosen, by its instruction_id."""
+    ids, allowed = pl.col("instruction_id"), pl.lit(True)
+    if config.include is not None:
+        allowed &= ids.is_in(_listed(config.include))
+    if config.exclude is not None:
+        allowed &= ~ids.is_in(_listed(config.exclude))
+    return allowed
 
 
 def plan(
-    config: SelectConfig, store: Store, metrics: Ref, answers: Ref, reference: Ref | None = None
+    config: SelectConfig,
+    store: Store,
+    metrics: Ref,
+    answers: Ref,
+    reference: Ref | None = None,
+    values: Ref | None = None,
+    vectors: Ref | None = None,
 ) -> Plan:
     """Rank all rows as a whole (quantiles are over all of them); shards are slices.
 
-    Output columns: RANKING, in the order of the data set, cluster_id null.
+    Output columns: RANKING, in the order of the data set, cluster_id null; then what the method
+    ranks by, under its name.
 
     Args:
         config: the method and what it uses.
@@ -64,13 +102,18 @@ def plan(
         metrics: of the rows.
         answers: of the rows.
         reference: a ranking of other rows, among whose eligible ones the quantiles are taken.
+        values: what the method ranks by, by instruction_id, where it is a number of each row.
+        vectors: of the rows, where the method holds rows against each other.
     """
 
     def make() -> tuple[pl.DataFrame, list[str]]:
-        if reference is None:
-            return ranked(config, store, metrics, answers)
-        sorted_R_of = references(reference.open(store).frame([*METRIC_NAMES, "eligible"]))
-        return ranked(config, store, metrics, answers, sorted_R_of=sorted_R_of)
+        sorted_R_of = None
+        if reference is not None:
+            sorted_R_of = references(reference.open(store).frame([*METRIC_NAMES, "eligible"]))
+        given = Given(
+            values.open(store).frame() if values else None, vectors.open(store) if vectors else None
+        )
+        return ranked(config, store, metrics, answers, sorted_R_of=sorted_R_of, given=given)
 
     return sliced(make, metrics.rows, config.shard_rows)
 
@@ -87,6 +130,7 @@ def ranked(
     answers: Ref,
     method: str | None = None,
     sorted_R_of: References | None = None,
+    given: Given | None = None,
 ) -> tuple[pl.DataFrame, list[str]]:
     """Return the ranking table by the config's method, or another one; and what to tell of it."""
     table = metrics.open(store).frame()
@@ -96,6 +140,8 @@ def ranked(
     notes: list[str] = []
     if method is None and sorted_R_of is None:  # others hold a part of the rows, or say it again
         notes += _unknown(table["instruction_id"], config)
+    if method is None and given is not None and is_rival(config.method):
+        return rival_ranking(config, table, given, sorted_R_of), notes
     ranking = rank(
         table,
         method=method or config.method,

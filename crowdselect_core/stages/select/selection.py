@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.models.token_count import counter, counter_identity
 from crowdselect_core.selection.quota import select, select_by_tokens
-from crowdselect_core.selection.response_choice import keep, preference
+from crowdselect_core.selection.response_choice import Ints
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
@@ -17,6 +16,7 @@ from crowdselect_core.stages.select.kept_answers import (
     AnswerReader,
     Answers,
     answer_reader,
+    kept,
     messages,
 )
 from crowdselect_core.store.artifacts import Store
@@ -109,27 +109,15 @@ def _with_answers(config: SelectConfig, reader: AnswerReader, chosen: pl.DataFra
     return check(frame.select(list(TABLE)), TABLE, "selection")
 
 
-def _kept(config: SelectConfig, answers: Answers) -> tuple[np.ndarray, list[str | None]]:
-    """Return the kept model of each row and its text; without texts, the first by preference."""
-    mode = mode_of(config)
-    ids = answers.ids
-    order_NM = preference(mode, answers.shown_NM, answers.models, ids, config.seed)
-    if not answers.dataset.layout.answers:
-        return order_NM[:, 0], [None] * len(ids)
-    seen: dict[tuple[int, int], str | None] = {}
-
-    def texts(asked: Any) -> dict[tuple[int, int], str | None]:
-        found = answers.complete(asked)
-        seen.update(found)
-        return found
-
-    kept_N = keep(mode, order_NM, texts, ids, config.seed)
+def _kept(config: SelectConfig, answers: Answers) -> tuple[Ints, list[str | None]]:
+    """Return the kept model of each row and its text; every row has one."""
+    kept_N, texts = kept(config, answers)
     if (kept_N < 0).any():
         raise DatasetError(
             f"{int((kept_N < 0).sum())} chosen rows have no complete answer; the data set has "
             "changed while it was read: run again"
         )
-    return kept_N, [seen[row, int(m)] for row, m in enumerate(kept_N)]
+    return kept_N, texts
 
 
 def _tokens(config: SelectConfig, reader: AnswerReader, ranking: pl.DataFrame) -> pl.DataFrame:

@@ -67,6 +67,7 @@ def test_every_flag_sets_its_key() -> None:
         "--min-scores": "4", "--reference-model": "gemma-2-9b-it", "--include": "i",
         "--exclude": "e", "--limit": "5", "--export": "alpaca", "--seed": "6", "--workers": "7",
         "--shard-rows": "8", "--crowd": "paper", "--heldout-file": "h", "--heldout-answers": "best",
+        "--length-of": "response", "--length-tokenizer": "t", "--teacher-model": "x",
     }  # fmt: skip
     config = resolved([word for pair in values.items() for word in pair] + ["--allow-short"])
     assert (config.method, config.direction, config.budget) == ("reward", "bottom", 0.5)
@@ -81,11 +82,18 @@ def test_every_flag_sets_its_key() -> None:
     assert (config.limit, config.seed, config.workers, config.shard_rows) == (5, 6, 7, 8)
     assert config.export == ["alpaca"]
     assert config.allow_short is True
+    assert (config.length.of, config.length.tokenizer) == ("response", "t")
+    assert config.teacher.model == "x"
     assert config.heldout == HeldoutConfig(file="h", answers="best")
     share = resolved(["--dataset", "d", "--reward-model", "r", "--heldout-share", "0.2"])
     assert share.heldout == HeldoutConfig(share=0.2)
-    switches = {"--allow-short", "--heldout-share"}
-    assert {o.flag for o in COMMANDS["select"].options} == {*values, *switches}
+    others = {
+        "--allow-short", "--heldout-share",
+        "--ifd-model", "--ifd-variant", "--deita-complexity", "--deita-quality",
+        "--rds-targets", "--rds-model",
+        "--quality-only",  # needs a gate
+    }  # fmt: skip
+    assert {o.flag for o in COMMANDS["select"].options} == {*values, *others}
 
 
 def test_repeated_reward_models_replace_the_list(file: Path) -> None:

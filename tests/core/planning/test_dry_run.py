@@ -16,7 +16,7 @@ from flows.select import chosen
 
 STAGES = [
     *("instructions", "scores", "metrics", "answers", "embedder", "embeddings", "centers"),
-    *("clusters", "ranking", "selection", "pairs", "comparison"),
+    *("clusters", "lengths", "ranking", "selection", "pairs", "comparison"),
 ]
 
 

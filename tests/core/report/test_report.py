@@ -93,7 +93,7 @@ def test_the_closing_summary_for_a_terminal(hostile: Chosen) -> None:
     text = as_text(hostile.manifest["summary"], STAGES, ["out/train.jsonl"])
     assert all(line.isprintable() for line in text.split("\n"))
     assert max(map(len, text.split("\n"))) <= 410
-    facts = dict(line.split(None, 1) for line in text.split("\n")[:10])
+    facts = dict(line.split(None, 1) for line in text.split("\n")[:12])
     summary = hostile.manifest["summary"]
     assert facts["rows"] == f"in    40, {summary['missing_scores']} scores missing"
     assert facts["eligible"] == str(summary["eligible"])
@@ -117,6 +117,7 @@ def test_long_lists_of_reasons_are_not_cut_short() -> None:
         "ineligible": {"excluded": 1, "no_answer": 2, "no_instruction": 3, "no_stability": 4,
                        "too_few_scores": 1194},
         "clusters": [3, 4, 1], "chosen": 8, "without_pair": 0, "pairs": 0, "student": None,
+        "cost": {"answers": 1234, "models": 1, "scores": 0, "annotated": 9, "crowd": 12340},
         "overlaps": [{"baseline": "random", "rows": 8, "overlap": 2, "by_chance": 2.13333}],
         "agreement": [{"of": ["a|b", "c"], "rows": 9, "rho": -0.5},
                       {"of": ["a", "d"], "rows": 1, "rho": None}],
@@ -132,6 +133,8 @@ def test_long_lists_of_reasons_are_not_cut_short() -> None:
     )
     assert f"ineligible {ineligible}\n" in text
     assert "rows in    1,234 (1,000 duplicates), 2,000 scores missing\n" in text
+    cost = "needs 1,234 answers of 1 models (10.0% of the whole crowd's 12,340), 9 rows read by"
+    assert f"cost       {cost} the method's model\n" in text
     assert "clusters   3 with chosen rows, 1 to 4 each\n" in text
     assert "overlap    2 of 8 with random (2.1 expected by chance)\n" in text
     assert "changes    3 rows added, 2 removed, 5 retained since the previous selection\n" in text
@@ -159,8 +162,11 @@ def test_the_summary_counts(tmp_path: Path) -> None:
     assert summary["ineligible"] == {"no_answer": 1, "too_few_scores": 1}
     assert summary["chosen"] == 3
     assert summary["changes"] is None
-    assert [o["baseline"] for o in summary["overlaps"]] == ["random", "top reward"]
-    assert [o["by_chance"] for o in summary["overlaps"]] == [3 * 3 / 4, 3 * 3 / 4]
+    baselines = ["random", "top reward", "longest answer"]
+    assert [o["baseline"] for o in summary["overlaps"]] == baselines
+    told = {"answers": 24, "models": 4, "scores": 24, "annotated": 0, "crowd": 24}
+    assert summary["cost"] == told  # 7 rows in, of which one repeats: 6 x 4
+    assert [o["by_chance"] for o in summary["overlaps"]] == [3 * 3 / 4] * 3
     assert [r["instruction_id"] for r in summary["shown"]["chosen"]] == chosen.ids
     misses = [r["instruction_id"] for r in summary["shown"]["not_chosen"]]
     assert misses == chosen.ranking.filter(~chosen.ranking["selected"])["instruction_id"].to_list()

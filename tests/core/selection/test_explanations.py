@@ -136,6 +136,8 @@ def test_ties_are_placed_by_id_and_have_no_margin_between_them() -> None:
     ("keys", "score", "why"),
     [
         ({"method": "random"}, 0.7, "; random draw"),
+        ({"method": "teacher"}, 0.7, "; random draw"),
+        ({"method": "mine:rank", "direction": "bottom"}, -2.5, "; your function scored 2.5"),
         ({"method": "reward"}, -3.25, "; best answer scored -3.25"),
         ({"method": "reward"}, 3.25, "; best answer scored 3.25"),
         ({"method": "reward", "direction": "bottom"}, 3.25, "; best answer scored -3.25"),
@@ -172,11 +174,19 @@ def test_headroom_is_told_where_there_is_a_student() -> None:
     assert not without.str.contains("student").any()
 
 
+RIVAL_CODES = {
+    "no_complexity", "no_quality", "turns_differ", "too_similar", "template", "not_finite",
+    "ifd_too_long", "ifd_no_token", "ifd_one_token", "ifd_above_1", "ifd_not_below_1",
+    "ifd_undefined", "unparsed", "no_tags",
+}  # fmt: skip
+
+
 def test_every_reason_has_words() -> None:
     """The codes that the method, the lists of ids and the answers stage can give."""
     codes = {
         "too_few_scores", "no_score", "no_difficulty", "no_separability", "no_stability",
-        "no_headroom", "no_answer", answers.NO_INSTRUCTION, ranking.EXCLUDED, ranking.NOT_INCLUDED,
+        "no_headroom", "no_answer", "no_value", *RIVAL_CODES, answers.NO_INSTRUCTION,
+        ranking.EXCLUDED, ranking.NOT_INCLUDED,
     }  # fmt: skip
     assert set(IN_WORDS) == codes
     rows = [(code, 0, None, code) for code in sorted(codes)]

@@ -64,7 +64,7 @@ def test_another_process_computes_every_part_from_texts_alone(tmp_path: Path) ->
             folder = f"{ref.stage}/{ref.key}"
             asked.append({**asdict(job), "folder": folder, "index": index})
             expected.append(shards[index].name)
-    assert len({job.stage for job, _ in run.jobs}) == 12
+    assert len({job.stage for job, _ in run.jobs}) == 13
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("part.py")), config.store],
         input=json.dumps(asked), capture_output=True, text=True, check=True,

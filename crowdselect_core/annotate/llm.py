@@ -1,0 +1,33 @@
+"""Rows that are annotated by what an LLM replies, through any engine of `generate`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from crowdselect_core.annotate.base import Annotation
+from crowdselect_core.generate.base import Answer, Engine, Request
+
+MOST_RAW = 4_000  # characters of a reply that are kept
+
+
+def ask(
+    engine: Engine,
+    requests: Iterator[Request],
+    read: Callable[[Answer], Annotation],
+    done: Callable[[Annotation], None],
+) -> None:
+    """Send the requests and hand over what is read of each reply.
+
+    Args:
+        engine: of the LLM.
+        requests: one a row.
+        read: from a reply that came to an annotation.
+        done: called with every annotation; an error of the engine passes through as that.
+    """
+
+    def reply(answer: Answer) -> None:
+        if answer.error is not None:
+            done(Annotation(answer.key, error=answer.error, failure=answer.failure))
+        else:
+            done(read(replace(answer, text=(answer.text or "")[:MOST_RAW])))
+
+    engine.run(requests, reply)

@@ -1,0 +1,49 @@
+"""What a selection needs of a crowd: how many answers and scores, and rows that a model reads."""
+
+from crowdselect_core.annotate.factory import annotates
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.stages.refs import SelectionArtifacts
+from crowdselect_core.stages.select.answers import mode_of
+from crowdselect_core.stages.select.method_ranking import is_rival
+
+
+def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, int]:
+    """Count what the method and the response rule need, had the data set nothing yet.
+
+    A method of scores needs every model's answer to every row, and so does `best` of the models
+    that may be kept. A method that reads the kept answer needs one a row where the answer is a
+    named model's or a random one, and else one of every model that may be kept; any other needs
+    the answers of the chosen rows alone.
+
+    Returns:
+        answers, models (that answer), scores, annotated (rows that the method's model read), and
+        crowd (answers of the whole crowd to all rows).
+    """
+    rows, mode = inputs.scores.rows, mode_of(config)
+    by_scores = not is_rival(config.method) and config.method != "random"
+    reads = annotates(config.method) or (
+        config.method == "length" and config.length.of == "response"
+    )
+    everyone = len(config.models)
+    if by_scores or mode.needs_score:
+        models = everyone if by_scores else len(mode.models)
+        answers, scores = rows * models, rows * models * len(config.reward_names)
+    else:
+        models, scores = len(mode.models), 0
+        answers = rows if reads else inputs.selection.rows
+    annotated = inputs.values.rows if inputs.values and annotates(config.method) else 0
+    return {
+        "answers": answers, "models": models, "scores": scores, "annotated": annotated,
+        "crowd": rows * everyone,
+    }  # fmt: skip
+
+
+def cost_line(cost: dict[str, int]) -> str:
+    """Say in one line what a selection needs."""
+    share = f"{cost['answers'] / max(cost['crowd'], 1):.1%} of the whole crowd's {cost['crowd']:,}"
+    words = [f"needs {cost['answers']:,} answers of {cost['models']:,} models ({share})"]
+    if cost["scores"]:
+        words.append(f"{cost['scores']:,} scores")
+    if cost["annotated"]:
+        words.append(f"{cost['annotated']:,} rows read by the method's model")
+    return ", ".join(words)

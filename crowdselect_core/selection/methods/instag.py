@@ -1,0 +1,109 @@
+"""InsTag: normalised tags, their number as complexity, and complexity-first diverse sampling.
+
+Source: Lu et al., arXiv 2308.07074, sections 3.2 and 5.1. Not done of its normalisation: the
+aggregation of tags of similar meaning by embeddings, and association rules of more than two tags.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+NO_TAGS = "no_tags"  # reason of a row without a normalised tag
+
+CONFIDENCE, SUPPORT = 0.99, 40  # of an association, as published
+
+Tags = Sequence[Sequence[str] | None]
+
+
+def normalised(tags_N: Tags, min_frequency: int) -> list[list[str]]:
+    """Return the normalised tags of rows, each once and in alphabetical order.
+
+    1. Frequency: tags of fewer than `min_frequency` rows go (20 as published).
+    2. Lexical aggregation: lower case, no special characters, the plural -s of words removed.
+    3. Association: a tag of at least 40 rows that in 99% of them stands beside another, more
+       frequent one is replaced by that one (ties by name).
+
+    Args:
+        tags_N: as an LLM wrote them; None where there are none.
+        min_frequency: 1 keeps all.
+    """
+    counts = Counter(tag for tags in tags_N for tag in set(tags or ()))
+    kept = [{t for t in tags or () if counts[t] >= min_frequency} for tags in tags_N]
+    plain = [{word for t in tags if (word := lexical(t))} for tags in kept]
+    merged = _associated(plain)
+    return [sorted({merged.get(t, t) for t in tags}) for tags in plain]
+
+
+def lexical(tag: str) -> str:
+    """Return a tag in lower case, with single spaces for special characters, and singular words."""
+    words = re.sub(r"[\W_]+", " ", tag.lower()).split()
+    return " ".join(map(_singular, words))
+
+
+def sampling_scores(tags_N: Sequence[Sequence[str]], picks: int) -> list[float]:
+    """Return scores by which rows stand in the order of complexity-first diverse sampling.
+
+    The rows are sorted by their number of tags, the most first (ties by place). A pass starts from
+    an empty set of tags and takes every row that adds a tag to it; passes follow until `picks` rows
+    are taken. The row that is taken n-th scores picks - n + 1; a row that is not taken scores its
+    number of tags / (1 + the most) - 1. A row without tags is never taken.
+
+    Args:
+        tags_N: normalised.
+        picks: how many rows are taken, at most those that have tags.
+    """
+    most = max((len(tags) for tags in tags_N), default=0)
+    scores_N = [len(tags) / (1 + most) - 1 for tags in tags_N]
+    left = sorted((i for i, t in enumerate(tags_N) if t), key=lambda i: -len(tags_N[i]))
+    picks = min(picks, len(left))
+    taken = 0
+    while taken < picks:
+        covered: set[str] = set()
+        waiting = []
+        for place, row in enumerate(left):
+            if taken == picks:
+                waiting += left[place:]
+                break
+            if covered.issuperset(tags_N[row]):
+                waiting.append(row)
+                continue
+            covered.update(tags_N[row])
+            scores_N[row] = float(picks - taken)
+            taken += 1
+        left = waiting
+    return scores_N
+
+
+def _singular(word: str) -> str:
+    """Remove a plural -s as Harman's s-stemmer does (JASIS 1991)."""
+    if word.endswith("ies") and not word.endswith(("eies", "aies")) and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
+        return word[:-1]
+    if word.endswith("s") and not word.endswith(("us", "ss", "is")) and len(word) > 3:
+        return word[:-1]
+    return word
+
+
+def _associated(tags_N: Sequence[set[str]]) -> dict[str, str]:
+    """Return the tags that are replaced, each with what replaces it."""
+    counts = Counter(tag for tags in tags_N for tag in tags)
+    frequent = {tag for tag, n in counts.items() if n >= SUPPORT}
+    pairs: Counter[tuple[str, str]] = Counter()
+    for tags in tags_N:
+        common = sorted(tags & frequent)
+        pairs.update((a, b) for a in common for b in common if a != b)
+    merged: dict[str, str] = {}
+    for tag in sorted(frequent):
+        others = [
+            other
+            for (one, other), n in pairs.items()
+            if one == tag and n >= CONFIDENCE * counts[tag]
+            and (counts[other], tag) > (counts[tag], other)
+        ]  # fmt: skip
+        if others:
+            merged[tag] = min(others, key=lambda o: (-counts[o], o))
+    for tag in merged:  # to the end of a chain
+        while merged[tag] in merged:
+            merged[tag] = merged[merged[tag]]
+    return merged

@@ -1,0 +1,51 @@
+"""k-center greedy: rows that lie as far from each other as can be (farthest-first traversal).
+
+Source: Gonzalez 1985; for selecting training data Sener and Savarese, arXiv 1708.00489. Array names
+carry their shape: N rows, D components.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crowdselect_core.util.single_thread import one_thread
+
+Vectors = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+def k_center_distances(vectors_ND: Vectors, picks: int) -> Floats:
+    """Return each row's Euclidean distance to the nearest row that was picked before it.
+
+    The first row is picked first; then always the row that is farthest from all that were picked,
+    the earlier one of two that are equally far. Distances of picked rows never rise, so rows sorted
+    by (distance descending, place) stand in the order of the picks, and behind the last pick by
+    their distance to the nearest one. The first row has no earlier pick; its distance is that of
+    the second pick, so that it sorts first.
+
+    Args:
+        vectors_ND: finite numbers; the caller sorts the rows, by id.
+        picks: how many rows are picked, at most all.
+
+    Returns:
+        distances_N, >= 0.
+    """
+    rows = len(vectors_ND)
+    if rows == 0:
+        return np.empty(0)
+    squares_N = np.einsum("nd,nd->n", vectors_ND, vectors_ND, dtype=np.float64)
+    nearest_N = np.full(rows, np.inf)  # squared distance to the nearest pick
+    found_N = np.full(rows, np.nan)
+    with one_thread():
+        pick = 0
+        for number in range(min(picks, rows)):
+            if number:
+                pick = int(np.argmax(nearest_N))  # the first of equal ones
+                found_N[pick] = nearest_N[pick]
+            to_pick_N = squares_N + squares_N[pick] - 2.0 * (vectors_ND @ vectors_ND[pick])
+            np.maximum(to_pick_N, 0.0, out=to_pick_N)
+            np.minimum(nearest_N, to_pick_N, out=nearest_N)
+            nearest_N[pick] = -np.inf
+    left_N = np.isnan(found_N)
+    found_N[left_N] = nearest_N[left_N]
+    found_N[0] = found_N[1:].max(initial=0.0)
+    return np.sqrt(found_N)

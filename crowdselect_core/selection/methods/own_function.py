@@ -1,0 +1,66 @@
+"""A method of the user's own, module:function, run in a process of its own.
+
+    def rank(table: polars.DataFrame) -> Sequence[float | None]
+
+It is given the ranking's rows that may be chosen (tables.RANKING without cluster_id, score,
+eligible and reason) and returns a number for each, in their order; higher is chosen first. The
+module is looked for as a reward function's is: in the working directory, then on sys.path.
+"""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import polars as pl
+
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.processes.last_words import last_line
+from crowdselect_core.selection.methods import own_worker
+from crowdselect_core.store import safe_parquet
+from crowdselect_core.util.text import plain
+
+NOT_GIVEN = ("cluster_id", "score", "eligible", "reason")
+
+
+def own_scores(
+    path: str, ranking: pl.DataFrame, search: Sequence[str], seconds: float
+) -> pl.Series:
+    """Return what the function gives the eligible rows of a ranking, null for the others.
+
+    Args:
+        path: module:function.
+        ranking: tables.RANKING; its scores are not shown to the function.
+        search: where the module is looked for.
+        seconds: time limit of the import and the call.
+
+    Raises:
+        ConfigError: it cannot be imported, raises, takes too long, or returns no such list.
+    """
+    rows = ranking.filter("eligible").drop(NOT_GIVEN)
+    setup = own_worker.packed(path, search)
+    buffer = io.BytesIO()
+    rows.write_parquet(buffer)
+    command = [sys.executable, "-m", own_worker.__name__, str(os.getpid())]
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        reply, words = process.communicate(setup + buffer.getvalue(), timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"method {path}: no scores within {seconds:g} s (time_limit)") from None
+    finally:
+        own_worker.end(process)
+    if process.returncode != 0:
+        said = plain(last_line(words)) or f"exit {process.returncode}"
+        raise ConfigError(f"method {path}: {said}")
+    try:
+        found = safe_parquet.decode(reply, rows=rows.height, schema={"score": pl.Float64})
+    except safe_parquet.Unreadable as e:
+        raise ConfigError(f"method {path}: its process returned no scores: the reply {e}") from None
+    own = rows.select("instruction_id").hstack(found)
+    return ranking.select("instruction_id").join(
+        own, on="instruction_id", how="left", maintain_order="left"
+    )["score"]

@@ -1,0 +1,80 @@
+"""Stage `lengths`: the tokens of every instruction, or of every answer that would be kept."""
+
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.models.token_count import counter, counter_identity
+from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.methods.kept_rows import KeptRowReader, kept_identity
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.shards import by_shard
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import Plan, ShardResult
+from crowdselect_core.util.once import Once
+
+STAGE, VERSION = "lengths", 1
+TOKENS = "tokens"
+
+
+def spec(
+    config: SelectConfig,
+    scores: Ref,
+    metrics: Ref,
+    answers: Ref,
+    of: str,
+    tokenizer: str | None = None,
+) -> Spec:
+    """Name the artifact: the rows, what is counted and by what; of an answer, which is kept."""
+    identity: dict[str, Any] = {"of": of, "counter": counter_identity(tokenizer)}
+    inputs = {"answers": answers.key}
+    if of == "response":
+        identity["response"] = kept_identity(config)
+        inputs["metrics"] = metrics.key
+    return Spec(STAGE, VERSION, identity, inputs)
+
+
+def plan(
+    config: SelectConfig,
+    store: Store,
+    scores: Ref,
+    metrics: Ref,
+    answers: Ref,
+    of: str,
+    tokenizer: str | None = None,
+) -> Plan:
+    """Count tokens shard by shard of the scores.
+
+    Output columns: instruction_id (rows that may be chosen alone), tokens (>= 0; null where there
+    is no text).
+
+    Args:
+        config: the data set, and which answer is kept.
+        store: where the artifacts are.
+        scores: of the rows.
+        metrics: of the rows.
+        answers: of the rows.
+        of: instruction or response.
+        tokenizer: a folder or hub id; None estimates tokens as UTF-8 bytes / 4.
+    """
+    reader = KeptRowReader(config, store, scores, metrics, answers)
+    count = Once(lambda: counter(tokenizer))
+
+    def shard(frame: pl.DataFrame) -> ShardResult:
+        found = reader.of(frame, responses=of == "response")
+        texts = found.responses if of == "response" else found.instructions
+        tokens = iter(count()([t for t in texts if t is not None]))
+        counted = [next(tokens) if t is not None else None for t in texts]
+        table = found.rows.select("instruction_id").with_columns(
+            pl.Series(TOKENS, counted, dtype=pl.Int64)
+        )
+        return ShardResult(table)
+
+    return by_shard(scores.open(store), shard)
+
+
+LENGTHS = Stage(
+    "lengths", "Count the tokens of the instructions or of the kept answers.", spec, plan
+)

@@ -1,0 +1,271 @@
+"""The ranking by a rival method: a number of each row, an order of the rows, or a user's function.
+
+Array names carry their shape: N rows, E rows that may be chosen, in id order, D components.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.annotate.factory import annotates, cache_spec
+from crowdselect_core.annotate.rds_values import SIMILARITIES
+from crowdselect_core.annotate.targets import targets_identity
+from crowdselect_core.config.methods import column_of, is_function
+from crowdselect_core.config.reward import FunctionReward
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ConfigError, SelectionError
+from crowdselect_core.models.token_count import counter_identity
+from crowdselect_core.reward.function.process import search_path
+from crowdselect_core.reward.function.scorer import function_identity
+from crowdselect_core.selection.integration import References
+from crowdselect_core.selection.methods.by_value import (
+    rank_by_value,
+    reversed_scores,
+)
+from crowdselect_core.selection.methods.deita import SIMILAR, deita_scores, dissimilar
+from crowdselect_core.selection.methods.instag import NO_TAGS, normalised, sampling_scores
+from crowdselect_core.selection.methods.k_center import k_center_distances
+from crowdselect_core.selection.methods.own_function import own_scores
+from crowdselect_core.selection.methods.rank import rank_random
+from crowdselect_core.selection.methods.ranked_by import ranked_by
+from crowdselect_core.selection.methods.rds import round_robin
+from crowdselect_core.selection.quota import rows_of_budget
+from crowdselect_core.store.artifacts import Artifact
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a rival method is given beside the metrics.
+
+    Args:
+        values: what it ranks by, by instruction_id.
+        vectors: the embeddings of the rows.
+    """
+
+    values: pl.DataFrame | None = None
+    vectors: Artifact | None = None
+
+
+Ranked = Callable[[SelectConfig, pl.DataFrame, Given, References | None], pl.DataFrame]
+
+
+def method_identity(config: SelectConfig) -> dict[str, Any]:
+    """Return what of the config's method changes its ranking; nothing for those without keys.
+
+    Raises:
+        ConfigError: a tokenizer or a function that is not there.
+    """
+    method = config.method
+    if method == "length":
+        return {
+            "of": config.length.of,
+            "counter": counter_identity(config.length.tokenizer),
+        }
+    if method == "k-center":
+        return {"budget": config.budget}
+    if method == "deita":
+        return {"columns": config.deita.columns, "threshold": config.deita.threshold}
+    if annotates(method):
+        identity: dict[str, Any] = {"annotations": cache_spec(config).key}
+        if method == "instag":
+            identity |= {"budget": config.budget, "min_frequency": config.instag.min_frequency}
+        if method == "rds+":
+            identity |= {"budget": config.budget}
+            identity["targets"] = targets_identity(config.rds.required_targets)
+        return identity
+    if is_function(method):
+        try:
+            return {"function": function_identity(_function(config))}
+        except ConfigError as e:
+            raise ConfigError(str(e).replace("reward model", "method", 1)) from None
+    return {}
+
+
+def needs_vectors(method: str) -> bool:
+    """Tell a method that holds the rows' embeddings against each other."""
+    return method in ("k-center", "deita")
+
+
+def is_rival(method: str) -> bool:
+    """Tell a method that is ranked here."""
+    return method in RIVALS or column_of(method) is not None or is_function(method)
+
+
+def rival_ranking(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None = None
+) -> pl.DataFrame:
+    """Rank rows by a rival method.
+
+    Input columns: as `rank`. Output columns: tables.RANKING, in input order, then what the method
+    ranks by, under its name.
+
+    Args:
+        config: the method with its keys, the direction, the seed, the budget.
+        metrics: one row per instruction, with answerable and barred.
+        given: what the method needs beside them.
+        sorted_R_of: as in `integrate`.
+    """
+    method = config.method
+    by_name = RIVALS.get(method)
+    if by_name is not None:
+        ranking = by_name(config, metrics, given, sorted_R_of)
+    elif is_function(method):
+        ranking = _by_function(config, metrics, given, sorted_R_of)
+    else:
+        ranking = _by_value(config, metrics, given, sorted_R_of)
+    return ranking if config.direction == "top" else reversed_scores(ranking)
+
+
+def _by_value(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    column, values = ranked_by(config.method), given.values
+    if column is None or values is None:
+        raise ValueError(f"method {config.method}: no values are given")
+    if (source := column_of(config.method)) is not None:
+        values = values.rename({source: column})
+    return rank_by_value(metrics, values, column, sorted_R_of)
+
+
+def _teacher(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    return rank_random(metrics, config.seed, sorted_R_of)
+
+
+def _by_function(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    candidates = rank_random(metrics, config.seed, sorted_R_of)
+    found = own_scores(config.method, candidates, search_path(), config.function.time_limit)
+    values = candidates.select("instruction_id").with_columns(found.alias("function_score"))
+    return rank_by_value(metrics, values, "function_score", sorted_R_of).drop("function_score")
+
+
+def _k_center(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    candidates = rank_random(metrics, config.seed, sorted_R_of)
+    vectors_ED, ids = eligible_vectors(candidates, given)
+    distances_E = k_center_distances(vectors_ED, max(_picks(config, len(ids)), 1))
+    values = pl.DataFrame({"instruction_id": ids, "center_distance": distances_E})
+    return rank_by_value(metrics, values, "center_distance", sorted_R_of)
+
+
+def _deita(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    """Rank by complexity x quality, then drop rows that resemble one that ranks before them."""
+    if given.values is None:
+        raise ValueError("method deita: no values are given")
+    one, other = (given.values[name] for name in config.deita.columns)
+    values = given.values.select("instruction_id").hstack(deita_scores(one, other))
+    ranked = rank_by_value(metrics, values, "deita", sorted_R_of)
+    vectors_ED, ids = eligible_vectors(ranked, given)
+    scores = ids.to_frame().join(
+        ranked.select("instruction_id", "score"), on="instruction_id", maintain_order="left"
+    )
+    order_E = (
+        scores.select(
+            pl.arg_sort_by("score", "instruction_id", descending=[config.direction == "top", False])
+        )
+        .to_series()
+        .to_numpy()
+    )
+    kept_E = dissimilar(vectors_ED[order_E], config.deita.threshold)
+    dropped = ids[order_E[~kept_E]]
+    lacks = pl.when(pl.col("instruction_id").is_in(dropped.implode())).then(pl.lit(SIMILAR))
+    values = values.with_columns(lacks=pl.coalesce("lacks", lacks))
+    return rank_by_value(metrics, values, "deita", sorted_R_of)
+
+
+def _rds(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    """Rank by turns of the targets; see `round_robin`."""
+    if given.values is None:
+        raise ValueError("method rds+: no values are given")
+    values = given.values.drop(SIMILARITIES)
+    ranked = rank_by_value(metrics, values, "target_similarity", sorted_R_of)
+    fit = ranked.filter("eligible").select("instruction_id").sort("instruction_id")
+    rows = fit.join(given.values, on="instruction_id", how="left", maintain_order="left")
+    if fit.is_empty():
+        return ranked
+    found = np.array(rows[SIMILARITIES].to_list(), dtype=np.float64)
+    scores = fit.with_columns(score=pl.Series(round_robin(found, _picks(config, fit.height))))
+    joined = ranked.select("instruction_id").join(
+        scores, on="instruction_id", how="left", maintain_order="left"
+    )
+    return ranked.with_columns(joined["score"])
+
+
+def _instag(
+    config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
+) -> pl.DataFrame:
+    """Rank by complexity-first diverse sampling; a row without a normalised tag is out."""
+    if given.values is None:
+        raise ValueError("method instag: no values are given")
+    said = given.values.with_columns(n=pl.col("tags").list.len().cast(pl.Int64)).drop("tags")
+    ranked = rank_by_value(metrics, said, "n", sorted_R_of)
+    fit = ranked.filter("eligible").select("instruction_id").sort("instruction_id")
+    rows = fit.join(given.values, on="instruction_id", how="left", maintain_order="left")
+    tags = normalised(rows["tags"].to_list(), config.instag.min_frequency)
+    scores = pl.Series(sampling_scores(tags, _picks(config, fit.height)), dtype=pl.Float64)
+    own = fit.with_columns(
+        pl.Series("tags", [len(one) for one in tags], dtype=pl.Int64),
+        pl.Series("tag_names", tags, dtype=pl.List(pl.String)),
+        scores.alias("_order"),
+    )
+    values = given.values.drop("tags").join(own, on="instruction_id", how="left")
+    nothing = pl.when(pl.col("tags") == 0).then(pl.lit(NO_TAGS))
+    values = values.with_columns(lacks=pl.coalesce("lacks", nothing))
+    return rank_by_value(metrics, values, "_order", sorted_R_of).drop("_order")
+
+
+def _picks(config: SelectConfig, eligible: int) -> int:
+    """Return the rows that the budget asks for; 0 where that is less than one."""
+    try:
+        return min(rows_of_budget(config.budget, eligible), eligible)
+    except SelectionError:
+        return 0  # the selection says so
+
+
+def eligible_vectors(
+    candidates: pl.DataFrame, given: Given
+) -> tuple[NDArray[np.float32], pl.Series]:
+    """Return vectors_ED of the eligible rows of a ranking and their ids, in id order.
+
+    Memory: all vectors of the rows at once.
+    """
+    if given.vectors is None:
+        raise ValueError("no vectors are given")
+    fit = candidates.filter("eligible").select("instruction_id").sort("instruction_id")
+    frames = [
+        frame.join(fit, on="instruction_id", how="semi")
+        for frame in given.vectors.frames(["instruction_id", "vector"])
+    ]
+    table = pl.concat(frames).sort("instruction_id")
+    return table["vector"].to_numpy(), table["instruction_id"]
+
+
+def _function(config: SelectConfig) -> FunctionReward:
+    """Return the function as the config of a reward function, by which it is found and named."""
+    return FunctionReward(
+        name=config.method, kind="function", path=config.method, version=config.function.version
+    )
+
+
+RIVALS: Mapping[str, Ranked] = {
+    "length": _by_value,
+    "ifd": _by_value,
+    "direct-score": _by_value,
+    "deita": _deita,
+    "rds+": _rds,
+    "instag": _instag,
+    "teacher": _teacher,
+    "k-center": _k_center,
+}

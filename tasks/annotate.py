@@ -1,0 +1,57 @@
+"""The task of a method that needs a model to say something of every row."""
+
+import logging
+import time
+from contextlib import AbstractContextManager, closing, nullcontext
+
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from crowdselect_core.annotate.factory import kind_of
+from crowdselect_core.config.engine import OpenAIEngineConfig, VllmEngineConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.reward.factory import Resources
+from crowdselect_core.stages.base import How
+from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+from tasks import cancellation
+from tasks.crowd import cached, devices, tell
+from tasks.progress import shown
+from tasks.secrets import secret
+from tasks.stage_task import ref_of, state_task
+
+log = logging.getLogger("crowdselect")
+
+
+@state_task("annotations")
+def annotations(config: SelectConfig, scores: Ref, metrics: Ref, answers: Ref) -> State[Ref]:
+    """Have the method's model annotate the rows that the store has no annotation of."""
+    cancellation.check()
+    started, store, rows = time.monotonic(), Store(config.store), (scores, metrics, answers)
+    wanted = ANNOTATIONS.spec(config, *rows)
+    found = store.find(wanted)
+    if found is not None:
+        log.info("%-13s Cached, %s rows", "annotations", f"{found.rows:,}")
+        return cached(ref_of(found, started, cached=True), wanted)
+    with shown("annotations", config.method) as report, _lent(config) as gpus:
+        cancellation.check()
+        resources = Resources(secret, gpus, cancellation.asked)
+        with closing(kind_of(config).open(config, resources)) as annotator:
+            annotator.check()
+            calls = annotate(config, store, *rows, annotator, report)
+    spec = ANNOTATIONS.spec(config, *rows, calls.failed)
+    table = ANNOTATIONS.build(store, spec, How(), config, *rows, calls.failed)
+    ref = ref_of(table, started, cached=False)
+    tell(config.method, ref, calls)
+    return Completed(message=f"computed: {spec.folder}", data=ref)
+
+
+def _lent(config: SelectConfig) -> AbstractContextManager[list[str]]:
+    """Wait for the devices of this machine that the model takes; an endpoint needs none."""
+    engine = kind_of(config).engine(config)
+    if isinstance(engine, OpenAIEngineConfig):
+        return nullcontext([])
+    if isinstance(engine, VllmEngineConfig):
+        return devices(engine.gpus, config.method)
+    return devices(1, config.method)

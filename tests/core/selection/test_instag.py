@@ -1,0 +1,74 @@
+"""InsTag's normalisation and sampling, by hand and against a plain restatement."""
+
+import random
+
+import pytest
+
+from crowdselect_core.annotate.tags import Unreadable, prompt_of, read_tags
+from crowdselect_core.selection.methods.instag import lexical, normalised, sampling_scores
+
+
+def plain_sampling(tags: list[list[str]], picks: int) -> list[int]:
+    """The algorithm as FACTS restates it: sort by tag count, passes from an empty set."""
+    left = sorted(range(len(tags)), key=lambda i: -len(tags[i]))
+    chosen: list[int] = []
+    while len(chosen) < picks:
+        covered: set[str] = set()
+        for row in list(left):
+            if len(chosen) < picks and set(tags[row]) - covered:
+                covered |= set(tags[row])
+                chosen.append(row)
+                left.remove(row)
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sampling_is_the_published_one(seed: int) -> None:
+    rng = random.Random(seed)
+    tags = [sorted(rng.sample("abcdefgh", rng.randint(1, 4))) for _ in range(40)]
+    scores = sampling_scores(tags, 25)
+    order = sorted(range(40), key=lambda i: (-scores[i], i))
+    assert order[:25] == plain_sampling(tags, 25)
+    assert all(scores[i] <= 0 for i in order[25:])
+
+
+def test_sampling_by_hand() -> None:
+    """Row 2 has the most tags, row 0 adds x; the second pass takes row 1; row 3 has no tag."""
+    tags = [["x"], ["p"], ["p", "q"], []]
+    assert sampling_scores(tags, 3) == [2.0, 1.0, 3.0, -1.0]
+    assert sampling_scores(tags, 9) == [2.0, 1.0, 3.0, -1.0]
+    assert sampling_scores([], 3) == []
+
+
+def test_tags_become_one_form() -> None:
+    assert lexical("Spelling & Grammar_Checks") == "spelling grammar check"
+    assert [lexical(t) for t in ("Stories", "classes", "analysis", "business", "--")] == [
+        "story", "classe", "analysis", "business", "",
+    ]  # fmt: skip
+
+
+def test_rare_tags_go_and_associated_ones_are_merged() -> None:
+    rows = [["Code", "python"]] * 40 + [["code"]] * 10 + [["Code"]] * 20 + [["rare"], None]
+    found = normalised(rows, 10)
+    assert found[0] == ["code"]  # python stands beside code in all of its 40 rows
+    assert found[-2:] == [[], []]
+    assert normalised([["a", "b"]] * 39 + [["b"]] * 5, 1)[0] == ["a", "b"]  # support below 40
+
+
+def test_a_reply_is_a_list_of_tags_or_unreadable() -> None:
+    good = '[{"tag": " role  play", "explanation": "x"}, {"tag": "role play", "explanation": ""}]'
+    assert read_tags(good) == ["role play"]
+    assert read_tags(f"```json\n{good}\n```") == ["role play"]
+    assert read_tags("[]") == []
+    for words in (
+        f"Here: {good}", '{"tag": "a"}', '["a"]', '[{"tag": "a"}]', "", '[{"tag": 1}]',
+        '[{"tag": "", "explanation": "x"}]', "[" * 5000,
+    ):  # fmt: skip
+        with pytest.raises(Unreadable):
+            read_tags(words)
+
+
+def test_the_prompt_keeps_the_form_and_fills_in_nothing_twice() -> None:
+    text = prompt_of("say {fence} and {instruction}")
+    assert "say {fence} and {instruction}\n" in text
+    assert text.endswith('[{"tag": "...", "explanation": "..."}]')

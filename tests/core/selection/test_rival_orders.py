@@ -1,0 +1,109 @@
+"""The orders of the rival methods, against plain references and by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from crowdselect_core.selection.methods.by_value import rank_by_value
+from crowdselect_core.selection.methods.deita import deita_score, dissimilar
+from crowdselect_core.selection.methods.k_center import k_center_distances
+from crowdselect_core.selection.methods.rds import round_robin
+
+FILTER = Path(__file__).parents[4] / "shared" / "data" / "ifd" / "deita_filter.json"
+
+
+def plain_k_center(vectors: list[list[float]], picks: int) -> list[int]:
+    """Pick one row after the other by its distance to all that were picked."""
+    chosen = [0]
+    while len(chosen) < picks:
+        nearest = [
+            -1.0 if i in chosen else min(float(np.linalg.norm(v - vectors[c])) for c in chosen)
+            for i, v in enumerate(np.asarray(vectors))
+        ]
+        chosen.append(nearest.index(max(nearest)))
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_k_center_picks_as_a_plain_loop_does(seed: int) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(40, 5)).astype(np.float32)
+    distances = k_center_distances(vectors, 12)
+    order = np.lexsort((np.arange(40), -distances))[:12]
+    assert order.tolist() == plain_k_center(vectors.tolist(), 12)
+
+
+def test_k_center_by_hand() -> None:
+    """On a line at 0, 1, 10, 4, 10: the first; 10, the earlier of two; 4; then 1, and 10 again."""
+    vectors = np.array([[0], [1], [10], [4], [10]], dtype=np.float32)
+    assert k_center_distances(vectors, 5).tolist() == [10, 1, 10, 4, 0]
+    assert k_center_distances(vectors, 2).tolist() == [10, 1, 10, 4, 0]  # the rest by its nearest
+    assert k_center_distances(vectors[:1], 1).tolist() == [0]
+    assert k_center_distances(vectors[:0], 1).tolist() == []
+
+
+@pytest.mark.skipif(not FILTER.exists(), reason="../shared/data/ifd is not here")
+@pytest.mark.parametrize("threshold", [0.5, 0.9, 0.99])
+def test_deitas_filter_keeps_what_the_published_one_keeps(threshold: float) -> None:
+    told = json.loads(FILTER.read_text())
+    pairs = zip(told["complexity_scores"], told["quality_scores"], strict=True)
+    scores = np.array([deita_score(c, q)[0] for c, q in pairs])
+    order = np.argsort(-scores, kind="stable")
+    kept = dissimilar(np.array(told["embedding"], dtype=np.float32)[order], threshold)
+    expected = told["expected"][f"threshold={threshold},data_size=-1,batch_size=1,cosine"]
+    assert order[kept].tolist() == expected["idx"]
+    assert scores[order[kept]] == pytest.approx(expected["final_score"], rel=1e-6)
+
+
+def test_deitas_filter_over_the_edge_of_a_block_by_hand() -> None:
+    """700 rows in turns of two directions: the first of each stays, wherever the blocks end."""
+    vectors = np.tile(np.eye(2, dtype=np.float32), (350, 1))
+    assert np.flatnonzero(dissimilar(vectors, 0.9)).tolist() == [0, 1]
+    assert dissimilar(vectors[:2] * 0, 0.9).all()  # nothing resembles a vector of length 0
+    assert dissimilar(vectors[:0], 0.9).tolist() == []
+
+
+def test_deitas_score_is_never_made_up() -> None:
+    assert deita_score([2.0, 3.0], [4.0, 0.5]) == (9.5, None)
+    assert deita_score(2, 3.0) == (6.0, None)
+    assert deita_score(None, 3.0) == (None, "no_complexity")
+    assert deita_score([1.0, None], [1.0, 1.0]) == (None, "no_complexity")
+    assert deita_score(1.0, float("nan")) == (None, "no_quality")
+    assert deita_score([1.0, 2.0], [1.0]) == (None, "turns_differ")
+    assert deita_score([], [1.0]) == (None, "no_complexity")
+
+
+def test_targets_take_turns_by_hand() -> None:
+    """Target 0 takes row 1, target 1 its next best, row 0; then target 0 takes row 2."""
+    similar = np.array([[0.8, 0.9], [0.9, 0.95], [0.7, 0.1], [0.2, 0.3]])
+    assert round_robin(similar, 3).tolist() == pytest.approx([2, 3, 1, 0.3 - 1])
+    assert round_robin(similar, 9).tolist() == [3, 4, 2, 1]
+    assert round_robin(similar, 0).tolist() == pytest.approx([-0.1, -0.05, -0.3, -0.7])
+    equal = np.zeros((3, 1))
+    assert round_robin(equal, 3).tolist() == [3, 2, 1]  # ties by place
+
+
+def test_ranking_by_a_value_keeps_the_number_of_a_row_that_is_out() -> None:
+    metrics = pl.DataFrame(
+        {
+            "instruction_id": ["a", "b", "c", "d", "e"],
+            "answerable": [True, True, True, False, True],
+            "barred": [None, None, None, None, "excluded"],
+        }
+    )
+    values = pl.DataFrame(
+        {
+            "instruction_id": ["e", "c", "b", "a"],
+            "ifd": [0.1, None, 1.5, 0.5],
+            "lacks": [None, None, "ifd_above_1", None],
+        }
+    )
+    ranking = rank_by_value(metrics, values, "ifd")
+    assert ranking["ifd"].to_list() == [0.5, 1.5, None, None, 0.1]
+    assert ranking["score"].to_list() == [0.5, None, None, None, None]
+    assert ranking["reason"].to_list() == [
+        None, "ifd_above_1", "no_value", "no_answer", "excluded",
+    ]  # fmt: skip
+    assert ranking["eligible"].to_list() == [True, False, False, False, False]

@@ -1,0 +1,176 @@
+"""The rival methods through the stages of a selection: what they rank by, need and refuse."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from chain import Chosen, choose
+from little import KEYS, NAMES, Row, parquet, row, rows
+
+from crowdselect_core.config.load import load
+from crowdselect_core.config.reselect import ReselectConfig
+from crowdselect_core.errors import UserError
+from crowdselect_core.planning import preflight
+from crowdselect_core.stages.select import ranking
+
+
+def zoo(folder: Path, table: list[Row], **columns: Any) -> str:
+    """Write a zoo with further columns."""
+    path = parquet(folder / "zoo.parquet", table)
+    whole = pq.read_table(path)
+    for name, values in columns.items():
+        whole = whole.append_column(name, pa.array(values))
+    pq.write_table(whole, path)
+    return str(path)
+
+
+def chosen_of(folder: Path, path: str, **keys: Any) -> Chosen:
+    return choose(folder, **KEYS | {"dataset": path, "budget": 3} | keys)
+
+
+def lengths(chosen: Chosen) -> dict[str, Any]:
+    return dict(chosen.ranking.select("instruction_id", "tokens").iter_rows())
+
+
+def test_length_counts_the_instruction_or_the_kept_answer(tmp_path: Path) -> None:
+    """Bytes / 4, rounded up; the kept answer is the one of the highest score that is complete."""
+    table = [
+        row(0, [1, 2, 3, 4], instruction="x" * 9, **{NAMES[3]: "y" * 40, NAMES[2]: "z"}),
+        row(1, [1, 2, 3, 4], instruction="x" * 8, **{NAMES[3]: " ", NAMES[2]: "z" * 5}),
+        row(2, [1, 2, 3, 4], instruction="x", **{NAMES[3]: "y" * 8}),
+        row(3, [1, 2, 3, 4], instruction="x", **dict.fromkeys(NAMES, "")),
+    ]
+    path = zoo(tmp_path, table)
+    by_instruction = chosen_of(tmp_path, path, method="length")
+    assert lengths(by_instruction) == {"row-000": 3, "row-001": 2, "row-002": 1, "row-003": None}
+    assert by_instruction.ids == ["row-000", "row-001", "row-002"]
+    by_answer = chosen_of(tmp_path, path, method="length", length={"of": "response"}, budget=2)
+    assert lengths(by_answer) == {"row-000": 10, "row-001": 2, "row-002": 2, "row-003": None}
+    assert by_answer.ids == ["row-000", "row-001"]
+    bottom = chosen_of(tmp_path, path, method="length", direction="bottom", budget=1)
+    assert bottom.ids == ["row-002"]
+    [overlap] = [o for o in by_answer.manifest["summary"]["overlaps"] if "longest" in o["baseline"]]
+    assert (overlap["rows"], overlap["overlap"]) == (2, 2)
+
+
+def test_a_column_of_the_data_set(tmp_path: Path) -> None:
+    nested = [{"q": float(n)} for n in range(6)]
+    path = zoo(
+        tmp_path, rows(6), good=[3, 1, None, 9, 2, 5], score=[0.5, float("nan"), 3, 2, 1, 0],
+        meta=nested,
+    )  # fmt: skip
+    chosen = chosen_of(tmp_path, path, method="column:good")
+    assert chosen.ids == ["row-003", "row-005", "row-000"]
+    assert chosen.ranking.filter(pl.col("good").is_null())["reason"].to_list() == [
+        "not eligible: no number to rank by"
+    ]
+    assert chosen.selection["method"][0] == "column:good"
+    taken = chosen_of(tmp_path, path, method="column:score", direction="bottom")
+    assert taken.ids == ["row-005", "row-000", "row-004"]
+    assert taken.ranking["column:score"].null_count() == 1
+    assert chosen_of(tmp_path, path, method="column:meta.q").ids[0] == "row-005"
+
+
+def test_the_teacher_answers_random_rows(tmp_path: Path) -> None:
+    path = zoo(tmp_path, rows(30))
+    chosen = chosen_of(tmp_path, path, method="teacher", teacher={"model": NAMES[1]}, budget=8)
+    assert set(chosen.selection["response_model"]) == {NAMES[1]}
+    cost = chosen.manifest["summary"]["cost"]
+    assert (cost["answers"], cost["models"], cost["scores"]) == (8, 1, 0)
+    random = chosen_of(tmp_path, path, method="random", response=NAMES[1], budget=8)
+    assert random.ids == chosen.ids
+
+
+def test_deita_from_columns(tmp_path: Path) -> None:
+    """Vectors in one column: rows 0 and 1 alike, so the worse one goes; row 3 lacks its quality."""
+    vectors = [[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]
+    path = zoo(
+        tmp_path, rows(6), c=[[2.0], [1.0, 1.0], [3.0], [9.0], [1.0], [0.5]],
+        q=[[2.0], [3.0, 3.0], [3.0], None, [1.0], [1.0]], vector=vectors,
+    )  # fmt: skip
+    keys = {"complexity": "c", "quality": "q"}
+    chosen = chosen_of(
+        tmp_path, path, method="deita", deita=keys, embedder="column:vector", budget=4
+    )
+    assert chosen.ids == ["row-002", "row-001", "row-004", "row-005"]
+    told = {r["instruction_id"]: r for r in chosen.ranking.iter_rows(named=True)}
+    assert (told["row-000"]["deita"], told["row-000"]["eligible"]) == (4.0, False)
+    assert told["row-000"]["reason"].endswith("too similar to a row that ranks before it")
+    assert told["row-003"]["reason"] == "not eligible: no quality"
+
+
+def test_k_center_on_a_vector_column(tmp_path: Path) -> None:
+    vectors = [[0.0], [1.0], [10.0], [4.0], [10.0], [0.0]]
+    path = zoo(tmp_path, rows(6), vector=vectors)
+    chosen = chosen_of(tmp_path, path, method="k-center", embedder="column:vector", budget=3)
+    assert chosen.ids == ["row-000", "row-002", "row-003"]
+    assert chosen.selection["score"].to_list() == [10, 10, 4]
+
+
+def test_keys_of_the_crowds_methods_are_as_they_were(tmp_path: Path) -> None:
+    path = zoo(tmp_path, rows(6))
+    config = load(None, KEYS | {"dataset": path}, {})
+    assert ranking.identity(config) == {
+        "method": "crowdselect", "direction": "top", "weights": [1, 1, 2, 0], "min_scores": 2,
+    }  # fmt: skip
+    draws = config.model_copy(update={"method": "random"})
+    assert ranking.identity(draws) == {"method": "random", "direction": "top", "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"method": "column:nope"}, "has no column 'nope'"),
+        ({"method": "column:instruction"}, "expected numbers"),
+        ({"method": "nowhere:rank"}, "method 'nowhere:rank': there is no module 'nowhere'"),
+        ({"method": "teacher"}, "name it with --teacher-model"),
+        ({"method": "teacher", "teacher": {"model": "bee-2b"}}, "did you mean 'bee-2.5b'"),
+        (
+            {"method": "teacher", "teacher": {"model": NAMES[0]}, "response": "best"},
+            "leave response out",
+        ),
+        ({"method": "k-center", "direction": "bottom"}, "has no bottom"),
+        ({"method": "k-center", "budget_tokens": 99}, "give --budget in rows"),
+        ({"method": "ifd"}, "--ifd-model"),
+        ({"method": "rds+"}, "--rds-model"),
+        ({"method": "rds+", "rds": {"model": "./x"}}, "does not exist"),
+        ({"method": "deita"}, "--deita-complexity and --deita-quality"),
+        ({"method": "deita", "deita": {"complexity": "a", "quality": "b"}}, "has no column 'a'"),
+        ({"method": "length", "length": {"tokenizer": "./none"}}, "does not exist"),
+    ],
+)
+def test_what_a_method_lacks_is_told_before_anything_runs(
+    tmp_path: Path, keys: dict[str, Any], told: str
+) -> None:
+    path = zoo(tmp_path, rows(6))
+    with pytest.raises(UserError, match=told):
+        preflight.check(load(None, KEYS | {"dataset": path} | keys, {}))
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_table_of_scores_alone_has_no_answers_to_read(tmp_path: Path) -> None:
+    table = {"instruction_id": ["a", "b"], "instruction": ["x", "y"]}
+    pl.DataFrame(table | {name: [1.0, 2.0] for name in NAMES}).write_parquet(tmp_path / "s.parquet")
+    keys = KEYS | {"dataset": str(tmp_path / "s.parquet"), "method": "length"}
+    preflight.check(load(None, keys, {}))
+    with pytest.raises(UserError, match="has no answers, which method length reads"):
+        preflight.check(load(None, keys | {"length": {"of": "response"}}, {}))
+
+
+def test_new_rows_are_not_ranked_alone_by_a_method_of_all_rows(tmp_path: Path) -> None:
+    path = zoo(tmp_path, rows(6))
+    given = KEYS | {"dataset": {"path": path}, "method": "k-center"}
+    config = ReselectConfig.model_validate(given).resolved()
+    with pytest.raises(UserError, match="use --mode refit"):
+        preflight.check(config)
+    preflight.check(config.model_copy(update={"mode": "refit"}))
+
+
+def test_a_method_that_is_none_is_told() -> None:
+    with pytest.raises(UserError, match="did you mean 'length'"):
+        load(None, KEYS | {"dataset": "x", "method": "lenght"}, {})
+    with pytest.raises(UserError, match="column:NAME, or module:function"):
+        load(None, KEYS | {"dataset": "x", "method": "column:"}, {})
