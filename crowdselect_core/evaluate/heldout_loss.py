@@ -9,6 +9,7 @@ template gets Tulu's, as in training. The interval is a 95 % percentile bootstra
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -237,7 +238,10 @@ def _loaded(model: LossModel, source: Any) -> Any:
         return loaded
     from peft import PeftModel
 
-    adapted = PeftModel.from_pretrained(loaded, str(model.adapter))
+    with warnings.catch_warnings():
+        # PEFT still uses names that transformers has renamed; users cannot change that.
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted = PeftModel.from_pretrained(loaded, str(model.adapter))
     return adapted.eval().get_base_model()  # knows the arguments of the forward pass
 
 
