@@ -251,11 +251,6 @@ def some_devices(gpus: int, name: str) -> AbstractContextManager[list[str]]:
     return _devices().lent(gpus, name, cancellation.check)
 
 
-def devices(gpus: int, name: str) -> AbstractContextManager[list[str]]:
-    """Wait for so many of this machine's GPUs; without any, for its processor."""
-    return _devices().lent(gpus, name, cancellation.check)
-
-
 def failures(errors: list[BaseException]) -> BaseException:
     """Return what a run ends with when some of its models failed and the others are finished."""
     others = [e for e in errors if not isinstance(e, TooManyFailures)]

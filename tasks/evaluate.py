@@ -34,7 +34,7 @@ from crowdselect_core.report.leaderboard import as_lines, as_markdown
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
-from tasks.crowd import device_tags, devices
+from tasks.crowd import device_tags, one_device, some_devices
 from tasks.progress import shown
 from tasks.secrets import secret
 from tasks.stage_task import OPTIONS, state_task
@@ -197,8 +197,8 @@ def _lent(engine: EngineConfig | None, name: str) -> AbstractContextManager[list
     if isinstance(engine, OpenAIEngineConfig):
         return nullcontext([])
     if isinstance(engine, VllmEngineConfig):
-        return devices(name, engine.gpus)
-    return devices(name, 1)
+        return some_devices(engine.gpus, name)
+    return one_device(name)
 
 
 def _written(config: EvaluateConfig, table: Any, notes: list[str]) -> State[dict[str, Any]]:

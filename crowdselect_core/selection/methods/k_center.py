@@ -48,4 +48,5 @@ def k_center_distances(vectors_ND: Vectors, picks: int) -> Floats:
     left_N = np.isnan(found_N)
     found_N[left_N] = nearest_N[left_N]
     found_N[0] = found_N[1:].max(initial=0.0)
-    return np.sqrt(found_N)
+    roots_N: NDArray[np.float64] = np.sqrt(found_N)
+    return roots_N

@@ -27,7 +27,7 @@ def round_robin(similarities_ET: Floats, picks: int) -> Floats:
     """
     rows, targets = similarities_ET.shape
     picks = min(picks, rows)
-    scores_E = similarities_ET.max(axis=1, initial=-1.0) - 1.0
+    scores_E: NDArray[np.float64] = similarities_ET.max(axis=1, initial=-1.0) - 1.0
     if not targets:
         return scores_E
     taken_E = np.zeros(rows, dtype=bool)
