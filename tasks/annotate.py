@@ -16,7 +16,7 @@ from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
-from tasks.crowd import cached, devices, tell
+from tasks.crowd import cached, tell
 from tasks.progress import shown
 from tasks.secrets import secret
 from tasks.stage_task import ref_of, state_task
@@ -53,5 +53,5 @@ def _lent(config: SelectConfig) -> AbstractContextManager[list[str]]:
     if isinstance(engine, OpenAIEngineConfig):
         return nullcontext([])
     if isinstance(engine, VllmEngineConfig):
-        return devices(engine.gpus, config.method)
-    return devices(1, config.method)
+        return some_devices(engine.gpus, config.method)
+    return one_device(config.method)
