@@ -80,6 +80,15 @@ class EvaluatedModel(Named):
     chat_template_kwargs: dict[str, Any] = Field({}, description="Arguments of the chat template")
     system_prompt: str | None = Field(None, description="Precedes every prompt")
 
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        told = self.engine.model if self.engine is not None else None
+        if told is not None and self.model is not None and told != self.model:
+            raise ValueError(
+                f"model is {self.model!r} and engine.model {told!r}: expected one of them"
+            )
+        return self
+
     @classmethod
     def from_name(cls, name: str) -> dict[str, Any]:
         """Return the keys that a bare name stands for."""
@@ -113,7 +122,7 @@ class PairwiseBenchmark(AnsweredBenchmark):
     path: Place = Field(
         min_length=1,
         description="JSON Lines of prompts: {prompt: ...}, {instruction: ...} or {messages: [...]};"
-        " id and category as wanted",
+        " id (or question_id, uid) and category as wanted",
         examples=["my_prompts.jsonl"],
     )
     baseline: str | None = Field(
@@ -215,6 +224,11 @@ class EvaluationConfig(Frozen):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.engine is not None and self.engine.model is not None:
+            raise ValueError(
+                f"engine.model: expected nothing, found {self.engine.model!r}: the engine runs "
+                "every model; name models in evaluation.models"
+            )
         names = [judge.name for judge in self.judges]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"judges: {twice[0]!r} stands twice: give each a name of its own")

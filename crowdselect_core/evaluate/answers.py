@@ -93,20 +93,21 @@ def price_of(model: Candidate, evaluation: EvaluationConfig) -> PriceConfig:
 
 def answer_cells(model: Candidate, sampling: SamplingConfig, tools: Tools) -> CallCache:
     """Open the cells of a model's answers by one sampling."""
-    engine = engine_config(model, tools.evaluation)
-    revision = model.source.revision if model.source else None
-    return cells_of(
-        tools.store,
-        Spec(
-            STAGE,
-            VERSION,
-            {
-                **engine_identity(engine, model.name, revision, model.weights),
-                "sampling": sampling_identity(sampling),
-                "chat_template_kwargs": model.chat_template_kwargs,
-                "system_prompt": model.system_prompt,
-            },
-        ),
+    return cells_of(tools.store, answer_spec(model, sampling, tools.evaluation))
+
+
+def answer_spec(model: Candidate, sampling: SamplingConfig, evaluation: EvaluationConfig) -> Spec:
+    """Name the cells of a model's answers by one sampling."""
+    engine = engine_config(model, evaluation)
+    return Spec(
+        STAGE,
+        VERSION,
+        {
+            **engine_identity(engine, model.name, _revision(model), model.weights),
+            "sampling": sampling_identity(sampling),
+            "chat_template_kwargs": model.chat_template_kwargs,
+            "system_prompt": model.system_prompt,
+        },
     )
 
 
@@ -195,7 +196,7 @@ def _running(model: Candidate, tools: Tools) -> Iterator[Engine]:
     with ExitStack() as stack:
         gpus = stack.enter_context(tools.lent(config, model.name))
         tools.check()  # it may have waited long for its device
-        revision = model.source.revision if model.source else None
+        revision = _revision(model)
         adapter: Path | None = None
         if not isinstance(config, OpenAIEngineConfig):
             served = model.base if _is_served(model, config, tools) else None
@@ -210,6 +211,10 @@ def _running(model: Candidate, tools: Tools) -> Iterator[Engine]:
         )  # fmt: skip
         engine.stopped = tools.stopped
         yield stack.enter_context(closing(engine))
+
+
+def _revision(model: Candidate) -> str | None:
+    return model.source.revision if model.source else model.revision
 
 
 def _is_served(model: Candidate, config: EngineConfig, tools: Tools) -> bool:

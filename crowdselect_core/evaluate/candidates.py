@@ -4,11 +4,9 @@ A model that was trained lives in the store: its files are unpacked into a work 
 as it answers, and an adapter is merged into its base model there.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -18,20 +16,23 @@ from crowdselect_core.config.engine import EngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import EvaluatedModel
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.models.hub import local_folder, model_identity
+from crowdselect_core.evaluate.sources import (
+    ADAPTER,
+    Base,
+    Source,
+    adapter_config,
+    adapters_base,
+    folder_of,
+    short_name,
+    source_of,
+)
+from crowdselect_core.models.hub import model_identity
 from crowdselect_core.store.artifacts import Artifact, Store
 
 Role = Literal["trained", "base", "other"]
 MODEL = "model"  # stage of trained models, and the folder of their files
-ADAPTER = "adapter_config.json"
+COMMIT = "commit:"  # before the identity of what lies on the hub
 TRAINED = "-trained"  # behind the base model's name
-
-
-class Source(Frozen):
-    """Weights that lie in a folder or on the hub."""
-
-    model: str
-    revision: str | None = None
 
 
 class Candidate(Frozen):
@@ -47,6 +48,7 @@ class Candidate(Frozen):
     source: Source | None = None  # None: in the store, or behind an endpoint
     key: str | None = None  # of the artifact, where it lies in the store
     base: Source | None = None  # of an adapter
+    revision: str | None = None  # of what an endpoint serves; else that of the source counts
     engine: EngineConfig | None = None  # None: evaluation.engine
     chat_template_kwargs: dict[str, Any] = Field({})
     system_prompt: str | None = None
@@ -77,7 +79,7 @@ def candidates(config: EvaluateConfig, store: Store, trained: str | None) -> lis
     if base is not None:
         found.append(base)
     if config.evaluation is not None:
-        found += [_other(model) for model in config.evaluation.models]
+        found += [_other(model, config) for model in config.evaluation.models]
     names = [c.name for c in found]
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise ConfigError(
@@ -89,27 +91,17 @@ def candidates(config: EvaluateConfig, store: Store, trained: str | None) -> lis
 
 def base_candidate(config: EvaluateConfig) -> Candidate | None:
     """Return the base model of the training; None where the config has no training."""
-    if config.training is None:
+    base = _training_base(config)
+    if base is None:
         return None
-    from crowdselect_core.finetune.base_model import base_model
-
-    base = base_model(config.training)
     return Candidate(
-        name=short_name(base.name),
-        role="base",
-        weights=base.identity,
-        source=Source(model=base.source, revision=base.revision),
+        name=short_name(base.name), role="base", weights=base.weights, source=base.source
     )
 
 
 def base_of(models: Sequence[Candidate]) -> Candidate | None:
     """Return the base model among the models of an evaluation."""
     return next((m for m in models if m.role == "base"), None)
-
-
-def short_name(model: str) -> str:
-    """Return the last part of a folder, a hub id or a sample's name."""
-    return model.rstrip("/").rpartition("/")[2].rpartition(":")[2] or model
 
 
 @contextmanager
@@ -124,11 +116,11 @@ def opened(candidate: Candidate, store: Store, *, merged: bool = True) -> Iterat
     Raises:
         ConfigError: the model lies behind an endpoint.
         DamagedArtifact: the stored model is damaged.
-        StorageError: the disk has not enough room.
+        StorageError: the disk has not enough room, also for what is merged.
     """
     if candidate.weights is None:
         raise ConfigError(f"model {candidate.name!r} is an endpoint, its weights are not here")
-    if candidate.key is None and not (candidate.is_adapter and merged):
+    if candidate.key is None and not candidate.is_adapter:
         if candidate.source is None:
             raise ConfigError(f"model {candidate.name!r} has no folder")
         yield candidate.source
@@ -142,7 +134,7 @@ def opened(candidate: Candidate, store: Store, *, merged: bool = True) -> Iterat
         if artifact is not None:
             unpack(artifact, work)
         elif candidate.source is not None:
-            folder = Path(candidate.source.model)
+            folder = folder_of(f"model {candidate.name!r}", candidate.source)
         if candidate.base is not None and merged:
             from crowdselect_core.evaluate.merged_adapter import merge
 
@@ -171,56 +163,65 @@ def _trained(config: EvaluateConfig, artifact: Artifact) -> Candidate:
 
 
 def _given(model: str, config: EvaluateConfig) -> Candidate:
-    """Return the model of --model; an adapter's base is the training's, else what it names."""
+    """Return the model of --model; an adapter is put on the training's base, or what it names."""
     try:
-        folder, weights = local_folder(model), model_identity(model)
+        source, weights, base = _weights(f"--model {model!r}", model, None, config, own=True)
     except ConfigError as e:
-        raise ConfigError(f"--model: {e}") from None
-    base = None
-    if folder is not None and (folder / ADAPTER).is_file():
-        own = base_candidate(config)
-        base = own.source if own and own.source else _named_base(folder)
-        weights += f"+{own.weights if own else model_identity(base.model, base.revision)}"
+        raise ConfigError(_once("--model", e)) from None
     return Candidate(
-        name=short_name(model), role="trained", weights=weights, source=Source(model=model),
-        base=base,
-    )  # fmt: skip
+        name=short_name(model), role="trained", weights=weights, source=source, base=base
+    )
 
 
-def _named_base(folder: Path) -> Source:
-    """Return the base model that an adapter's config names."""
-    try:
-        told = json.loads((folder / ADAPTER).read_text("utf-8"))
-        named = told["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        named = None
-    if not isinstance(named, str) or not named:
-        raise ConfigError(
-            f"--model {str(folder)!r}: its {ADAPTER} names no base model; give training.base_model"
-        )
-    return Source(model=named)
-
-
-def _other(model: EvaluatedModel) -> Candidate:
+def _other(model: EvaluatedModel, config: EvaluateConfig) -> Candidate:
     """Return one of evaluation.models; without an engine of its own it runs here."""
-    endpoint = model.engine is not None and model.engine.kind == "openai"
-    source = None if endpoint else Source(model=model.model or model.name, revision=model.revision)
     engine = model.engine
-    if endpoint and engine is not None and model.model:
-        engine = engine.model_copy(update={"model": engine.model or model.model})
-    try:
-        weights = model_identity(source.model, source.revision) if source else None
-    except ConfigError as e:
-        raise ConfigError(f"evaluation.models: {e}") from None
-    return Candidate(
+    named = (engine.model if engine is not None else None) or model.model or model.name
+    found = Candidate(
         name=model.name if model.model else short_name(model.name),
         role="other",
-        weights=weights,
-        source=source,
+        weights=None,
         engine=engine,
         chat_template_kwargs=model.chat_template_kwargs,
         system_prompt=model.system_prompt,
     )
+    if engine is not None and engine.kind == "openai":
+        told = engine.model_copy(update={"model": named})
+        return found.model_copy(update={"engine": told, "revision": model.revision})
+    where = f"evaluation.models, {model.name!r}"
+    try:
+        source, weights, base = _weights(where, named, model.revision, config, own=False)
+    except ConfigError as e:
+        raise ConfigError(_once("evaluation.models", e)) from None
+    return found.model_copy(update={"source": source, "weights": weights, "base": base})
+
+
+def _weights(
+    where: str, model: str, revision: str | None, config: EvaluateConfig, *, own: bool
+) -> tuple[Source, str, Source | None]:
+    """Return where a model lies, what its weights are, and the base where it is an adapter."""
+    source, weights = source_of(model, revision), model_identity(model, revision)
+    told = adapter_config(source)
+    if told is None:
+        return source, weights, None
+    if weights.startswith(COMMIT):
+        source = source.model_copy(update={"revision": weights.removeprefix(COMMIT)})
+    base = adapters_base(where, told, _training_base(config), own=own)
+    return source, f"{weights}+{base.weights}", base.source
+
+
+def _training_base(config: EvaluateConfig) -> Base | None:
+    if config.training is None:
+        return None
+    from crowdselect_core.finetune.base_model import base_model
+
+    base = base_model(config.training)
+    return Base(base.name, Source(model=base.source, revision=base.revision), base.identity)
+
+
+def _once(where: str, error: ConfigError) -> str:
+    """Return a complaint that begins with where it is about."""
+    return str(error) if str(error).startswith(where) else f"{where}: {error}"
 
 
 def _of_files(sha256_of: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate.answers import Reply, engine_config, replies
 from crowdselect_core.evaluate.benchmarks.judged import JudgedBenchmark
 from crowdselect_core.evaluate.candidates import TRAINED, Candidate
+from crowdselect_core.evaluate.distinct import check_distinct
 from crowdselect_core.evaluate.judging.calibration import prompts as calibration_prompts
 from crowdselect_core.evaluate.judging.judge import Judge, Load
 from crowdselect_core.evaluate.live import Benchmark, Question, Tools
@@ -70,7 +71,11 @@ def bills(benchmarks: Sequence[Benchmark], models: Sequence[Candidate], tools: T
         benchmarks: of the evaluation.
         models: those that are known; a model that is to be trained comes on top.
         tools: of the run; nobody is asked.
+
+    Raises:
+        ConfigError: two models or two judges that the store could not tell apart.
     """
+    check_distinct(models, tools.evaluation)
     pending = tools.config.trains and not any(m.role == "trained" for m in models)
     questions = [question for benchmark in benchmarks for question in benchmark.questions]
     found = [_answers(questions, model, tools) for model in models]

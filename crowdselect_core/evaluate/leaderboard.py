@@ -112,7 +112,7 @@ def one_snapshot(reported: Iterable[Mapping[str, str]]) -> dict[str, str]:
                 raise EvaluationError(
                     f"judge {judge!r}: the server reports different models for its verdicts "
                     f"({shown([found[judge], model])}), and these do not stand in one table: name "
-                    "one of them in engine.model; every verdict stays stored"
+                    "one of them in engine.model, by which every verdict is asked and paid for anew"
                 )
     return found
 

@@ -44,11 +44,12 @@ class OutFolder:
 def file_name(model: str) -> str:
     """Return the name of a model as a file's: what no file's name may hold becomes '-'.
 
+    It begins with a letter or a digit: files of other names are no judgments to whoever reads them.
     A name that is changed gets 8 hexadecimal digits, so that no two models share a file.
     """
     if _PLAIN.fullmatch(model):
         return model
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-.")[:80] or "model"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-._")[:80] or "model"
     return f"{plain}-{hashlib.sha256(model.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 

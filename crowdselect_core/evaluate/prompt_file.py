@@ -1,7 +1,8 @@
 """Prompts of one's own: a file of JSON Lines that the models are asked.
 
 A line has `prompt` or `instruction` (a text), or `messages` (turns that end with the user's); and
-where wanted `id` and `category`. Without an id it is the hash of the prompt.
+where wanted `id` (or `question_id`, `uid`) and `category`. Without an id it is the hash of the
+prompt.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from crowdselect_core.ingest.files import DataFile, opened, place_failed
 from crowdselect_core.ingest.prompts import prompt_key, read_text, read_turns
 
 TEXTS = ("prompt", "instruction")
+IDS = ("id", "question_id", "uid")  # the first that a line has
 
 
 @dataclass(frozen=True)
@@ -62,5 +64,6 @@ def _prompt(row: Row) -> OwnPrompt:
     if prompt.error is not None:
         row.fail(prompt.error)
     category = row.text("category") if row.values.get("category") is not None else None
-    named = row.id("id") if row.values.get("id") is not None else prompt_key(prompt.messages).hex()
-    return OwnPrompt(named, prompt.messages, category)
+    named = next((key for key in IDS if row.values.get(key) is not None), None)
+    own = row.id(named) if named is not None else prompt_key(prompt.messages).hex()
+    return OwnPrompt(own, prompt.messages, category)

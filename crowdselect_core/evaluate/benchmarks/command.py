@@ -8,11 +8,12 @@ from tempfile import TemporaryDirectory
 from crowdselect_core.config.benchmarks import CommandBenchmark
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.evaluate import command_benchmark
-from crowdselect_core.evaluate.benchmarks.local_models import folder_of, local_models
+from crowdselect_core.evaluate.benchmarks.local_models import local_models
 from crowdselect_core.evaluate.benchmarks.steps import counted
 from crowdselect_core.evaluate.candidates import Candidate, opened
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.result_cells import Measured, as_results
+from crowdselect_core.evaluate.sources import folder_of
 from crowdselect_core.evaluate.tally import Outcome, Result
 
 

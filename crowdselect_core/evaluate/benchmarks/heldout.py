@@ -67,10 +67,16 @@ def questions(tools: Tools, limit: int | None, temperature: float, most: int) ->
     return found
 
 
-def question_of(row_id: str, messages: list[Message], temperature: float, most: int) -> Question:
+def question_of(
+    row_id: str,
+    messages: list[Message],
+    temperature: float,
+    most: int,
+    category: str | None = None,
+) -> Question:
     """Return the question that a prompt's last turn asks; the turns before are its history."""
     history = tuple((m["role"], m["content"]) for m in messages[:-1])
-    return Question(row_id, (messages[-1]["content"],), temperature, most, history=history)
+    return Question(row_id, (messages[-1]["content"],), temperature, most, category, history)
 
 
 def _rows(tools: Tools, stage: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:

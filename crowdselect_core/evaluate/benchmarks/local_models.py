@@ -1,10 +1,9 @@
 """Which models a benchmark that needs their weights can measure."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from crowdselect_core.errors import ConfigError, first_line
-from crowdselect_core.evaluate.candidates import Candidate, Source
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.evaluate.candidates import Candidate
 
 
 def local_models(where: str, models: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
@@ -25,21 +24,3 @@ def local_models(where: str, models: Sequence[Candidate]) -> tuple[list[Candidat
         if model.weights is None
     ]
     return local, notes
-
-
-def folder_of(where: str, source: Source) -> Path:
-    """Return the folder of a model's files; those of a hub id are downloaded, or in the cache.
-
-    Raises:
-        ConfigError: the hub cannot give them.
-    """
-    if Path(source.model).expanduser().is_dir():
-        return Path(source.model).expanduser()
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source.model, revision=source.revision))
-    except Exception as e:  # offline, unreachable, private, unknown
-        raise ConfigError(
-            f"{where}: model {source.model!r} cannot be downloaded: {first_line(e)}"
-        ) from None

@@ -33,9 +33,10 @@ def readable(
     """Return the verdicts that can be read, by what they are about."""
     found: dict[Hashable, float | str] = {}
     for item, games in zip(items, verdicts, strict=True):
-        read = read_rating if len(games) == 1 else read_winner
         for number, v in enumerate(games):
-            value = read(v.words, v.finish_reason)
+            value: float | str | None = read_winner(v.words, v.finish_reason)
+            if len(games) == 1:
+                value = _rating(item, v)
             if value is not None:
                 found[item.model, item.question.id, item.turn, number] = value
     return found
@@ -47,7 +48,7 @@ def biases(judge: str, items: Sequence[Item], verdicts: Sequence[tuple[Verdict, 
     games: list[Game] = []
     for item, own in zip(items, verdicts, strict=True):
         if len(own) == 1:
-            rating = read_rating(own[0].words, own[0].finish_reason)
+            rating = _rating(item, own[0])
             ratings += [] if rating is None else [(rating, item.lengths[0])]
             continue
         for v, (a, b) in zip(own, (item.lengths, item.lengths[::-1]), strict=True):
@@ -82,7 +83,7 @@ def single_row(
 ) -> dict[str, Any]:
     """Return FastChat's row of a grade; one that cannot be read is -1."""
     [verdict] = games
-    score = read_rating(verdict.words, verdict.finish_reason)
+    score = _rating(item, verdict)
     return {
         "question_id": question_id,
         "model": item.model,
@@ -121,6 +122,12 @@ def pair_row(
         "judge_model": games[0].served_model,
         "prompt_version": item.prompt.version,
     }
+
+
+def _rating(item: Item, verdict: Verdict) -> float | None:
+    return read_rating(
+        verdict.words, verdict.finish_reason, single_bracket=item.prompt.is_benchmarks
+    )
 
 
 def turns_of(row: files.Row) -> list[str]:

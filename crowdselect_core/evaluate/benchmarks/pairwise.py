@@ -15,6 +15,7 @@ from crowdselect_core.evaluate.benchmarks.games import (
     named,
     readable,
 )
+from crowdselect_core.evaluate.benchmarks.heldout import question_of
 from crowdselect_core.evaluate.benchmarks.judged import (
     Costs,
     JudgedBenchmark,
@@ -39,12 +40,11 @@ from crowdselect_core.evaluate.out_folder import (
     answer_id,
     file_name,
 )
+from crowdselect_core.evaluate.prompt_file import read_prompts
 from crowdselect_core.evaluate.tally import Outcome
-from crowdselect_core.ingest.files import opened
 
 TEMPERATURE = 0.7
 MAX_TOKENS = 1024
-PROMPTS = ("prompt", "instruction")
 
 
 class Pairwise(JudgedBenchmark):
@@ -54,14 +54,12 @@ class Pairwise(JudgedBenchmark):
         self._config, self._out, self._seed = config, run.out, run.seed
         self.name = config.name or config.kind
         self._where = f"evaluation.benchmarks, {self.name}"
-        fs, path = opened(config.path, {})
-        rows = files.rows_at(fs, path, config.path)[: config.limit]
-        if not rows:
-            raise EvaluationError(f"{config.path}: has no prompts")
-        self.questions: Sequence[Question] = [self._question(row) for row in rows]
-        ids = [question.id for question in self.questions]
-        if twice := sorted({i for i in ids if ids.count(i) > 1}):
-            raise EvaluationError(f"{config.path}: the id {twice[0]!r} stands twice")
+        temperature = TEMPERATURE if config.temperature is None else config.temperature
+        most = config.max_tokens or MAX_TOKENS
+        self.questions: Sequence[Question] = [
+            question_of(p.id, list(p.messages), temperature, most, p.category)
+            for p in read_prompts(config.path, config.limit)
+        ]
         self._prompt = own_pair(two_turns=False, reference=False)
 
     def check(self, config: EvaluateConfig) -> None:
@@ -134,20 +132,6 @@ class Pairwise(JudgedBenchmark):
             found.append(Pair(model, baseline, question, own[0], other[0], self._prompt, games))
         return found
 
-    def _question(self, row: files.Row) -> Question:
-        temperature = self._config.temperature
-        category = row.values.get("category")
-        history, prompt = _messages_of(row)
-        named_by = next((k for k in ("question_id", "id", "uid") if k in row.values), None)
-        return Question(
-            id=row.id(named_by) if named_by else str(row.number),
-            turns=(prompt,),
-            temperature=TEMPERATURE if temperature is None else temperature,
-            max_tokens=self._config.max_tokens or MAX_TOKENS,
-            category=category if isinstance(category, str) and category else None,
-            history=history,
-        )
-
     def _write_answers(self, out: OutFolder, given: Replies) -> None:
         rows = [
             {"question_id": q.id, "category": q.category, "turns": [_text_of(q)]}
@@ -195,26 +179,6 @@ def _winners(both: tuple[Verdict, Verdict]) -> tuple[str | None, str | None]:
         read_winner(first.words, first.finish_reason),
         read_winner(second.words, second.finish_reason),
     )
-
-
-def _messages_of(row: files.Row) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Return the messages before the last one, and the last one, the user's."""
-    for key in PROMPTS:
-        if key in row.values:
-            return (), row.text(key)
-    messages = row.values.get("messages")
-    if not isinstance(messages, list) or not messages:
-        row.fail("expected prompt, instruction or messages")
-    told: list[tuple[str, str]] = []
-    for message in messages:
-        role = message.get("role") if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        if role not in ("system", "user", "assistant") or not isinstance(content, str):
-            row.fail("key 'messages': expected a list of {role, content}")
-        told.append((role, content))
-    if told[-1][0] != "user":
-        row.fail("key 'messages': expected the user's as the last one")
-    return tuple(told[:-1]), told[-1][1]
 
 
 def _text_of(question: Question) -> str:

@@ -67,12 +67,7 @@ class Judge:
         self.config, self._tools = config, tools
         self.name = config.name
         self.snapshot: str | None = None  # the model that the server reports, once it is known
-        identity = {
-            **engine_identity(config.engine, config.name, config.revision),
-            "sampling": sampling_identity(config.sampling),
-            "chat_template_kwargs": config.chat_template_kwargs,
-        }
-        self.cells = CallCache(tools.store, Spec(STAGE, VERSION, identity), VERDICT, BROKEN_OFF)
+        self.cells = CallCache(tools.store, verdict_spec(config), VERDICT, BROKEN_OFF)
 
     @property
     def price(self) -> PriceConfig:
@@ -160,9 +155,20 @@ class Judge:
             raise EvaluationError(
                 f"judge {self.name!r}: the server reports different models for its verdicts "
                 f"({shown(names)}), and these do not stand in one table: name one of them in "
-                "engine.model; every verdict stays stored"
+                "engine.model, by which every verdict is asked and paid for anew; those stored "
+                "under the old name are kept, not reused"
             )
         self.snapshot = next(iter(names), None)
+
+
+def verdict_spec(config: JudgeConfig) -> Spec:
+    """Name the cells of a judge's verdicts."""
+    identity = {
+        **engine_identity(config.engine, config.name, config.revision),
+        "sampling": sampling_identity(config.sampling),
+        "chat_template_kwargs": config.chat_template_kwargs,
+    }
+    return Spec(STAGE, VERSION, identity)
 
 
 def judge_engine(config: JudgeConfig, secret: Secret, gpus: Sequence[str] = ()) -> Engine:

@@ -14,7 +14,7 @@ from crowdselect_core.chat import Message
 from crowdselect_core.errors import EvaluationError
 from crowdselect_core.store.identity import canonical
 
-VERSION = 1  # of our own prompts
+OURS, VERSION = "crowdselect", 1  # of our own prompts
 
 # Placeholders that stand for one thing under two names: ours, and those of the benchmarks' files.
 NAMES = (
@@ -38,6 +38,11 @@ class JudgePrompt:
     name: str
     system: str
     template: str
+
+    @property
+    def is_benchmarks(self) -> bool:
+        """Whether it is read from the benchmark's own file, and none of ours."""
+        return not self.name.startswith(f"{OURS}-")
 
     @property
     def version(self) -> str:
@@ -141,7 +146,7 @@ def _own(
         words.append("Compare with the reference, and find the mistakes first.")
     if two_turns:
         words.append(SECOND)
-    marks = ["crowdselect", kind, *(["reference"] if reference else [])]
+    marks = [OURS, kind, *(["reference"] if reference else [])]
     marks += ["multi-turn"] if two_turns else []
     return JudgePrompt(f"{'-'.join(marks)}-v{VERSION}", "", "\n\n".join([*words, form]))
 

@@ -11,20 +11,33 @@ from crowdselect_core.evaluate.arena_rows import LABELS, MIRRORED, Version
 
 LEAST, GREATEST = 1.0, 10.0  # of MT-Bench's ratings
 RATING = re.compile(r"\[\[\s*(-?[0-9]{1,6}(?:\.[0-9]{1,6})?)\s*\]\]")
-SINGLE_BRACKET = re.compile(r"\[\s*(-?[0-9]{1,6}(?:\.[0-9]{1,6})?)\s*\]")
+# FastChat's second pattern, here only at the reply's end and behind the word: `Rating: [7]`.
+SINGLE_BRACKET = re.compile(
+    r"\brating\b[\s:*_]{0,9}\[\s*(-?[0-9]{1,6}(?:\.[0-9]{1,6})?)\s*\][\s.*_]*\Z", re.IGNORECASE
+)
 WINNER = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 LABEL_PATTERNS = (r"\[\[([AB<>=]+)\]\]", r"\[([AB<>=]+)\]")
 CUT = "length"
 
 
-def read_rating(words: str | None, finish_reason: str | None = None) -> float | None:
-    """Return the rating in a judge's words: `[[7]]`, or `[7]` where there is none such.
+def read_rating(
+    words: str | None, finish_reason: str | None = None, *, single_bracket: bool = False
+) -> float | None:
+    """Return the rating in a judge's words, `[[7]]`.
 
     Several ratings count only if all are the same, and none counts outside 1 to 10.
+
+    Args:
+        words: the reply.
+        finish_reason: why it ended.
+        single_bracket: where there is none such, `Rating: [7]` counts at the reply's end, as
+            replies to FastChat's prompts have it; `[1]` elsewhere may be a citation.
     """
     if words is None or finish_reason == CUT:
         return None
-    found = set(RATING.findall(words)) or set(SINGLE_BRACKET.findall(words))
+    found = set(RATING.findall(words))
+    if not found and single_bracket:
+        found = set(SINGLE_BRACKET.findall(words))
     values = {float(text) for text in found}
     if len(values) != 1:
         return None

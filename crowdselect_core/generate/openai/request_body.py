@@ -54,8 +54,8 @@ def fixed_body(
     return body
 
 
-def encoded(fixed: Mapping[str, Any], request: Request) -> bytes:
-    """Return the body of one request as JSON.
+def encoded(fixed: Mapping[str, Any], request: Request, extra_body: Mapping[str, Any]) -> bytes:
+    """Return the body of one request as JSON; what extra_body sets or unsets, no request changes.
 
     Raises:
         TypeError: the prompt is no valid UTF-8.
@@ -63,6 +63,6 @@ def encoded(fixed: Mapping[str, Any], request: Request) -> bytes:
     own = {"seed": request.seed} if request.seed is not None else {}
     body = {"messages": request.messages, **own, **fixed}
     for name in ("temperature", "max_tokens"):
-        if (value := getattr(request, name)) is not None:
+        if (value := getattr(request, name)) is not None and name not in extra_body:
             body[name] = value
     return orjson.dumps({key: value for key, value in body.items() if value is not None})

@@ -70,7 +70,7 @@ class Run:
         try:
             while (request := await source.next()) is not None:
                 try:
-                    body = encoded(self._fixed, request)
+                    body = encoded(self._fixed, request, self._config.extra_body)
                 except TypeError:
                     why = "the prompt is no valid UTF-8"
                     self._done(failed(request.key, "bad_request", why, Failure.ROW))

@@ -185,9 +185,9 @@ def test_pairwise_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ({"text": "p"}, "expected prompt, instruction or messages"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, "expected the user's as the last"),
-        ({"id": "a", "prompt": ""}, "key 'prompt': expected text"),
+        ({"text": "p"}, "expected exactly one of the keys prompt, instruction"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "no user turn"),
+        ({"id": "a", "prompt": ""}, "no instruction text"),
     ],
 )
 def test_prompts_that_cannot_be_read(
