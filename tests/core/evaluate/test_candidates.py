@@ -1,16 +1,20 @@
 """The models of an evaluation: names, identities, adapters, and answers of a tiny real model."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tinymodel import write_tiny
+from pydantic import ValidationError
+from tinymodel import smollm_tokenizer, write_tiny
 
+from crowdselect_core.config.engine import SamplingConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate import answers
-from crowdselect_core.evaluate.candidates import MODEL, Source, candidates, opened
+from crowdselect_core.evaluate.candidates import MODEL, candidates, opened
 from crowdselect_core.evaluate.live import Question
+from crowdselect_core.evaluate.sources import Source
 from crowdselect_core.finetune.files import pack
 from crowdselect_core.generate.vllm.command import lora_words
 from crowdselect_core.models.hub import model_identity
@@ -144,3 +148,97 @@ def test_names(tiny: Path, tmp_path: Path) -> None:
         candidates(config, Store(config.store), None)
     with pytest.raises(ConfigError, match=r"--model: model folder '\./none' does not exist"):
         candidates(config_of(tmp_path, model="./none"), Store(config.store), None)
+
+
+def test_what_an_endpoint_serves(tmp_path: Path) -> None:
+    def spec_of(**told: Any) -> tuple[Any, Any]:
+        model = {"name": "Qwen/q", "engine": {"kind": "openai"}, **told}
+        evaluation = {"benchmarks": [BENCHMARK], "models": [model]}
+        config = config_of(tmp_path, evaluation=evaluation)
+        [one] = candidates(config, Store(config.store), None)
+        assert config.evaluation is not None
+        return one, answers.answer_spec(one, SamplingConfig(), config.evaluation).identity
+
+    one, identity = spec_of(revision="v2")
+    assert (one.name, one.engine.model) == ("q", "Qwen/q")
+    assert (identity["alias"], identity["revision"]) == ("Qwen/q", "v2")
+    assert spec_of(model="there")[1]["alias"] == "there"
+    assert spec_of(engine={"kind": "openai", "model": "alias"})[1]["alias"] == "alias"
+
+
+def test_the_model_of_an_engine_that_runs_here(tiny: Path, tmp_path: Path) -> None:
+    model = {"name": "q", "engine": {"kind": "vllm", "model": str(tiny)}}
+    config = config_of(tmp_path, evaluation={"benchmarks": [BENCHMARK], "models": [model]})
+    [one] = candidates(config, Store(config.store), None)
+    assert (one.name, one.source) == ("q", Source(model=str(tiny)))
+    with pytest.raises(ValidationError, match="expected one of them"):
+        config_of(tmp_path, evaluation={"models": [{**model, "model": "other"}]})
+    with pytest.raises(ValidationError, match="engine.model: expected nothing, found 'x'"):
+        config_of(tmp_path, evaluation={"engine": {"kind": "vllm", "model": "x"}})
+
+
+def named_adapter(folder: Path, base: str) -> Path:
+    folder.mkdir()
+    told = {"base_model_name_or_path": base}
+    (folder / "adapter_config.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_an_adapter_is_put_on_its_own_base_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("base", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"name": name}))
+    base, other = str(tmp_path / "base"), str(tmp_path / "other")
+    named_adapter(tmp_path / "adapter", base)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def found(**keys: Any) -> Any:
+        config = config_of(tmp_path, **keys)
+        return candidates(config, Store(config.store), None)
+
+    training = {"train_file": "x.jsonl"}
+    with pytest.raises(ConfigError, match=r"was trained on '.*base', and training.base_model is"):
+        found(model="~/adapter", training={**training, "base_model": other})
+    for name in (base, None):
+        keys = {"training": {**training, "base_model": name}} if name else {}
+        one = found(model="~/adapter", **keys)[0]
+        assert (one.source, one.base) == (
+            Source(model=str(tmp_path / "adapter")), Source(model=base),
+        )  # fmt: skip
+    evaluation = {"benchmarks": [BENCHMARK], "models": [str(tmp_path / "adapter")]}
+    [one] = found(evaluation=evaluation)
+    assert one.weights == f"{model_identity(str(tmp_path / 'adapter'))}+{model_identity(base)}"
+    assert one.base == Source(model=base)
+
+
+def test_an_adapter_on_the_hub_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    base = str(tmp_path / "base")
+    cached = named_adapter(tmp_path / "cached", base) / "adapter_config.json"
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: str(cached))
+    commit = "0123456789" * 4
+    model = {"name": "a", "model": "org/adapter-of-a-test", "revision": commit}
+    config = config_of(tmp_path, evaluation={"benchmarks": [BENCHMARK], "models": [model]})
+    [one] = candidates(config, Store(config.store), None)
+    assert one.weights == f"commit:{commit}+{model_identity(base)}"
+    assert (one.base, one.source.revision if one.source else None) == (Source(model=base), commit)
+
+
+def test_a_merged_model_has_the_format_of_its_base(tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_pretrained(tiny).to(torch.bfloat16).save_pretrained(base)
+    smollm_tokenizer().save_pretrained(base)
+    config = config_of(tmp_path, model=str(adapter_of(base, tmp_path / "adapter")))
+    [one] = candidates(config, Store(config.store), None)
+    with opened(one, Store(config.store)) as source:
+        weights = load_file(Path(source.model) / "model.safetensors")
+        told = json.loads((Path(source.model) / "config.json").read_text())
+    assert {w.dtype for w in weights.values()} == {torch.bfloat16}
+    assert told["dtype"] == "bfloat16"

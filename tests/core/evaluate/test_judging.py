@@ -3,11 +3,13 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from judges import World, text_of, write_lines
 
 from crowdselect_core.chat import Message
+from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate import forecast, leaderboard, out_files
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
@@ -31,7 +33,7 @@ from crowdselect_core.evaluate.out_folder import OutFolder, file_name
 RATINGS = [
     ("Good. Rating: [[7]]", 7.0),
     ("**Rating: [[ 8.5 ]]**", 8.5),
-    ("Rating: [7]", 7.0),  # FastChat's second pattern
+    ("Rating: [7]", None),
     ("[[7]] ... so again: [[7]]", 7.0),
     ("Not [[3]] but [[7]]", None),
     ("Rating: [[11]]", None),
@@ -47,6 +49,16 @@ RATINGS = [
 def test_ratings(words: str, rating: float | None) -> None:
     assert read_rating(words, "stop") == rating
     assert read_rating(words, "length") is None, "cut before the end"
+
+
+@pytest.mark.parametrize(
+    ("words", "rating"),
+    [("Rating: [7]", 7.0), ("**Rating: [ 7.5 ]**.", 7.5), ("see [1]. Rating 8", None),
+     ("Rating 8, see [1]", None), ("Rating: [7], by [1]", None), ("[1]", None),
+     ("Rating: [3], no: [[7]]", 7.0)],
+)  # fmt: skip
+def test_a_single_bracket_is_a_rating_at_the_end_alone(words: str, rating: float | None) -> None:
+    assert read_rating(words, "stop", single_bracket=True) == rating
 
 
 @pytest.mark.parametrize(
@@ -158,6 +170,28 @@ def test_the_bill_beforehand_and_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_
     forecast.refuse_above(after, 0.0)
 
 
+def test_two_of_one_identity_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    world = World(monkeypatch, tmp_path, lambda n, m: "")
+    path = write_lines(tmp_path / "p.jsonl", [{"prompt": "p"}])
+    pairwise = {"kind": "pairwise", "path": str(path), "baseline": "a"}
+
+    def alias(name: str, revision: str | None = None) -> dict[str, Any]:
+        engine = {"kind": "openai", "base_url": f"http://{name}:1/v1", "model": "alias"}
+        return {"name": name, "revision": revision, "engine": engine}
+
+    def billed(key: str, *told: dict[str, Any]) -> None:
+        config = world.config(pairwise, models=("a",))
+        values = config.model_dump(mode="json", exclude_unset=True)
+        values["evaluation"][key] = [*values["evaluation"][key], *told]
+        config = EvaluateConfig.model_validate(values)
+        forecast.bills([], world.models(config), world.tools(config))
+
+    for key in ("models", "judges"):
+        with pytest.raises(ConfigError, match=rf"evaluation.{key}: 'x' and 'y' ask the same"):
+            billed(key, alias("x"), alias("y"))
+        billed(key, alias("x"), alias("y", "v2"))
+
+
 def test_snapshots_of_two_benchmarks_must_agree() -> None:
     assert leaderboard.one_snapshot([{"j": "x"}, {}, {"j": "x", "k": "y"}]) == {"j": "x", "k": "y"}
     with pytest.raises(EvaluationError, match="judge 'j': the server reports different models"):
@@ -182,6 +216,6 @@ def test_folders_that_are_not_ours_stay(tmp_path: Path) -> None:
 
 def test_names_of_models_as_names_of_files() -> None:
     assert file_name("qwen2.5-7b") == "qwen2.5-7b"
-    hostile = [file_name(name) for name in ("../x", "a/b", "a\\b", ".hidden", "")]
-    assert len(set(hostile)) == 5
+    hostile = [file_name(name) for name in ("../x", "a/b", "a\\b", ".hidden", "_foo", "")]
+    assert len(set(hostile)) == 6
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in hostile)

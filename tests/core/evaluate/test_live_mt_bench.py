@@ -203,7 +203,7 @@ def test_two_snapshots_never_stand_in_one_table(
     world.served = {"judge": "gpt-x-1"}
     assert world.run(world.config(single(folder))).snapshots == {"judge": "gpt-x-1"}
     world.served = {"judge": "gpt-x-2"}
-    with pytest.raises(EvaluationError, match=r"different models.*gpt-x-1, gpt-x-2"):
+    with pytest.raises(EvaluationError, match=r"different.*gpt-x-1, gpt-x-2.*paid for anew"):
         world.run(world.config(single(folder), models=("m", "n")))
     assert [name for name, _ in world.asked[8:]].count("judge") == 1, "it stops at the first one"
 

@@ -11,9 +11,10 @@ from tinymodel import write_tiny
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
-from crowdselect_core.evaluate.candidates import Candidate, Source, candidates
+from crowdselect_core.evaluate.candidates import Candidate, candidates
 from crowdselect_core.evaluate.live import Benchmark
 from crowdselect_core.evaluate.prompt_file import read_prompts
+from crowdselect_core.evaluate.sources import Source
 from crowdselect_core.models.hub import model_identity
 from crowdselect_core.store.artifacts import Store
 
@@ -168,6 +169,14 @@ def test_an_adapter_given_by_path_is_measured_with_its_base(tmp_path: Path) -> N
     (found,) = candidates(config, Store(config.store), None)
     assert found.base == Source(model=str(base))
     assert found.weights == f"{model_identity(str(adapter))}+{model_identity(str(base))}"
+
+
+def test_ids_of_prompts(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": "a", "question_id": 7}, {"prompt": "b", "uid": "u"}, {"prompt": "c"}]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, rows[2]]))
+    first, second, third = read_prompts(str(file))
+    assert (first.id, second.id, len(third.id)) == ("7", "u", 32)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.generate.base import Answer, Failure, Request
 from crowdselect_core.generate.openai import trouble
 from crowdselect_core.generate.openai.engine import endpoint_name
+from crowdselect_core.generate.openai.request_body import encoded, fixed_body
 from crowdselect_core.generate.openai.response import read_reply
 from crowdselect_core.testing.faulty_endpoint import answer_text
 
@@ -87,6 +88,19 @@ def test_sampling_seed_template_and_extra_body_are_passed() -> None:
         "min_p": 0.1, "top_k": 5, "max_completion_tokens": 9,
         "chat_template_kwargs": {"enable_thinking": False},
     }  # fmt: skip
+
+
+def test_extra_body_wins_over_what_a_request_asks_for() -> None:
+    asked = Request(b"k", ({"role": "user", "content": "x"},), None, 0.0, 512)
+    extra = {"max_tokens": None, "max_completion_tokens": 9, "temperature": 1.0}
+    config = OpenAIEngineConfig(kind="openai", extra_body=extra)
+    fixed = fixed_body("m", "m", config, SamplingConfig(), {})
+    told = json.loads(encoded(fixed, asked, extra))
+    assert (told["temperature"], told["max_completion_tokens"]) == (1.0, 9)
+    assert "max_tokens" not in told
+    fixed = fixed_body("m", "m", OpenAIEngineConfig(kind="openai"), SamplingConfig(), {})
+    told = json.loads(encoded(fixed, asked, {}))
+    assert (told["temperature"], told["max_tokens"]) == (0.0, 512)
 
 
 @pytest.mark.parametrize("taken", ["messages", "stream", "n"])
