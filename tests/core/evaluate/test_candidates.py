@@ -173,7 +173,7 @@ def test_the_model_of_an_engine_that_runs_here(tiny: Path, tmp_path: Path) -> No
     assert (one.name, one.source) == ("q", Source(model=str(tiny)))
     with pytest.raises(ValidationError, match="expected one of them"):
         config_of(tmp_path, evaluation={"models": [{**model, "model": "other"}]})
-    with pytest.raises(ValidationError, match="engine.model: expected nothing, found 'x'"):
+    with pytest.raises(ValidationError, match=r"engine\.model: expected nothing, found 'x'"):
         config_of(tmp_path, evaluation={"engine": {"kind": "vllm", "model": "x"}})
 
 
