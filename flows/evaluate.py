@@ -101,7 +101,7 @@ def trained(config: EvaluateConfig) -> tuple[list[Ref], SelectionArtifacts | Non
     train = training_tasks.train.of(training.base_model, device_tags())
     if not config.selects:
         return [train(config, None)], None
-    preflight.check(config)
+    preflight.check(config, trains=True)
     selection = chosen(config)
     model = train(selection.config, trained_on(selection))
     return [*selection.stages, model], selection.inputs

@@ -57,7 +57,7 @@ def story(config: SelectConfig) -> dict[str, Any]:
     """Select, train, write OUT/model."""
     if required(config.training).train_file is not None:
         return trained(config, None)
-    preflight.check(config)
+    preflight.check(config, trains=True)
     selection = chosen(config)
     told = written(selection)
     data = trained_on(selection)

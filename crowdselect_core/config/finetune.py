@@ -171,8 +171,8 @@ class TrainingConfig(Frozen):
     )
     launch_config: str | None = Field(
         None,
-        description="File of accelerate's options for these processes (FSDP, DeepSpeed); when "
-        "empty, torchrun starts them",
+        description="File of accelerate's options for these processes (FSDP, DeepSpeed); its "
+        "content counts as another training; when empty, torchrun starts them",
     )
     command: str | None = Field(
         None,

@@ -162,6 +162,8 @@ def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
     """Name the files that a selection, or a reselection, may write into OUT."""
     layouts = [file_of(layout) for layout in config.export if layout != "llamafactory"]
     layouts += [llamafactory.FILE] if recipe_of(config) else []
+    if config.wants_pairs and "pairs" not in config.export:
+        layouts.append(file_of("pairs"))
     usual = ["selection.parquet", "ranking.parquet", "train.jsonl", MANIFEST]
     usual += ["membership.parquet", "drift.json"] if reselected else []
     usual += [QUALITY] if config.quality else []

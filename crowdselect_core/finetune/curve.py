@@ -18,7 +18,7 @@ CURVE = {
     "loss": pl.Float64,
     "learning_rate": pl.Float64,
     "grad_norm": pl.Float64,
-    "eval_loss": pl.Float64,
+    "eval_loss": pl.Float64,  # null
 }
 # Further columns of preference training, by TRL's names: the share of pairs whose chosen answer has
 # the higher reward, and the mean difference of the two rewards
@@ -94,8 +94,8 @@ class Pace:
 def curve(history: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Return the logged steps of a training as a table.
 
-    Output columns: CURVE, and REWARDS of a training on pairs; eval_loss is null where nothing was
-    held out.
+    Output columns: CURVE, and REWARDS of a training on pairs. eval_loss is null: nothing is
+    evaluated during a training; a loss on held-out rows is the benchmark heldout-loss.
     """
     logged = [entry for entry in history if "loss" in entry]
     rewards = {n: t for n, t in REWARDS.items() if any(t in entry for entry in logged)}

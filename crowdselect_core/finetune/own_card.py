@@ -21,8 +21,9 @@ def own_card(told: Mapping[str, Any]) -> str:
     }
     if recipe["base"].startswith("commit:"):  # a hub id; a folder's name says nothing to others
         data["base_model"] = told["base_model"]
-    shown = json.dumps(recipe, indent=1, sort_keys=True)
-    shown = shown.replace("`", "\\u0060")  # a command's text ends no code block
+    # A card is published, and the text of a command is its user's: paths, hosts, whatever it holds.
+    told_of = {name: value for name, value in recipe.items() if name != "command"}
+    shown = json.dumps(told_of, indent=1, sort_keys=True)
     return (
         f"---\n{yaml.safe_dump(data)}---\n\n# A model trained on a CrowdSelect selection\n\n"
         f"Trained by a command of the user's on {told['rows']:,} rows (sha256 "

@@ -13,6 +13,7 @@ from typing import Any
 from crowdselect_core.config.finetune import PLACEHOLDERS, TrainingConfig
 from crowdselect_core.errors import ConfigError, shown
 from crowdselect_core.finetune.base_model import BaseModel
+from crowdselect_core.finetune.base_tokenizer import add_tokenizer
 from crowdselect_core.finetune.chat_turns import Messages
 from crowdselect_core.finetune.curve import curve_parquet
 from crowdselect_core.finetune.files import is_name, pack
@@ -93,6 +94,7 @@ def train(
         out.mkdir()
         _run(prepared, work, out, gpus, checked)
         names = model_files(out)
+        names += add_tokenizer(out, prepared.base, WHERE)
         told = _told(prepared, out)
         out.rename(work / MODEL)
         (work / MODEL / "README.md").write_text(own_card(told), "utf-8")

@@ -36,19 +36,6 @@ def check(config: TrainingConfig) -> BaseModel:
         _check_gpus(config)
     if config.launch_config is not None and not Path(config.launch_config).is_file():
         raise ConfigError(f"training.launch_config {config.launch_config!r} is no file here")
-    if config.push_to is not None:
-        hub_upload.check()
-    if config.command is not None:
-        user_command.check(WHERE, command_words(config))
-        return base_model(config)
-    check_packages()
-    from crowdselect_core.finetune.recipe import has_gpu
-
-    gpu = has_gpu()
-    if gpu:
-        _check_gpus(config)
-    if config.launch_config is not None and not Path(config.launch_config).is_file():
-        raise ConfigError(f"training.launch_config {config.launch_config!r} is no file here")
     base = base_model(config)
     at = source(config, base, gpu)
     at.config()

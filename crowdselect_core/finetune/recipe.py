@@ -17,10 +17,10 @@ LIBRARIES = ("crowdselect", "torch", "transformers", "trl", "peft", "accelerate"
 # Keys that change no result beyond rounding, and those that other parts of the identity stand for.
 EXECUTION = {
     "per_device_train_batch_size", "gradient_checkpointing", "save_steps", "num_processes",
-    "launch_config",
 }  # fmt: skip
 NAMED_OTHERWISE = {
     "base_model", "revision", "train_file", "learning_rate", "dtype", "peft", "command",
+    "launch_config",
 }  # fmt: skip
 # Keys that say what is done with the model, and what the dry run reads
 AFTERWARDS = {"merge", "push_to", "report_to", "rate", "price"}
@@ -63,6 +63,7 @@ def recipe(config: TrainingConfig, base: BaseModel, gpu: bool) -> dict[str, Any]
         plain
         | config.preference
         | args
+        | _launch_config(config)
         | {
             "base": base.identity,
             "peft": config.peft and {"kind": "lora", **config.peft.model_dump(mode="json")},
@@ -79,9 +80,14 @@ def layout(config: TrainingConfig, gpu: bool) -> dict[str, Any]:
         "processes": config.num_processes,
         "per_device_train_batch_size": config.per_device_train_batch_size,
     }
+    return told | _launch_config(config)
+
+
+def _launch_config(config: TrainingConfig) -> dict[str, str]:
+    """Return the sha256 of the launch config, which may set optimizer, clipping and formats."""
     if config.launch_config is None:
-        return told
-    return told | {"launch_config": sha256(Path(config.launch_config).read_bytes()).hexdigest()}
+        return {}
+    return {"launch_config": sha256(Path(config.launch_config).read_bytes()).hexdigest()}
 
 
 def kind_of_work(config: TrainingConfig, base: BaseModel, gpu: bool) -> dict[str, Any]:

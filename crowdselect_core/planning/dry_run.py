@@ -43,7 +43,7 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
         UserError: whatever the run itself would refuse before its first stage.
     """
     if flow in ("select", "finetune", "reselect"):
-        preflight.check(config)
+        preflight.check(config, trains=flow == "finetune")
     lacks = {"score": scoring, "generate": answering}.get(flow, find_missing)(config)
     heldout.check(config, lacks)
     if lacks:

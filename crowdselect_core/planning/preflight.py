@@ -25,8 +25,12 @@ from crowdselect_core.store.out_files import check_replaceable
 log = logging.getLogger("crowdselect")
 
 
-def check(config: SelectConfig) -> None:
+def check(config: SelectConfig, trains: bool = False) -> None:
     """Refuse a resolved config that no data could satisfy.
+
+    Args:
+        config: the resolved config.
+        trains: whether the run trains on the selection, or on its pairs.
 
     Raises:
         CrowdError: stability has weight and no family has two sizes; headroom has weight and the
@@ -51,13 +55,20 @@ def check(config: SelectConfig) -> None:
     for path in (config.include, config.exclude):
         if path is not None:
             read_ids(path)
-    if "pairs" in config.export and len(mode_of(config).models) < 2:
-        raise ConfigError(
-            f"export pairs: response {config.response!r} leaves one model, and a pair needs two; "
-            "name a list of models, or leave response out"
-        )
+    _check_pairs(config, trains)
     if config.budget_tokens is not None:
         counter(config.tokenizer)
+
+
+def _check_pairs(config: SelectConfig, trains: bool) -> None:
+    loss = config.training.loss if config.training and config.training.on_pairs else None
+    if not (config.wants_pairs or (trains and loss)) or len(mode_of(config).models) > 1:
+        return
+    wanted = "export pairs" if "pairs" in config.export else f"training.loss {loss}"
+    raise ConfigError(
+        f"{wanted}: response {config.response_mode!r} leaves one model, and a pair needs two; "
+        "name a list of models, or leave response out"
+    )
 
 
 def check_out(config: SelectConfig, names: Sequence[str]) -> None:

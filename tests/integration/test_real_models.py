@@ -134,17 +134,18 @@ def test_smollm2_is_trained_a_few_steps(
         "base_model": str(models / "smollm2"), "train_file": str(file), "loss": loss,
         "peft": peft and {"lora_dropout": 0.0},
         "learning_rate": 2e-4 if peft else 2e-5, "warmup_steps": 0, "global_batch_size": 2,
+        "num_train_epochs": 2,
         "lr_scheduler_type": "constant", "per_device_train_batch_size": 2,
     })  # fmt: skip
     job = prepare(recipe, base_model(recipe), rows_of(recipe, None), gpu=False)
     losses: list[float] = []
     made = train(job, Store(str(tmp_path / "store")), lambda step: losses.append(step.loss))
     # every step sees both rows; before the first, DPO's policy is its reference: log 2
-    assert losses == sorted(losses, reverse=True)
-    assert len(set(losses)) == 3
+    first, second = losses
+    assert first > second
     if loss == "dpo":
-        assert losses[0] == pytest.approx(0.6931, abs=1e-4)
+        assert first == pytest.approx(0.6931, abs=1e-4)
     told = made.manifest.facts["training"]
-    assert (told["rows"], told["steps"]) == (2, 3)
+    assert (told["rows"], told["steps"]) == (2, 2)
     weights = "adapter_model.safetensors" if peft else "model.safetensors"
     assert f"model/{weights}" in made.manifest.facts["files"]

@@ -9,8 +9,11 @@ import yaml
 from chain import choose
 from little import KEYS, jsonl, row
 
+from crowdselect_core.config.load import load
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.export.llamafactory import template
+from crowdselect_core.export.selection_files import names_of
+from crowdselect_core.planning import preflight
 
 TABLE = [row(0, [1, 2, 3, 4]), row(1, [5, 1, 3, 2]), row(2, [0.5, 0, 0.25, 0])]
 ALL = KEYS | {"budget": 1.0, "weights": "1,0,0", "export": "llamafactory"}
@@ -63,6 +66,31 @@ def test_preferences_are_trained_on_the_pairs_that_are_written(
     entry = json.loads((out / "dataset_info.json").read_text())[recipe["dataset"]]
     assert entry["ranking"] is True
     assert (out / entry["file_name"]).stat().st_size > 0
+
+
+@pytest.mark.parametrize("loss", ["sft", "dpo"])
+def test_pairs_of_one_model_are_refused_before_the_work(tmp_path: Path, loss: str) -> None:
+    training = {"base_model": "x", "loss": loss}
+    keys = ALL | {"dataset": str(tmp_path), "response": "ant-1b", "training": training}
+    config = load(None, keys, {}).resolved()
+    assert len(config.models) > 1
+    alone = config.model_copy(update={"export": []})
+    preflight.check(alone)
+    if loss == "sft":
+        preflight.check(config, trains=True)
+        return
+    for refused, trains in ((config, False), (alone, True)):
+        with pytest.raises(ConfigError, match=r"training\.loss dpo: response 'ant-1b'"):
+            preflight.check(refused, trains)
+
+
+def test_the_pairs_of_a_recipe_replace_no_file_of_others(tmp_path: Path) -> None:
+    def names(**training: Any) -> list[str]:
+        keys = ALL | {"dataset": str(tmp_path), "training": {"base_model": "x", **training}}
+        return names_of(load(None, keys, {}))
+
+    assert "pairs.jsonl" not in names()
+    assert {"pairs.jsonl", "train.yaml", "dataset_info.json"} <= set(names(loss="dpo"))
 
 
 def test_without_a_recipe_it_is_refused(tmp_path: Path) -> None:

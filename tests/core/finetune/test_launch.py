@@ -24,6 +24,7 @@ from crowdselect_core.finetune.launch import launcher
 from crowdselect_core.finetune.launch.job import Job
 from crowdselect_core.finetune.pair_rows import PairTokens
 from crowdselect_core.finetune.recipe import layout
+from crowdselect_core.finetune.recipe import recipe as recipe_of
 from crowdselect_core.finetune.rows import TrainingRows, file_rows
 
 pytestmark = pytest.mark.model
@@ -204,3 +205,19 @@ def test_batches_and_layout_count_the_processes(tmp_path: Path) -> None:
     assert one != two
     (tmp_path / "fsdp.yaml").write_text("distributed_type: FSDP\n")
     assert layout(job(launch_config=str(tmp_path / "fsdp.yaml")).config, gpu=False) != two
+
+
+def test_the_content_of_a_launch_config_is_in_the_key(tmp_path: Path) -> None:
+    def named(**keys: Any) -> dict[str, Any]:
+        made = job(**keys)
+        return recipe_of(made.config, made.base, gpu=False)
+
+    file = tmp_path / "deepspeed.yaml"
+    file.write_text("gradient_clipping: 1.0\n")
+    first, plain = named(launch_config=str(file)), named()
+    assert "launch_config" not in plain
+    assert first.items() > plain.items()
+    assert file.rename(tmp_path / "moved.yaml").exists()
+    assert named(launch_config=str(tmp_path / "moved.yaml")) == first
+    file.write_text("gradient_clipping: 0.5\n")
+    assert named(launch_config=str(file)) != first

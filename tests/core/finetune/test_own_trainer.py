@@ -16,6 +16,7 @@ from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.export import trained_model
 from crowdselect_core.finetune import own_trainer, preflight
 from crowdselect_core.finetune.base_model import base_model
+from crowdselect_core.finetune.base_tokenizer import add_tokenizer
 from crowdselect_core.finetune.own_card import own_card
 from crowdselect_core.finetune.rows import file_rows
 from crowdselect_core.processes.user_command import ALLOWED, CommandFailed
@@ -49,6 +50,7 @@ def base(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "tokenizer.json").write_text("{}")
     return folder
 
 
@@ -78,7 +80,7 @@ def test_its_output_folder_is_the_model(
     out = tmp_path / "out"
     told = trained_model.write(str(out), model)
     assert {p.name for p in (out / "model").iterdir()} == {
-        "config.json", "model.safetensors", "given.json", "README.md"
+        "config.json", "model.safetensors", "tokenizer.json", "given.json", "README.md"
     }  # fmt: skip
     assert json.loads((out / "model" / "given.json").read_text()) == {
         "rows": 10, "first": {"messages": conversation(0)}, "seed": "5", "gpus": "3,4", "cwd": [],
@@ -123,7 +125,38 @@ def test_a_folder_that_holds_no_model_is_listed(
 
 def test_a_link_out_of_the_folder_is_no_file_of_the_model(tmp_path: Path, base: Path) -> None:
     (base / "secret.json").symlink_to("/etc/passwd")
-    assert own_trainer.model_files(base) == ["config.json", "model.safetensors"]
+    assert "secret.json" in (path.name for path in base.iterdir())
+    assert own_trainer.model_files(base) == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+WEIGHTS_ALONE = """
+import pathlib, sys
+rows, out, seed, base = map(pathlib.Path, sys.argv[1:])
+(out / "config.json").write_text("{}")
+(out / "model.safetensors").write_bytes(b"trained")
+(out / "chat_template.jinja").write_text("own")
+"""
+
+
+def test_a_model_without_a_tokenizer_has_the_base_models(tmp_path: Path, base: Path) -> None:
+    (base / "chat_template.jinja").write_text("of the base")
+    (base / "tokenizer_config.json").write_text("{}")
+    store = Store(str(tmp_path / "store"))
+    trained_model.write(
+        str(tmp_path / "out"), own_trainer.train(prepared(tmp_path, base, WEIGHTS_ALONE), store)
+    )
+    model = tmp_path / "out" / "model"
+    assert {p.name for p in model.iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "chat_template.jinja", "README.md",
+    }  # fmt: skip
+    assert (model / "chat_template.jinja").read_text() == "own"
+    assert (model / "model.safetensors").read_bytes() == b"trained"
+    (base / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=r"expected a tokenizer in \{output_dir\}"):
+        own_trainer.train(prepared(tmp_path, base, WEIGHTS_ALONE), store)
+    (base / "adapter_config.json").touch()
+    assert add_tokenizer(base, base_model(TrainingConfig(base_model=str(base))), "x") == []
 
 
 def test_one_that_fails_or_is_cancelled_leaves_no_model(tmp_path: Path, base: Path) -> None:
@@ -152,10 +185,13 @@ def test_what_is_refused_before_anything_is_selected(
         prepared(tmp_path, base)
 
 
-def test_a_command_stays_in_the_code_block_of_the_card(tmp_path: Path, base: Path) -> None:
-    job = prepared(tmp_path, base, command="true ```")
-    card = own_card(own_trainer._told(job, base))
+def test_the_card_which_is_pushed_does_not_tell_the_command(tmp_path: Path, base: Path) -> None:
+    job = prepared(tmp_path, base, command="true /home/me/secret-project ```")
+    told = own_trainer._told(job, base)
+    assert told["recipe"]["command"] == job.config.command
+    card = own_card(told)
     block = card.split("```json\n")[1].split("\n```")[0]
-    assert json.loads(block)["command"] == "true ```"
+    assert json.loads(block).items() <= told["recipe"].items()
+    assert "secret-project" not in card
     assert card.count("```") == 2
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "transformers"

@@ -8,10 +8,12 @@ from little import CROWD, OTHER, REWARD, parquet, rows
 
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.stages.base import InProcess, Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
+from flows.finetune import story
 from flows.select import chosen
 
 STAGES = [
@@ -90,3 +92,14 @@ def test_what_the_dry_run_calls_to_compute_is_what_a_run_computes(tmp_path: Path
 
     chosen(config, run=noted)
     assert built == expected
+
+
+def test_a_training_on_pairs_of_one_model_is_refused_before_its_selection(tmp_path: Path) -> None:
+    training = {"base_model": "unread", "loss": "simpo"}
+    config = config_of(tmp_path, export=[], response="ant-1b", training=training).resolved()
+    for look in (lambda: forecast(config, chosen, "finetune"), lambda: story(config)):
+        with pytest.raises(
+            ConfigError, match=r"training\.loss simpo: response 'ant-1b' leaves one"
+        ):
+            look()
+    assert "selection: to compute" in " ".join(forecast(config, chosen, "select"))

@@ -81,13 +81,36 @@ def test_a_text_that_is_no_command_is_refused(text: str, expected: str) -> None:
         "train https://me:hunter2@host/x",
         "train --password='hunter2",
         "train {output_dir}?sig=hunter2&password=hunter2",
+        "train --token hunter2",
+        "train --token=hunter2",
+        "train --key hunter2 --key 5",
+        "mysql -p hunter2",
+        "env TOKEN=hunter2 train",
+        "sh -c 'train --token hunter2'",
+        "train --hub-token hunter2",
+        "train --to sk-hunter2hunter2hunter2",
+        "train --login=hf_hunter2hunter2hunter2",
+        "train ghp_hunter2hunter2hunter2",
     ],
 )
 def test_a_credential_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises((PydanticCustomError, ConfigError), match="credential") as refused:
         checked_command("training", "command", text, NAMES)
     assert "hunter2" not in str(refused.value)
-    assert checked_command("training", "command", "train --max-tokens 9", NAMES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train --max-tokens 9 --pad-token x --sort-key length",
+        "serve -p 8000 --token 5 -p 80:80",
+        "train --key {seed} --token /run/secrets/token --key --verbose",
+        "sh -c 'mkdir -p /data/out && mkdir -p ./x'",
+        "train /data/sk-learn-v2 hf_models_of_my_own_lab risk-abcdefghijklmnopqrstuvw",
+    ],
+)
+def test_what_only_resembles_a_credential_is_allowed(text: str) -> None:
+    assert checked_command("training", "command", text, NAMES) == text
 
 
 def test_commands_run_only_where_the_environment_says_so(
@@ -115,6 +138,7 @@ def test_what_cannot_be_found_is_told_before(
     with pytest.raises(ConfigError, match="no program 'no-such-program'"):
         user_command.check("training.command", ["no-such-program"])
     user_command.check("training.command", [sys.executable, str(tmp_path / "mine.py")])
+    user_command.check("training.command", [sys.executable, "-c", "pass;" + "a.b/c;" * 999])
 
 
 def test_its_output_its_folder_and_its_environment(tmp_path: Path) -> None:
