@@ -12,6 +12,7 @@ from crowdselect_core.store.cache.work_sharing import WorkSharing
 from crowdselect_core.store.cache.writer import CacheWriter
 
 Row = tuple[Any, ...]
+LOOKED_UP = 64  # requests whose cells are looked up at once
 
 
 def ask(
@@ -85,9 +86,10 @@ def _shared(
         return bool(left) and bool(cells.missing(as_keys(left)).any())
 
     for mine in sharing.rounds(lacking, lambda: calls.slowest):
-        for request in todo:
-            if request.key in asked or not mine(request.key):
-                continue
-            if cells.missing(as_keys([request.key]))[0]:
-                asked.add(request.key)
-                yield request
+        for start in range(0, len(todo), LOOKED_UP):
+            some = todo[start : start + LOOKED_UP]
+            missing = cells.missing(as_keys(request.key for request in some))
+            for request, lacks in zip(some, missing, strict=True):
+                if request.key not in asked and mine(request.key) and lacks:
+                    asked.add(request.key)
+                    yield request

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+import orjson
+
 from crowdselect_core.chat import Message
 from crowdselect_core.errors import shown
 from crowdselect_core.ingest.json_columns import word
@@ -65,7 +67,11 @@ class _Unusable(Exception):
 def prompt_key(messages: Sequence[Message]) -> bytes:
     """Return the first 16 bytes of the sha256 of the canonical JSON of a prompt's messages."""
     turns = [{"content": m["content"], "role": m["role"]} for m in messages]
-    return sha256(canonical(turns)).digest()[:16]
+    try:
+        text = orjson.dumps(turns)  # of texts alone the same bytes, in a tenth of the time
+    except TypeError:  # a lone surrogate
+        text = canonical(turns)
+    return sha256(text).digest()[:16]
 
 
 def content_id(prompt: Prompt, values: Sequence[object]) -> str:

@@ -26,7 +26,7 @@ from crowdselect_core.generate.identity import engine_identity, sampling_identit
 from crowdselect_core.ingest.prompts import prompt_key
 from crowdselect_core.models.token_count import estimate
 from crowdselect_core.store.cache.call_cache import CallCache
-from crowdselect_core.store.cache.key_index import as_keys, cell_key
+from crowdselect_core.store.cache.key_index import KEY, as_keys, cell_key
 from crowdselect_core.store.identity import Spec
 
 STAGE, VERSION = "judged", 1
@@ -128,24 +128,16 @@ class Judge:
 
     def _seen(self, answer: Answer) -> None:
         """Stop at the first verdict of another model: the rest would be paid for in vain."""
-        if answer.served_model is not None:
+        if answer.served_model not in (None, self.snapshot):
             self._agreed([answer.served_model])
 
     def _stored(self, requests: Sequence[Request]) -> dict[bytes, Verdict]:
         rows = self.cells.read(as_keys({r.key: None for r in requests})) if requests else None
         if rows is None:
             return {}
-        return {
-            row["key"]: Verdict(
-                row["text"],
-                row["finish_reason"],
-                row["prompt_tokens"] or 0,
-                row["completion_tokens"] or 0,
-                row["served_model"],
-                row["error"],
-            )
-            for row in rows.iter_rows(named=True)
-        }
+        tokens = pl.col("prompt_tokens", "completion_tokens").fill_null(0)
+        told = rows.with_columns(tokens).select(KEY, "text", *Verdict._fields[1:])
+        return {key: Verdict(*fields) for key, *fields in told.iter_rows()}
 
     def _agreed(self, reported: Iterable[str | None]) -> None:
         """Take note of the model that the server reports; of two, none stands in a table."""

@@ -17,6 +17,7 @@ from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.open import open_reader
 from crowdselect_core.ingest.prompts import Prompt, prompt_key, read_turns
+from crowdselect_core.store.identity import canonical
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 ASKED = {"role": "user", "content": "Why?"}
@@ -116,6 +117,16 @@ def test_every_layout_in_every_container(
 def test_key_of_several_turns_by_hand() -> None:
     text = b'[{"content":"Be brief.","role":"system"},{"content":"Why?","role":"user"}]'
     assert prompt_key((SYSTEM, ASKED)) == sha256(text).digest()[:16]  # type: ignore[arg-type]
+
+
+def test_keys_are_of_the_canonical_json_whatever_the_characters() -> None:
+    # 0xD800 to 0xDFFF: lone surrogates, which only one of the two encoders takes
+    for start in range(0, 0x110000, 0x100):
+        text = "".join(map(chr, range(start, start + 0x100)))
+        for content in (text, text[::-1]):
+            turns = ({"role": "user", "content": content},)
+            named = prompt_key(turns)  # type: ignore[arg-type]
+            assert named == sha256(canonical(list(turns))).digest()[:16], hex(start)
 
 
 REFUSED: list[tuple[Any, str]] = [

@@ -1,6 +1,8 @@
 """Cells: what is committed is found, by every reader, whatever was killed or merged meanwhile."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,21 @@ def test_what_is_committed_is_found_by_another_reader(tmp_path: Path) -> None:
     found = other.read(keys(range(3, 8)))
     assert sorted(found["n"].to_list()) == [3, 4]
     assert found.schema == {"key": pl.Binary, **SCHEMA}
+
+
+def test_reading_cells_imports_no_pandas(tmp_path: Path) -> None:
+    opened(tmp_path).commit(rows(range(5)))
+    (segment,) = segments(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; import polars as pl\n"
+        "from crowdselect_core.store.safe_parquet import decode\n"
+        "schema = {'key': pl.Binary, 'text': pl.String, 'n': pl.Int64}\n"
+        "print(decode(Path(sys.argv[1]).read_bytes(), schema=schema).height)\n"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(segment)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    assert (ended.stdout, ended.returncode) == ("5\n", 0)
 
 
 def test_keys_that_end_in_nul_bytes_are_told_apart() -> None:
