@@ -28,7 +28,8 @@ from crowdselect_core.util.once import Once
 DECIMALS = 6  # of a loss: how rows are batched moves it by about 1e-6 in float32
 WINDOW = 256  # rows that are tokenised and sorted by length together
 ALONE = "### Response:"
-EXTRA = 4  # tokens that cherry's published code gives the answer alone beyond the room
+# Tokens that the published code gives the answer alone beyond the room that the prompt leaves.
+EXTRA_CHERRY, EXTRA_SUPERFILTERING = 4, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def cherry_pair(tokenizer: Any, instruction: str, more: str, answer: str, most: 
     room = most - min(len(start), most)
     if room <= 0:
         return Pair(None, None, TOO_LONG)
-    alone_ids = encoded(tokenizer, ALONE + answer, room + EXTRA)
+    alone_ids = encoded(tokenizer, ALONE + answer, room + EXTRA_CHERRY)
     given_ids = encoded(tokenizer, prompt + answer, most)
     alone_start = len(encoded(tokenizer, ALONE, None))
     alone = alone_ids[:alone_start], alone_ids[alone_start:]
@@ -152,7 +153,7 @@ def superfiltering_pair(
     room = most - min(len(start), most)
     if room <= 0:
         return Pair(None, None, TOO_LONG)
-    alone_ids = encoded(tokenizer, answer, room)
+    alone_ids = encoded(tokenizer, answer, room + EXTRA_SUPERFILTERING)
     given_ids = encoded(tokenizer, prompt + answer, most)
     given = given_ids[: len(start)], given_ids[len(start) :]
     if not given[1]:

@@ -30,7 +30,9 @@ def model() -> tuple[Any, Any]:
     from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer
 
     gguf = find_gguf()
-    return load_model(gguf, torch.float32), load_tokenizer(gguf)
+    # The expected numbers are of the folder that `sample.variants` writes, whose weights are
+    # bfloat16, read as float32. Unrounded, they are up to 0.6% off.
+    return load_model(gguf, torch.bfloat16).float(), load_tokenizer(gguf)
 
 
 def rows_of(expected: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
@@ -66,7 +68,7 @@ def test_ifd_is_the_published_codes(
         r for r in told
         if r["uuid"].startswith("edge") or (r.get("cherry_tokens") or SHORT) < SHORT
     ]  # fmt: skip
-    expected = [r for r in expected if not r["uuid"].startswith("edge")][:8] + [
+    expected = [r for r in expected if not r["uuid"].startswith("edge")][:3] + [
         r for r in expected if r["uuid"].startswith("edge")
     ]
     pairs = [PAIRS[variant](model[1], *row, most) for row in rows_of(expected)]
@@ -77,7 +79,7 @@ def test_ifd_is_the_published_codes(
         if one.get(number) is not None:
             assert ifd(variant, *found) == pytest.approx(one[number], rel=1e-4), one["uuid"]
             compared += 1
-    assert compared >= 10
+    assert compared == 6  # 3 answers, and 3 edge rows with a number
 
 
 def test_a_dropped_row_keeps_its_number() -> None:
