@@ -90,6 +90,19 @@ def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
     return [named.get(word, word) for word in words]
 
 
+def check_allowed(where: str) -> None:
+    """Check that this process may run what a config names.
+
+    Raises:
+        ConfigError: commands are not allowed here.
+    """
+    if os.environ.get(ALLOWED) != "1":
+        raise ConfigError(
+            f"{where}: commands of a config do not run here: set {ALLOWED}=1 in the environment "
+            "of this process (a worker's too), if you trust all who can start a run"
+        )
+
+
 def check(where: str, words: Sequence[str]) -> None:
     """Check before anything is paid for that a command may run here, and could be found.
 
@@ -97,11 +110,7 @@ def check(where: str, words: Sequence[str]) -> None:
         ConfigError: commands are not allowed here, there is no such program, or a word names a
             file of this folder, which the command would not find from its own.
     """
-    if os.environ.get(ALLOWED) != "1":
-        raise ConfigError(
-            f"{where}: commands of a config do not run here: set {ALLOWED}=1 in the environment "
-            "of this process (a worker's too), if you trust all who can start a run"
-        )
+    check_allowed(where)
     for word in words:
         relative = not word.startswith(("-", "/")) and ("/" in word or "." in word)
         if relative and Path(word).is_file():
