@@ -190,5 +190,19 @@ def _selects(reward: RewardConfig, run: EvaluateConfig) -> bool:
     selecting = [r for r in run.reward_models if not isinstance(r, str)]
     if reward.name in {r if isinstance(r, str) else r.name for r in run.reward_models}:
         return True
+    columns = {_last_part(r) for r in run.reward_models if isinstance(r, str)}
+    if columns & ({_last_part(reward.name), _last_part(_model_of(reward))} - {None}):
+        return True
     key = cache_spec(reward).key
     return any(r.kind == reward.kind and cache_spec(r).key == key for r in selecting)
+
+
+def _model_of(reward: RewardConfig) -> str:
+    """Return the hub id, folder or served name of what scores; '' where there is none."""
+    model = getattr(reward, "model", None) or getattr(getattr(reward, "engine", None), "model", None)
+    return model or ""
+
+
+def _last_part(model: str) -> str | None:
+    """Return the last part of a hub id or a folder, as columns of scores are named; None of ''."""
+    return model.rstrip("/").rpartition("/")[2].casefold() or None

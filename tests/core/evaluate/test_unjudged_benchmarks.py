@@ -132,6 +132,14 @@ def test_the_reward_model_of_the_selection_is_refused(tmp_path: Path) -> None:
     opened(allowed).check(allowed)
     without = config_of(tmp_path, [benchmark], reward_models=[grader])  # nothing is selected
     opened(without).check(without)
+    column = config_of(
+        tmp_path,
+        [{**benchmark, "reward_model": {"name": "sky", "kind": "classifier", "model": "S/Sky-8B"}}],
+        dataset="x.parquet",
+        reward_models=["Sky-8B"],
+    )  # selected by scores of the data set, under the model's own name
+    with pytest.raises(ConfigError, match="'sky' also made the selection"):
+        opened(column).check(column)
     unknown = config_of(tmp_path, [{**benchmark, "reward_model": "grade"}], **keys)
     with pytest.raises(ConfigError, match="did you mean 'grader'"):
         opened(unknown)
