@@ -21,7 +21,7 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import JUDGED, BenchmarkConfig, JudgeConfig, required
 from crowdselect_core.evaluate import answers as core_answers
 from crowdselect_core.evaluate import candidates as core_candidates
-from crowdselect_core.evaluate import forecast, leaderboard, out_files
+from crowdselect_core.evaluate import engine_check, forecast, leaderboard, out_files
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging import calibration
@@ -30,6 +30,7 @@ from crowdselect_core.evaluate.judging.judge import judge_engine
 from crowdselect_core.evaluate.live import Benchmark, Tools
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.generate.factory import check_all
+from crowdselect_core.planning.evaluation_forecast import drawn_prompts
 from crowdselect_core.report.leaderboard import as_lines, as_markdown
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -56,10 +57,11 @@ def check(config: EvaluateConfig) -> State[None]:
     """Check the benchmarks, OUT, the cost, and that judges can be reached, before the training."""
     opened = _opened(config)
     out_files.check_replaceable(config.out, [b.name for b in opened])
-    for benchmark in opened:
-        benchmark.check(config)
     found = core_candidates.candidates(config, Store(config.store), None)
-    _check_bills(config, forecast.bills(opened, found, tools_of(config)))
+    whole = core_candidates.expected(config, found)
+    for benchmark in opened:
+        benchmark.check(config, whole)
+    _check_bills(config, opened, found)
     return Completed(message="the benchmarks can be run", data=None)
 
 
@@ -69,7 +71,7 @@ def models(config: EvaluateConfig, trained: Ref | None) -> State[list[Candidate]
     key = trained.key if trained is not None else None
     found = core_candidates.candidates(config, Store(config.store), key)
     opened = _opened(config)
-    _check_bills(config, forecast.bills(opened, found, tools_of(config)))
+    _check_bills(config, opened, found)
     out_files.begin(config.out, [b.name for b in opened])
     return Completed(message=", ".join(m.name for m in found), data=found)
 
@@ -161,16 +163,22 @@ def _opened(config: EvaluateConfig) -> list[Benchmark]:
     return [open_benchmark(b, config) for b in required(config.evaluation).benchmarks]
 
 
-def _check_bills(config: EvaluateConfig, bills: Sequence[forecast.Bill]) -> None:
-    """Refuse a bill that is too high; look whether the judges that are to be asked are there."""
-    evaluation = required(config.evaluation)
+def _check_bills(
+    config: EvaluateConfig, benchmarks: Sequence[Benchmark], models: Sequence[Candidate]
+) -> None:
+    """Refuse a bill that is too high; look whether the models and judges that it names are there."""
+    evaluation, tools = required(config.evaluation), tools_of(config)
+    bills = forecast.bills(benchmarks, models, tools, drawn_prompts(config))
     forecast.refuse_above(bills, evaluation.max_cost)
     asked = [
         judge
         for judge in evaluation.judges
         if any(b.requests and b.judge == judge.name for b in bills)
     ]
-    check_all({judge.name: judge_engine(judge, secret) for judge in asked})
+    answering = {b.name for b in bills if b.what == "answers" and b.requests}
+    found = engine_check.engines(core_candidates.expected(config, models), answering, tools)
+    judges = {f"judge {judge.name}": judge_engine(judge, secret) for judge in asked}
+    check_all({f"model {name}": engine for name, engine in found.items()} | judges)
 
 
 def benchmark_tags(benchmark: BenchmarkConfig) -> list[str]:

@@ -82,10 +82,13 @@ class EvaluateConfig(SelectConfig):
     @property
     def needs_heldout(self) -> bool:
         """Whether a benchmark takes the held-out rows."""
+        return self.asks_heldout or self.needs_heldout_answers
+
+    @property
+    def asks_heldout(self) -> bool:
+        """Whether a benchmark asks the models the held-out prompts."""
         return any(
-            isinstance(b, HeldoutLossBenchmark)
-            or (isinstance(b, RewardWinRateBenchmark) and b.path is None)
-            for b in self._benchmarks
+            isinstance(b, RewardWinRateBenchmark) and b.path is None for b in self._benchmarks
         )
 
     @property
