@@ -25,7 +25,7 @@ from crowdselect_core.config.benchmarks import LmEvalBenchmark
 from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate import lm_eval_process
 from crowdselect_core.evaluate.result_cells import Measured, ResultCells
-from crowdselect_core.processes.log_lines import log_lines, quoted
+from crowdselect_core.processes.log_lines import last_lines, log_lines
 from crowdselect_core.processes.supervised import SupervisedProcess
 from crowdselect_core.processes.user_command import check_allowed
 from crowdselect_core.store.artifacts import Store
@@ -230,7 +230,7 @@ def _run(
     finally:
         process.end()
     if done < len(tasks):
-        last = quoted(log, log_lines(log))
+        last = last_lines(log_lines(log))
         raise EvaluationError(f"{named}: lm-eval ended with exit code {process.exit_code}\n{last}")
 
 

@@ -49,8 +49,7 @@ def refuse_heldout(training: TrainingConfig, heldout: pl.DataFrame) -> None:
         ConfigError: names the rows.
     """
     ids, texts = trained_prompts(training, None)
-    sought = [_asked(messages) for messages in heldout["messages"].to_list()]
-    near_N = near_duplicates_among(texts, sought)
+    near_N = near_duplicates_among(texts, prompts_of(heldout))
     found = [name for name, place in zip(ids, near_N.tolist(), strict=True) if place >= 0]
     if found:
         raise ConfigError(
@@ -80,6 +79,11 @@ def overlap_notes(texts: Sequence[str], asked: Sequence[tuple[str, Sequence[str]
                 "quality.decontamination leaves such rows out"
             )
     return notes
+
+
+def prompts_of(heldout: pl.DataFrame) -> list[str]:
+    """Return the user turns of held-out rows (column messages) as one text a row."""
+    return [_asked(messages) for messages in heldout["messages"].to_list()]
 
 
 def turns_of(questions: Sequence[Question]) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import sleep
 
 from crowdselect_core.errors import ConfigError, UserError, nearest
-from crowdselect_core.processes.log_lines import log_lines, quoted
+from crowdselect_core.processes.log_lines import last_lines, log_lines, quoted
 from crowdselect_core.processes.supervised import SupervisedProcess
 
 ALLOWED = "CROWDSELECT_ALLOW_COMMANDS"
@@ -42,6 +42,7 @@ class UserCommand:
         folder: where it works; it exists.
         log: file for its stderr, and its stdout unless that is asked for.
         environment: variables beside those of this process.
+        log_stays: whether the log is still there when an error that quotes it is read.
     """
 
     where: str
@@ -49,6 +50,7 @@ class UserCommand:
     folder: Path
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    log_stays: bool = True
 
 
 def split(where: str, text: str, placeholders: Collection[str]) -> list[str]:
@@ -188,4 +190,5 @@ def _why(command: UserCommand, process: SupervisedProcess) -> str:
     if code == NOT_STARTED and process.pid is None:
         how = "could not be started"
     lines = log_lines(command.log, process.log_start)
-    return f"{command.where}: the command {how}\n{quoted(command.log, lines)}"
+    told = quoted(command.log, lines) if command.log_stays else last_lines(lines)
+    return f"{command.where}: the command {how}\n{told}"

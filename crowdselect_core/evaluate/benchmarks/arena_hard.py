@@ -76,7 +76,7 @@ class ArenaHard(JudgedBenchmark):
         """Check that the judge's prompt serves every category, and the baselines have answers.
 
         Raises:
-            EvaluationError: a baseline is none of the models, and its answers are not in the folder.
+            EvaluationError: a baseline is none of the models, and has no answers in the folder.
         """
         for question in self.questions:
             self._prompt.of(question.category)
