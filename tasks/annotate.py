@@ -16,7 +16,7 @@ from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
-from tasks.crowd import cached, tell
+from tasks.crowd import cached, one_device, some_devices, tell
 from tasks.progress import shown
 from tasks.secrets import secret
 from tasks.stage_task import ref_of, state_task
