@@ -5,11 +5,10 @@ which leave a selection by themselves, and are refused in a file of training row
 benchmarks: n-grams of words (`quality.decontamination`), which are counted and told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from crowdselect_core.chat import Message
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError, shown
 from crowdselect_core.evaluate.live import Question
@@ -95,6 +94,6 @@ def turns_of(questions: Sequence[Question]) -> list[str]:
     ]
 
 
-def _asked(messages: Sequence[Message]) -> str:
+def _asked(messages: Sequence[Mapping[str, str]]) -> str:
     """Return the user turns, joined by blank lines."""
     return "\n\n".join(m["content"] for m in messages if m["role"] == "user")
