@@ -62,19 +62,26 @@ def from_files(config: EvaluateConfig) -> dict[str, Any]:
 
 def story(config: EvaluateConfig) -> dict[str, Any]:
     """Train where it is missing, have the models answer, judge, write the leaderboard."""
-    stages, selection = trained(config)
+    early = heldout(config, None) if not config.selects else []
+    if early and config.trains:
+        tasks.check_train_file(config, early[0])
+    stages, selection, data = trained(config)
     models = tasks.models(config, stages[-1] if config.trains else None)
     futures = {
         m.name: tasks.answers.of(m.name, tasks.tags(config, m)).submit(config, m) for m in models
     }
     crowd_steps.finished(futures)
-    calibrations = [tasks.calibrate.of(j.name, [])(config, j) for j in tasks.calibrated(config)]
-    stages = [*heldout(config, selection), *stages]
+    calibrations = [
+        tasks.calibrate.of(j.name, tasks.judge_tags(j))(config, j) for j in tasks.calibrated(config)
+    ]
+    drawn = heldout(config, selection) if config.selects else early
+    stages = [*drawn, *stages]
     outcomes = [
-        (name, tasks.benchmark.of(name, tasks.benchmark_tags(b))(config, b, models, stages))
+        (name, tasks.benchmark.of(name, tasks.benchmark_tags(config, b))(config, b, models, stages))
         for name, b in named(config)
     ]
-    board = tasks.board(config, outcomes, calibrations)
+    warned = tasks.overlaps(config, data, next(iter(drawn), None)) if config.trains else []
+    board = tasks.board(config, outcomes, calibrations, warned)
     tasks.publish(board["markdown"])
     told = crowd_steps.told(stages)
     return {"lines": board["lines"], "files": board["files"], "stages": told}
@@ -92,16 +99,22 @@ def heldout(config: EvaluateConfig, selection: SelectionArtifacts | None) -> lis
     return crowd_steps.heldout_rows(config, selection, answers=config.needs_heldout_answers)
 
 
-def trained(config: EvaluateConfig) -> tuple[list[Ref], SelectionArtifacts | None]:
-    """Select and train what the store lacks; the trained model comes last."""
+def trained(
+    config: EvaluateConfig,
+) -> tuple[list[Ref], SelectionArtifacts | None, Ref | None]:
+    """Select and train what the store lacks; the trained model comes last of the stages.
+
+    Returns:
+        The stages; the selection, and what was trained on of it: None where a file was.
+    """
     if not config.trains:
-        return [], None
+        return [], None, None
     training = required_training(config.training)
     training_preflight.check(training)
     train = training_tasks.train.of(training.base_model, device_tags())
     if not config.selects:
-        return [train(config, None)], None
+        return [train(config, None)], None, None
     preflight.check(config, trains=True)
     selection = chosen(config)
-    model = train(selection.config, trained_on(selection))
-    return [*selection.stages, model], selection.inputs
+    data = trained_on(selection)
+    return [*selection.stages, train(selection.config, data)], selection.inputs, data

@@ -15,14 +15,23 @@ from crowdselect_core.config.benchmarks import (
     CommandBenchmark,
     HeldoutLossBenchmark,
     LmEvalBenchmark,
+    RewardWinRateBenchmark,
 )
 from crowdselect_core.config.engine import EngineConfig, OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import JUDGED, BenchmarkConfig, JudgeConfig, required
+from crowdselect_core.config.finetune import required as required_training
 from crowdselect_core.evaluate import answers as core_answers
 from crowdselect_core.evaluate import candidates as core_candidates
-from crowdselect_core.evaluate import forecast, leaderboard, out_files
+from crowdselect_core.evaluate import (
+    engine_check,
+    forecast,
+    leaderboard,
+    out_files,
+    training_overlap,
+)
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
+from crowdselect_core.evaluate.benchmarks.reward_win_rate import RewardWinRate
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging import calibration
 from crowdselect_core.evaluate.judging.calibration import Calibration
@@ -30,11 +39,13 @@ from crowdselect_core.evaluate.judging.judge import judge_engine
 from crowdselect_core.evaluate.live import Benchmark, Tools
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.generate.factory import check_all
+from crowdselect_core.planning.evaluation_forecast import drawn_prompts
 from crowdselect_core.report.leaderboard import as_lines, as_markdown
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
 from tasks.crowd import device_tags, one_device, some_devices
+from tasks.crowd import tags as reward_tags
 from tasks.progress import shown
 from tasks.secrets import secret
 from tasks.stage_task import OPTIONS, state_task
@@ -56,10 +67,11 @@ def check(config: EvaluateConfig) -> State[None]:
     """Check the benchmarks, OUT, the cost, and that judges can be reached, before the training."""
     opened = _opened(config)
     out_files.check_replaceable(config.out, [b.name for b in opened])
-    for benchmark in opened:
-        benchmark.check(config)
     found = core_candidates.candidates(config, Store(config.store), None)
-    _check_bills(config, forecast.bills(opened, found, tools_of(config)))
+    whole = core_candidates.expected(config, found)
+    for benchmark in opened:
+        benchmark.check(config, whole)
+    _check_bills(config, opened, found)
     return Completed(message="the benchmarks can be run", data=None)
 
 
@@ -69,9 +81,34 @@ def models(config: EvaluateConfig, trained: Ref | None) -> State[list[Candidate]
     key = trained.key if trained is not None else None
     found = core_candidates.candidates(config, Store(config.store), key)
     opened = _opened(config)
-    _check_bills(config, forecast.bills(opened, found, tools_of(config)))
+    _check_bills(config, opened, found)
     out_files.begin(config.out, [b.name for b in opened])
     return Completed(message=", ".join(m.name for m in found), data=found)
+
+
+@state_task("check-train-file")
+def check_train_file(config: EvaluateConfig, heldout: Ref) -> State[None]:
+    """Refuse training rows of a file that are held out, before they are trained on."""
+    training = required_training(config.training)
+    training_overlap.refuse_heldout(training, heldout.open(Store(config.store)).frame(["messages"]))
+    return Completed(message="no row of the file is held out", data=None)
+
+
+@state_task("overlaps")
+def overlaps(config: EvaluateConfig, data: Ref | None, heldout: Ref | None) -> State[list[str]]:
+    """Count the training rows that overlap the prompts of a benchmark, or held-out ones."""
+    cancellation.check()
+    store, training = Store(config.store), required_training(config.training)
+    selected = None if data is None else data.open(store).frame()
+    _, texts = training_overlap.trained_prompts(training, selected)
+    asked = [(b.name, training_overlap.turns_of(b.questions)) for b in _opened(config)]
+    if heldout is not None:
+        frame = heldout.open(store).frame(["messages"])
+        asked.append(("held-out rows", training_overlap.prompts_of(frame)))
+    notes = training_overlap.overlap_notes(texts, asked)
+    for note in notes:
+        log.warning("%s", note)
+    return Completed(message="; ".join(notes) or "no training row overlaps", data=notes)
 
 
 @state_task("answers")
@@ -114,6 +151,7 @@ def board(
     config: EvaluateConfig,
     outcomes: list[tuple[str, Outcome]],
     calibrations: list[Calibration],
+    warned: list[str],
 ) -> State[dict[str, Any]]:
     """Write the results of all benchmarks to OUT/leaderboard.parquet and OUT/evaluation.json."""
     by_name: dict[str, Outcome] = {}
@@ -125,7 +163,7 @@ def board(
     reported = [outcome.snapshots for _, outcome in outcomes]
     reported += [{c.judge: c.snapshot} for c in calibrations if c.snapshot is not None]
     snapshots = leaderboard.one_snapshot(reported)
-    notes = [c.note for c in calibrations]
+    notes = [*warned, *(c.note for c in calibrations)]
     notes += [note for outcome in by_name.values() for note in outcome.notes]
     notes = list(dict.fromkeys(notes))
     told = {"judges": snapshots, "calibration": [asdict(c) for c in calibrations], "notes": notes}
@@ -161,22 +199,41 @@ def _opened(config: EvaluateConfig) -> list[Benchmark]:
     return [open_benchmark(b, config) for b in required(config.evaluation).benchmarks]
 
 
-def _check_bills(config: EvaluateConfig, bills: Sequence[forecast.Bill]) -> None:
-    """Refuse a bill that is too high; look whether the judges that are to be asked are there."""
-    evaluation = required(config.evaluation)
+def _check_bills(
+    config: EvaluateConfig, benchmarks: Sequence[Benchmark], models: Sequence[Candidate]
+) -> None:
+    """Refuse a bill that is too high; look whether the models and judges of it are there."""
+    evaluation, tools = required(config.evaluation), tools_of(config)
+    bills = forecast.bills(benchmarks, models, tools, drawn_prompts(config))
     forecast.refuse_above(bills, evaluation.max_cost)
     asked = [
         judge
         for judge in evaluation.judges
         if any(b.requests and b.judge == judge.name for b in bills)
     ]
-    check_all({judge.name: judge_engine(judge, secret) for judge in asked})
+    answering = {b.name for b in bills if b.what == "answers" and b.requests}
+    found = engine_check.engines(core_candidates.expected(config, models), answering, tools)
+    judges = {f"judge {judge.name}": judge_engine(judge, secret) for judge in asked}
+    check_all({f"model {name}": engine for name, engine in found.items()} | judges)
 
 
-def benchmark_tags(benchmark: BenchmarkConfig) -> list[str]:
-    """Return the tags of a benchmark's task, which takes a device where it runs the models."""
-    local = isinstance(benchmark, HeldoutLossBenchmark | LmEvalBenchmark | CommandBenchmark)
-    return device_tags() if local else []
+def judge_tags(judge: JudgeConfig) -> list[str]:
+    """Return the tags of a judge's task: its engine, and `gpu` where it takes this machine's."""
+    own = [f"engine-{judge.engine.kind}"]
+    return own if isinstance(judge.engine, OpenAIEngineConfig) else [*own, *device_tags()[1:]]
+
+
+def benchmark_tags(config: EvaluateConfig, benchmark: BenchmarkConfig) -> list[str]:
+    """Return the tags of a benchmark's task: what it runs, and `gpu` where that takes a device."""
+    if isinstance(benchmark, HeldoutLossBenchmark | LmEvalBenchmark | CommandBenchmark):
+        return device_tags()
+    evaluation = required(config.evaluation)
+    if not isinstance(benchmark, RewardWinRateBenchmark):
+        return list(dict.fromkeys(t for judge in evaluation.judges for t in judge_tags(judge)))
+    run = open_benchmark(benchmark, config)
+    owner = run.reward if isinstance(run, RewardWinRate) else None
+    found = device_tags() if benchmark.path is None else []  # it has the models answer itself
+    return list(dict.fromkeys([*found, *(reward_tags(owner) if owner is not None else [])]))
 
 
 def tools_of(config: EvaluateConfig, stages: list[Ref] | None = None) -> Tools:

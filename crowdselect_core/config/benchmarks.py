@@ -93,7 +93,8 @@ class LmEvalBenchmark(BenchmarkBase):
     include_path: str | None = Field(
         None,
         min_length=1,
-        description="Folder with tasks of your own; code in it runs, as lm-eval runs it",
+        description="Folder with tasks of your own; code in it runs, as lm-eval runs it, where "
+        "CROWDSELECT_ALLOW_COMMANDS=1",
         examples=["my_tasks/"],
     )
     num_fewshot: int | None = Field(
@@ -123,7 +124,8 @@ class LmEvalBenchmark(BenchmarkBase):
     python: str | None = Field(
         None,
         min_length=1,
-        description="Python of an environment that has lm-eval; when empty, the run's own",
+        description="Python of an environment that has lm-eval; when empty, the run's own. It "
+        "runs where CROWDSELECT_ALLOW_COMMANDS=1",
         examples=[".venv-lm-eval/bin/python"],
     )
 

@@ -82,10 +82,13 @@ class EvaluateConfig(SelectConfig):
     @property
     def needs_heldout(self) -> bool:
         """Whether a benchmark takes the held-out rows."""
+        return self.asks_heldout or self.needs_heldout_answers
+
+    @property
+    def asks_heldout(self) -> bool:
+        """Whether a benchmark asks the models the held-out prompts."""
         return any(
-            isinstance(b, HeldoutLossBenchmark)
-            or (isinstance(b, RewardWinRateBenchmark) and b.path is None)
-            for b in self._benchmarks
+            isinstance(b, RewardWinRateBenchmark) and b.path is None for b in self._benchmarks
         )
 
     @property
@@ -111,6 +114,7 @@ class EvaluateConfig(SelectConfig):
             self._check_judgments()
             return self
         evaluation = required(self.evaluation)
+        self._check_live()
         if not (self.model or self.training or evaluation.models):
             raise ConfigError(
                 "no model to evaluate: name one by --model PATH, in evaluation.models, or give the "
@@ -124,6 +128,16 @@ class EvaluateConfig(SelectConfig):
                 "--dataset, or a model that is trained already by --model PATH"
             )
         return super().resolved(scores)
+
+    def _check_live(self) -> None:
+        """Refuse what only the results of judgment files are computed by."""
+        live = {"baseline": "; a benchmark of evaluation.benchmarks has a key baseline of its own"}
+        for key in ("benchmark", "baseline", "official", "questions", "style"):
+            if getattr(self, key):
+                raise ConfigError(
+                    f"{key}: counts for judgment files alone, and no judgments are given: leave it "
+                    f"out, or pass --judgments PATH{live.get(key, '')}"
+                )
 
     def _check_judgments(self) -> None:
         if self.benchmark is None:

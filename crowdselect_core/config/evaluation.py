@@ -232,16 +232,28 @@ class EvaluationConfig(Frozen):
         names = [judge.name for judge in self.judges]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"judges: {twice[0]!r} stands twice: give each a name of its own")
-        seen: set[tuple[str, str | None]] = set()
+        seen: dict[str, list[BenchmarkConfig]] = {}
         for benchmark in self.benchmarks:
-            one = (benchmark.name or benchmark.kind, getattr(benchmark, "mode", None))
-            if one in seen:
-                raise ValueError(f"benchmarks: {one[0]!r} stands twice: give one of them a name")
-            seen.add(one)
+            before = seen.setdefault(benchmark.name or benchmark.kind, [])
+            before.append(benchmark)
+            if len(before) > 1 and not _share_folder(before):
+                raise ValueError(
+                    f"benchmarks: {(benchmark.name or benchmark.kind)!r} stands twice: give one of "
+                    "them a name; only mt-bench may, once single and once pairwise, with the same "
+                    "path, limit, temperature and max_tokens"
+                )
         judged = [b.kind for b in self.benchmarks if isinstance(b, JUDGED)]
         if judged and not self.judges:
             raise ValueError(f"benchmark {judged[0]} needs a judge: list one in judges")
         return self
+
+
+def _share_folder(benchmarks: list[BenchmarkConfig]) -> bool:
+    """Tell whether benchmarks of one name write the same questions and answers in OUT."""
+    both = [b for b in benchmarks if isinstance(b, MtBenchBenchmark)]
+    modes = {b.mode for b in both}
+    alike = {(b.path, b.limit, b.temperature, b.max_tokens) for b in both}
+    return len(both) == len(benchmarks) == len(modes) and len(alike) == 1
 
 
 def required(evaluation: EvaluationConfig | None) -> EvaluationConfig:

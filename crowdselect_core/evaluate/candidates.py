@@ -99,6 +99,24 @@ def base_candidate(config: EvaluateConfig) -> Candidate | None:
     )
 
 
+def expected(config: EvaluateConfig, models: Sequence[Candidate]) -> list[Candidate]:
+    """Return the models with the one that is still to be trained, whose weights nobody knows yet.
+
+    Raises:
+        ConfigError: another model has its name.
+    """
+    base = base_of(models)
+    if not config.trains or base is None or any(m.role == "trained" for m in models):
+        return list(models)
+    name = f"{base.name}{TRAINED}"
+    if any(m.name == name for m in models):
+        raise ConfigError(
+            f"evaluation: {name!r} is the name of the model that is trained; give the one of "
+            "evaluation.models another name, {name: ..., model: ...}"
+        )
+    return [Candidate(name=name, role="trained", weights=None), *models]
+
+
 def base_of(models: Sequence[Candidate]) -> Candidate | None:
     """Return the base model among the models of an evaluation."""
     return next((m for m in models if m.role == "base"), None)

@@ -83,7 +83,12 @@ def measure(
         },
     )
     command = UserCommand(
-        named, words, folder, work / "command.log", {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        named,
+        words,
+        folder,
+        work / "command.log",
+        {"CUDA_VISIBLE_DEVICES": ",".join(gpus)},
+        log_stays=False,
     )
     printed = user_command.run(command, checked, MOST_OUTPUT)
     return results_of(named, printed)

@@ -8,11 +8,14 @@ the ones in the store, where there are any of the same model or judge, else the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.config.evaluation import JudgeConfig
+from crowdselect_core.config.reward import JudgeReward
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate.answers import Reply, engine_config, replies
 from crowdselect_core.evaluate.benchmarks.judged import JudgedBenchmark
+from crowdselect_core.evaluate.benchmarks.reward_win_rate import RewardWinRate
 from crowdselect_core.evaluate.candidates import TRAINED, Candidate
 from crowdselect_core.evaluate.distinct import check_distinct
 from crowdselect_core.evaluate.judging.calibration import prompts as calibration_prompts
@@ -64,20 +67,36 @@ class Bill:
         return f"{self.what:<10} {self.name}: {', '.join(words)}"
 
 
-def bills(benchmarks: Sequence[Benchmark], models: Sequence[Candidate], tools: Tools) -> list[Bill]:
+def asked(benchmark: Benchmark, drawn: Sequence[Sequence[Message]]) -> Sequence[Question]:
+    """Return what a benchmark asks every model, as far as it is known beforehand.
+
+    Args:
+        benchmark: of the evaluation.
+        drawn: the held-out prompts.
+    """
+    return benchmark.asked(drawn) if isinstance(benchmark, RewardWinRate) else benchmark.questions
+
+
+def bills(
+    benchmarks: Sequence[Benchmark],
+    models: Sequence[Candidate],
+    tools: Tools,
+    drawn: Sequence[Sequence[Message]] = (),
+) -> list[Bill]:
     """Forecast the answers of every model and the verdicts of every judge.
 
     Args:
         benchmarks: of the evaluation.
         models: those that are known; a model that is to be trained comes on top.
         tools: of the run; nobody is asked.
+        drawn: the held-out prompts, where a benchmark asks the models them.
 
     Raises:
         ConfigError: two models or two judges that the store could not tell apart.
     """
     check_distinct(models, tools.evaluation)
     pending = tools.config.trains and not any(m.role == "trained" for m in models)
-    questions = [question for benchmark in benchmarks for question in benchmark.questions]
+    questions = [question for benchmark in benchmarks for question in asked(benchmark, drawn)]
     found = [_answers(questions, model, tools) for model in models]
     if pending:
         found.insert(0, _answers_of_nobody(questions, models, tools))
@@ -88,6 +107,9 @@ def bills(benchmarks: Sequence[Benchmark], models: Sequence[Candidate], tools: T
             found.append(_verdicts(judge_config, "pairs of known order", judge.load(known), 0, 0))
         judged = [b for b in benchmarks if isinstance(b, JudgedBenchmark)]
         found += [_judged(b, judge, models, pending=pending, tools=tools) for b in judged]
+    for benchmark in benchmarks:
+        if isinstance(benchmark, RewardWinRate):
+            found += _graded(benchmark, asked(benchmark, drawn), models, int(pending), tools)
     return found
 
 
@@ -134,7 +156,8 @@ def _bill(
         if reply.error is not None:
             continue
         for turn in range(len(reply.turns), len(question.turns)):
-            before = estimate(["".join(question.turns[: turn + 1])])[0]
+            history = [text for _, text in question.history]
+            before = estimate(["".join([*history, *question.turns[: turn + 1]])])[0]
             prompts += before + turn * question.max_tokens / 2
             most += question.max_tokens
     requests = max(whole - cached, 0)
@@ -161,6 +184,26 @@ def _judged(
     load = judge.load([] if pending else benchmark.judge_prompts(models, tools))
     most = max((q.max_tokens for q in benchmark.questions), default=0)
     return _verdicts(judge.config, benchmark.name, load, whole, most)
+
+
+def _graded(
+    benchmark: RewardWinRate,
+    questions: Sequence[Question],
+    models: Sequence[Candidate],
+    pending: int,
+    tools: Tools,
+) -> list[Bill]:
+    """Forecast the grades of a reward model that is a judge; others have no bill."""
+    reward = benchmark.reward
+    load = benchmark.load(questions, models, pending, tools)
+    if load is None or not isinstance(reward, JudgeReward):
+        return []
+    return [Bill(
+        "verdicts", f"{reward.name} on {benchmark.name}", load.missing, load.prompts - load.missing,
+        load.prompt_tokens, float(reward.sampling.max_tokens * load.missing),
+        "at most: max_tokens each",
+        reward.engine.price if reward.price == PriceConfig() else reward.price,
+    )]  # fmt: skip
 
 
 def _verdicts(config: JudgeConfig, what: str, load: Load, whole: int, answer_tokens: int) -> Bill:

@@ -84,11 +84,16 @@ class Benchmark(Protocol):
         """What every model is asked beforehand; empty where a benchmark asks nothing."""
         ...
 
-    def check(self, config: EvaluateConfig) -> None:
+    def check(self, config: EvaluateConfig, models: Sequence[Candidate]) -> None:
         """Find out before anything is trained or asked whether the benchmark can be run.
 
+        Args:
+            config: of the run.
+            models: all, with the one that is still to be trained.
+
         Raises:
-            UserError: a file or a package is missing, or of another version.
+            UserError: a file or a package is missing, or of another version; no model is the
+                baseline.
         """
         ...
 

@@ -25,8 +25,9 @@ from crowdselect_core.config.benchmarks import LmEvalBenchmark
 from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate import lm_eval_process
 from crowdselect_core.evaluate.result_cells import Measured, ResultCells
-from crowdselect_core.processes.log_lines import log_lines, quoted
+from crowdselect_core.processes.log_lines import last_lines, log_lines
 from crowdselect_core.processes.supervised import SupervisedProcess
+from crowdselect_core.processes.user_command import check_allowed
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.util.file_hash import file_sha256
 from crowdselect_core.util.versions import version_of
@@ -93,14 +94,18 @@ def hf_model(
 
 
 def cells(store: Store, config: LmEvalBenchmark, weights: str) -> ResultCells:
-    """Open the cells of a model, one a task."""
+    """Open the cells of a model, one a task.
+
+    Raises:
+        ConfigError: see `harness_version`.
+    """
     identity = {
         "kind": config.kind,
         "weights": weights,
         "dtype": config.dtype,
         "options": _options(config),
-        "include": _folder_sha256(config.include_path) if config.include_path else None,
         "lm_eval": harness_version(config),
+        "include": _folder_sha256(config.include_path) if config.include_path else None,
     }
     return ResultCells(store, identity)
 
@@ -135,9 +140,15 @@ def where(config: LmEvalBenchmark) -> str:
 def harness_version(config: LmEvalBenchmark) -> str:
     """Return the version of lm-eval that runs.
 
+    Both an interpreter of the config and a folder of tasks are code that this machine runs.
+
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none; python or include_path is set, and this process may run no
+            command of a config.
     """
+    for key in ("python", "include_path"):
+        if getattr(config, key) is not None:
+            check_allowed(f"{where(config)}: {key}")
     if config.python is None:
         if find_spec("lm_eval") is None:
             raise ConfigError(f"{where(config)}: needs lm-eval: {INSTALL}")
@@ -219,7 +230,7 @@ def _run(
     finally:
         process.end()
     if done < len(tasks):
-        last = quoted(log, log_lines(log))
+        last = last_lines(log_lines(log))
         raise EvaluationError(f"{named}: lm-eval ended with exit code {process.exit_code}\n{last}")
 
 

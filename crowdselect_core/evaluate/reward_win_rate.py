@@ -48,10 +48,7 @@ def score(
     """
     cells = cells_of(store, reward)
     cells.refresh()
-    keys = {
-        prompt: cell_key(prompt_key(messages), text_digest(text))
-        for prompt, (messages, text) in answers.items()
-    }
+    keys = {prompt: score_key(messages, text) for prompt, (messages, text) in answers.items()}
     items = {
         keys[prompt]: Item(keys[prompt], tuple(messages), text)
         for prompt, (messages, text) in answers.items()
@@ -71,6 +68,11 @@ def score(
     found = cells.read(as_keys(items)).select("key", "scores")
     by_key = {key: scores[0] if scores else None for key, scores in found.iter_rows()}
     return {prompt: by_key.get(key) for prompt, key in keys.items()}
+
+
+def score_key(messages: Sequence[Message], text: str) -> bytes:
+    """Return the key of the score of an answer."""
+    return cell_key(prompt_key(messages), text_digest(text))
 
 
 def win_rates(

@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.finetune import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate import forecast
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
-from crowdselect_core.evaluate.candidates import candidates
+from crowdselect_core.evaluate.candidates import candidates, expected
 from crowdselect_core.evaluate.live import Report, Tools
 from crowdselect_core.generate.base import never
 from crowdselect_core.generate.factory import Secret
+from crowdselect_core.planning import heldout
+from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.training_forecast import Story, training_forecast
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.refs import Ref
@@ -36,13 +39,14 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
     benchmarks = [open_benchmark(b, config) for b in tools.evaluation.benchmarks]
     models = candidates(config, tools.store, trained)
     for benchmark in benchmarks:
-        benchmark.check(config)
-        turns = sum(len(q.turns) for q in benchmark.questions)
-        asked = (
-            f"{len(benchmark.questions):,} questions, {turns:,} turns" if turns else "no answers"
-        )
+        benchmark.check(config, expected(config, models))
+    drawn = drawn_prompts(config)
+    for benchmark in benchmarks:
+        questions = forecast.asked(benchmark, drawn)
+        turns = sum(len(q.turns) for q in questions)
+        asked = f"{len(questions):,} questions, {turns:,} turns" if turns else "no answers"
         lines.append(f"benchmark  {benchmark.name}: {asked}")
-    found = forecast.bills(benchmarks, models, tools)
+    found = forecast.bills(benchmarks, models, tools, drawn)
     lines += [bill.line for bill in found]
     money = sum(bill.money for bill in found)
     limit = tools.evaluation.max_cost
@@ -52,6 +56,21 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
     )
     forecast.refuse_above(found, limit)
     return lines
+
+
+def drawn_prompts(config: EvaluateConfig) -> list[tuple[Message, ...]]:
+    """Check the key `heldout` where a benchmark needs it, and return the prompts that it asks.
+
+    Raises:
+        UserError: nothing can be held out by it, or nobody can give the answers.
+    """
+    if not config.needs_heldout:
+        return []
+    lacks = find_missing(config)
+    heldout.check(config, lacks)
+    if not config.asks_heldout:
+        return []
+    return heldout.heldout_prompts(without_missing(config, lacks))
 
 
 def quiet_tools(config: EvaluateConfig, secret: Secret) -> Tools:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from crowdselect_core.chat import Message
 from crowdselect_core.config.heldout import BEST
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, SelectionError, nearest, shown
@@ -103,6 +104,25 @@ def heldout_rows(config: SelectConfig, dataset: Dataset) -> NDArray[np.bool_] | 
                 drawn = is_drawn(prompts, share or 0.0, config.seed)
             found[first : first + len(prompts)] = drawn
     return found
+
+
+def heldout_prompts(config: SelectConfig) -> list[tuple[Message, ...]]:
+    """Return the prompts that are held out, in the order of the data set.
+
+    Args:
+        config: whose data set has all columns that it names; see `without_missing`.
+    """
+    dataset = open_dataset(config)
+    found_N = heldout_rows(config, dataset)
+    if found_N is None:
+        return []
+    return [
+        prompt.messages
+        for part in dataset.partitions(ROWS)
+        for first, prompts in dataset.prompts(part)
+        for row, prompt in enumerate(prompts, first)
+        if found_N[row] and prompt.error is None
+    ]
 
 
 def line(config: SelectConfig, dataset: Dataset) -> list[str]:

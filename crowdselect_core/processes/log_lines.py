@@ -30,5 +30,11 @@ def quoted(log: Path, lines: list[str]) -> str:
     return f"log: {log}" + (f", its last lines:\n{last}" if last else "")
 
 
+def last_lines(lines: list[str]) -> str:
+    """Return the last lines of a log that is gone when they are read, as an error ends with."""
+    last = "\n".join(f"  | {line}" for line in lines[-LAST_LINES:])
+    return f"its last lines:\n{last}" if last else "it said nothing"
+
+
 def _printable(line: str) -> str:
     return "".join(c if c.isprintable() else " " for c in line)

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import sleep
 
 from crowdselect_core.errors import ConfigError, UserError, nearest
-from crowdselect_core.processes.log_lines import log_lines, quoted
+from crowdselect_core.processes.log_lines import last_lines, log_lines, quoted
 from crowdselect_core.processes.supervised import SupervisedProcess
 
 ALLOWED = "CROWDSELECT_ALLOW_COMMANDS"
@@ -42,6 +42,7 @@ class UserCommand:
         folder: where it works; it exists.
         log: file for its stderr, and its stdout unless that is asked for.
         environment: variables beside those of this process.
+        log_stays: whether the log is still there when an error that quotes it is read.
     """
 
     where: str
@@ -49,6 +50,7 @@ class UserCommand:
     folder: Path
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    log_stays: bool = True
 
 
 def split(where: str, text: str, placeholders: Collection[str]) -> list[str]:
@@ -90,6 +92,19 @@ def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
     return [named.get(word, word) for word in words]
 
 
+def check_allowed(where: str) -> None:
+    """Check that this process may run what a config names.
+
+    Raises:
+        ConfigError: commands are not allowed here.
+    """
+    if os.environ.get(ALLOWED) != "1":
+        raise ConfigError(
+            f"{where}: commands of a config do not run here: set {ALLOWED}=1 in the environment "
+            "of this process (a worker's too), if you trust all who can start a run"
+        )
+
+
 def check(where: str, words: Sequence[str]) -> None:
     """Check before anything is paid for that a command may run here, and could be found.
 
@@ -97,11 +112,7 @@ def check(where: str, words: Sequence[str]) -> None:
         ConfigError: commands are not allowed here, there is no such program, or a word names a
             file of this folder, which the command would not find from its own.
     """
-    if os.environ.get(ALLOWED) != "1":
-        raise ConfigError(
-            f"{where}: commands of a config do not run here: set {ALLOWED}=1 in the environment "
-            "of this process (a worker's too), if you trust all who can start a run"
-        )
+    check_allowed(where)
     for word in words:
         relative = not word.startswith(("-", "/")) and ("/" in word or "." in word)
         if relative and os.path.isfile(word):  # noqa: PTH113  # of a word too long, too
@@ -179,4 +190,5 @@ def _why(command: UserCommand, process: SupervisedProcess) -> str:
     if code == NOT_STARTED and process.pid is None:
         how = "could not be started"
     lines = log_lines(command.log, process.log_start)
-    return f"{command.where}: the command {how}\n{quoted(command.log, lines)}"
+    told = quoted(command.log, lines) if command.log_stays else last_lines(lines)
+    return f"{command.where}: the command {how}\n{told}"

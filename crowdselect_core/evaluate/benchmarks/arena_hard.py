@@ -72,11 +72,17 @@ class ArenaHard(JudgedBenchmark):
         self.questions: Sequence[Question] = [self._question(row) for row in self._rows]
         self._prompt = arena_prompt(self._fs, self._root, self._shown)
 
-    def check(self, config: EvaluateConfig) -> None:
-        """Check that the judge's prompt serves every category."""
+    def check(self, config: EvaluateConfig, models: Sequence[Candidate]) -> None:
+        """Check that the judge's prompt serves every category, and the baselines have answers.
+
+        Raises:
+            EvaluationError: a baseline is none of the models, and has no answers in the folder.
+        """
         for question in self.questions:
             self._prompt.of(question.category)
-            self._baseline_of(question)
+        names = {model.name for model in models}
+        for name in sorted({self._baseline_of(question) for question in self.questions} - names):
+            self._baseline_answers(name)
 
     def run(self, models: Sequence[Candidate], tools: Tools) -> Outcome:
         """Judge every answer, write the files, and compute the results from them."""

@@ -26,7 +26,7 @@ class Command:
         self.name = config.name or config.kind
         self._config, self._where = config, command_benchmark.where(config)
 
-    def check(self, config: EvaluateConfig) -> None:
+    def check(self, config: EvaluateConfig, models: Sequence[Candidate]) -> None:
         """Find out whether the command may and can run here.
 
         Raises:

@@ -30,7 +30,7 @@ class HeldoutLoss:
         self.name = config.name or config.kind
         self._config, self._where = config, f"evaluation.benchmarks, {self.name}"
 
-    def check(self, config: EvaluateConfig) -> None:
+    def check(self, config: EvaluateConfig, models: Sequence[Candidate]) -> None:
         """Find out whether the run has held-out rows with answers, and torch.
 
         Raises:

@@ -25,7 +25,7 @@ class LmEval:
         self.name = config.name or config.kind
         self._config, self._where = config, lm_eval_tasks.where(config)
 
-    def check(self, config: EvaluateConfig) -> None:
+    def check(self, config: EvaluateConfig, models: Sequence[Candidate]) -> None:
         """Find out whether lm-eval and the folders are there.
 
         Raises:

@@ -73,8 +73,13 @@ class MtBench(JudgedBenchmark):
         self._prompts = mt_bench_prompts(fs, root, shown, config.mode)
         self._references = self._read_references(fs, root, shown)
 
-    def check(self, config: EvaluateConfig) -> None:
-        """Everything was read when it was opened."""
+    def check(self, config: EvaluateConfig, models: Sequence[Candidate]) -> None:
+        """Find out whether the baseline is one of the models; files were read when it was opened.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        self._baseline(models)
 
     def run(self, models: Sequence[Candidate], tools: Tools) -> Outcome:
         """Judge every answer, write the files, and compute the results from them."""

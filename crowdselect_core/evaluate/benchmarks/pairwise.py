@@ -62,8 +62,13 @@ class Pairwise(JudgedBenchmark):
         ]
         self._prompt = own_pair(two_turns=False, reference=False)
 
-    def check(self, config: EvaluateConfig) -> None:
-        """Everything was read when it was opened."""
+    def check(self, config: EvaluateConfig, models: Sequence[Candidate]) -> None:
+        """Find out whether the baseline is one of the models; the file was read when it was opened.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        baseline_of(self._config.baseline, models, self._where)
 
     def run(self, models: Sequence[Candidate], tools: Tools) -> Outcome:
         """Judge every pair, write the files, and compute the results from them."""

@@ -16,15 +16,20 @@ from crowdselect_core.evaluate.benchmarks.judged import (
     stored_replies,
 )
 from crowdselect_core.evaluate.candidates import Candidate
+from crowdselect_core.evaluate.judging.judge import Load
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.prompt_file import read_prompts
 from crowdselect_core.evaluate.reward_win_rate import Answers, Scores
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.generate.call_tracker import CallTracker
+from crowdselect_core.models.token_count import estimate
 from crowdselect_core.reward.base import Scorer
 from crowdselect_core.reward.conformance_gate import conform
 from crowdselect_core.reward.factory import Resources, scorer_of
 from crowdselect_core.reward.identity import cache_spec
+from crowdselect_core.reward.judge.rubrics import rubric_of
+from crowdselect_core.reward.score_cells import cells_of
+from crowdselect_core.store.cache.key_index import as_keys
 
 
 class RewardWinRate:
@@ -47,14 +52,16 @@ class RewardWinRate:
             for p in own
         ]
 
-    def check(self, config: EvaluateConfig) -> None:
+    def check(self, config: EvaluateConfig, models: Sequence[Candidate]) -> None:
         """Find out whether there are prompts, and the reward model may and can score.
 
         Raises:
-            ConfigError: there are none, or the reward model made the selection.
+            ConfigError: there are none, no model is the baseline, or the reward model made the
+                selection.
         """
         if self._config.path is None:
             heldout.check(self._where, config, answers=False)
+        baseline_of(self._config.baseline, models, self._where)
         if self._selects and not self._config.allow_selector:
             raise ConfigError(
                 f"{self._where}: reward model {self._reward.name!r} also made the selection, so "
@@ -97,6 +104,60 @@ class RewardWinRate:
                 "selection",
             )
         return Outcome(results, notes)
+
+    @property
+    def reward(self) -> RewardConfig:
+        """The reward model."""
+        return self._reward
+
+    def asked(self, drawn: Sequence[Sequence[Message]]) -> Sequence[Question]:
+        """Return what the models will be asked.
+
+        Args:
+            drawn: the held-out prompts, as they are known beforehand.
+        """
+        config = self._config
+        if config.path is not None:
+            return self.questions
+        return [
+            heldout.question_of(str(i), list(messages), config.temperature, config.max_tokens)
+            for i, messages in enumerate(drawn[: config.limit])
+        ]
+
+    def load(
+        self, questions: Sequence[Question], models: Sequence[Candidate], later: int, tools: Tools
+    ) -> Load | None:
+        """Return what a judge has to grade; None where the reward model is none.
+
+        Args:
+            questions: see `asked`.
+            models: those that are known.
+            later: models that are still to be trained.
+            tools: of the run; nobody is asked.
+        """
+        if not isinstance(self._reward, JudgeReward):
+            return None
+        replies = stored_replies(questions, models, tools)
+        cells, missing, stored, tokens = cells_of(tools.store, self._reward), 0, 0, 0.0
+        cells.refresh()
+        asked = estimate(["\n".join([*(t for _, t in q.history), *q.turns]) for q in questions])
+        (rubric,) = estimate([rubric_of(self._reward)])
+        for by_id in [*replies.values(), *[{q.id: answers.Reply() for q in questions}] * later]:
+            answered = _answered(questions, by_id)
+            keys = {i: reward_win_rate.score_key(*one) for i, one in answered.items()}
+            lacks = dict(zip(keys, cells.missing(as_keys(keys.values())), strict=True))
+            for question, own in zip(questions, asked, strict=True):
+                if question.id in answered:
+                    (answer,) = estimate([answered[question.id][1]])
+                elif by_id[question.id].error is None and not by_id[question.id].turns:
+                    answer = question.max_tokens
+                else:
+                    continue  # there is no answer, and none will come
+                if lacks.get(question.id, True):
+                    missing, tokens = missing + 1, tokens + rubric + own + answer
+                else:
+                    stored += 1
+        return Load(missing + stored, missing, tokens, None)
 
     def _heldout(self, tools: Tools) -> list[Question]:
         config = self._config
@@ -190,5 +251,21 @@ def _selects(reward: RewardConfig, run: EvaluateConfig) -> bool:
     selecting = [r for r in run.reward_models if not isinstance(r, str)]
     if reward.name in {r if isinstance(r, str) else r.name for r in run.reward_models}:
         return True
+    columns = {_last_part(r) for r in run.reward_models if isinstance(r, str)}
+    if columns & ({_last_part(reward.name), _last_part(_model_of(reward))} - {None}):
+        return True
     key = cache_spec(reward).key
     return any(r.kind == reward.kind and cache_spec(r).key == key for r in selecting)
+
+
+def _model_of(reward: RewardConfig) -> str:
+    """Return the hub id, folder or served name of what scores; '' where there is none."""
+    model = getattr(reward, "model", None) or getattr(
+        getattr(reward, "engine", None), "model", None
+    )
+    return model or ""
+
+
+def _last_part(model: str) -> str | None:
+    """Return the last part of a hub id or a folder, as columns of scores are named; None of ''."""
+    return model.rstrip("/").rpartition("/")[2].casefold() or None

@@ -1,5 +1,6 @@
 """A benchmark that is a command: what it may print, and that it runs once."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,11 @@ def test_a_failing_command_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     script = tmp_path / "fail.py"
     script.write_text("raise SystemExit('no such benchmark')")
     config = benchmark(f"{sys.executable} {script} {{model_dir}}", name="mine")
-    with pytest.raises(CommandFailed, match=r"(?s)mine: tiny.* exit code 1\n.*no such benchmark"):
+    with pytest.raises(CommandFailed) as e:
         command_benchmark.measure(config, "tiny", tmp_path, tmp_path, lambda: None)
+    whole = r"(?s).*mine: tiny.* exit code 1\nits last lines:\n  \| .*no such benchmark"
+    assert re.match(whole, str(e.value))
+    assert "command.log" not in str(e.value)  # the folder is gone when this is read
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,11 @@ def likeliest(model: Path) -> list[int]:
 
 
 @pytest.mark.model
-def test_tasks_are_run_once_and_stored(tasks: Path, tmp_path: Path) -> None:
+def test_tasks_are_run_once_and_stored(
+    tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("lm_eval")
+    monkeypatch.setenv("CROWDSELECT_ALLOW_COMMANDS", "1")
     tiny = write_tiny(tmp_path / "model")
     store = Store(str(tmp_path / "store"))
     config = benchmark(["little_choice", "little_words"], tasks, apply_chat_template=False)
@@ -181,7 +184,31 @@ def test_a_task_is_a_name(task: str) -> None:
         benchmark([task])
 
 
-def test_what_is_not_there_is_told_beforehand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["python", "include_path"])
+def test_no_program_and_no_tasks_of_a_form_run_unless_commands_are_allowed(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CROWDSELECT_ALLOW_COMMANDS", raising=False)
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho ran >> {tmp_path}/runs\necho 1\n")
+    program.chmod(0o755)
+    config = LmEvalBenchmark(
+        kind="lm-eval",
+        tasks=["gsm8k"],
+        **{key: str(program if key == "python" else tmp_path)},  # type: ignore[arg-type]
+    )
+    for way in (lm_eval_tasks.check, lm_eval_tasks.harness_version):
+        with pytest.raises(ConfigError, match=rf"lm-eval: {key}: .* CROWDSELECT_ALLOW_COMMANDS=1"):
+            way(config)
+    with pytest.raises(ConfigError, match="CROWDSELECT_ALLOW_COMMANDS=1"):
+        lm_eval_tasks.cells(Store(str(tmp_path / "store")), config, "sha256:1")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_not_there_is_told_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROWDSELECT_ALLOW_COMMANDS", "1")
     with pytest.raises(ConfigError, match=r"nothing/python' does not run, or has no lm-eval"):
         lm_eval_tasks.check(benchmark(["gsm8k"], python=str(tmp_path / "nothing/python")))
     pytest.importorskip("lm_eval")

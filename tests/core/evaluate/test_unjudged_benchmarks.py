@@ -25,6 +25,7 @@ def longer(prompts, completions, **kwargs):
 PROMPTS = ["Name an animal", "Count to three", "Say nothing", "What is a fox?"]
 LENGTH = {"name": "length", "kind": "function", "path": "my_checks:longer"}
 ENDPOINT = Candidate(name="far", role="other", weights=None)
+MODELS = [Candidate(name="near", role="base", weights=None), ENDPOINT]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_heldout_loss_needs_held_out_answers(tmp_path: Path) -> None:
     ):
         config = config_of(tmp_path, benchmarks, model="m", **keys)
         with pytest.raises(ConfigError, match=lacking):
-            opened(config).check(config)
+            opened(config).check(config, MODELS)
     config = config_of(tmp_path, benchmarks)
     tools = tools_of(config, heldout_artifacts(Store(config.store), [("Say ant", None)]))
     with pytest.raises(EvaluationError, match="none of the 1 held-out rows has an answer"):
@@ -90,7 +91,7 @@ def test_a_reward_model_compares_with_the_base(
     other = write_tiny(tmp_path / "other", hidden_size=32, intermediate_size=64)
     models = [local("base", tiny, "base"), local("other", other), local("same", tiny)]
     tools, run = tools_of(config), opened(config)
-    run.check(config)
+    run.check(config, models)
     assert len(run.questions) == 4
     outcome = run.run(models, tools)
     found = {(r.model, r.category): r for r in outcome.results}
@@ -124,15 +125,23 @@ def test_the_reward_model_of_the_selection_is_refused(tmp_path: Path) -> None:
     keys: dict[str, Any] = {"dataset": "x.parquet", "reward_models": [grader]}
     config = config_of(tmp_path, [benchmark], **keys)
     with pytest.raises(ConfigError, match="also made the selection"):
-        opened(config).check(config)
+        opened(config).check(config, MODELS)
     renamed = {**benchmark, "reward_model": {**grader, "name": "another"}}
     config = config_of(tmp_path, [renamed], **keys)
     with pytest.raises(ConfigError, match="also made the selection"):
-        opened(config).check(config)
+        opened(config).check(config, MODELS)
     allowed = config_of(tmp_path, [{**benchmark, "allow_selector": True}], **keys)
-    opened(allowed).check(allowed)
+    opened(allowed).check(allowed, MODELS)
     without = config_of(tmp_path, [benchmark], reward_models=[grader])  # nothing is selected
-    opened(without).check(without)
+    opened(without).check(without, MODELS)
+    column = config_of(
+        tmp_path,
+        [{**benchmark, "reward_model": {"name": "sky", "kind": "classifier", "model": "S/Sky-8B"}}],
+        dataset="x.parquet",
+        reward_models=["Sky-8B"],
+    )  # selected by scores of the data set, under the model's own name
+    with pytest.raises(ConfigError, match="'sky' also made the selection"):
+        opened(column).check(column, MODELS)
     unknown = config_of(tmp_path, [{**benchmark, "reward_model": "grade"}], **keys)
     with pytest.raises(ConfigError, match="did you mean 'grader'"):
         opened(unknown)

@@ -1,0 +1,173 @@
+"""What an evaluation finds out before anything is trained or paid for."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from evaluated import config_of, tools_of
+from judges import World, write_lines
+
+from crowdselect_core.chat import Message
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.evaluation import required
+from crowdselect_core.config.finetune import TrainingConfig
+from crowdselect_core.errors import ConfigError, EvaluationError, UserError
+from crowdselect_core.evaluate import engine_check, forecast, training_overlap
+from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
+from crowdselect_core.evaluate.candidates import Candidate, Source, expected
+from crowdselect_core.evaluate.live import Benchmark, Question
+from crowdselect_core.generate.factory import check_all
+
+BASE = Candidate(name="b", role="base", weights="sha256:1", source=Source(model="b"))
+PRICE = {"input": 1_000.0, "output": 2_000.0}
+
+
+def reply(name: str, messages: Sequence[Message]) -> str:
+    return "yes"
+
+
+def opened(config: EvaluateConfig) -> Benchmark:
+    return open_benchmark(required(config.evaluation).benchmarks[0], config)
+
+
+def training(config: EvaluateConfig) -> EvaluateConfig:
+    """Return the config with a training whose model is still to come."""
+    recipe = {"base_model": "b", "train_file": "t.jsonl"}
+    return config.model_copy(update={"training": TrainingConfig.model_validate(recipe)})
+
+
+def benchmarks(folder: Path) -> list[dict[str, Any]]:
+    """The benchmarks with a baseline, and the files of them."""
+    write_lines(folder / "p.jsonl", [{"prompt": "P"}])
+    row = {"question_id": 1, "category": "writing", "turns": ["P"]}
+    write_lines(folder / "mt" / "question.jsonl", [row])
+    write_lines(folder / "ah" / "question.jsonl", [{"uid": "q", "prompt": "P"}])
+    (folder / "ah" / "judge.json").write_text(json.dumps({
+        "system_prompt": "", "prompt_template": "{QUESTION}{ANSWER_A}{ANSWER_B}",
+        "regex_patterns": [r"\[\[([AB<>=]+)\]\]"],
+    }))  # fmt: skip
+    grader = {"name": "g", "kind": "judge", "engine": {"kind": "openai", "model": "g"}}
+    return [
+        {"kind": "pairwise", "path": str(folder / "p.jsonl")},
+        {"kind": "mt-bench", "path": str(folder / "mt"), "mode": "pairwise"},
+        {"kind": "arena-hard", "path": str(folder / "ah")},
+        {"kind": "reward-win-rate", "path": str(folder / "p.jsonl"), "reward_model": grader},
+    ]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_baseline_is_found_or_refused_while_the_model_is_untrained(
+    place: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    world, benchmark = World(monkeypatch, tmp_path, reply), benchmarks(tmp_path)[place]
+    for name, found in (("b-trained", True), ("b", True), ("b-traind", False)):
+        config = training(world.config(benchmark | {"baseline": name}, models=("m",)))
+        models = expected(config, [BASE, *world.models(world.config(benchmark))])
+        assert [m.name for m in models] == ["b-trained", "b", "m"]
+        if found:
+            opened(config).check(config, models)
+            continue
+        with pytest.raises(UserError, match="b-traind"):
+            opened(config).check(config, models)
+
+
+def test_the_answers_of_arena_hards_own_baseline_are_read_beforehand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = World(monkeypatch, tmp_path, reply)
+    config = training(world.config(benchmarks(tmp_path)[2]))
+    with pytest.raises(EvaluationError, match=r"model_answer/gpt-4-0314.jsonl: no such file"):
+        opened(config).check(config, expected(config, [BASE]))
+
+
+def test_nobody_else_has_the_name_of_the_model_that_is_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = World(monkeypatch, tmp_path, reply)
+    config = training(world.config(benchmarks(tmp_path)[0]))
+    twin = Candidate(name="b-trained", role="other", weights=None)
+    with pytest.raises(ConfigError, match="'b-trained' is the name of the model that is trained"):
+        expected(config, [BASE, twin])
+
+
+def test_an_endpoint_that_is_down_and_a_missing_vllm_are_found_beforehand(tmp_path: Path) -> None:
+    down = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m", "max_retries": 0}
+    config = config_of(tmp_path, [{"kind": "heldout-loss"}])
+    far = Candidate.model_validate(
+        {"name": "far", "role": "other", "weights": None, "engine": down}
+    )
+    no_vllm = {"kind": "vllm", "python": str(tmp_path / "none")}
+    tools = tools_of(config)
+    with pytest.raises(UserError, match=r"far.*127\.0\.0\.1:1"):
+        check_all(engine_check.engines([far], {"far"}, tools))
+    trained = Candidate.model_validate(
+        {"name": "b-trained", "role": "trained", "weights": None, "engine": no_vllm}
+    )
+    with pytest.raises(ConfigError, match=r"b-trained.*python"):
+        check_all(engine_check.engines([trained, BASE], {"b-trained"}, tools))
+    assert engine_check.engines([far, BASE], set(), tools) == {}  # all answers are stored
+
+
+def test_the_bill_counts_held_out_prompts_their_history_and_a_reward_models_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    engine = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "price": PRICE}
+    grader = {"name": "g", "kind": "judge", "engine": engine, "rubric": "{instruction}{answer}..",
+              "sampling": {"max_tokens": 7}}  # fmt: skip
+    benchmark = {"kind": "reward-win-rate", "reward_model": grader, "max_tokens": 5, "limit": 2}
+    config = config_of(tmp_path, [benchmark])
+    models = [Candidate.model_validate({"name": n, "role": "other", "weights": None,
+                                        "engine": engine}) for n in ("m", "n")]  # fmt: skip
+    one = ({"role": "user", "content": "x" * 40},)
+    two = ({"role": "system", "content": "y" * 80}, {"role": "user", "content": "z" * 4})
+    found = forecast.bills([opened(config)], models, tools_of(config), [one, two, one])
+    answers = [b for b in found if b.what == "answers"]
+    assert [(b.name, b.requests, b.prompt_tokens) for b in answers] == [
+        ("m", 2, 10 + 21),
+        ("n", 2, 10 + 21),
+    ]
+    [verdicts] = [b for b in found if b.what == "verdicts"]
+    assert (verdicts.requests, verdicts.cached, verdicts.completion_tokens) == (4, 0, 4 * 7)
+    # A rubric of 6 tokens, the prompts (with a line's end between messages), answers of 5.
+    assert verdicts.prompt_tokens == 2 * (6 + 10 + 5) + 2 * (6 + 22 + 5)
+    assert verdicts.money == pytest.approx((108 * 1_000 + 28 * 2_000) / 1e6)
+    with pytest.raises(ConfigError, match=r"more than evaluation\.max_cost 0\.01"):
+        forecast.refuse_above(found, 0.01)
+
+
+HELD = "Which river runs through the old town of the city where the treaty was signed?"
+
+
+def rows_in(folder: Path, *prompts: str) -> TrainingConfig:
+    file = write_lines(folder / "train.jsonl", [
+        {"messages": [{"role": "user", "content": p}, {"role": "assistant", "content": "a"}]}
+        for p in prompts
+    ])  # fmt: skip
+    return TrainingConfig.model_validate({"base_model": "b", "train_file": str(file)})
+
+
+def test_a_training_file_with_a_held_out_row_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("rensa")
+    drawn = pl.DataFrame({"messages": [[{"role": "user", "content": HELD}]]})
+    near = rows_in(tmp_path, "Something else.", f"  {HELD.upper()}", "And another thing.")
+    with pytest.raises(ConfigError, match=r"1 of its 3 rows hold a held-out prompt.*line 2"):
+        training_overlap.refuse_heldout(near, drawn)
+    training_overlap.refuse_heldout(rows_in(tmp_path, "Something else.", "Another."), drawn)
+
+
+def test_training_rows_that_overlap_a_benchmark_are_counted() -> None:
+    questions = [
+        Question("q1", (HELD, "Again."), 0.0, 1),
+        Question("q2", ("What is the longest word of ten letters now?",), 0.0, 1,
+                 history=(("system", "s"), ("user", "Hello."))),
+    ]  # fmt: skip
+    prompts = training_overlap.turns_of(questions)
+    assert prompts == [HELD, "Again.", "Hello.", "What is the longest word of ten letters now?"]
+    texts = [f"Tell me: {HELD}", "Say: what is the longest word of ten letters now? Please.", "No."]
+    [note] = training_overlap.overlap_notes(texts, [("mt", prompts), ("other", ["Nothing here."])])
+    assert note.startswith("mt: 2 of 3 training rows overlap 2 of its 4 prompts (13 words in a row")
