@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 
 from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig
 from crowdselect_core.evaluate.answers import engine_config
-from crowdselect_core.evaluate.candidates import Candidate, Source, base_of
+from crowdselect_core.evaluate.candidates import Candidate, base_of
 from crowdselect_core.evaluate.live import Tools
+from crowdselect_core.evaluate.sources import Source
 from crowdselect_core.generate.base import Engine
 from crowdselect_core.generate.factory import open_engine
 
