@@ -102,6 +102,22 @@ def test_deita_from_columns(tmp_path: Path) -> None:
     assert told["row-003"]["reason"] == "not eligible: no quality"
 
 
+def test_one_row_of_a_duplicate_group_stays_whatever_the_method_leaves_out(tmp_path: Path) -> None:
+    """Row 1 leaves as a duplicate of 0; then 2, which resembles it alone, is none of deita's."""
+    vectors = [[0.0, 1.0], [1.0, 0.0], [1.0, 0.01], [-1.0, 0.0], [0.0, -1.0], [-1.0, -1.0]]
+    table = [row(n, [1, 2, 3, 4], instruction=text) for n, text in enumerate("aabbcd")]
+    path = zoo(
+        tmp_path, table, c=[11.0, 10.0, 9.0, 8.0, 7.0, 6.0], q=[1.0] * 6, vector=vectors
+    )  # fmt: skip
+    chosen = chosen_of(
+        tmp_path, path, method="deita", deita={"complexity": "c", "quality": "q"},
+        embedder="column:vector", quality={"duplicates": ["exact"]},
+    )  # fmt: skip
+    assert chosen.ids == ["row-000", "row-003", "row-004"]
+    told = chosen.ranking.filter(pl.col("instruction_id") == "row-002")["reason"][0]
+    assert "row-003" in told
+
+
 def test_k_center_on_a_vector_column(tmp_path: Path) -> None:
     vectors = [[0.0], [1.0], [10.0], [4.0], [10.0], [0.0]]
     path = zoo(tmp_path, rows(6), vector=vectors)
