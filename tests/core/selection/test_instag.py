@@ -59,10 +59,12 @@ def test_a_reply_is_a_list_of_tags_or_unreadable() -> None:
     good = '[{"tag": " role  play", "explanation": "x"}, {"tag": "role play", "explanation": ""}]'
     assert read_tags(good) == ["role play"]
     assert read_tags(f"```json\n{good}\n```") == ["role play"]
+    assert read_tags(f"```json {good}```") == read_tags(f"```{good}\n```") == ["role play"]
     assert read_tags("[]") == []
     for words in (
         f"Here: {good}", '{"tag": "a"}', '["a"]', '[{"tag": "a"}]', "", '[{"tag": 1}]',
         '[{"tag": "", "explanation": "x"}]', "[" * 5000,
+        "```" + " " * 50_000 + "x", "```" + " " * 50_000 + "x```", "```", "````", "``````",
     ):  # fmt: skip
         with pytest.raises(Unreadable):
             read_tags(words)
