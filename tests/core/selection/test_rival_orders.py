@@ -35,6 +35,18 @@ def test_k_center_picks_as_a_plain_loop_does(seed: int) -> None:
     assert order.tolist() == plain_k_center(vectors.tolist(), 12)
 
 
+def test_k_center_of_vectors_that_lie_far_from_zero() -> None:
+    """All shifted by 1,000 alike, one component constant: as in float64."""
+    spread = np.random.default_rng(7).normal(size=(60, 32)) * 0.1
+    vectors = (np.hstack([spread, np.zeros((60, 1))]) + 1_000).astype(np.float32)
+    distances = k_center_distances(vectors, 20)
+    order = np.lexsort((np.arange(60), -distances))[:20]
+    exact = vectors.astype(np.float64)
+    assert order.tolist() == plain_k_center(exact.tolist(), 20)
+    second = np.linalg.norm(exact - exact[0], axis=1).max()
+    assert distances[0] == pytest.approx(second, rel=1e-5)
+
+
 def test_k_center_by_hand() -> None:
     """On a line at 0, 1, 10, 4, 10: the first; 10, the earlier of two; 4; then 1, and 10 again."""
     vectors = np.array([[0], [1], [10], [4], [10]], dtype=np.float32)
