@@ -3,8 +3,9 @@
     def rank(table: polars.DataFrame) -> Sequence[float | None]
 
 It is given the ranking's rows that may be chosen (tables.RANKING without cluster_id, score,
-eligible and reason) and returns a number for each, in their order; higher is chosen first. The
-module is looked for as a reward function's is: in the working directory, then on sys.path.
+eligible and reason), in the order of their ids, and returns a number for each, in that order;
+higher is chosen first. The module is looked for as a reward function's is: in the working
+directory, then on sys.path.
 """
 
 import io
@@ -38,7 +39,7 @@ def own_scores(
     Raises:
         ConfigError: it cannot be imported, raises, takes too long, or returns no such list.
     """
-    rows = ranking.filter("eligible").drop(NOT_GIVEN)
+    rows = ranking.filter("eligible").drop(NOT_GIVEN).sort("instruction_id")
     setup = own_worker.packed(path, search)
     buffer = io.BytesIO()
     rows.write_parquet(buffer)
