@@ -74,6 +74,20 @@ def test_a_column_of_the_data_set(tmp_path: Path) -> None:
     assert chosen_of(tmp_path, path, method="column:meta.q").ids[0] == "row-005"
 
 
+def test_columns_of_any_name(tmp_path: Path) -> None:
+    """A data set's own ids are numbers too."""
+    numbers = [30, 10, 20, 90, 25, 50]
+    path = zoo(tmp_path, rows(6), lacks=numbers, instruction_id=numbers, vector=[[1.0]] * 6)
+    for name in ("lacks", "instruction_id"):
+        chosen = chosen_of(tmp_path, path, method=f"column:{name}")
+        assert chosen.ids == ["90", "50", "30"]
+        assert chosen.ranking[f"column:{name}"].null_count() == 0
+    keys = {"complexity": "lacks", "quality": "instruction_id", "threshold": 1}
+    chosen = chosen_of(tmp_path, path, method="deita", deita=keys, embedder="column:vector")
+    assert chosen.ids == ["90", "50", "30"]
+    assert chosen.ranking["deita"].max() == 8100
+
+
 def test_the_teacher_answers_random_rows(tmp_path: Path) -> None:
     path = zoo(tmp_path, rows(30))
     chosen = chosen_of(tmp_path, path, method="teacher", teacher={"model": NAMES[1]}, budget=8)
