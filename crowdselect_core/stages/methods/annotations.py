@@ -180,10 +180,9 @@ class _Work:
     def errors(self) -> pl.Series:
         """Return the error of every row that has an annotation, null where it has none."""
         self.cells.refresh()
-        parts = [pl.Series("error", [], pl.String)]
-        for start in range(0, len(self._keys), READ):
-            parts.append(self.cells.read(self._keys[start : start + READ])["error"])
-        return pl.concat(parts)
+        starts = range(0, len(self._keys), READ)
+        parts = [self.cells.read(self._keys[at : at + READ])["error"] for at in starts]
+        return pl.concat([pl.Series("error", [], pl.String), *parts])
 
     @cached_property
     def _keys(self) -> Keys:

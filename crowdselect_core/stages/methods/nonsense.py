@@ -32,7 +32,8 @@ class Nonsense:
             TooManyFailures: of many replies most say nothing.
         """
         if not error.startswith(UNPARSED):
-            return self.read()
+            self.read()
+            return
         self._unread += 1
         self._last = error
         mostly = self._limit < 1 and self._unread > self._read
