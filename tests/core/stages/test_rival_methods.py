@@ -197,6 +197,24 @@ def test_new_rows_are_not_ranked_alone_by_a_method_of_all_rows(tmp_path: Path) -
     with pytest.raises(UserError, match="use --mode refit"):
         preflight.check(config)
     preflight.check(config.model_copy(update={"mode": "refit"}))
+    preflight.check(config.model_copy(update={"rollback_to": 1}))  # nothing is ranked
+
+
+def test_a_wrong_function_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd.py").write_text("def rank(table): raise SystemExit('never called here')\n")
+    (tmp_path / "broken.py").write_text("def rank(table:\n")
+    (tmp_path / "needs.py").write_text("import absent_package\n")
+    given = KEYS | {"dataset": zoo(tmp_path, rows(6))}
+    preflight.check(load(None, given | {"method": "odd:rank"}, {}))
+    for method, told in {
+        "odd:nothing": "has no function nothing", "broken:rank": "SyntaxError",
+        "needs:rank": "No module named 'absent_package'",
+    }.items():  # fmt: skip
+        with pytest.raises(UserError, match=f"method {method}: .*{told}"):
+            preflight.check(load(None, given | {"method": method}, {}))
 
 
 def test_a_method_that_is_none_is_told() -> None:
