@@ -1,6 +1,7 @@
 """InsTag's normalisation and sampling, by hand and against a plain restatement."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,6 +31,22 @@ def test_sampling_is_the_published_one(seed: int) -> None:
     order = sorted(range(40), key=lambda i: (-scores[i], i))
     assert order[:25] == plain_sampling(tags, 25)
     assert all(scores[i] <= 0 for i in order[25:])
+
+
+def test_a_pass_ends_with_the_last_new_tag() -> None:
+    """20,000 rows of one tag are as many passes; none of them looks at all rows."""
+    looked = 0
+
+    class Told(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            nonlocal looked
+            looked += 1
+            return super().__iter__()
+
+    scores = sampling_scores([Told(["a"]) for _ in range(20_000)], 2_000)
+    assert scores[:2] == [2_000, 1_999]
+    assert sum(score > 0 for score in scores) == 2_000
+    assert looked < 100_000
 
 
 def test_sampling_by_hand() -> None:
