@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowdselect_core.annotate.factory import annotates, cache_spec
-from crowdselect_core.annotate.rds_values import SIMILARITIES
+from crowdselect_core.annotate.rds_values import SIMILARITIES, as_matrix
 from crowdselect_core.annotate.targets import targets_identity
 from crowdselect_core.config.methods import COLUMN, column_of, is_function
 from crowdselect_core.config.reward import FunctionReward
@@ -195,7 +195,7 @@ def _rds(
     rows = fit.join(given.values, on="instruction_id", how="left", maintain_order="left")
     if fit.is_empty():
         return ranked
-    found = np.array(rows[SIMILARITIES].to_list(), dtype=np.float64)
+    found = as_matrix(rows[SIMILARITIES]).astype(np.float64)
     scores = fit.with_columns(score=pl.Series(round_robin(found, _picks(config, fit.height))))
     joined = ranked.select("instruction_id").join(
         scores, on="instruction_id", how="left", maintain_order="left"
