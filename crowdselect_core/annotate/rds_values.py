@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from crowdselect_core.errors import ConfigError
 
+Floats = NDArray[np.floating[Any]]
+
 CELL = {"vector": pl.List(pl.Float32)}
 SIMILARITIES = "similarities"
 ROUNDED = 5  # decimals: how rows are batched moves a cosine by about 1e-6 in float32
@@ -33,7 +35,7 @@ def rds_values(cells: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
             f"({why[0] if why else 'no vector'}): correct or remove them"
         )
     known = cells["vector"].is_not_null()
-    similar_KT = np.zeros((0, targets.height), dtype=np.float32)  # of the rows that have a vector
+    similar_KT: Floats = np.zeros((0, targets.height), dtype=np.float32)  # rows with a vector
     if known.any():
         row_KD, target_TD = as_matrix(cells["vector"].filter(known)), as_matrix(targets["vector"])
         similar_KT = np.round(row_KD @ target_TD.T, ROUNDED)
@@ -46,6 +48,6 @@ def rds_values(cells: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
     return frame.select("target_similarity", SIMILARITIES).with_columns(lacks=lacks)
 
 
-def as_matrix(lists: pl.Series) -> NDArray[np.floating[Any]]:
+def as_matrix(lists: pl.Series) -> Floats:
     """Return a column of lists, all of one length and none null, as the rows of an array."""
     return lists.explode(empty_as_null=False).to_numpy().reshape(len(lists), -1)
