@@ -63,11 +63,16 @@ def compute(config: EvaluateConfig) -> State[dict[str, Any]]:
 
 
 @state_task("check-evaluation")
-def check(config: EvaluateConfig) -> State[None]:
-    """Check the benchmarks, OUT, the cost, and that judges can be reached, before the training."""
+def check(config: EvaluateConfig, trained: str | None) -> State[None]:
+    """Check the benchmarks, OUT, the cost, and that judges can be reached, before the training.
+
+    Args:
+        config: the resolved config.
+        trained: the key of the trained model where the store has it.
+    """
     opened = _opened(config)
     out_files.check_replaceable(config.out, [b.name for b in opened])
-    found = core_candidates.candidates(config, Store(config.store), None)
+    found = core_candidates.candidates(config, Store(config.store), trained)
     whole = core_candidates.expected(config, found)
     for benchmark in opened:
         benchmark.check(config, whole)

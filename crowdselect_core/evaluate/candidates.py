@@ -58,6 +58,11 @@ class Candidate(Frozen):
         """Whether it is a LoRA adapter on a base model."""
         return self.base is not None
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still to be trained, see `expected`: it has no answers."""
+        return self.role == "trained" and self.weights is None
+
 
 def candidates(config: EvaluateConfig, store: Store, trained: str | None) -> list[Candidate]:
     """Return the models of an evaluation, the trained one first and its base second.
