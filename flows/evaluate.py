@@ -62,6 +62,10 @@ def from_files(config: EvaluateConfig) -> dict[str, Any]:
 
 def checked(config: EvaluateConfig) -> dict[str, Any]:
     """Check what can be checked beforehand, then run the story."""
+    if config.trains:
+        training_preflight.check(required_training(config.training))
+    if config.selects:
+        preflight.check(config, trains=True)
     tasks.check(config, stored_model(config, lambda c, run: trained_on(chosen(c, run=run), run)))
     return story(config)
 
@@ -121,11 +125,9 @@ def trained(
     if not config.trains:
         return [], None, None
     training = required_training(config.training)
-    training_preflight.check(training)
     train = training_tasks.train.of(training.base_model, device_tags())
     if not config.selects:
         return [train(config, None)], None, None
-    preflight.check(config, trains=True)
     selection = chosen(config)
     data = trained_on(selection)
     return [*selection.stages, train(selection.config, data)], selection.inputs, data

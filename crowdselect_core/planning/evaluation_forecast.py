@@ -11,10 +11,9 @@ from crowdselect_core.evaluate import forecast
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import candidates, expected
 from crowdselect_core.evaluate.live import Report, Tools
-from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.generate.base import never
 from crowdselect_core.generate.factory import Secret
-from crowdselect_core.planning import heldout, preflight
+from crowdselect_core.planning import heldout
 from crowdselect_core.planning.dry_run import Planner
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.training_forecast import Story, training_forecast
@@ -109,21 +108,19 @@ def _training(config: EvaluateConfig, story: Story) -> tuple[list[str], str | No
 def stored_model(config: EvaluateConfig, story: Story) -> str | None:
     """Return the key of the trained model where the store has it; nothing is computed.
 
-    Of a selection whose crowd is live it is known only once the answers and scores are made.
+    The config has been checked. Of a selection whose crowd is live it is known only once the answers and scores are made.
 
     Args:
         config: the resolved config.
         story: the stages of the selection in their order.
 
     Raises:
-        UserError: whatever the training, or the selection before it, is refused for.
+        UserError: the rows cannot be read, or the base model is not there.
     """
     if not config.trains:
         return None
-    training_preflight.check(required(config.training))
     if not config.selects:
         return _stored_model(config, [])
-    preflight.check(config, trains=True)
     if find_missing(config):
         return None
     return _stored_model(config, [story(config, Planner(Store(config.store)))])
