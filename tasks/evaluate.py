@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -220,6 +220,10 @@ def _check_bills(
     found = engine_check.engines(core_candidates.expected(config, models), answering, tools)
     judges = {f"judge {judge.name}": judge_engine(judge, secret) for judge in asked}
     check_all({f"model {name}": engine for name, engine in found.items()} | judges)
+    grades = {b.grades for b in bills if b.grades is not None and b.requests}
+    for grader in engine_check.graders(benchmarks, grades, tools).values():
+        with closing(grader):
+            grader.check()
 
 
 def judge_tags(judge: JudgeConfig) -> list[str]:

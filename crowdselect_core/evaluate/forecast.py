@@ -38,6 +38,7 @@ class Bill:
         by: how the latter are known.
         price: of a token.
         judge: who gives the verdicts.
+        grades: the benchmark whose reward model they are grades of.
     """
 
     what: str
@@ -49,6 +50,7 @@ class Bill:
     by: str
     price: PriceConfig
     judge: str | None = None
+    grades: str | None = None
 
     @property
     def money(self) -> float:
@@ -198,6 +200,7 @@ def _graded(
         load.prompt_tokens, float(reward.sampling.max_tokens * load.missing),
         "at most: max_tokens each",
         reward.engine.price if reward.price == PriceConfig() else reward.price,
+        grades=benchmark.name,
     )]  # fmt: skip
 
 

@@ -108,7 +108,8 @@ def _training(config: EvaluateConfig, story: Story) -> tuple[list[str], str | No
 def stored_model(config: EvaluateConfig, story: Story) -> str | None:
     """Return the key of the trained model where the store has it; nothing is computed.
 
-    The config has been checked. Of a selection whose crowd is live it is known only once the answers and scores are made.
+    The config has been checked. Of a selection whose crowd is live it is known only once the
+    answers and scores are made.
 
     Args:
         config: the resolved config.

@@ -231,3 +231,39 @@ def test_the_model_that_is_stored_is_found_before_the_training(
     artifact = build(Store(config.store), made.spec, single(lambda: ShardResult(pl.DataFrame())))
     assert stored_model(config, story) == artifact.key
     assert stored_model(config.model_copy(update={"model": "x"}), story) is None
+
+
+@pytest.mark.model
+def test_an_adapter_that_nothing_can_run_is_refused_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = config_of(tmp_path, [{"kind": "heldout-loss"}])
+    recipe = {"base_model": "b", "train_file": "t.jsonl", "peft": "lora"}
+    config = plain.model_copy(update={"training": TrainingConfig.model_validate(recipe)})
+    told = required(config.evaluation).model_copy(update={"adapter": "lora"})
+    lora = config.model_copy(update={"evaluation": told})
+    given = Candidate(name="a", role="other", weights="sha256:2", source=Source(model="a"),
+                      base=Source(model="b"))  # fmt: skip
+    models = expected(config, [BASE, given])
+    for name in ("b-trained", "a"):
+        with pytest.raises(ConfigError, match=f"{name}.*adapter: lora needs the engine vllm"):
+            engine_check.engines(models, {name}, tools_of(lora))
+    assert list(engine_check.engines(models, {"a"}, tools_of(config))) == ["a"]
+    monkeypatch.setattr(engine_check, "find_spec", lambda name: None)
+    for name in ("b-trained", "a"):
+        with pytest.raises(ConfigError, match=rf"{name}.*pip install 'crowdselect\[finetune\]'"):
+            engine_check.engines(models, {name}, tools_of(config))
+
+
+def test_a_reward_models_judge_that_is_down_is_found_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    down = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m", "max_retries": 0}
+    grader = {"name": "g", "kind": "judge", "engine": down}
+    benchmark = {"kind": "reward-win-rate", "reward_model": grader}
+    config = config_of(tmp_path, [benchmark])
+    found = engine_check.graders([opened(config)], {"reward-win-rate"}, tools_of(config))
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:1"):
+        found["reward-win-rate"].check()
+    assert engine_check.graders([opened(config)], set(), tools_of(config)) == {}
