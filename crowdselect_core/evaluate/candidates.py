@@ -199,9 +199,10 @@ def _given(model: str, config: EvaluateConfig) -> Candidate:
 def _other(model: EvaluatedModel, config: EvaluateConfig) -> Candidate:
     """Return one of evaluation.models; without an engine of its own it runs here."""
     engine = model.engine
-    named = (engine.model if engine is not None else None) or model.model or model.name
+    given = (engine.model if engine is not None else None) or model.model
+    named = given or model.name
     found = Candidate(
-        name=model.name if model.model else short_name(model.name),
+        name=model.name if given else short_name(model.name),
         role="other",
         weights=None,
         engine=engine,
