@@ -16,6 +16,7 @@ from crowdselect_core.generate.base import Answer, Engine, Failure, Request
 from crowdselect_core.generate.in_flight import in_flight_of
 
 LEAST, GREATEST = 0.0, 5.0
+LONGEST = 40  # characters of a line with a score; a longer one says more
 
 PROMPT = """\
 Rate the {dimension} of an AI assistant's answer to an instruction.
@@ -83,6 +84,6 @@ def prompt_of(dimension: str, instruction: str, answer: str) -> str:
 def read_score(words: str) -> float | None:
     """Return the score on the first line that is not empty, None where it holds anything else."""
     first = next((line.strip() for line in words.splitlines() if line.strip()), "")
-    found = _NUMBER.fullmatch(first)
+    found = _NUMBER.fullmatch(first) if len(first) <= LONGEST else None
     score = float(found[1]) if found else None
     return score if score is not None and LEAST <= score <= GREATEST else None

@@ -3,8 +3,11 @@
 Array names carry their shape: N rows, T targets, D components.
 """
 
+from typing import Any
+
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from crowdselect_core.errors import ConfigError
 
@@ -30,12 +33,19 @@ def rds_values(cells: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
             f"({why[0] if why else 'no vector'}): correct or remove them"
         )
     known = cells["vector"].is_not_null()
-    target_TD = np.array(targets["vector"].to_list(), dtype=np.float32)
-    row_ND = np.array(cells["vector"].drop_nulls().to_list(), dtype=np.float32)
-    rows = iter(np.round(row_ND @ target_TD.T, ROUNDED).tolist() if len(row_ND) else [])
-    similar = [next(rows) if there else None for there in known.to_list()]
-    frame = pl.DataFrame(
-        {SIMILARITIES: pl.Series(similar, dtype=pl.List(pl.Float32))}
-    ).with_columns(target_similarity=pl.col(SIMILARITIES).list.max().cast(pl.Float64))
+    similar_KT = np.zeros((0, targets.height), dtype=np.float32)  # of the rows that have a vector
+    if known.any():
+        row_KD, target_TD = as_matrix(cells["vector"].filter(known)), as_matrix(targets["vector"])
+        similar_KT = np.round(row_KD @ target_TD.T, ROUNDED)
+    lists = pl.Series(similar_KT).cast(pl.List(pl.Float32))
+    place = pl.select(pl.when(known).then(known.cum_sum().cast(pl.Int64) - 1)).to_series()
+    frame = pl.DataFrame({SIMILARITIES: lists.gather(place)}).with_columns(
+        target_similarity=pl.col(SIMILARITIES).list.max().cast(pl.Float64)
+    )
     lacks = cells["error"].str.split(":").list.first()
     return frame.select("target_similarity", SIMILARITIES).with_columns(lacks=lacks)
+
+
+def as_matrix(lists: pl.Series) -> NDArray[np.floating[Any]]:
+    """Return a column of lists, all of one length and none null, as the rows of an array."""
+    return lists.explode(empty_as_null=False).to_numpy().reshape(len(lists), -1)

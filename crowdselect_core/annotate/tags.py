@@ -33,7 +33,7 @@ exactly this form:
 
 [{"tag": "...", "explanation": "..."}]"""
 
-_FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.S)
+FENCE = "```"
 
 
 class Unreadable(ValueError):
@@ -78,9 +78,10 @@ def read_tags(words: str) -> list[str]:
         Unreadable: it is anything else.
     """
     text = words.strip()
-    fenced = _FENCED.fullmatch(text)
+    if text.startswith(FENCE) and text.endswith(FENCE) and len(text) >= 2 * len(FENCE):
+        text = text[len(FENCE) : -len(FENCE)].removeprefix("json").strip()
     try:
-        found = json.loads(fenced[1] if fenced else text)
+        found = json.loads(text)
     except (ValueError, RecursionError) as e:
         raise Unreadable(f"is no JSON: {first_line(e, 80)}") from None
     if not isinstance(found, list):

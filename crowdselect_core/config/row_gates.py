@@ -92,7 +92,8 @@ class RefusalGate(Gate):
 
     patterns: list[str] = Field(
         [],
-        description="Further regular expressions, without case, that tell a refusal",
+        description="Further regular expressions, without case, that tell a refusal; they run as "
+        "they are",
         examples=[["not (?:comfortable|willing) to"]],
     )
     characters: int = Field(
@@ -104,9 +105,11 @@ class RefusalGate(Gate):
     def _compile(cls, patterns: list[str]) -> list[str]:
         for pattern in patterns:
             try:
-                re.compile(pattern)
+                compiled = re.compile(pattern, re.IGNORECASE)
             except re.error as e:
                 raise ValueError(f"{pattern!r} is no regular expression: {e}") from None
+            if compiled.search(""):
+                raise ValueError(f"{pattern!r} matches an empty answer, so it would match any")
         return patterns
 
 

@@ -11,6 +11,7 @@ from crowdselect_core.errors import ConfigError, UserError, shown
 from crowdselect_core.ingest.listing import is_glob, list_files
 from crowdselect_core.ingest.open import is_on_hub
 from crowdselect_core.ingest.stored_zoo import is_artifact
+from crowdselect_core.quality.benchmark_prompts import FILES
 from crowdselect_core.urls import is_url
 
 
@@ -50,7 +51,10 @@ def _inputs(config: SelectConfig) -> Iterator[tuple[str, str]]:
         if path is not None:
             yield what, path
     if config.quality is not None and config.quality.decontamination is not None:
-        yield from (("file of prompts", p) for p in config.quality.decontamination.against)
+        against = config.quality.decontamination.against
+        yield from (("file of prompts", file) for path in against for file in _prompt_files(path))
+    if config.method == "rds+" and config.rds.targets is not None:
+        yield "file of targets", config.rds.targets
     dataset = config.dataset
     if is_artifact(dataset.path) or is_on_hub(dataset.path):
         return
@@ -60,6 +64,11 @@ def _inputs(config: SelectConfig) -> Iterator[tuple[str, str]]:
         return
     for file in listing.files:
         yield "data set", file.shown
+
+
+def _prompt_files(path: str) -> list[str]:
+    """Return a file of prompts, or those that a benchmark's folder may keep them in."""
+    return [path, *(f"{path.rstrip('/')}/{name}" for name in FILES)]
 
 
 def _check_glob(config: SelectConfig, names: Sequence[str], out: str) -> None:

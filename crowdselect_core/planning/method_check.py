@@ -10,6 +10,8 @@ from crowdselect_core.ingest.number_columns import find_number
 from crowdselect_core.models.token_count import counter
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.reward.factory import Resources
+from crowdselect_core.reward.function.process import search_path
+from crowdselect_core.selection.methods.own_function import check_import
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.select.method_ranking import is_rival, method_identity, needs_vectors
 
@@ -26,8 +28,9 @@ def check_method(config: SelectConfig) -> None:
     """Refuse a resolved config whose method lacks what it ranks by.
 
     Raises:
-        ConfigError: a key that the method needs is missing or cannot be used; direction bottom, a
-            token budget or a frozen reselection with a method that has none.
+        ConfigError: a key that the method needs is missing or cannot be used, a function cannot be
+            imported; direction bottom, a token budget or a frozen reselection with a method that
+            has none.
         DatasetError: the data set lacks the column or the texts that the method reads.
     """
     method = config.method
@@ -43,7 +46,9 @@ def check_method(config: SelectConfig) -> None:
             f"method {method} picks a number of rows: give --budget in rows in place of "
             "--budget-tokens"
         )
-    if isinstance(config, ReselectConfig) and config.mode == "frozen" and holds_together(method):
+    frozen = isinstance(config, ReselectConfig) and config.mode == "frozen"
+    ranks = frozen and config.rollback_to is None  # type: ignore[attr-defined]
+    if ranks and holds_together(method):
         raise ConfigError(
             f"method {method} ranks all rows together, so new rows cannot be ranked alone: use "
             "--mode refit"
@@ -51,6 +56,8 @@ def check_method(config: SelectConfig) -> None:
     if method == "length":
         counter(config.length.tokenizer)
     method_identity(config)
+    if is_function(method):
+        check_import(method, search_path(), config.function.time_limit)
     if annotates(method):
         _check_annotator(config)
     _check_data(config)

@@ -8,6 +8,7 @@ import polars as pl
 from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.selection.eligibility import GATE_CODES, reason_code
+from crowdselect_core.stages.quality.contamination import EMBEDDING
 from crowdselect_core.stages.quality.gated import failures
 from crowdselect_core.stages.refs import GateArtifacts, RankedArtifacts
 from crowdselect_core.stages.select.kept_answers import answer_reader
@@ -32,7 +33,8 @@ def gate_report(
         config: the gates.
         store: where the artifacts are.
         inputs: the artifacts of the run.
-        texts: whether instructions may be read from the data set, for examples of duplicates.
+        texts: whether instructions may be read from the data set, for examples of duplicates and
+            of similar embeddings.
     """
     gates = inputs.gates
     if gates is None:
@@ -52,7 +54,7 @@ def gate_report(
             "removed": int(removed.get(GATE_CODES[gate], 0)),
         }
         if gate == "decontamination":
-            found[gate] |= _contamination(store, gates, candidates)
+            found[gate] |= _contamination(config, store, inputs, gates, candidates, texts=texts)
         elif gate == "duplicates":
             found[gate] |= _duplicates(config, store, inputs, answers, texts=texts)
         else:
@@ -95,20 +97,31 @@ def _examples(
     ]  # fmt: skip
 
 
-def _contamination(store: Store, gates: GateArtifacts, candidates: pl.DataFrame) -> Report:
+def _contamination(
+    config: SelectConfig, store: Store, inputs: RankedArtifacts, gates: GateArtifacts,
+    candidates: pl.DataFrame, *, texts: bool,
+) -> Report:  # fmt: skip
+    """Tell of every row the match that is its reason: one of words before one of embeddings."""
     if gates.contamination is None:
         return {}
     table = gates.contamination.open(store).frame()
-    table = table.join(candidates, on="instruction_id", how="semi").sort("instruction_id", "kind")
+    table = table.join(candidates, on="instruction_id", how="semi")
+    table = table.sort("instruction_id", pl.col("kind") == EMBEDDING)
     first = table.unique("instruction_id", keep="first", maintain_order=True)
 
     def counted(column: str) -> dict[str, int]:
         return dict(sorted(first[column].value_counts().iter_rows()))
 
+    examples = first.head(EXAMPLES).to_dicts()
+    if untold := [e for e in examples if texts and e["instruction"] is None]:
+        ids = pl.Series("instruction_id", [e["instruction_id"] for e in untold])
+        text_of = _instructions(config, store, inputs, ids)
+        for example in untold:
+            example["instruction"] = excerpt(text_of[example["instruction_id"]] or "")
     return {
         "by_benchmark": counted("benchmark"),
         "kinds": counted("kind"),
-        "examples": first.head(EXAMPLES).to_dicts(),
+        "examples": examples,
     }
 
 
@@ -125,9 +138,7 @@ def _duplicates(
     examples = pairs.to_dicts()
     if texts and examples:
         ids = pl.concat([pairs["instruction_id"], pairs["duplicate_of"].alias("instruction_id")])
-        ids = ids.unique().sort()
-        reader = answer_reader(config, store, inputs.scores, inputs.metrics)
-        text_of = dict(zip(ids.to_list(), reader.of(ids).instructions(), strict=True))
+        text_of = _instructions(config, store, inputs, ids.unique().sort())
         for example in examples:
             example["instruction"] = excerpt(text_of[example["instruction_id"]] or "")
             example["kept"] = excerpt(text_of[example["duplicate_of"]] or "")
@@ -137,6 +148,14 @@ def _duplicates(
         "by_kind": {kind: int(kinds[kind]) for kind in _kinds(config) if kind in kinds},
         "examples": examples,
     }
+
+
+def _instructions(
+    config: SelectConfig, store: Store, inputs: RankedArtifacts, ids: pl.Series
+) -> dict[str, str | None]:
+    """Return the instructions of rows, by id."""
+    reader = answer_reader(config, store, inputs.scores, inputs.metrics)
+    return dict(zip(ids.to_list(), reader.of(ids).instructions(), strict=True))
 
 
 def _kinds(config: SelectConfig) -> list[str]:

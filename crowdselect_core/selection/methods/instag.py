@@ -56,18 +56,25 @@ def sampling_scores(tags_N: Sequence[Sequence[str]], picks: int) -> list[float]:
     scores_N = [len(tags) / (1 + most) - 1 for tags in tags_N]
     left = sorted((i for i, t in enumerate(tags_N) if t), key=lambda i: -len(tags_N[i]))
     picks = min(picks, len(left))
+    rows_of = Counter(tag for row in left for tag in tags_N[row])  # of the rows not taken
     taken = 0
     while taken < picks:
         covered: set[str] = set()
+        missing = len(rows_of)  # tags of rows not taken that are not covered
         waiting = []
         for place, row in enumerate(left):
-            if taken == picks:
+            if taken == picks or not missing:
                 waiting += left[place:]
                 break
             if covered.issuperset(tags_N[row]):
                 waiting.append(row)
                 continue
+            missing -= len(set(tags_N[row]) - covered)
             covered.update(tags_N[row])
+            for tag in tags_N[row]:
+                rows_of[tag] -= 1
+                if not rows_of[tag]:
+                    del rows_of[tag]
             scores_N[row] = float(picks - taken)
             taken += 1
         left = waiting
@@ -89,18 +96,18 @@ def _associated(tags_N: Sequence[set[str]]) -> dict[str, str]:
     """Return the tags that are replaced, each with what replaces it."""
     counts = Counter(tag for tags in tags_N for tag in tags)
     frequent = {tag for tag, n in counts.items() if n >= SUPPORT}
-    pairs: Counter[tuple[str, str]] = Counter()
+    together: dict[str, Counter[str]] = {tag: Counter() for tag in frequent}
     for tags in tags_N:
-        common = sorted(tags & frequent)
-        pairs.update((a, b) for a in common for b in common if a != b)
+        common = tags & frequent
+        for tag in common:
+            together[tag].update(common)
     merged: dict[str, str] = {}
     for tag in sorted(frequent):
         others = [
             other
-            for (one, other), n in pairs.items()
-            if one == tag and n >= CONFIDENCE * counts[tag]
-            and (counts[other], tag) > (counts[tag], other)
-        ]  # fmt: skip
+            for other, n in together[tag].items()
+            if n >= CONFIDENCE * counts[tag] and (counts[other], tag) > (counts[tag], other)
+        ]
         if others:
             merged[tag] = min(others, key=lambda o: (-counts[o], o))
     for tag in merged:  # to the end of a chain

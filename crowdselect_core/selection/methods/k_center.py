@@ -32,6 +32,7 @@ def k_center_distances(vectors_ND: Vectors, picks: int) -> Floats:
     rows = len(vectors_ND)
     if rows == 0:
         return np.empty(0)
+    vectors_ND = _centred(vectors_ND)
     squares_N = np.einsum("nd,nd->n", vectors_ND, vectors_ND, dtype=np.float64)
     nearest_N = np.full(rows, np.inf)  # squared distance to the nearest pick
     found_N = np.full(rows, np.nan)
@@ -50,3 +51,18 @@ def k_center_distances(vectors_ND: Vectors, picks: int) -> Floats:
     found_N[0] = found_N[1:].max(initial=0.0)
     roots_N: NDArray[np.float64] = np.sqrt(found_N)
     return roots_N
+
+
+def _centred(vectors_ND: Vectors) -> Vectors:
+    """Return the vectors without what they have in common: squares of it would cancel in float32.
+
+    That is their mean, rounded to a power of two below their spread, so that round numbers stay so.
+    """
+    low_D = vectors_ND.min(axis=0).astype(np.float64)
+    spread_D = vectors_ND.max(axis=0) - low_D
+    step_D = np.ldexp(1.0, np.frexp(spread_D)[1] - 2)
+    mean_D = vectors_ND.mean(axis=0, dtype=np.float64)
+    middle_D = np.where(spread_D > 0, np.round(mean_D / step_D) * step_D, low_D)
+    centred_ND = np.empty_like(vectors_ND)
+    np.subtract(vectors_ND, middle_D, out=centred_ND, casting="same_kind")
+    return centred_ND

@@ -3,8 +3,9 @@
     def rank(table: polars.DataFrame) -> Sequence[float | None]
 
 It is given the ranking's rows that may be chosen (tables.RANKING without cluster_id, score,
-eligible and reason) and returns a number for each, in their order; higher is chosen first. The
-module is looked for as a reward function's is: in the working directory, then on sys.path.
+eligible and reason), in the order of their ids, and returns a number for each, in that order;
+higher is chosen first. The module is looked for as a reward function's is: in the working
+directory, then on sys.path.
 """
 
 import io
@@ -38,24 +39,10 @@ def own_scores(
     Raises:
         ConfigError: it cannot be imported, raises, takes too long, or returns no such list.
     """
-    rows = ranking.filter("eligible").drop(NOT_GIVEN)
-    setup = own_worker.packed(path, search)
+    rows = ranking.filter("eligible").drop(NOT_GIVEN).sort("instruction_id")
     buffer = io.BytesIO()
     rows.write_parquet(buffer)
-    command = [sys.executable, "-m", own_worker.__name__, str(os.getpid())]
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        reply, words = process.communicate(setup + buffer.getvalue(), timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"method {path}: no scores within {seconds:g} s (time_limit)") from None
-    finally:
-        own_worker.end(process)
-    if process.returncode != 0:
-        said = plain(last_line(words)) or f"exit {process.returncode}"
-        raise ConfigError(f"method {path}: {said}")
+    reply = _replied(path, search, buffer.getvalue(), seconds)
     try:
         found = safe_parquet.decode(reply, rows=rows.height, schema={"score": pl.Float64})
     except safe_parquet.Unreadable as e:
@@ -64,3 +51,32 @@ def own_scores(
     return ranking.select("instruction_id").join(
         own, on="instruction_id", how="left", maintain_order="left"
     )["score"]
+
+
+def check_import(path: str, search: Sequence[str], seconds: float) -> None:
+    """Import the function in a process of its own, and call nothing.
+
+    Raises:
+        ConfigError: it cannot be imported, or that takes too long.
+    """
+    _replied(path, search, b"", seconds)
+
+
+def _replied(path: str, search: Sequence[str], table: bytes, seconds: float) -> bytes:
+    """Return what the worker writes for a table."""
+    command = [sys.executable, "-m", own_worker.__name__, str(os.getpid())]
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        given = own_worker.packed(path, search) + table
+        reply, words = process.communicate(given, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"method {path}: no scores within {seconds:g} s (time_limit)") from None
+    finally:
+        own_worker.end(process)
+    if process.returncode != 0:
+        said = plain(last_line(words)) or f"exit {process.returncode}"
+        raise ConfigError(f"method {path}: {said}")
+    return reply

@@ -1,7 +1,8 @@
 """The process that runs a ranking function of the user's: a table in, one number a row out.
 
 stdin: four bytes of length (big-endian), so many bytes of JSON {path, search}, then the table as
-parquet. stdout: a parquet table with the column `score`. What goes wrong is the last line of
+parquet; without a table the function is only imported. stdout: a parquet table with the column
+`score`. What goes wrong is the last line of
 stderr, with exit 1. The pipes are taken off the function's hands first: what it prints goes to
 stderr.
 
@@ -40,8 +41,6 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 def main() -> None:
     """Read the table, call the function, write its scores."""
-    import polars as pl
-
     data = os.fdopen(os.dup(0), "rb").read()
     replies = os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
@@ -50,9 +49,14 @@ def main() -> None:
     _end_with(int(sys.argv[1]))
     length = int.from_bytes(data[:4], "big")
     setup = json.loads(data[4 : 4 + length])
-    table = pl.read_parquet(io.BytesIO(data[4 + length :]))
+    import polars as pl
+
     sys.path[:] = setup["search"]
-    scores = checked(_load(setup["path"])(table), table.height)
+    function = _load(setup["path"])
+    if not (content := data[4 + length :]):
+        return
+    table = pl.read_parquet(io.BytesIO(content))
+    scores = checked(function(table), table.height)
     pl.DataFrame({"score": pl.Series(scores, dtype=pl.Float64)}).write_parquet(replies)
     replies.close()
 

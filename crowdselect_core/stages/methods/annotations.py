@@ -5,7 +5,7 @@ read, the answer that would be kept: the same row in another data set is annotat
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any
 
@@ -29,13 +29,14 @@ from crowdselect_core.stages.select.ranking import list_identity, listed_rows
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
-from crowdselect_core.store.cache.key_index import as_keys, cell_key
+from crowdselect_core.store.cache.key_index import Keys, as_keys, cell_key
 from crowdselect_core.store.cache.work_sharing import WorkSharing
 from crowdselect_core.store.cache.writer import CacheWriter
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 
 STAGE, VERSION = "annotations", 1
+READ = 10_000  # annotations that are read at a time
 
 
 def spec(
@@ -89,10 +90,18 @@ def annotate(
     wanted, present = work.count()
     in_flight = in_flight_of(annotator)
     calls = CallTracker(config.method, wanted, present, config.max_failure_rate, report, in_flight)
-    if not wanted:
-        return calls
-    report(calls)
-    nonsense = Nonsense(config.method, wanted, work.kind.max_unparsed(config))
+    nonsense = Nonsense(config.method, limit := work.kind.max_unparsed(config))
+    if wanted:
+        _ask(work, store, annotator, calls, nonsense)
+    if limit < 1:
+        nonsense.check(work.errors())
+    return calls
+
+
+def _ask(
+    work: "_Work", store: Store, annotator: Annotator, calls: CallTracker, nonsense: Nonsense
+) -> None:
+    calls.report(calls)
     with CacheWriter(work.cells) as writer, work.cells.work_sharing() as sharing:
         rows = work.missing(sharing, lambda: calls.slowest)
         annotator.run(calls.timed(rows), partial(_take, calls, writer, nonsense, work.width))
@@ -101,8 +110,6 @@ def annotate(
         write_pace(store, work.cells.spec, calls)
     if calls.breached:
         raise TooManyFailures(calls.complaint())
-    nonsense.check()
-    return calls
 
 
 def _take(
@@ -118,7 +125,7 @@ def _take(
     error = said.error or "unknown: no reason is given"
     calls.failure(said.key, error, said.failure)
     if said.failure is Failure.ROW:
-        nonsense.unread(error)
+        nonsense.failed(error)
 
 
 def plan(
@@ -167,11 +174,22 @@ class _Work:
     def count(self) -> tuple[int, int]:
         """Count the rows that lack an annotation, and those that have one."""
         self.cells.refresh()
+        wanted = int(self.cells.missing(self._keys).sum())
+        return wanted, len(self._keys) - wanted
+
+    def errors(self) -> pl.Series:
+        """Return the error of every row that has an annotation, null where it has none."""
+        self.cells.refresh()
+        starts = range(0, len(self._keys), READ)
+        parts = [self.cells.read(self._keys[at : at + READ])["error"] for at in starts]
+        return pl.concat([pl.Series("error", [], pl.String), *parts])
+
+    @cached_property
+    def _keys(self) -> Keys:
+        """The keys of all rows and targets, each once."""
         keys = [k for _, found in self._shards() for k in found if k is not None]
         keys += [target.key for target in self._targets]
-        distinct = np.unique(as_keys(keys))
-        wanted = int(self.cells.missing(distinct).sum())
-        return wanted, len(distinct) - wanted
+        return np.unique(as_keys(keys))
 
     def missing(self, sharing: WorkSharing, seconds: Callable[[], float]) -> Iterator[Row]:
         """Yield the rows without an annotation, each once; other processes have their share."""

@@ -1,5 +1,6 @@
 """Stage `column-values`: a column of numbers of the data set, for the method column:NAME."""
 
+from crowdselect_core.config.methods import COLUMN
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.number_columns import find_number, read_number
 from crowdselect_core.ingest.reader import Partition
@@ -11,7 +12,7 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 
-STAGE, VERSION = "column-values", 1
+STAGE, VERSION = "column-values", 2
 
 
 def spec(config: SelectConfig, instructions: Ref, columns: list[str]) -> Spec:
@@ -23,7 +24,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref, columns: list[st
     """Read the columns partition by partition.
 
     Output columns: instruction_id; of each column its numbers (or lists of them, one a turn)
-    under its own name, null where one is missing, NaN or infinite.
+    under column:NAME, null where one is missing, NaN or infinite.
 
     Raises:
         DatasetError: no such column, or not of numbers.
@@ -36,7 +37,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref, columns: list[st
     def shard(part: Partition) -> ShardResult:
         kept, places = kept_rows(rows, part)
         numbers = [
-            read_number(dataset, part, leaf).gather(places).alias(name)
+            read_number(dataset, part, leaf).gather(places).alias(COLUMN + name)
             for name, leaf in leaves.items()
         ]
         return ShardResult(kept.select("instruction_id").with_columns(numbers))

@@ -20,7 +20,7 @@ from crowdselect_core.store.plan import Plan
 from crowdselect_core.tables import ANSWERABLE, check
 
 STAGE, VERSION = "gated", 1
-DEDUPLICATED_STAGE, DEDUPLICATED_VERSION = "deduplicated", 1
+DEDUPLICATED_STAGE, DEDUPLICATED_VERSION = "deduplicated", 2
 
 
 def spec(
@@ -135,6 +135,8 @@ def deduplicated_plan(
 ) -> Plan:
     """Keep of each group the eligible row that ranks best; the others get its id as their reason.
 
+    So do rows that the method itself leaves out: ranked again without the rest, they may come in.
+
     Of rows with the same score the one of the least id stays.
 
     Output columns: ANSWERABLE; duplicate_of (the row that stays, null for others); duplicate_kind
@@ -144,7 +146,8 @@ def deduplicated_plan(
     def make() -> tuple[pl.DataFrame, list[str]]:
         table = passed.open(store).frame()
         ranked = ranking.open(store).frame(["instruction_id", "score", "eligible"])
-        found = lesser_duplicates(groups.open(store).frame(), ranked)
+        open_ = table.filter(pl.col("answerable") & pl.col("barred").is_null())
+        found = lesser_duplicates(groups.open(store).frame(), ranked, open_)
         joined = table.join(found, on="instruction_id", how="left", maintain_order="left")
         reason = pl.format("{}: {}", pl.lit(GATE_CODES["duplicates"]), "duplicate_of")
         joined = joined.with_columns(barred=pl.coalesce("barred", reason))
@@ -161,18 +164,24 @@ DEDUPLICATED = Stage(
 )
 
 
-def lesser_duplicates(groups: pl.DataFrame, ranked: pl.DataFrame) -> pl.DataFrame:
-    """Return the eligible rows that are not the best of their group.
+def lesser_duplicates(
+    groups: pl.DataFrame, ranked: pl.DataFrame, passed: pl.DataFrame
+) -> pl.DataFrame:
+    """Return the rows that may be chosen and are not the best eligible one of their group.
 
     Input columns: of the groups instruction_id and a label by kind, the strictest kind first; of
-    the ranking instruction_id, score, eligible.
+    the ranking instruction_id, score, eligible; of the rows that pass the other gates
+    instruction_id.
     Output columns: instruction_id, duplicate_of, duplicate_kind.
     """
     kinds = [name for name in groups.columns if name != "instruction_id"]
     widest = kinds[-1]
-    rows = groups.join(ranked.filter("eligible"), on="instruction_id", how="inner")
-    rows = rows.sort(["score", "instruction_id"], descending=[True, False])
-    best = rows.unique(widest, keep="first", maintain_order=True)
+    rows = groups.join(passed, on="instruction_id", how="semi")
+    rows = rows.join(ranked, on="instruction_id", how="inner").with_columns(
+        score=pl.when("eligible").then("score")
+    )
+    rows = rows.sort(["score", "instruction_id"], descending=[True, False], nulls_last=True)
+    best = rows.filter("eligible").unique(widest, keep="first", maintain_order=True)
     best = best.select(
         pl.col("instruction_id").alias("duplicate_of"),
         pl.col(widest),

@@ -12,9 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowdselect_core.annotate.factory import annotates, cache_spec
-from crowdselect_core.annotate.rds_values import SIMILARITIES
+from crowdselect_core.annotate.rds_values import SIMILARITIES, as_matrix
 from crowdselect_core.annotate.targets import targets_identity
-from crowdselect_core.config.methods import column_of, is_function
+from crowdselect_core.config.methods import COLUMN, column_of, is_function
 from crowdselect_core.config.reward import FunctionReward
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, SelectionError
@@ -126,8 +126,8 @@ def _by_value(
     column, values = ranked_by(config.method), given.values
     if column is None or values is None:
         raise ValueError(f"method {config.method}: no values are given")
-    if (source := column_of(config.method)) is not None:
-        values = values.rename({source: column})
+    if column_of(config.method) is not None:
+        values = values.rename({config.method: column})
     return rank_by_value(metrics, values, column, sorted_R_of)
 
 
@@ -162,7 +162,7 @@ def _deita(
     """Rank by complexity x quality, then drop rows that resemble one that ranks before them."""
     if given.values is None:
         raise ValueError("method deita: no values are given")
-    one, other = (given.values[name] for name in config.deita.columns)
+    one, other = (given.values[COLUMN + name] for name in config.deita.columns)
     values = given.values.select("instruction_id").hstack(deita_scores(one, other))
     ranked = rank_by_value(metrics, values, "deita", sorted_R_of)
     vectors_ED, ids = eligible_vectors(ranked, given)
@@ -195,7 +195,7 @@ def _rds(
     rows = fit.join(given.values, on="instruction_id", how="left", maintain_order="left")
     if fit.is_empty():
         return ranked
-    found = np.array(rows[SIMILARITIES].to_list(), dtype=np.float64)
+    found = as_matrix(rows[SIMILARITIES]).astype(np.float64)
     scores = fit.with_columns(score=pl.Series(round_robin(found, _picks(config, fit.height))))
     joined = ranked.select("instruction_id").join(
         scores, on="instruction_id", how="left", maintain_order="left"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from endpoints import serving
 from filling import Filling
@@ -12,6 +13,7 @@ from crowdselect_core.annotate.targets import read_targets
 from crowdselect_core.config.load import load
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.call_tracker import TooManyFailures
+from crowdselect_core.stages.methods.nonsense import EARLY, Nonsense
 from crowdselect_core.store.artifacts import Store
 from flows.select import chosen
 
@@ -50,12 +52,36 @@ def test_replies_of_nonsense_end_the_run_with_their_rate(tmp_path: Path) -> None
             chosen(config, run=Filling(Store(config.store)))
         asked = sum(endpoint.asked.values())
         assert asked >= 15
+        with pytest.raises(TooManyFailures, match=r"of 20 rows \(100%\) have no usable reply"):
+            chosen(config, run=Filling(Store(config.store)))  # what is stored is no better
+        assert sum(endpoint.asked.values()) == asked
         lenient = given | {"direct_score": {"engine": engine, "max_unparsed": 1.0}, "budget": 1}
         run = Filling(Store(config.store))
         with pytest.raises(Exception, match="nothing to select"):
             chosen(load(None, lenient, {}), run=run)
         assert sum(endpoint.asked.values()) == asked
         assert (run.calls[0].planned, run.calls[0].cached) == (0, asked)
+
+
+def test_the_limit_is_on_all_rows_and_an_early_stop_on_many() -> None:
+    nonsense = Nonsense("instag", 0.1)
+    nonsense.failed("unparsed: is no JSON")  # one of three new rows
+    bad = "unparsed: is no JSON"
+    nonsense.check(pl.Series([None] * 18 + ["filtered: x", bad, bad]))
+    with pytest.raises(TooManyFailures, match=r"3 of 21 rows \(14%\) .*is no JSON"):
+        nonsense.check(pl.Series([None] * 18 + [bad] * 3))
+    nonsense.check(pl.Series([], dtype=pl.String))
+    early = Nonsense("instag", 0.1)
+    for _ in range(EARLY - 1):
+        early.failed(bad)
+    with pytest.raises(TooManyFailures, match=r"50 of 50 rows"):
+        early.failed(bad)
+
+
+@pytest.mark.parametrize("line", ["*" + " " * 200_000 + "x", "*" * 200_000, "4" + " " * 40 + "."])
+def test_a_long_first_line_is_no_score(line: str) -> None:
+    """Read at once, whatever its length."""
+    assert read_score(line) is None
 
 
 def test_targets_are_read_or_the_line_is_told(tmp_path: Path) -> None:

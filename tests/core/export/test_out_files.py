@@ -12,6 +12,7 @@ from crowdselect_core.config.load import load
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
+from crowdselect_core.planning.inputs import check_no_input
 from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.out_files import PENDING, writing
@@ -108,6 +109,17 @@ def test_lists_of_ids_are_inputs_too(data: Path, tmp_path: Path) -> None:
     listed = str(one.out / "selection.parquet")
     with pytest.raises(ConfigError, match=r"would replace selection\.parquet, the exclude list"):
         check(tmp_path, dataset=str(data), out=str(one.out), exclude=listed)
+
+
+def test_prompts_and_targets_are_inputs_too(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    keys = KEYS | {"dataset": str(data), "store": str(tmp_path / "store"), "out": str(out)}
+    gates = {"quality": {"decontamination": [str(out)]}}
+    with pytest.raises(ConfigError, match=r"would replace question\.jsonl, the file of prompts"):
+        check_no_input(load(None, keys | gates, {}), ["question.jsonl"])
+    rds = {"method": "rds+", "rds": {"model": "m", "targets": str(out / "train.jsonl")}}
+    with pytest.raises(ConfigError, match=r"would replace train\.jsonl, the file of targets"):
+        check_no_input(load(None, keys | rds, {}), ["train.jsonl"])
 
 
 def test_results_do_not_become_data(tmp_path: Path) -> None:

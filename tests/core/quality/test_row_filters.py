@@ -103,6 +103,9 @@ def test_further_patterns_of_refusals() -> None:
     )
     with pytest.raises(ConfigError, match="is no regular expression"):
         checked(QualityConfig, {"refusals": {"patterns": ["("]}})
+    for pattern in ("", "no|", "(?:sorry)?", "$"):
+        with pytest.raises(ConfigError, match="matches an empty answer"):
+            checked(QualityConfig, {"refusals": {"patterns": ["sorry", pattern]}})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """InsTag's normalisation and sampling, by hand and against a plain restatement."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -32,6 +33,22 @@ def test_sampling_is_the_published_one(seed: int) -> None:
     assert all(scores[i] <= 0 for i in order[25:])
 
 
+def test_a_pass_ends_with_the_last_new_tag() -> None:
+    """20,000 rows of one tag are as many passes; none of them looks at all rows."""
+    looked = 0
+
+    class Told(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            nonlocal looked
+            looked += 1
+            return super().__iter__()
+
+    scores = sampling_scores([Told(["a"]) for _ in range(20_000)], 2_000)
+    assert scores[:2] == [2_000, 1_999]
+    assert sum(score > 0 for score in scores) == 2_000
+    assert looked < 100_000
+
+
 def test_sampling_by_hand() -> None:
     """Row 2 has the most tags, row 0 adds x; the second pass takes row 1; row 3 has no tag."""
     tags = [["x"], ["p"], ["p", "q"], []]
@@ -59,10 +76,12 @@ def test_a_reply_is_a_list_of_tags_or_unreadable() -> None:
     good = '[{"tag": " role  play", "explanation": "x"}, {"tag": "role play", "explanation": ""}]'
     assert read_tags(good) == ["role play"]
     assert read_tags(f"```json\n{good}\n```") == ["role play"]
+    assert read_tags(f"```json {good}```") == read_tags(f"```{good}\n```") == ["role play"]
     assert read_tags("[]") == []
     for words in (
         f"Here: {good}", '{"tag": "a"}', '["a"]', '[{"tag": "a"}]', "", '[{"tag": 1}]',
         '[{"tag": "", "explanation": "x"}]', "[" * 5000,
+        "```" + " " * 50_000 + "x", "```" + " " * 50_000 + "x```", "```", "````", "``````",
     ):  # fmt: skip
         with pytest.raises(Unreadable):
             read_tags(words)

@@ -1,5 +1,6 @@
 """A ranking function of the user's: what it gets, what it may return, what it cannot do."""
 
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -67,13 +68,18 @@ def scores(folder: Path, name: str, seconds: float = 120.0) -> list[float | None
 
 
 def test_it_ranks_the_rows_that_may_be_chosen(folder: Path) -> None:
-    import sys
-
     search = [str(folder), *sys.path]
     ranking = rank_random(METRICS, 0)
     assert own_scores("mine:rank", ranking, search, 120).to_list() == [5.0, None, 1.25]
     assert own_scores("mine:some", ranking, search, 120).to_list() == [None, None, 4.0]
     assert own_scores("mine:series", ranking, search, 120).to_list() == [1.5, None, None]
+
+
+def test_the_rows_come_by_id_whatever_their_order(folder: Path) -> None:
+    (folder / "order.py").write_text("def rank(table): return list(range(table.height))\n")
+    ranking = rank_random(METRICS[[2, 1, 0]], 0)
+    found = own_scores("order:rank", ranking, [str(folder), *sys.path], 120)
+    assert dict(zip(ranking["instruction_id"], found, strict=True)) == {"a": 0, "b": None, "c": 1}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from crowdselect_core.annotate.rds_values import rds_values
 from crowdselect_core.selection.methods.by_value import rank_by_value
 from crowdselect_core.selection.methods.deita import deita_score, dissimilar
 from crowdselect_core.selection.methods.k_center import k_center_distances
@@ -33,6 +34,18 @@ def test_k_center_picks_as_a_plain_loop_does(seed: int) -> None:
     distances = k_center_distances(vectors, 12)
     order = np.lexsort((np.arange(40), -distances))[:12]
     assert order.tolist() == plain_k_center(vectors.tolist(), 12)
+
+
+def test_k_center_of_vectors_that_lie_far_from_zero() -> None:
+    """All shifted by 1,000 alike, one component constant: as in float64."""
+    spread = np.random.default_rng(7).normal(size=(60, 32)) * 0.1
+    vectors = (np.hstack([spread, np.zeros((60, 1))]) + 1_000).astype(np.float32)
+    distances = k_center_distances(vectors, 20)
+    order = np.lexsort((np.arange(60), -distances))[:20]
+    exact = vectors.astype(np.float64)
+    assert order.tolist() == plain_k_center(exact.tolist(), 20)
+    second = np.linalg.norm(exact - exact[0], axis=1).max()
+    assert distances[0] == pytest.approx(second, rel=1e-5)
 
 
 def test_k_center_by_hand() -> None:
@@ -83,6 +96,21 @@ def test_targets_take_turns_by_hand() -> None:
     assert round_robin(similar, 0).tolist() == pytest.approx([-0.1, -0.05, -0.3, -0.7])
     equal = np.zeros((3, 1))
     assert round_robin(equal, 3).tolist() == [3, 2, 1]  # ties by place
+
+
+def test_cosines_stand_beside_their_rows() -> None:
+    schema = {"vector": pl.List(pl.Float32), "error": pl.String}
+    vectors = [None, [1.0, 0.0], None, [0.6, 0.8]]
+    errors = ["template: x", None, None, None]
+    cells = pl.DataFrame({"vector": vectors, "error": errors}, schema)
+    targets = pl.DataFrame({"vector": [[1.0, 0.0], [0.0, 1.0]], "error": [None, None]}, schema)
+    found = rds_values(cells, targets)
+    expected = [None, [1.0, 0.0], None, [0.6, 0.8]]
+    assert found["similarities"].equals(pl.Series("similarities", expected, schema["vector"]))
+    assert found["target_similarity"].to_list() == pytest.approx([None, 1.0, None, 0.8])
+    assert found["lacks"].to_list() == ["template", None, None, None]
+    assert rds_values(cells[[0, 2]], targets)["similarities"].null_count() == 2
+    assert rds_values(cells[:0], targets).is_empty()
 
 
 def test_ranking_by_a_value_keeps_the_number_of_a_row_that_is_out() -> None:

@@ -282,7 +282,14 @@ def test_similar_embeddings_of_a_benchmark(tmp_path: Path) -> None:
     assert reasons(found) == {4: "contaminated"}
     (match,) = found.manifest["summary"]["quality"]["gates"]["decontamination"]["examples"]
     assert (match["kind"], match["prompt"]) == ("embedding", PROMPT)
+    assert match["instruction"] == rows[4]["instruction"]
     assert match["value"] > 0.95
+    rows[5]["instruction"] = PROMPT  # equal, and its embedding too: words come first everywhere
+    found = select(tmp_path / "both", rows, quality=gates)
+    (_, match) = found.manifest["summary"]["quality"]["gates"]["decontamination"]["examples"]
+    assert (match["instruction_id"], match["kind"]) == ("row-005", "equal")
+    reason = found.ranking.filter(pl.col("instruction_id") == "row-005")["reason"][0]
+    assert "(equal)" in reason
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,20 @@ def test_a_column_of_the_data_set(tmp_path: Path) -> None:
     assert chosen_of(tmp_path, path, method="column:meta.q").ids[0] == "row-005"
 
 
+def test_columns_of_any_name(tmp_path: Path) -> None:
+    """A data set's own ids are numbers too."""
+    numbers = [30, 10, 20, 90, 25, 50]
+    path = zoo(tmp_path, rows(6), lacks=numbers, instruction_id=numbers, vector=[[1.0]] * 6)
+    for name in ("lacks", "instruction_id"):
+        chosen = chosen_of(tmp_path, path, method=f"column:{name}")
+        assert chosen.ids == ["90", "50", "30"]
+        assert chosen.ranking[f"column:{name}"].null_count() == 0
+    keys = {"complexity": "lacks", "quality": "instruction_id", "threshold": 1}
+    chosen = chosen_of(tmp_path, path, method="deita", deita=keys, embedder="column:vector")
+    assert chosen.ids == ["90", "50", "30"]
+    assert chosen.ranking["deita"].max() == 8100
+
+
 def test_the_teacher_answers_random_rows(tmp_path: Path) -> None:
     path = zoo(tmp_path, rows(30))
     chosen = chosen_of(tmp_path, path, method="teacher", teacher={"model": NAMES[1]}, budget=8)
@@ -100,6 +114,22 @@ def test_deita_from_columns(tmp_path: Path) -> None:
     assert (told["row-000"]["deita"], told["row-000"]["eligible"]) == (4.0, False)
     assert told["row-000"]["reason"].endswith("too similar to a row that ranks before it")
     assert told["row-003"]["reason"] == "not eligible: no quality"
+
+
+def test_one_row_of_a_duplicate_group_stays_whatever_the_method_leaves_out(tmp_path: Path) -> None:
+    """Row 1 leaves as a duplicate of 0; then 2, which resembles it alone, is none of deita's."""
+    vectors = [[0.0, 1.0], [1.0, 0.0], [1.0, 0.01], [-1.0, 0.0], [0.0, -1.0], [-1.0, -1.0]]
+    table = [row(n, [1, 2, 3, 4], instruction=text) for n, text in enumerate("aabbcd")]
+    path = zoo(
+        tmp_path, table, c=[11.0, 10.0, 9.0, 8.0, 7.0, 6.0], q=[1.0] * 6, vector=vectors
+    )  # fmt: skip
+    chosen = chosen_of(
+        tmp_path, path, method="deita", deita={"complexity": "c", "quality": "q"},
+        embedder="column:vector", quality={"duplicates": ["exact"]},
+    )  # fmt: skip
+    assert chosen.ids == ["row-000", "row-003", "row-004"]
+    told = chosen.ranking.filter(pl.col("instruction_id") == "row-002")["reason"][0]
+    assert "row-003" in told
 
 
 def test_k_center_on_a_vector_column(tmp_path: Path) -> None:
@@ -167,6 +197,24 @@ def test_new_rows_are_not_ranked_alone_by_a_method_of_all_rows(tmp_path: Path) -
     with pytest.raises(UserError, match="use --mode refit"):
         preflight.check(config)
     preflight.check(config.model_copy(update={"mode": "refit"}))
+    preflight.check(config.model_copy(update={"rollback_to": 1}))  # nothing is ranked
+
+
+def test_a_wrong_function_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd.py").write_text("def rank(table): raise SystemExit('never called here')\n")
+    (tmp_path / "broken.py").write_text("def rank(table:\n")
+    (tmp_path / "needs.py").write_text("import absent_package\n")
+    given = KEYS | {"dataset": zoo(tmp_path, rows(6))}
+    preflight.check(load(None, given | {"method": "odd:rank"}, {}))
+    for method, told in {
+        "odd:nothing": "has no function nothing", "broken:rank": "SyntaxError",
+        "needs:rank": "No module named 'absent_package'",
+    }.items():  # fmt: skip
+        with pytest.raises(UserError, match=f"method {method}: .*{told}"):
+            preflight.check(load(None, given | {"method": method}, {}))
 
 
 def test_a_method_that_is_none_is_told() -> None:
