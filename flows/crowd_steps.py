@@ -74,7 +74,11 @@ def split(config: SelectConfig, lacks: MissingWork, raw: Ref, run: Runner = run)
 
 
 def heldout_rows(
-    config: SelectConfig, selection: SelectionArtifacts | None, *, answers: bool
+    config: SelectConfig,
+    selection: SelectionArtifacts | None,
+    *,
+    answers: bool,
+    check: Callable[[Ref], None],
 ) -> list[Ref]:
     """Return the held-out rows, and the answers to them where they are wanted.
 
@@ -83,6 +87,7 @@ def heldout_rows(
         selection: what was selected from the rest; None where nothing was, and only what the
             held-out rows need is computed.
         answers: whether answers are wanted.
+        check: called with the held-out rows, before an answer to them is paid for.
 
     Raises:
         ConfigError: nothing is held out, or nobody's answers are named.
@@ -91,6 +96,7 @@ def heldout_rows(
     drawn, metrics = _only_heldout(config) if selection is None else _of_selection(selection)
     if drawn is None:
         raise ConfigError("heldout: nothing is held out; set heldout.share or heldout.file")
+    check(drawn)
     return [drawn, *([heldout_answers(config, drawn, metrics)] if answers else [])]
 
 

@@ -25,6 +25,7 @@ from crowdselect_core.config.finetune import required as required_training
 from crowdselect_core.evaluate.leaderboard import check_out
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import preflight
+from crowdselect_core.planning.evaluation_forecast import stored_model
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from flows import crowd_steps
 from flows.finetune import trained_on
@@ -49,8 +50,7 @@ def evaluate(config: EvaluateConfig) -> Any:
     check_out(config.out)
     if config.judgments is not None:
         return from_files(config)
-    tasks.check(config)
-    return crowd_steps.repaired(config, story)
+    return crowd_steps.repaired(config, checked)
 
 
 def from_files(config: EvaluateConfig) -> dict[str, Any]:
@@ -60,11 +60,19 @@ def from_files(config: EvaluateConfig) -> dict[str, Any]:
     return {"lines": board["lines"], "files": board["files"], "stages": []}
 
 
+def checked(config: EvaluateConfig) -> dict[str, Any]:
+    """Check what can be checked beforehand, then run the story."""
+    if config.trains:
+        training_preflight.check(required_training(config.training))
+    if config.selects:
+        preflight.check(config, trains=True)
+    tasks.check(config, stored_model(config, lambda c, run: trained_on(chosen(c, run=run), run)))
+    return story(config)
+
+
 def story(config: EvaluateConfig) -> dict[str, Any]:
     """Train where it is missing, have the models answer, judge, write the leaderboard."""
     early = heldout(config, None) if not config.selects else []
-    if early and config.trains:
-        tasks.check_train_file(config, early[0])
     stages, selection, data = trained(config)
     models = tasks.models(config, stages[-1] if config.trains else None)
     futures = {
@@ -96,7 +104,14 @@ def heldout(config: EvaluateConfig, selection: SelectionArtifacts | None) -> lis
     """Return the held-out rows and the answers to them, as far as a benchmark asks for them."""
     if not config.needs_heldout:
         return []
-    return crowd_steps.heldout_rows(config, selection, answers=config.needs_heldout_answers)
+
+    def check(drawn: Ref) -> None:
+        if config.trains and not config.selects:
+            tasks.check_train_file(config, drawn)
+
+    return crowd_steps.heldout_rows(
+        config, selection, answers=config.needs_heldout_answers, check=check
+    )
 
 
 def trained(
@@ -110,11 +125,9 @@ def trained(
     if not config.trains:
         return [], None, None
     training = required_training(config.training)
-    training_preflight.check(training)
     train = training_tasks.train.of(training.base_model, device_tags())
     if not config.selects:
         return [train(config, None)], None, None
-    preflight.check(config, trains=True)
     selection = chosen(config)
     data = trained_on(selection)
     return [*selection.stages, train(selection.config, data)], selection.inputs, data

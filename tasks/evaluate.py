@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -63,11 +63,16 @@ def compute(config: EvaluateConfig) -> State[dict[str, Any]]:
 
 
 @state_task("check-evaluation")
-def check(config: EvaluateConfig) -> State[None]:
-    """Check the benchmarks, OUT, the cost, and that judges can be reached, before the training."""
+def check(config: EvaluateConfig, trained: str | None) -> State[None]:
+    """Check the benchmarks, OUT, the cost, and that judges can be reached, before the training.
+
+    Args:
+        config: the resolved config.
+        trained: the key of the trained model where the store has it.
+    """
     opened = _opened(config)
     out_files.check_replaceable(config.out, [b.name for b in opened])
-    found = core_candidates.candidates(config, Store(config.store), None)
+    found = core_candidates.candidates(config, Store(config.store), trained)
     whole = core_candidates.expected(config, found)
     for benchmark in opened:
         benchmark.check(config, whole)
@@ -215,6 +220,10 @@ def _check_bills(
     found = engine_check.engines(core_candidates.expected(config, models), answering, tools)
     judges = {f"judge {judge.name}": judge_engine(judge, secret) for judge in asked}
     check_all({f"model {name}": engine for name, engine in found.items()} | judges)
+    grades = {b.grades for b in bills if b.grades is not None and b.requests}
+    for grader in engine_check.graders(benchmarks, grades, tools).values():
+        with closing(grader):
+            grader.check()
 
 
 def judge_tags(judge: JudgeConfig) -> list[str]:

@@ -121,7 +121,8 @@ class PairwiseBenchmark(AnsweredBenchmark):
     kind: Literal["pairwise"] = Field(description="pairwise: your own prompts, against the base")
     path: Place = Field(
         min_length=1,
-        description="JSON Lines of prompts: {prompt: ...}, {instruction: ...} or {messages: [...]};"
+        description="JSON Lines of prompts: {messages: [...]}, or {prompt: ...}, or {instruction: "
+        "...}, the first that a line has;"
         " id (or question_id, uid) and category as wanted",
         examples=["my_prompts.jsonl"],
     )

@@ -199,7 +199,7 @@ def _running(model: Candidate, tools: Tools) -> Iterator[Engine]:
         revision = _revision(model)
         adapter: Path | None = None
         if not isinstance(config, OpenAIEngineConfig):
-            served = model.base if _is_served(model, config, tools) else None
+            served = model.base if is_served(model, config, tools) else None
             source = stack.enter_context(opened(model, tools.store, merged=served is None))
             if served is not None:
                 source, adapter = served, Path(source.model)
@@ -217,7 +217,7 @@ def _revision(model: Candidate) -> str | None:
     return model.source.revision if model.source else model.revision
 
 
-def _is_served(model: Candidate, config: EngineConfig, tools: Tools) -> bool:
+def is_served(model: Candidate, config: EngineConfig, tools: Tools) -> bool:
     """Tell whether an adapter is served by vLLM as LoRA.
 
     Raises:

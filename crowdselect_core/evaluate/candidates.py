@@ -58,6 +58,11 @@ class Candidate(Frozen):
         """Whether it is a LoRA adapter on a base model."""
         return self.base is not None
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still to be trained, see `expected`: it has no answers."""
+        return self.role == "trained" and self.weights is None
+
 
 def candidates(config: EvaluateConfig, store: Store, trained: str | None) -> list[Candidate]:
     """Return the models of an evaluation, the trained one first and its base second.
@@ -194,9 +199,10 @@ def _given(model: str, config: EvaluateConfig) -> Candidate:
 def _other(model: EvaluatedModel, config: EvaluateConfig) -> Candidate:
     """Return one of evaluation.models; without an engine of its own it runs here."""
     engine = model.engine
-    named = (engine.model if engine is not None else None) or model.model or model.name
+    given = (engine.model if engine is not None else None) or model.model
+    named = given or model.name
     found = Candidate(
-        name=model.name if model.model else short_name(model.name),
+        name=model.name if given else short_name(model.name),
         role="other",
         weights=None,
         engine=engine,

@@ -35,6 +35,7 @@ def _refuse_equal(which: str, what: str, keys: Sequence[tuple[str, str]]) -> Non
             raise ConfigError(
                 f"evaluation.{which}: {seen[key]!r} and {name!r} ask the same model in the same "
                 f"way, so their {what} are the same: where two servers use one name for different "
-                "models, give each a revision; else leave one out"
+                f"models, give one of them a revision (its {what} are asked anew); else leave one "
+                "out"
             )
         seen[key] = name

@@ -16,7 +16,7 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate.answers import Reply, engine_config, replies
 from crowdselect_core.evaluate.benchmarks.judged import JudgedBenchmark
 from crowdselect_core.evaluate.benchmarks.reward_win_rate import RewardWinRate
-from crowdselect_core.evaluate.candidates import TRAINED, Candidate
+from crowdselect_core.evaluate.candidates import TRAINED, Candidate, expected
 from crowdselect_core.evaluate.distinct import check_distinct
 from crowdselect_core.evaluate.judging.calibration import prompts as calibration_prompts
 from crowdselect_core.evaluate.judging.judge import Judge, Load
@@ -38,6 +38,7 @@ class Bill:
         by: how the latter are known.
         price: of a token.
         judge: who gives the verdicts.
+        grades: the benchmark whose reward model they are grades of.
     """
 
     what: str
@@ -49,6 +50,7 @@ class Bill:
     by: str
     price: PriceConfig
     judge: str | None = None
+    grades: str | None = None
 
     @property
     def money(self) -> float:
@@ -106,7 +108,7 @@ def bills(
             known = calibration_prompts(tools.evaluation.calibration)
             found.append(_verdicts(judge_config, "pairs of known order", judge.load(known), 0, 0))
         judged = [b for b in benchmarks if isinstance(b, JudgedBenchmark)]
-        found += [_judged(b, judge, models, pending=pending, tools=tools) for b in judged]
+        found += [_judged(b, judge, models, tools) for b in judged]
     for benchmark in benchmarks:
         if isinstance(benchmark, RewardWinRate):
             found += _graded(benchmark, asked(benchmark, drawn), models, int(pending), tools)
@@ -172,16 +174,11 @@ def _judged(
     benchmark: JudgedBenchmark,
     judge: Judge,
     models: Sequence[Candidate],
-    *,
-    pending: bool,
     tools: Tools,
 ) -> Bill:
-    names = [m.name for m in models]
-    if pending:
-        base = next(m for m in models if m.role == "base")
-        names.insert(0, f"{base.name}{TRAINED}")
-    whole = benchmark.verdict_count(names)
-    load = judge.load([] if pending else benchmark.judge_prompts(models, tools))
+    models = expected(tools.config, models)
+    whole = benchmark.verdict_count([m.name for m in models])
+    load = judge.load(benchmark.judge_prompts(models, tools))
     most = max((q.max_tokens for q in benchmark.questions), default=0)
     return _verdicts(judge.config, benchmark.name, load, whole, most)
 
@@ -203,6 +200,7 @@ def _graded(
         load.prompt_tokens, float(reward.sampling.max_tokens * load.missing),
         "at most: max_tokens each",
         reward.engine.price if reward.price == PriceConfig() else reward.price,
+        grades=benchmark.name,
     )]  # fmt: skip
 
 

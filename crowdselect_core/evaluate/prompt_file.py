@@ -1,8 +1,8 @@
 """Prompts of one's own: a file of JSON Lines that the models are asked.
 
-A line has `prompt` or `instruction` (a text), or `messages` (turns that end with the user's); and
-where wanted `id` (or `question_id`, `uid`) and `category`. Without an id it is the hash of the
-prompt.
+A line has `messages` (turns that end with the user's; an answer at their end does not count), or
+else `prompt`, or else `instruction` (a text); and where wanted `id` (or `question_id`, `uid`) and
+`category`, which counts where it is text. Without an id it is the hash of the prompt.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from crowdselect_core.evaluate.files import Row, rows
 from crowdselect_core.ingest.files import DataFile, opened, place_failed
 from crowdselect_core.ingest.prompts import prompt_key, read_text, read_turns
 
-TEXTS = ("prompt", "instruction")
+PROMPTS = ("messages", "prompt", "instruction")  # the first that a line has
 IDS = ("id", "question_id", "uid")  # the first that a line has
 
 
@@ -35,7 +35,7 @@ def read_prompts(path: str, limit: int | None = None) -> list[OwnPrompt]:
 
     Raises:
         EvaluationError: there is no such file, it holds no prompt, a line is none, or two prompts
-            have one id.
+            have one id, or one prompt two categories.
         StorageError: the place cannot be reached.
     """
     fs, inner = opened(path, {})
@@ -48,7 +48,10 @@ def read_prompts(path: str, limit: int | None = None) -> list[OwnPrompt]:
     found: dict[str, OwnPrompt] = {}
     for row in rows(file):
         one = _prompt(row)
-        if found.setdefault(one.id, one) != one:
+        before = found.setdefault(one.id, one)
+        if before.messages == one.messages and before != one:
+            row.fail("the same prompt with another category: leave one out, or give each an id")
+        if before != one:
             row.fail(f"id {one.id[:80]!r} stands twice, on different prompts")
     if not found:
         raise EvaluationError(f"{path}: holds no prompt; expected lines such as {{'prompt': ...}}")
@@ -56,14 +59,15 @@ def read_prompts(path: str, limit: int | None = None) -> list[OwnPrompt]:
 
 
 def _prompt(row: Row) -> OwnPrompt:
-    given = [key for key in (*TEXTS, "messages") if row.values.get(key) is not None]
-    if len(given) != 1:
-        row.fail("expected exactly one of the keys prompt, instruction and messages")
-    value = row.values[given[0]]
-    prompt = read_turns(value) if given == ["messages"] else read_text(value)
+    given = next((key for key in PROMPTS if row.values.get(key) is not None), None)
+    if given is None:
+        row.fail("expected one of the keys messages, prompt and instruction")
+    value = row.values[given]
+    prompt = read_turns(value) if given == "messages" else read_text(value)
     if prompt.error is not None:
         row.fail(prompt.error)
-    category = row.text("category") if row.values.get("category") is not None else None
+    category = row.values.get("category")
     named = next((key for key in IDS if row.values.get(key) is not None), None)
     own = row.id(named) if named is not None else prompt_key(prompt.messages).hex()
-    return OwnPrompt(own, prompt.messages, category)
+    told = category if isinstance(category, str) and category else None
+    return OwnPrompt(own, prompt.messages, told)

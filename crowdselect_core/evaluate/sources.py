@@ -10,6 +10,8 @@ from crowdselect_core.errors import ConfigError, first_line
 from crowdselect_core.models.hub import hub_commit, local_folder, model_identity
 
 ADAPTER = "adapter_config.json"
+# A full model in the hub's cache has one of these.
+FULL = ("config.json", "model.safetensors", "model.safetensors.index.json")
 
 
 class Source(Frozen):
@@ -60,7 +62,7 @@ def adapter_config(source: Source) -> Path | None:
     """Return the adapter_config.json of a LoRA adapter; None for a full model.
 
     Raises:
-        ConfigError: the hub has one and does not give it.
+        ConfigError: the hub does not say whether it has one, or has one and does not give it.
     """
     if (folder := local_folder(source.model)) is not None:
         return folder / ADAPTER if (folder / ADAPTER).is_file() else None
@@ -102,12 +104,23 @@ def adapters_base(where: str, told: Path, training: Base | None, *, own: bool) -
 def _on_hub(model: str, commit: str) -> Path | None:
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
-    if isinstance(found := try_to_load_from_cache(model, ADAPTER, revision=commit), str):
+    found = try_to_load_from_cache(model, ADAPTER, revision=commit)
+    if isinstance(found, str):
         return Path(found)
+    if found is not None:  # the hub has said that this commit has none
+        return None
     try:
         files = HfApi().model_info(model, revision=commit, timeout=30).siblings or []
-    except Exception:  # offline, unreachable: what is loaded comes from the cache, which has none
-        return None
+    except Exception as e:  # offline, unreachable, private
+        if any(
+            isinstance(try_to_load_from_cache(model, name, revision=commit), str) for name in FULL
+        ):
+            return None  # what is loaded comes from the cache, which has a full model
+        raise ConfigError(
+            f"model {model!r}: whether it is a LoRA adapter cannot be looked up: "
+            f"{first_line(e).rstrip('.')}; run it again once the hub can be reached, log in with "
+            "`hf auth login`, or give the folder of a downloaded copy"
+        ) from None
     if not any(file.rfilename == ADAPTER for file in files):
         return None
     try:

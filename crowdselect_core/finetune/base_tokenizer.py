@@ -5,7 +5,7 @@ import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.errors import first_line
 from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.files import is_name
 
@@ -22,6 +22,8 @@ FILES = (
 def add_tokenizer(folder: Path, base: BaseModel, where: str) -> list[str]:
     """Give a model without a tokenizer that of its base model; an adapter needs none of its own.
 
+    Where there is none a warning says so: a finished training is never thrown away for it.
+
     Args:
         folder: of the model; files that are there stay as they are.
         base: the model that it was trained from.
@@ -29,18 +31,17 @@ def add_tokenizer(folder: Path, base: BaseModel, where: str) -> list[str]:
 
     Returns:
         The names of the files that were added.
-
-    Raises:
-        ConfigError: neither has one, or the hub does not give the base model's.
     """
     if (folder / "adapter_config.json").is_file() or _has_tokenizer(folder):
         return []
-    source = _files_of(base, where)
-    if not _has_tokenizer(source):
-        raise ConfigError(
-            f"{where}: expected a tokenizer in {{output_dir}} (such as tokenizer.json), and "
-            f"base model {base.name!r} has none either: have the command save one there"
-        )
+    lacks, source = look_up(base)
+    if source is None:
+        log.warning(
+            "%s: no tokenizer in {output_dir}, and %s: the model is stored without one; add it to "
+            "OUT/model, and have the command save one next time",
+            where, lacks,
+        )  # fmt: skip
+        return []
     there = {file.name for file in folder.iterdir()}
     added = [f.name for f in source.iterdir() if _is_one(f, FILES) and f.name not in there]
     for name in added:
@@ -58,16 +59,23 @@ def _is_one(file: Path, patterns: tuple[str, ...]) -> bool:
     return named and file.is_file()
 
 
-def _files_of(base: BaseModel, where: str) -> Path:
-    if base.revision is None:
-        return Path(base.source)
-    from huggingface_hub import snapshot_download
+def look_up(base: BaseModel) -> tuple[str, Path | None]:
+    """Return a folder with the tokenizer of a base model, downloaded where it lies on the hub.
 
-    try:
-        found = snapshot_download(base.source, revision=base.revision, allow_patterns=list(FILES))
-    except Exception as e:  # whatever the hub or the network raise
-        raise ConfigError(
-            f"{where}: no tokenizer in {{output_dir}}, and that of {base.name!r} cannot be loaded: "
-            f"{first_line(e)}: have the command save one there"
-        ) from None
-    return Path(found)
+    Returns:
+        Why there is none, and the folder, None where there is none.
+    """
+    source = Path(base.source)
+    if base.revision is not None:
+        from huggingface_hub import snapshot_download
+
+        patterns = list(FILES)
+        try:
+            source = Path(
+                snapshot_download(base.source, revision=base.revision, allow_patterns=patterns)
+            )
+        except Exception as e:  # whatever the hub or the network raise
+            return f"that of {base.name!r} cannot be loaded: {first_line(e)}", None
+    if not source.is_dir() or not _has_tokenizer(source):
+        return f"base model {base.name!r} has none either", None
+    return "", source

@@ -1,14 +1,18 @@
 """What a training can be refused for before anything is selected or paid for."""
 
+import logging
 from pathlib import Path
 
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.finetune import hub_upload, tracking
 from crowdselect_core.finetune.base_model import BaseModel, base_model, check_packages
+from crowdselect_core.finetune.base_tokenizer import look_up
 from crowdselect_core.finetune.chat_turns import ChatTurns
 from crowdselect_core.finetune.own_trainer import WHERE, command_words
 from crowdselect_core.processes import user_command
+
+log = logging.getLogger("crowdselect")
 
 PROBE = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there."}]
 
@@ -25,7 +29,9 @@ def check(config: TrainingConfig) -> BaseModel:
         hub_upload.check()
     if config.command is not None:
         user_command.check(WHERE, command_words(config))
-        return base_model(config)
+        base = base_model(config)
+        _look_for_tokenizer(base)
+        return base
     check_packages()
     from crowdselect_core.finetune.in_process import source
     from crowdselect_core.finetune.recipe import has_gpu
@@ -44,6 +50,13 @@ def check(config: TrainingConfig) -> BaseModel:
     if config.args:
         check_args(config, gpu)
     return base
+
+
+def _look_for_tokenizer(base: BaseModel) -> None:
+    """Fetch the tokenizer that a command's model may need at its end; warn where there is none."""
+    lacks, found = look_up(base)
+    if found is None:
+        log.warning("%s: %s: have the command save a tokenizer in {output_dir}", WHERE, lacks)
 
 
 def _check_gpus(config: TrainingConfig) -> None:

@@ -14,6 +14,7 @@ from crowdselect_core.evaluate.live import Report, Tools
 from crowdselect_core.generate.base import never
 from crowdselect_core.generate.factory import Secret
 from crowdselect_core.planning import heldout
+from crowdselect_core.planning.dry_run import Planner
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.training_forecast import Story, training_forecast
 from crowdselect_core.stages.base import Runner
@@ -102,6 +103,28 @@ def _training(config: EvaluateConfig, story: Story) -> tuple[list[str], str | No
         return made[-1]
 
     return training_forecast(config, watched), _stored_model(config, made)
+
+
+def stored_model(config: EvaluateConfig, story: Story) -> str | None:
+    """Return the key of the trained model where the store has it; nothing is computed.
+
+    The config has been checked. Of a selection whose crowd is live it is known only once the
+    answers and scores are made.
+
+    Args:
+        config: the resolved config.
+        story: the stages of the selection in their order.
+
+    Raises:
+        UserError: the rows cannot be read, or the base model is not there.
+    """
+    if not config.trains:
+        return None
+    if not config.selects:
+        return _stored_model(config, [])
+    if find_missing(config):
+        return None
+    return _stored_model(config, [story(config, Planner(Store(config.store)))])
 
 
 def _stored_model(config: EvaluateConfig, made: list[Ref]) -> str | None:

@@ -15,6 +15,8 @@ from finetuned import recipe, train_file
 from servers import S3Server
 from tinymodel import write_tiny
 
+from flows import cli, console
+
 pytest.importorskip("trl")
 pytestmark = [pytest.mark.server, pytest.mark.model]
 
@@ -176,11 +178,21 @@ def test_the_pairs_of_a_selection_are_trained_on_and_merged(command: Command, pl
     ],
 )
 def test_what_can_be_mended_is_said_in_one_line(
-    command: Command, place: Path, training: object, expected: str
+    place: Path,
+    training: object,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """In this process: a command for each would import torch and trl each time."""
     path = place / f"{uuid.uuid4().hex}.yaml"
     path.write_text(yaml.safe_dump({
         "dataset": "unread.jsonl", "reward_models": ["unread"], "training": training,
     }))  # fmt: skip
-    here = command.of("finetune").within(place)
-    assert expected in here.run("--config", path, "--dry-run").ended(2).error
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(console, "plain_warnings", lambda: None)  # it would stay for other tests
+    assert cli.main(["--config", str(path), "--dry-run"], "finetune") == cli.MENDABLE
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert expected in line

@@ -50,6 +50,6 @@ def test_killed_again_and_again(
 
     assert not (tmp_path / "out" / "manifest.json").exists()
     before = stamps(store)
-    assert len(here.run(*flags).ended(0).stages("Cached")) == 11
+    assert len(here.run(*flags).ended(0).stages("Cached")) == 12
     assert untouched(before, store)
     assert contents(tmp_path) == whole

@@ -41,10 +41,14 @@ def stored_replies(
     questions: Sequence[Question], models: Sequence[Candidate], tools: Tools
 ) -> Replies:
     """Return the answers of every model by the id of the question."""
+
+    def found(model: Candidate) -> Sequence[Reply]:
+        if model.is_pending:
+            return [Reply() for _ in questions]
+        return replies(questions, model, tools)
+
     return {
-        model.name: {
-            q.id: r for q, r in zip(questions, replies(questions, model, tools), strict=True)
-        }
+        model.name: {q.id: r for q, r in zip(questions, found(model), strict=True)}
         for model in models
     }
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate import answers
 from crowdselect_core.evaluate.candidates import MODEL, candidates, opened
 from crowdselect_core.evaluate.live import Question
-from crowdselect_core.evaluate.sources import Source
+from crowdselect_core.evaluate.sources import Source, adapter_config
 from crowdselect_core.finetune.files import pack
 from crowdselect_core.generate.vllm.command import lora_words
 from crowdselect_core.models.hub import model_identity
@@ -163,7 +164,8 @@ def test_what_an_endpoint_serves(tmp_path: Path) -> None:
     assert (one.name, one.engine.model) == ("q", "Qwen/q")
     assert (identity["alias"], identity["revision"]) == ("Qwen/q", "v2")
     assert spec_of(model="there")[1]["alias"] == "there"
-    assert spec_of(engine={"kind": "openai", "model": "alias"})[1]["alias"] == "alias"
+    one, identity = spec_of(engine={"kind": "openai", "model": "alias"})
+    assert (one.name, identity["alias"]) == ("Qwen/q", "alias")
 
 
 def test_the_model_of_an_engine_that_runs_here(tiny: Path, tmp_path: Path) -> None:
@@ -225,6 +227,31 @@ def test_an_adapter_on_the_hub_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path:
     [one] = candidates(config, Store(config.store), None)
     assert one.weights == f"commit:{commit}+{model_identity(base)}"
     assert (one.base, one.source.revision if one.source else None) == (Source(model=base), commit)
+
+
+def test_a_hub_that_does_not_answer_is_no_full_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cached: list[str] = []
+    files = [SimpleNamespace(rfilename="config.json")]
+
+    def look(model: str, name: str, **keys: Any) -> str | None:
+        return "there" if name in cached else None
+
+    def unreachable(*args: Any, **keys: Any) -> Any:
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", look)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    with pytest.raises(ConfigError, match="is a LoRA adapter cannot be looked up: no answer"):
+        adapter_config(Source(model="org/of-a-test-1", revision="1" * 40))
+    cached.append("config.json")
+    assert adapter_config(Source(model="org/of-a-test-2", revision="1" * 40)) is None
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.model_info", lambda *a, **k: SimpleNamespace(siblings=files)
+    )
+    cached.clear()
+    assert adapter_config(Source(model="org/of-a-test-1", revision="1" * 40)) is None
 
 
 def test_a_merged_model_has_the_format_of_its_base(tiny: Path, tmp_path: Path) -> None:

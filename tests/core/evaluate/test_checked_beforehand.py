@@ -14,12 +14,22 @@ from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import required
 from crowdselect_core.config.finetune import TrainingConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, EvaluationError, UserError
 from crowdselect_core.evaluate import engine_check, forecast, training_overlap
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import Candidate, Source, expected
 from crowdselect_core.evaluate.live import Benchmark, Question
+from crowdselect_core.finetune import own_trainer
+from crowdselect_core.finetune.base_model import base_model
+from crowdselect_core.finetune.rows import file_rows
 from crowdselect_core.generate.factory import check_all
+from crowdselect_core.planning.evaluation_forecast import stored_model
+from crowdselect_core.stages.base import Runner
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.build import build
+from crowdselect_core.store.plan import ShardResult, single
 
 BASE = Candidate(name="b", role="base", weights="sha256:1", source=Source(model="b"))
 PRICE = {"input": 1_000.0, "output": 2_000.0}
@@ -171,3 +181,89 @@ def test_training_rows_that_overlap_a_benchmark_are_counted() -> None:
     texts = [f"Tell me: {HELD}", "Say: what is the longest word of ten letters now? Please.", "No."]
     [note] = training_overlap.overlap_notes(texts, [("mt", prompts), ("other", ["Nothing here."])])
     assert note.startswith("mt: 2 of 3 training rows overlap 2 of its 4 prompts (13 words in a row")
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_stored_verdicts_are_not_billed_again_while_the_model_is_untrained(
+    place: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    world = World(
+        monkeypatch, tmp_path, lambda name, messages: "[[A]]" if name == "judge" else name
+    )
+    benchmark = benchmarks(tmp_path)[place] | {"baseline": "n"}
+    config = world.config(benchmark, models=("m", "n"), calibration=0)
+    world.run(config)
+    [judged] = verdicts_of(world, config, world.models(config))
+    assert (judged.requests, judged.cached) == (0, 2)
+    pending = training(config)
+    [judged] = verdicts_of(world, pending, [BASE, *world.models(config)])
+    assert (judged.requests, judged.cached) == (4, 2)  # of the trained model and its base
+    [judged] = verdicts_of(world, training(world.config(
+        benchmark | {"baseline": "b-trained"}, models=("m", "n"), calibration=0
+    )), [BASE, *world.models(config)])  # fmt: skip
+    assert (judged.requests, judged.cached) == (6, 0)
+
+
+def verdicts_of(world: World, config: EvaluateConfig, models: list[Candidate]) -> list[Any]:
+    found = forecast.bills([opened(config)], models, world.tools(config))
+    return [b for b in found if b.what == "verdicts"]
+
+
+@pytest.mark.model
+def test_the_model_that_is_stored_is_found_before_the_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / "base" / name).write_text("{}")
+    recipe = rows_in(tmp_path, "A prompt.").model_copy(
+        update={"base_model": str(tmp_path / "base"), "command": "true {output_dir}"}
+    )
+    monkeypatch.setenv("CROWDSELECT_ALLOW_COMMANDS", "1")
+    config = config_of(tmp_path, [{"kind": "heldout-loss"}], training=recipe)
+
+    def story(config: SelectConfig, run: Runner) -> Ref:
+        raise AssertionError("nothing is selected")
+
+    assert stored_model(config, story) is None
+    made = own_trainer.prepare(recipe, base_model(recipe), file_rows(str(recipe.train_file)))
+    artifact = build(Store(config.store), made.spec, single(lambda: ShardResult(pl.DataFrame())))
+    assert stored_model(config, story) == artifact.key
+    assert stored_model(config.model_copy(update={"model": "x"}), story) is None
+
+
+@pytest.mark.model
+def test_an_adapter_that_nothing_can_run_is_refused_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = config_of(tmp_path, [{"kind": "heldout-loss"}])
+    recipe = {"base_model": "b", "train_file": "t.jsonl", "peft": "lora"}
+    config = plain.model_copy(update={"training": TrainingConfig.model_validate(recipe)})
+    told = required(config.evaluation).model_copy(update={"adapter": "lora"})
+    lora = config.model_copy(update={"evaluation": told})
+    given = Candidate(name="a", role="other", weights="sha256:2", source=Source(model="a"),
+                      base=Source(model="b"))  # fmt: skip
+    models = expected(config, [BASE, given])
+    for name in ("b-trained", "a"):
+        with pytest.raises(ConfigError, match=f"{name}.*adapter: lora needs the engine vllm"):
+            engine_check.engines(models, {name}, tools_of(lora))
+    assert list(engine_check.engines(models, {"a"}, tools_of(config))) == ["a"]
+    monkeypatch.setattr(engine_check, "find_spec", lambda name: None)
+    for name in ("b-trained", "a"):
+        with pytest.raises(ConfigError, match=rf"{name}.*pip install 'crowdselect\[finetune\]'"):
+            engine_check.engines(models, {name}, tools_of(config))
+
+
+def test_a_reward_models_judge_that_is_down_is_found_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    down = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m", "max_retries": 0}
+    grader = {"name": "g", "kind": "judge", "engine": down}
+    benchmark = {"kind": "reward-win-rate", "reward_model": grader}
+    config = config_of(tmp_path, [benchmark])
+    found = engine_check.graders([opened(config)], {"reward-win-rate"}, tools_of(config))
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:1"):
+        found["reward-win-rate"].check()
+    assert engine_check.graders([opened(config)], set(), tools_of(config)) == {}

@@ -185,7 +185,7 @@ def test_pairwise_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ({"text": "p"}, "expected exactly one of the keys prompt, instruction"),
+        ({"text": "p"}, "expected one of the keys messages, prompt and instruction"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "no user turn"),
         ({"id": "a", "prompt": ""}, "no instruction text"),
     ],

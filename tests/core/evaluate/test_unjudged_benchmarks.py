@@ -191,12 +191,11 @@ def test_ids_of_prompts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ('{"prompt": "a", "instruction": "b"}', "exactly one of the keys"),
-        ('{"text": "a"}', "exactly one of the keys"),
+        ('{"text": "a"}', "expected one of the keys messages, prompt and instruction"),
         ('{"prompt": " "}', "no instruction text"),
         ('{"messages": [{"role": "system", "content": "a"}]}', "no user turn"),
         ("[1]", "expected a JSON object"),
-        ('{"prompt": "a", "category": 3}', "'category': expected text"),
+        ('{"prompt": "a", "id": 1, "category": "c"}', "the same prompt with another category"),
         ('{"prompt": "b", "id": 1}', "id '1' stands twice, on different prompts"),
     ],
 )
@@ -205,6 +204,19 @@ def test_prompts_that_are_refused(line: str, why: str, tmp_path: Path) -> None:
     file.write_text(f'{{"prompt": "a", "id": 1}}\n{line}\n')
     with pytest.raises(EvaluationError, match=rf"prompts.jsonl: line 2.*{why}"):
         read_prompts(str(file))
+
+
+def test_the_first_key_of_a_prompt_counts_and_a_category_that_is_text(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "m"}, {"role": "assistant", "content": "answer"}]
+    file = tmp_path / "prompts.jsonl"
+    rows: list[dict[str, object]] = [
+        {"instruction": "i", "prompt": "p", "messages": said, "category": ["a"]},
+        {"instruction": "i", "prompt": "p", "messages": None, "category": 3},
+        {"instruction": "i", "category": "c"},
+    ]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found = [(one.messages[0]["content"], one.category) for one in read_prompts(str(file))]
+    assert found == [("m", None), ("p", None), ("i", "c")]
 
 
 def test_prompts_are_read_in_order(tmp_path: Path) -> None:

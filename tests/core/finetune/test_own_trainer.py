@@ -138,7 +138,9 @@ rows, out, seed, base = map(pathlib.Path, sys.argv[1:])
 """
 
 
-def test_a_model_without_a_tokenizer_has_the_base_models(tmp_path: Path, base: Path) -> None:
+def test_a_model_without_a_tokenizer_has_the_base_models(
+    tmp_path: Path, base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (base / "chat_template.jinja").write_text("of the base")
     (base / "tokenizer_config.json").write_text("{}")
     store = Store(str(tmp_path / "store"))
@@ -153,8 +155,12 @@ def test_a_model_without_a_tokenizer_has_the_base_models(tmp_path: Path, base: P
     assert (model / "chat_template.jinja").read_text() == "own"
     assert (model / "model.safetensors").read_bytes() == b"trained"
     (base / "tokenizer.json").unlink()
-    with pytest.raises(ConfigError, match=r"expected a tokenizer in \{output_dir\}"):
-        own_trainer.train(prepared(tmp_path, base, WEIGHTS_ALONE), store)
+    kept = own_trainer.train(prepared(tmp_path, base, WEIGHTS_ALONE), store)
+    assert "has none either: have the command save a tokenizer" in caplog.text  # beforehand
+    assert "the model is stored without one" in caplog.text
+    trained_model.write(str(tmp_path / "bare"), kept)
+    assert (tmp_path / "bare" / "model" / "model.safetensors").read_bytes() == b"trained"
+    assert not (tmp_path / "bare" / "model" / "tokenizer.json").exists()
     (base / "adapter_config.json").touch()
     assert add_tokenizer(base, base_model(TrainingConfig(base_model=str(base))), "x") == []
 

@@ -55,7 +55,8 @@ def test_without_the_key_no_artifact_has_another_key(tmp_path: Path) -> None:
         "ranking": "c8e3a2ae4443",
         "selection": "a134a5d72fd3",
         "pairs": "fb094878fb68",
-        "comparison": "b9f1b936cada",
+        "lengths": "90a08bf45336",
+        "comparison": "3523e6cc488a",
     }
     assert "heldout" not in measures(config)
     shares = [config_of(tmp_path, rows(30), heldout={"share": s}) for s in (0.1, 0.2)]
