@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 RUN_LINK = "//a[contains(@href, '/runs/flow-run/')]"
 AGAIN = 30.0  # until a form that was not taken is sent again
-SECONDS = 120.0  # for a page to show what it should, on a busy machine
+SECONDS = 300.0  # for a page to show what it should, on a busy machine
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
