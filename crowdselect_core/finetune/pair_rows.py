@@ -165,5 +165,5 @@ def training_pairs(
         made.ids.append(row_id)
         made.tokens.append(tokens)
     if len(made.ids) < 2:
-        raise too_few(made, len(rows.ids), config, "pairs", "with two answers that differ")
+        raise too_few(made, len(rows.ids), config, "pairs", "without two answers that differ")
     return made

@@ -172,16 +172,16 @@ def training_rows(rows: ChatRows, turns: ChatTurns, config: TrainingConfig) -> T
         made.ids.append(row_id)
         made.tokens.append(tokens)
     if len(made.ids) < 2:
-        raise too_few(made, len(rows.ids), config, "rows", "with an answer")
+        raise too_few(made, len(rows.ids), config, "rows", "without an answer")
     return made
 
 
 def too_few(
-    made: TrainingRows[Any], given: int, config: TrainingConfig, what: str, needed: str
+    made: TrainingRows[Any], given: int, config: TrainingConfig, what: str, fault: str
 ) -> DatasetError:
     """Return the error that less than two rows can be trained."""
     return DatasetError(
         f"training: {len(made.ids)} of {given} {what} can be trained, at least 2 are needed "
-        f"({made.dropped_long} too long, {made.dropped_untrained} not {needed} within max_length "
+        f"({made.dropped_long} too long, {made.dropped_untrained} {fault} within max_length "
         f"{config.max_length}): raise the budget or max_length"
     )

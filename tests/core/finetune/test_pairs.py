@@ -127,7 +127,7 @@ def test_long_pairs_are_cut_or_left_out_and_counted() -> None:
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"max_length": 8}, r"0 of 6 pairs .* 6 not with two answers that differ"),
+        ({"max_length": 8}, r"0 of 6 pairs .* 6 without two answers that differ"),
         ({"max_length": 512, "count": 1}, "1 of 1 pairs"),
         ({"max_length": 512, "count": 0}, "0 of 0 pairs"),
     ],
