@@ -95,7 +95,6 @@ def test_a_judges_server_starts_once_for_all_crowd_models(stand_in: StandIn) -> 
         assert len(stand_in.starts) == len(stand_in.alive) == 1
     assert [s.error for s in scores] == [None] * 12
     assert all(1 <= s.scores[0] <= 10 for s in scores)
-    assert all(str(s.error).startswith("unparsed_verdict") for s in scores)
     scorer.close()
     assert stand_in.alive == []
 
