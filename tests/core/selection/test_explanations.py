@@ -181,12 +181,17 @@ RIVAL_CODES = {
 }  # fmt: skip
 
 
+GATE_CODES = {
+    "language", "length", "refusal", "broken", "repetition", "contaminated", "duplicate_of",
+}  # fmt: skip
+
+
 def test_every_reason_has_words() -> None:
     """The codes that the method, the lists of ids and the answers stage can give."""
     codes = {
         "too_few_scores", "no_score", "no_difficulty", "no_separability", "no_stability",
-        "no_headroom", "no_answer", "no_value", *RIVAL_CODES, answers.NO_INSTRUCTION,
-        ranking.EXCLUDED, ranking.NOT_INCLUDED,
+        "no_headroom", "no_answer", "no_value", *RIVAL_CODES, *GATE_CODES,
+        answers.NO_INSTRUCTION, ranking.EXCLUDED, ranking.NOT_INCLUDED,
     }  # fmt: skip
     assert set(IN_WORDS) == codes
     rows = [(code, 0, None, code) for code in sorted(codes)]
