@@ -36,7 +36,7 @@ RESULTS = {  # what a run writes into OUT
     "prompt_completion.jsonl", "train.yaml",
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
-    "leaderboard.parquet", "evaluation.json", "training.json", "training.parquet",
+    "leaderboard.parquet", "evaluation.json", "quality.json", "training.json", "training.parquet",
 }  # fmt: skip
 
 _TRAINED = re.compile(r"model/[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # files of a trained model in OUT

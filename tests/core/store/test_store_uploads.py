@@ -9,7 +9,7 @@ import s3fs
 from leftovers import LATER, soon, told
 from servers import S3Server
 
-from crowdselect_core.evaluate import leaderboard
+from crowdselect_core.evaluate import leaderboard, out_files
 from crowdselect_core.export import trained_model
 from crowdselect_core.export.long_tables import GENERATION, RESPONSES, SCORES, SCORING
 from crowdselect_core.export.selection_files import MANIFEST, OURS
@@ -91,7 +91,7 @@ def test_a_bucket_as_a_root(
 
 def test_whatever_a_run_writes_may_be_uploaded() -> None:
     written = {*OURS, MANIFEST, RESPONSES, GENERATION, SCORES, SCORING, leaderboard.FILE}
-    written |= {trained_model.FILE, trained_model.CURVE}
+    written |= {trained_model.FILE, trained_model.CURVE, out_files.FILE}
     assert written == RESULTS
     cells = f"generated/{'a' * 64}/cells-{'b' * 64}.parquet"
     for name in (SHARD, cells, f"zoo/{'a' * 64}/{FILE}", "selections/mine/000001.json"):
