@@ -3,25 +3,22 @@
 Source: RDS+ (Ivison et al., arXiv 2503.01807), after SGPT (arXiv 2202.08904).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
 from crowdselect_core.annotate.base import Annotation, Row
+from crowdselect_core.annotate.local_model import LocalAnnotator
 from crowdselect_core.config.methods import RdsConfig
-from crowdselect_core.generate.base import EngineDown, Failure
+from crowdselect_core.generate.base import Failure
 from crowdselect_core.models.batching import by_length, pad
-from crowdselect_core.models.causal_lm import OutOfMemory, Source, in_parts
+from crowdselect_core.models.causal_lm import in_parts
 from crowdselect_core.models.chat_templates import TemplateError, padding_id, pair_ids, prompt_ids
 from crowdselect_core.models.logprobs import context
-from crowdselect_core.util.once import Once
-
-WINDOW = 256  # rows that are tokenised and sorted by length together
 
 
-class HiddenStateAnnotator:
+class HiddenStateAnnotator(LocalAnnotator):
     """One vector a row: of its prompt and its answer under the chat template.
 
         vector = sum over positions i = 1..n of i * h_i / (1 + 2 + ... + n), scaled to length 1
@@ -33,36 +30,8 @@ class HiddenStateAnnotator:
 
     def __init__(self, config: RdsConfig) -> None:
         """Keep the config; the model is loaded by the first `run`."""
+        super().__init__("rds", config)
         self._config = config
-        self._source = Source(
-            "rds",
-            config.required_model,
-            config.revision,
-            config.dtype,
-            config.device,
-            config.attn_implementation,
-            config.trust_remote_code,
-        )
-        self._loaded = Once(lambda: (self._source.load(), self._source.tokenizer()))
-
-    def check(self) -> None:
-        """Check that the model has a config and a tokenizer, without loading weights."""
-        self._source.config()
-        self._source.tokenizer()
-
-    def run(self, rows: Iterator[Row], done: Callable[[Annotation], None]) -> None:
-        """Annotate every row, in windows that are batched by length.
-
-        Raises:
-            EngineDown: one row alone does not fit in the device's memory.
-        """
-        while window := list(islice(rows, WINDOW)):
-            for annotation in self._window(window):
-                done(annotation)
-
-    def close(self) -> None:
-        """Free the model."""
-        self._loaded = Once(lambda: (self._source.load(), self._source.tokenizer()))
 
     def _window(self, window: Sequence[Row]) -> Iterator[Annotation]:
         model, tokenizer = self._loaded()
@@ -75,14 +44,8 @@ class HiddenStateAnnotator:
                 yield Annotation(row.key, error=f"template: {e}"[:500], failure=Failure.ROW)
                 continue
             texts.append((row, ids))
-        try:
-            ids_of = [ids for _, ids in texts]
-            vectors = mean_states(model, ids_of, padding_id(tokenizer), self._config.batch_tokens)
-        except OutOfMemory:
-            raise EngineDown(
-                f"rds.model {self._config.model!r} has no memory for one row alone: lower "
-                "max_length, set dtype: bfloat16, or name another device"
-            ) from None
+        ids_of = [ids for _, ids in texts]
+        vectors = mean_states(model, ids_of, padding_id(tokenizer), self._config.batch_tokens)
         for (row, _), vector in zip(texts, vectors, strict=True):
             if vector is None:
                 why = "not_finite: its hidden states are not finite; set dtype: float32"

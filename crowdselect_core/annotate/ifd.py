@@ -12,21 +12,17 @@ Two published definitions, each as its authors' code computes it:
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from crowdselect_core.annotate.base import Annotation, Row
 from crowdselect_core.annotate.ifd_values import NO_TOKEN, ONE_TOKEN, TOO_LONG
+from crowdselect_core.annotate.local_model import LocalAnnotator
 from crowdselect_core.config.methods import IfdConfig
-from crowdselect_core.generate.base import EngineDown
-from crowdselect_core.models.causal_lm import OutOfMemory, Source
 from crowdselect_core.models.chat_templates import padding_id
 from crowdselect_core.models.logprobs import context, sequence_logprobs
 from crowdselect_core.models.prefix_tokens import encoded
-from crowdselect_core.util.once import Once
 
 DECIMALS = 6  # of a loss: how rows are batched moves it by about 1e-6 in float32
-WINDOW = 256  # rows that are tokenised and sorted by length together
 ALONE = "### Response:"
 # Tokens that the published code gives the answer alone beyond the room that the prompt leaves.
 EXTRA_CHERRY, EXTRA_SUPERFILTERING = 4, 1
@@ -44,7 +40,7 @@ class Pair:
     reason: str | None = None  # why the row is dropped, whatever its number
 
 
-class IfdAnnotator:
+class IfdAnnotator(LocalAnnotator):
     """The losses of IFD under a causal language model.
 
     Cell: loss_given, loss_alone (nats per token; null where there is none), tokens (of the answer,
@@ -53,41 +49,15 @@ class IfdAnnotator:
 
     def __init__(self, config: IfdConfig) -> None:
         """Keep the config; the model is loaded by the first `run`."""
+        super().__init__("ifd", config)
         self._config = config
-        self._source = source_of(config)
-        self._loaded = Once(lambda: (self._source.load(), self._source.tokenizer()))
-
-    def check(self) -> None:
-        """Check that the model has a config and a tokenizer, without loading weights."""
-        self._source.config()
-        self._source.tokenizer()
-
-    def run(self, rows: Iterator[Row], done: Callable[[Annotation], None]) -> None:
-        """Annotate every row, in windows that are batched by length.
-
-        Raises:
-            EngineDown: one row alone does not fit in the device's memory.
-        """
-        while window := list(islice(rows, WINDOW)):
-            for annotation in self._window(window):
-                done(annotation)
-
-    def close(self) -> None:
-        """Free the model."""
-        self._loaded = Once(lambda: (self._source.load(), self._source.tokenizer()))
 
     def _window(self, window: Sequence[Row]) -> Iterator[Annotation]:
         model, tokenizer = self._loaded()
         most = context(model, self._config.tokens)
         make = PAIRS[self._config.variant]
         pairs = [make(tokenizer, row.instruction, "", row.response, most) for row in window]
-        try:
-            losses = pair_losses(model, padding_id(tokenizer), pairs, self._config.batch_tokens)
-        except OutOfMemory:
-            raise EngineDown(
-                f"ifd.model {self._config.model!r} has no memory for one row alone: lower "
-                "max_length, set dtype: bfloat16, or name another device"
-            ) from None
+        losses = pair_losses(model, padding_id(tokenizer), pairs, self._config.batch_tokens)
         for row, pair, (given, alone) in zip(window, pairs, losses, strict=True):
             tokens = len(pair.given[1]) if pair.given else 0
             yield Annotation(row.key, (given, alone, tokens), pair.reason)
@@ -180,21 +150,4 @@ def alpaca_prompt(instruction: str, more: str) -> str:
     return (
         "Below is an instruction that describes a task. Write a response that appropriately "
         f"completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:"
-    )
-
-
-def source_of(config: IfdConfig) -> Source:
-    """Return where the model comes from.
-
-    Raises:
-        ConfigError: none is named.
-    """
-    return Source(
-        "ifd",
-        config.required_model,
-        config.revision,
-        config.dtype,
-        config.device,
-        config.attn_implementation,
-        config.trust_remote_code,
     )
