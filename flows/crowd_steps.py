@@ -53,21 +53,22 @@ def repaired(config: C, story: Callable[[C], T]) -> T:
 
 
 def split(config: SelectConfig, lacks: MissingWork, raw: Ref, run: Runner = run) -> Split:
-    """Set the held-out rows of a data set aside, and what resembles them.
+    """Set the held-out rows of a data set aside, what resembles them, and draw the subsample.
 
     Args:
-        config: whole; without the key `heldout` all rows remain.
+        config: whole; without the keys `heldout` and `subsample` all rows remain.
         lacks: what the data set has not.
         raw: its instructions.
         run: what runs a stage.
     """
-    if config.heldout is None:
+    if config.heldout is None and config.subsample is None:
         return Split(raw)
-    heldout.check(config, lacks)
-    own = without_missing(config, lacks)
-    drawn = run(HELDOUT, own, raw)
-    heldout.check_drawn(own, raw, drawn)
-    duplicates = run(DUPLICATES, own, raw, drawn)
+    own, drawn, duplicates = without_missing(config, lacks), None, None
+    if config.heldout is not None:
+        heldout.check(config, lacks)
+        drawn = run(HELDOUT, own, raw)
+        heldout.check_drawn(own, raw, drawn)
+        duplicates = run(DUPLICATES, own, raw, drawn)
     found = Split(run(REMAINING, own, raw, drawn, duplicates), drawn, duplicates)
     heldout.check_rest(own, found)
     return found

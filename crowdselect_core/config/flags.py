@@ -44,6 +44,7 @@ SCORES = Step("scores")
 SELECTION = Step("selection")
 TRAINING = Step("training")
 EVALUATION = Step("evaluation")
+EXPERIMENT = Step("experiment")
 GATES = Step("gates")  # a run that ends after the quality gates
 
 

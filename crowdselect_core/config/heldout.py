@@ -1,4 +1,4 @@
-"""What a held-out split needs to know: what is set aside, and whose answers a loss is taken on."""
+"""What a held-out split and a subsample need to know: what is set aside, and what is left out."""
 
 from typing import Annotated, Self
 
@@ -28,6 +28,12 @@ class HeldoutConfig(Frozen):
         "messages in each line",
         examples=["heldout.jsonl"],
     )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=2**32 - 1,
+        description="Seed of the draw of share; when empty, the run's seed",
+    )
     answers: Annotated[str | None, Flag("NAME")] = Field(
         None,
         min_length=1,
@@ -40,4 +46,23 @@ class HeldoutConfig(Frozen):
     def _one_source(self) -> Self:
         if (self.share is None) == (self.file is None):
             raise ValueError("heldout: expected exactly one of share and file")
+        if self.seed is not None and self.file is not None:
+            raise ValueError("heldout.seed draws a share, and file names the rows: leave one out")
         return self
+
+
+class SubsampleConfig(Frozen):
+    """A random part of the rows that everything is fitted on and chosen from."""
+
+    share: float = Field(
+        gt=0,
+        le=1,
+        description="Share of the prompts that stays, drawn by a hash of seed and prompt",
+        examples=[0.8],
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=2**32 - 1,
+        description="Seed of the draw; when empty, the run's seed",
+    )

@@ -13,6 +13,7 @@ from crowdselect_core.config.crowd import CrowdModel, check_crowd, read_crowd
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.evaluation import EvaluationConfig
+from crowdselect_core.config.experiment import ExperimentConfig
 from crowdselect_core.config.export import Export, PairsConfig
 from crowdselect_core.config.fields import (
     Place,
@@ -23,8 +24,8 @@ from crowdselect_core.config.fields import (
     read_response,
 )
 from crowdselect_core.config.finetune import TrainingConfig
-from crowdselect_core.config.flags import EVALUATION, SCORES, SELECTION, TRAINING, Flag
-from crowdselect_core.config.heldout import HeldoutConfig
+from crowdselect_core.config.flags import EVALUATION, EXPERIMENT, SCORES, SELECTION, TRAINING, Flag
+from crowdselect_core.config.heldout import HeldoutConfig, SubsampleConfig
 from crowdselect_core.config.methods import (
     DeitaConfig,
     DirectScoreConfig,
@@ -196,6 +197,15 @@ class SelectConfig(Frozen):
     )
     heldout: HeldoutConfig | None = Field(
         None, description="Instructions that are set aside for an evaluation and never selected"
+    )
+    subsample: SubsampleConfig | None = Field(
+        None,
+        description="A random part of the rows, drawn after the held-out ones are set aside; the "
+        "others are left out. flows.experiment draws one of each replicate",
+        examples=[{"share": 0.8}],
+    )
+    experiment: Annotated[ExperimentConfig | None, EXPERIMENT] = Field(
+        None, description="A grid of selections that flows.experiment compares"
     )
     max_failure_rate: float = Field(
         0.01,

@@ -18,7 +18,7 @@ from crowdselect_core.errors import UserError
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt, prompt_key
 from crowdselect_core.models.token_count import Counter, counter, estimate
-from crowdselect_core.planning.heldout import heldout_rows
+from crowdselect_core.planning.heldout import left_out_rows
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.planning.scoring_cost import score_bill
 from crowdselect_core.stages.crowd import generation
@@ -106,7 +106,7 @@ def answer_bill(config: SelectConfig, lacks: MissingWork, store: Store, model: C
     rows = counted = 0
     tokens = 0.0
     keys: list[Keys] = []
-    for prompts in _parts(dataset, heldout_rows(config, dataset)):
+    for prompts in _parts(dataset, left_out_rows(config, dataset)):
         rows += len(prompts)
         keys.append(as_keys(prompt_key(p.messages) for p in prompts))
         if counted < COUNTED:

@@ -11,7 +11,8 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.planning.missing_work import MissingWork
 from crowdselect_core.quality.sketches import rensa
 from crowdselect_core.stages.heldout.listed import read_heldout
-from crowdselect_core.stages.heldout.split import is_drawn, is_listed
+from crowdselect_core.stages.heldout.split import is_drawn, is_listed, split_seed
+from crowdselect_core.stages.heldout.subsample import staying_prompts
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref, Split
 
@@ -75,7 +76,14 @@ def check_rest(config: SelectConfig, split: Split) -> None:
         SelectionError: all rows are held out or resemble one that is.
     """
     heldout, duplicates = split.heldout, split.duplicates
-    if not split.rows.is_computed or split.rows.rows or heldout is None or duplicates is None:
+    if not split.rows.is_computed or split.rows.rows:
+        return
+    if config.subsample is not None:
+        raise SelectionError(
+            f"subsample.share {config.subsample.share}: no row of {config.dataset.path} remains; "
+            "raise it, or use more rows"
+        )
+    if heldout is None or duplicates is None:
         return
     raise SelectionError(
         f"heldout: no row of {config.dataset.path} remains, {heldout.rows:,} are held out and "
@@ -101,9 +109,25 @@ def heldout_rows(config: SelectConfig, dataset: Dataset) -> NDArray[np.bool_] | 
                 start = first - part.first_row
                 drawn = is_listed(listed, ids[start : start + len(prompts)], prompts)
             else:
-                drawn = is_drawn(prompts, share or 0.0, config.seed)
+                drawn = is_drawn(prompts, share or 0.0, split_seed(config))
             found[first : first + len(prompts)] = drawn
     return found
+
+
+def left_out_rows(config: SelectConfig, dataset: Dataset) -> NDArray[np.bool_] | None:
+    """Tell, for every row, whether it is held out or not subsampled; None where all remain.
+
+    Near-duplicates of held-out rows are not told. Reads the prompts.
+    """
+    found = heldout_rows(config, dataset)
+    if config.subsample is None:
+        return found
+    parts = dataset.partitions(ROWS)
+    out = np.zeros(sum(part.rows for part in parts), dtype=bool) if found is None else found
+    for part in parts:
+        for first, prompts in dataset.prompts(part):
+            out[first : first + len(prompts)] |= ~staying_prompts(config, prompts)
+    return out
 
 
 def heldout_prompts(config: SelectConfig) -> list[tuple[Message, ...]]:

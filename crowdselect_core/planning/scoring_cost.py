@@ -14,7 +14,7 @@ from crowdselect_core.config.reward import JudgeReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.identity import cache_spec as answer_cells
 from crowdselect_core.models.token_count import estimate
-from crowdselect_core.planning.heldout import heldout_rows
+from crowdselect_core.planning.heldout import left_out_rows
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.reward.identity import cache_spec
@@ -84,7 +84,7 @@ def score_bill(
     reference = there.reference(reward)
     dataset = open_dataset(own)
     rows = sum(part.rows for part in dataset.partitions(COUNTED))
-    if (heldout_N := heldout_rows(config, dataset)) is not None:
+    if (heldout_N := left_out_rows(config, dataset)) is not None:
         rows -= int(heldout_N.sum())
     for model in config.everyone:
         answered = there.stored_answers(model)

@@ -15,7 +15,7 @@ from crowdselect_core.config.reselect import Mode
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.reselection.settings import CHOICE
-from crowdselect_core.stages.refs import RankedArtifacts, Ref, SelectionArtifacts
+from crowdselect_core.stages.refs import REMAINING_ROWS, RankedArtifacts, Ref, SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.checksummed_json import dumps_checksummed, loads_checksummed
 from crowdselect_core.store.identity import canonical
@@ -130,7 +130,8 @@ class RankedRun:
     @property
     def before(self) -> list[Ref]:
         """The artifacts that come before `inputs`, in order."""
-        return [*self.made] or ([self.dataset] if self.inputs.heldout else [])
+        left = self.inputs.instructions.stage == REMAINING_ROWS
+        return [*self.made] or ([self.dataset] if left else [])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.identity import cache_spec as answer_cells
 from crowdselect_core.reward.identity import cache_spec as score_cells
 from crowdselect_core.stages.heldout import split
+from crowdselect_core.stages.heldout.subsample import subsample_identity
 from crowdselect_core.stages.quality import identity as gates
 from crowdselect_core.stages.select import embeddings, ranking
 from crowdselect_core.stages.select.answers import mode_of
@@ -53,6 +54,7 @@ def measures(config: SelectConfig) -> dict[str, Any]:
         "columns": dict(config.dataset.columns),
         "seed": config.seed,
         **({"heldout": split.identity(config)} if config.heldout else {}),
+        **subsample_identity(config),
         **({"quality": gates.identity(config.quality)} if config.quality else {}),
     }
 

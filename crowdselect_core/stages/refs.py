@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from crowdselect_core.store.artifacts import Artifact, Store
 
+REMAINING_ROWS = "remaining"  # stage of the rows that held-out ones have left, or a subsample is of
+
 
 class Ref(BaseModel):
     """A reference to an artifact; all that passes between the tasks of a flow."""
@@ -62,10 +64,10 @@ class Split:
 
     @property
     def made(self) -> list[Ref]:
-        """The artifacts of the split, in order; none where nothing is held out."""
-        return (
-            [self.heldout, self.duplicates, self.rows] if self.heldout and self.duplicates else []
-        )
+        """The artifacts of the split, in order; none where all rows remain."""
+        if self.rows.stage != REMAINING_ROWS:
+            return []
+        return [ref for ref in (self.heldout, self.duplicates, self.rows) if ref is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,9 @@ from crowdselect_core.quality.sketches import BANDS, MOST_DIFFERENT, PERMUTATION
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.heldout.listed import HeldoutList, read_heldout
+from crowdselect_core.stages.heldout.subsample import subsample_identity, subsampled
 from crowdselect_core.stages.partitions import open_dataset
-from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.refs import REMAINING_ROWS, Ref
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
@@ -61,7 +62,13 @@ def identity(config: SelectConfig) -> dict[str, Any]:
     heldout = settings(config)
     if heldout.file is not None:
         return {"list": read_heldout(heldout.file).digest}
-    return {"share": heldout.share, "seed": config.seed}
+    return {"share": heldout.share, "seed": split_seed(config)}
+
+
+def split_seed(config: SelectConfig) -> int:
+    """Return the seed of the draw of held-out rows: the split's own, or the run's."""
+    own = settings(config).seed
+    return config.seed if own is None else own
 
 
 def is_drawn(prompts: Sequence[Prompt], share: float, seed: int) -> Bools:
@@ -105,7 +112,7 @@ def heldout_plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
         if listed is not None:
             wanted = is_listed(listed, rows["instruction_id"].to_list(), prompts)
         else:
-            wanted = is_drawn(prompts, heldout.share or 0.0, config.seed)
+            wanted = is_drawn(prompts, heldout.share or 0.0, split_seed(config))
         return ShardResult(check(table.filter(pl.Series(wanted)), TABLE, "heldout"))
 
     return by_shard(instructions.open(store), shard)
@@ -192,32 +199,47 @@ def _near_duplicates(dataset: Dataset, rows: pl.DataFrame, heldout: pl.DataFrame
     )
 
 
-def remaining_spec(config: SelectConfig, instructions: Ref, heldout: Ref, duplicates: Ref) -> Spec:
-    """Name the artifact: the rows, and those that leave."""
-    inputs = {"instructions": instructions.key, "heldout": heldout.key}
-    return Spec("remaining", VERSION, {}, {**inputs, "duplicates": duplicates.key})
+def remaining_spec(
+    config: SelectConfig,
+    instructions: Ref,
+    heldout: Ref | None = None,
+    duplicates: Ref | None = None,
+) -> Spec:
+    """Name the artifact: the rows, those that leave, and the subsample where one is drawn."""
+    left = {"heldout": heldout, "duplicates": duplicates}
+    inputs = {"instructions": instructions.key}
+    inputs |= {name: ref.key for name, ref in left.items() if ref is not None}
+    return Spec(REMAINING_ROWS, VERSION, subsample_identity(config), inputs)
 
 
 def remaining_plan(
-    config: SelectConfig, store: Store, instructions: Ref, heldout: Ref, duplicates: Ref
+    config: SelectConfig,
+    store: Store,
+    instructions: Ref,
+    heldout: Ref | None = None,
+    duplicates: Ref | None = None,
 ) -> Plan:
-    """Leave out the held-out rows and those that resemble them.
+    """Leave out the held-out rows and those that resemble them, and what is not subsampled.
 
     Output columns: INSTRUCTIONS, in the order of the data set. Counts and facts: those of the
     instructions; notes.
     """
-    left = Once(
-        lambda: pl.concat(
-            ref.open(store).frame(["instruction_id"]) for ref in (heldout, duplicates)
-        )
-    )
+    leaving = [ref for ref in (heldout, duplicates) if ref is not None]
+    left = Once(lambda: pl.concat(ref.open(store).frame(["instruction_id"]) for ref in leaving))
+    dataset = open_dataset(config) if config.subsample is not None else None
 
     def shard(rows: pl.DataFrame) -> ShardResult:
-        kept = rows.join(left(), on="instruction_id", how="anti", maintain_order="left")
-        return ShardResult(check(kept, INSTRUCTIONS, "remaining"))
+        kept = rows
+        if leaving:
+            kept = rows.join(left(), on="instruction_id", how="anti", maintain_order="left")
+        if dataset is not None:
+            kept = kept.filter(pl.Series(subsampled(config, dataset, kept), dtype=pl.Boolean))
+        return ShardResult(check(kept, INSTRUCTIONS, REMAINING_ROWS))
 
     def facts() -> dict[str, Any]:
-        notes = _notes(config, heldout.open(store).frame(["instruction_id", "prompt"]))
+        notes = []
+        if heldout is not None:
+            notes = _notes(config, heldout.open(store).frame(["instruction_id", "prompt"]))
         for note in notes:
             log_warning(note)
         told = {name: instructions.facts[name] for name in ("instructions", "answers")}
@@ -227,8 +249,8 @@ def remaining_plan(
 
 
 REMAINING = Stage(
-    "remaining",
-    "Leave out the held-out rows and those that resemble them.",
+    REMAINING_ROWS,
+    "Leave out the held-out rows, those that resemble them, and what is not subsampled.",
     remaining_spec,
     remaining_plan,
 )
@@ -247,11 +269,13 @@ def _notes(config: SelectConfig, heldout: pl.DataFrame) -> list[str]:
 
 def expected(config: SelectConfig, instructions: Ref) -> Ref:
     """Return the reference to what remains of instructions, whether or not it is computed."""
-    if config.heldout is None:
+    if config.heldout is None and config.subsample is None:
         return instructions
-    named = heldout_spec(config, instructions)
-    heldout = Ref(stage=named.stage, key=named.key, rows=0)
-    named = duplicates_spec(config, instructions, heldout)
-    duplicates = Ref(stage=named.stage, key=named.key, rows=0)
+    heldout = duplicates = None
+    if config.heldout is not None:
+        named = heldout_spec(config, instructions)
+        heldout = Ref(stage=named.stage, key=named.key, rows=0)
+        named = duplicates_spec(config, instructions, heldout)
+        duplicates = Ref(stage=named.stage, key=named.key, rows=0)
     named = remaining_spec(config, instructions, heldout, duplicates)
     return Ref(stage=named.stage, key=named.key, rows=0)

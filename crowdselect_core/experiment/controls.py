@@ -1,0 +1,112 @@
+"""The fair controls of an experiment: what a method must beat to be worth its cost.
+
+Each stands beside every group of cells that share budget, response rule, crowd, reward models and
+training, so that like is compared with like.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from crowdselect_core.config.experiment import CONTROLS, Control
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.experiment.cells import Cell, Setting
+from crowdselect_core.experiment.settings import make, required, untuned
+
+LONGEST, FULL = "longest-answer", "full-pool"  # labels of methods
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Cells that are compared with each other."""
+
+    setting: Setting
+    budget: dict[str, Any]
+    response: str | list[str]
+    clusters: list[int]
+
+
+def controls(
+    config: SelectConfig, cells: list[Cell], pool_rows: int
+) -> tuple[list[Cell], list[str]]:
+    """Return the controls of the cells of a grid, and why some of them are not there.
+
+    Args:
+        config: resolved; of the whole experiment.
+        cells: of the grid.
+        pool_rows: rows of the pool, as far as is known.
+    """
+    experiment, wanted = required(config), list(required(config).wanted_controls)
+    left_out = _left_out(config, pool_rows, wanted)
+    found: list[Cell] = []
+    for group in _groups(config, cells):
+        for control in wanted:
+            for keys, label in _keys(config, control, group):
+                found.append(make(config, keys, group.setting, label=label, control=control))
+    if "untuned" in wanted and experiment.train:
+        bases = {c.config.training.base_model: c for c in cells if c.config.training}
+        found += [untuned(cell) for cell in bases.values()]
+    return found, left_out
+
+
+def _left_out(config: SelectConfig, pool_rows: int, wanted: list[Control]) -> list[str]:
+    """Take the controls that cannot be out of those that are wanted, and say why."""
+    experiment = required(config)
+    notes = [
+        f"control {name}: left out by experiment.controls"
+        for name in CONTROLS
+        if name not in experiment.wanted_controls
+    ]
+    if "teacher" in wanted and config.teacher.model is None:
+        wanted.remove("teacher")
+        notes.append("control teacher: left out, no model is named by teacher.model")
+    if "full-pool" in wanted and pool_rows > experiment.full_pool_rows:
+        wanted.remove("full-pool")
+        notes.append(
+            f"control full-pool: left out, the pool has about {pool_rows:,} rows, more than "
+            f"experiment.full_pool_rows {experiment.full_pool_rows:,}"
+        )
+    if "untuned" in wanted and not experiment.train:
+        wanted.remove("untuned")
+        notes.append("control untuned: left out, nothing is trained")
+    return notes
+
+
+def _groups(config: SelectConfig, cells: list[Cell]) -> Iterator[_Group]:
+    found: dict[str, _Group] = {}
+    # The response rules of these two are no rule of the others.
+    ruled = [c for c in cells if c.config.method not in ("random", "teacher")]
+    for cell in ruled or cells:
+        own, response = cell.config, cell.config.response_mode
+        tokens = own.budget_tokens
+        budget = {"budget": own.budget} | ({"budget_tokens": tokens} if tokens else {})
+        key = repr((cell.setting, budget, response))
+        group = found.setdefault(key, _Group(cell.setting, budget, response, []))
+        if own.clusters > 1 and own.clusters not in group.clusters:
+            group.clusters.append(own.clusters)
+    for group in found.values():
+        if not group.clusters and config.clusters > 1:
+            group.clusters.append(config.clusters)
+        yield group
+
+
+def _keys(
+    config: SelectConfig, control: Control, group: _Group
+) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Yield the config keys of a control, and the label of its method where it has one."""
+    flat = {**group.budget, "clusters": 0, "response": group.response}
+    if control == "random":
+        yield {**flat, "method": "random"}, None
+    elif control == "random-clusters":
+        for clusters in group.clusters:
+            yield {**flat, "method": "random", "clusters": clusters}, None
+    elif control == "paper-random":
+        yield {**flat, "method": "random", "response": "random"}, None
+    elif control == "reward":
+        yield {**flat, "method": "reward"}, None
+    elif control == "length":
+        yield {**flat, "method": "length", "length": {"of": "response"}}, LONGEST
+    elif control == "teacher":
+        yield {**flat, "method": "teacher", "response": None}, None
+    elif control == "full-pool":
+        yield {**flat, "method": "random", "budget": 1.0, "budget_tokens": None}, FULL
