@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # prefect is imported late: see console.prepare
     from prefect.client.schemas.objects import State
 
 OURS = "crowdselect"  # the tag of our runs; the sweep handles these alone
+LOOKS = ("dry_run", "check", "list", "preflight")
 OK, BROKEN, MENDABLE, STOPPED = 0, 1, 2, 130
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
     try:
         args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
         config = load(args.config, flags, flow=flow)
-        looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
+        looks = [name for name in LOOKS if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
     except UserError as e:
         print(f"error: {plain(str(e))}", file=sys.stderr)
@@ -71,6 +72,12 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
         lines = evaluation_forecast(
             config, lambda c, run: trained_on(chosen(c, run=run), run), secret
         )
+    elif flow == "experiment":
+        from crowdselect_core.planning.experiment_forecast import experiment_forecast
+        from flows.experiment import planned
+        from tasks.secrets import secret
+
+        lines = experiment_forecast(config, planned, secret)
     elif flow == "finetune":
         from crowdselect_core.planning.training_forecast import training_forecast
         from flows.finetune import trained_on

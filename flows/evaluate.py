@@ -15,6 +15,7 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
 
     sys.exit(main(flow="evaluate"))
 
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
@@ -22,6 +23,7 @@ from prefect import flow
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import BenchmarkConfig, required
 from crowdselect_core.config.finetune import required as required_training
+from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.leaderboard import check_out
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import preflight
@@ -62,16 +64,52 @@ def from_files(config: EvaluateConfig) -> dict[str, Any]:
 
 def checked(config: EvaluateConfig) -> dict[str, Any]:
     """Check what can be checked beforehand, then run the story."""
+    check(config)
+    return story(config)
+
+
+def check(config: EvaluateConfig) -> None:
+    """Refuse beforehand what could only fail later, a bill that is too high among it."""
     if config.trains:
         training_preflight.check(required_training(config.training))
     if config.selects:
         preflight.check(config, trains=True)
     tasks.check(config, stored_model(config, lambda c, run: trained_on(chosen(c, run=run), run)))
-    return story(config)
 
 
 def story(config: EvaluateConfig) -> dict[str, Any]:
-    """Train where it is missing, have the models answer, judge, write the leaderboard."""
+    """Train where it is missing, have the models answer, judge, write and show the leaderboard."""
+    found = measured(config)
+    tasks.publish(found.board["markdown"])
+    told = crowd_steps.told(found.stages)
+    return {"lines": found.board["lines"], "files": found.board["files"], "stages": told}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluation came to.
+
+    Args:
+        stages: the artifacts, in order; the trained model comes last where one is trained.
+        selection: what was trained on; None where nothing was selected.
+        models: that were evaluated.
+        board: the leaderboard, as `tasks.board` tells of it.
+    """
+
+    stages: list[Ref]
+    selection: SelectionArtifacts | None
+    models: list[Candidate]
+    board: dict[str, Any]
+
+
+def measured(config: EvaluateConfig, whole: EvaluateConfig | None = None) -> Measured:
+    """Train where it is missing, have the models answer, judge, write the leaderboard.
+
+    Args:
+        config: what is selected, trained and measured.
+        whole: whose answers to the held-out prompts count, where the crowd or the reward models of
+            `config` are a part of it.
+    """
     early = heldout(config, None) if not config.selects else []
     stages, selection, data = trained(config)
     models = tasks.models(config, stages[-1] if config.trains else None)
@@ -82,7 +120,9 @@ def story(config: EvaluateConfig) -> dict[str, Any]:
     calibrations = [
         tasks.calibrate.of(j.name, tasks.judge_tags(j))(config, j) for j in tasks.calibrated(config)
     ]
-    drawn = heldout(config, selection) if config.selects else early
+    drawn = early
+    if config.selects:
+        drawn = heldout(whole, None) if whole is not None else heldout(config, selection)
     stages = [*drawn, *stages]
     outcomes = [
         (name, tasks.benchmark.of(name, tasks.benchmark_tags(config, b))(config, b, models, stages))
@@ -90,9 +130,7 @@ def story(config: EvaluateConfig) -> dict[str, Any]:
     ]
     warned = tasks.overlaps(config, data, next(iter(drawn), None)) if config.trains else []
     board = tasks.board(config, outcomes, calibrations, warned)
-    tasks.publish(board["markdown"])
-    told = crowd_steps.told(stages)
-    return {"lines": board["lines"], "files": board["files"], "stages": told}
+    return Measured(stages, selection, models, board)
 
 
 def named(config: EvaluateConfig) -> list[tuple[str, BenchmarkConfig]]:

@@ -119,8 +119,18 @@ def ranked(
     known: KnownSelection | None = None,
     vectors: Sequence[Ref] = (),
     run: Runner = run_task,
+    *,
+    lengths: bool = True,
 ) -> RankedRun:
-    """Run the stages up to the ranking; see `chosen`."""
+    """Run the stages up to the ranking; see `chosen`.
+
+    Args:
+        config: what to choose from.
+        known: as there.
+        vectors: as there.
+        run: as there.
+        lengths: whether the tokens of all answers that could be kept are counted.
+    """
     lacks, made, split = find_missing(config), list[Ref](), None
     own = without_missing(config, lacks)  # what the data set has by itself
     heldout.check(config, lacks)
@@ -147,7 +157,7 @@ def ranked(
         gates = gated(config, (instructions, scores, metrics, candidates), vectors, run)
         answers = gates.gated
     tables, given = (scores, metrics, answers), (own, made[0] if made else instructions)
-    lengths = method_steps.answer_lengths(config, instructions, tables, run)
+    counted = method_steps.answer_lengths(config, instructions, tables, run) if lengths else None
     values = method_steps.values(config, given, tables, run)
     held = embeddings if needs_vectors(config.method) else None
     ranking = run(RANKING, config, metrics, answers, None, values, held)
@@ -158,7 +168,7 @@ def ranked(
     inputs = RankedArtifacts(
         instructions=instructions, scores=scores, metrics=metrics, answers=answers,
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
-        lengths=lengths, values=values,
+        lengths=counted, values=values,
         ranking=ranking, heldout=split.heldout, heldout_duplicates=split.duplicates,
         **(gates.refs() if gates else {}),
     )  # fmt: skip

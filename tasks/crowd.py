@@ -3,7 +3,9 @@
 import html
 import logging
 import time
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 from prefect import task
@@ -47,7 +49,8 @@ from tasks.stage_task import OPTIONS, ref_of, state_task
 
 log = logging.getLogger("crowdselect")
 
-_devices = Once(lambda: Devices(visible_gpus()))
+_machine = Once(lambda: Devices(visible_gpus()))
+_own: ContextVar[Devices | None] = ContextVar("own_devices", default=None)
 
 
 @state_task("check-engines")
@@ -249,6 +252,37 @@ def one_device(name: str) -> AbstractContextManager[list[str]]:
 def some_devices(gpus: int, name: str) -> AbstractContextManager[list[str]]:
     """Wait for so many of this machine's GPUs; without any, for its processor."""
     return _devices().lent(gpus, name, cancellation.check)
+
+
+def _devices() -> Devices:
+    """Return the devices of this run's cell, else the machine's."""
+    return _own.get() or _machine()
+
+
+def gpus() -> int:
+    """Return how many GPUs this machine lends."""
+    return len(_machine().gpus)
+
+
+@contextmanager
+def own_devices(gpus: int, name: str) -> Iterator[None]:
+    """Lend so many GPUs to what the block runs, which sees these alone; without GPUs nothing.
+
+    Without GPUs all blocks share the processor's one slot: trainings in one process would mix their
+    random draws.
+
+    Raises:
+        ConfigError: there are not so many.
+    """
+    if not _machine().gpus:
+        yield
+        return
+    with _machine().lent(gpus, name, cancellation.check) as lent:
+        token = _own.set(Devices(lent))
+        try:
+            yield
+        finally:
+            _own.reset(token)
 
 
 def failures(errors: list[BaseException]) -> BaseException:

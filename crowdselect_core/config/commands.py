@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.flags import (
     EVALUATION,
+    EXPERIMENT,
     GATES,
     SCORES,
     SELECTION,
@@ -90,6 +91,14 @@ COMMANDS: dict[str, Command] = {
         "compute the results of judgment files; no model is asked.",
         config=EvaluateConfig,
         steps=(SCORES, SELECTION, TRAINING, EVALUATION),
+    ),
+    "experiment": Command(
+        "Compare methods of selection over replicates (key `experiment`): by their choices, or by "
+        "models that are trained on them and evaluated. A grid that was killed goes on.",
+        steps=(SCORES, SELECTION, TRAINING, EVALUATION, EXPERIMENT),
+        further={
+            "preflight": "check models, licences, memory and judges of all cells, and end",
+        },
     ),
 }
 

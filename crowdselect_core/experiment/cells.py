@@ -54,6 +54,11 @@ class Setting:
         """all, or the name of the part."""
         return self.crowd.name if isinstance(self.crowd, SubCrowd) else self.crowd
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it is less than the whole crowd or all reward models."""
+        return self.crowd != ALL or self.rewards != ALL
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -137,6 +142,17 @@ def in_replicate(cell: Cell, replicate: Replicate, experiment: ExperimentConfig)
         changed["training"] = config.training.model_copy(update={"seed": replicate.seed})
     changed["out"] = f"{config.out.rstrip('/')}/cells/{cell.slug}/{replicate.number}"
     return config.model_copy(update=changed)
+
+
+def as_whole(config: SelectConfig, made: SelectConfig) -> SelectConfig:
+    """Return the config that chooses from what was made of it: all answers and scores are there.
+
+    Args:
+        config: of the experiment.
+        made: the same, on the zoo of all of its rows.
+    """
+    update = {"heldout": config.heldout, "subsample": config.subsample}
+    return made.model_copy(update=update)
 
 
 def replaced(config: SelectConfig, keys: Keys, *, evaluates: bool = False) -> SelectConfig:

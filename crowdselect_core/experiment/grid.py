@@ -13,7 +13,7 @@ from crowdselect_core.config.experiment import (
 )
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.experiment.cells import Cell, Replicate, Setting, identity
+from crowdselect_core.experiment.cells import Cell, Replicate, Setting, identity, in_replicate
 from crowdselect_core.experiment.controls import controls
 from crowdselect_core.experiment.settings import NAME, make, required
 
@@ -41,6 +41,28 @@ class Grid:
     def choosing(self) -> list[Cell]:
         """The cells that choose rows."""
         return [cell for cell in self.cells if cell.chooses]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A cell in one replicate, with its config."""
+
+    cell: Cell
+    replicate: Replicate
+    config: SelectConfig
+
+    def with_whole_crowd(self, whole: SelectConfig) -> SelectConfig:
+        """Return the config with the crowd and the reward models of the whole experiment."""
+        return self.config.model_copy(
+            update={"crowd": whole.crowd, "reward_models": whole.reward_models}
+        )
+
+
+def points(config: SelectConfig, found: Grid) -> Iterator[Point]:
+    """Yield every choosing cell in every replicate; all cells of a replicate together."""
+    for replicate in found.replicates:
+        for cell in found.choosing:
+            yield Point(cell, replicate, in_replicate(cell, replicate, required(config)))
 
 
 def grid(config: SelectConfig, pool_rows: int) -> Grid:

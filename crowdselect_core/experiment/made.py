@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crowdselect_core.stages.base import How, P, Stage
@@ -40,6 +40,10 @@ class Made:
     steps: int | None = None
     tokens: int = 0
 
+    def of(self, cell: str) -> "Made":
+        """Return the same of a cell of another name."""
+        return replace(self, cell=cell)
+
 
 @dataclass
 class Remembering:
@@ -52,22 +56,34 @@ class Remembering:
 
     store: Store
     how: How = field(default_factory=How)
-    built: list[tuple[str, float]] = field(default_factory=list)  # stage and seconds, in order
     _known: dict[str, Ref] = field(default_factory=dict)
+    _used: set[str] = field(default_factory=set)
+
+    def begin(self) -> None:
+        """Begin with the next cell."""
+        self._used.clear()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the artifacts of this cell took to build, those of others too that it shares.
+
+        None where all of them were in the store before.
+        """
+        built = [ref.seconds for folder in self._used if not (ref := self._known[folder]).cached]
+        return round(sum(built), 3) if built else None
 
     def __call__(
         self, stage: Stage[P], config: Any, /, *inputs: P.args, **named: P.kwargs
     ) -> Ref:
         """Return the stage's artifact: as it is known, from the store, or built."""
         spec = stage.spec(config, *inputs, **named)
+        self._used.add(spec.folder)
         if spec.folder in self._known:
             return self._known[spec.folder]
         started, found = time.monotonic(), self.store.find(spec)
         if found is None:
             built = stage.build(self.store, spec, self.how, config, *inputs, **named)
-            seconds = time.monotonic() - started
-            self.built.append((stage.name, seconds))
-            ref = Ref.of(built, seconds, cached=False)
+            ref = Ref.of(built, time.monotonic() - started, cached=False)
         else:
             ref = Ref.of(found)
         self._known[spec.folder] = ref

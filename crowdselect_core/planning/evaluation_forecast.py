@@ -102,7 +102,7 @@ def _training(config: EvaluateConfig, story: Story) -> tuple[list[str], str | No
         made.append(story(config, run))
         return made[-1]
 
-    return training_forecast(config, watched), _stored_model(config, made)
+    return training_forecast(config, watched), trained_key(config, made)
 
 
 def stored_model(config: EvaluateConfig, story: Story) -> str | None:
@@ -121,13 +121,19 @@ def stored_model(config: EvaluateConfig, story: Story) -> str | None:
     if not config.trains:
         return None
     if not config.selects:
-        return _stored_model(config, [])
+        return trained_key(config, [])
     if find_missing(config):
         return None
-    return _stored_model(config, [story(config, Planner(Store(config.store)))])
+    return trained_key(config, [story(config, Planner(Store(config.store)))])
 
 
-def _stored_model(config: EvaluateConfig, made: list[Ref]) -> str | None:
+def trained_key(config: EvaluateConfig, made: list[Ref]) -> str | None:
+    """Return the key of the model that is trained on a selection or its pairs, if it is stored.
+
+    Args:
+        config: resolved.
+        made: what it is trained on; empty for training.train_file.
+    """
     from crowdselect_core.finetune import own_trainer
     from crowdselect_core.finetune.base_model import base_model
     from crowdselect_core.finetune.data import rows_of

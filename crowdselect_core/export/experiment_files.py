@@ -1,0 +1,196 @@
+"""The results of an experiment: its tables in OUT, and the manifest that names them, last."""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import polars as pl
+
+from crowdselect_core.config.experiment import PrimaryConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.experiment.cells import Cell, Replicate
+from crowdselect_core.experiment.choices import Choice
+from crowdselect_core.experiment.comparisons import Comparisons, compare
+from crowdselect_core.experiment.descriptions import Described
+from crowdselect_core.experiment.grid import Grid
+from crowdselect_core.experiment.made import Made
+from crowdselect_core.experiment.overlaps import overlaps
+from crowdselect_core.experiment.pairing import Primary
+from crowdselect_core.experiment.pools import Pools
+from crowdselect_core.experiment.results import table
+from crowdselect_core.experiment.schemas import (
+    COMPARISONS_FILE,
+    EXPERIMENT_FILE,
+    OVERLAPS_FILE,
+)
+from crowdselect_core.experiment.settings import required
+from crowdselect_core.experiment.verdict import verdicts
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.open import open_backend
+from crowdselect_core.store.identity import canonical
+from crowdselect_core.store.out_files import check_replaceable, writing
+from crowdselect_core.util.versions import version_of
+
+MANIFEST = "manifest.json"
+FILES = [COMPARISONS_FILE, EXPERIMENT_FILE, OVERLAPS_FILE, MANIFEST]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an experiment found.
+
+    Args:
+        cells: names, the grid's own first, then the controls.
+        replicates: how many.
+        table: schemas.EXPERIMENT.
+        comparisons: of the trained cells.
+        overlaps: schemas.OVERLAPS.
+        verdicts: a line per comparison, the primary one first.
+        notes: what a reader must know: controls that were left out, values that are missing.
+        artifacts: by cell and replicate, the selection and the model.
+    """
+
+    cells: list[str]
+    replicates: int
+    table: pl.DataFrame
+    comparisons: Comparisons
+    overlaps: pl.DataFrame
+    verdicts: list[str]
+    notes: list[str]
+    artifacts: dict[str, str]
+
+
+def results(
+    config: SelectConfig, found: Grid, store: Store, instructions: Ref, made: Sequence[Made]
+) -> Results:
+    """Describe, overlap and compare the cells of an experiment.
+
+    Args:
+        config: resolved.
+        found: its cells and replicates.
+        store: where the artifacts are.
+        instructions: all rows of the data set.
+        made: every cell in every replicate.
+    """
+    by_place = {(one.cell, one.replicate): one for one in made}
+    ids = instructions.open(store).frame(["instruction_id"])["instruction_id"].sort()
+    pools, choices = Pools(store, ids), list[Choice]()
+    described: dict[int, Described] = {}
+    for replicate in found.replicates:
+        own = list(_choosing(found, replicate, by_place))
+        laid = [pools.choice(cell, one) for cell, one in own]
+        described[replicate.number] = pools.described(own, laid)
+        choices += laid
+    every = [
+        (cell, replicate, by_place[cell.name, replicate.number])
+        for cell in found.cells
+        for replicate in found.replicates
+        if (cell.name, replicate.number) in by_place
+    ]
+    experiment, share = table(every, described), heldout_share(config)
+    numbers = [replicate.number for replicate in found.replicates]
+    compared = compare(
+        experiment, primary_of(config), share, replicates=numbers, recipe_of=recipes(found.cells)
+    )
+    return Results(
+        cells=[cell.name for cell in found.cells],
+        replicates=len(numbers),
+        table=experiment,
+        comparisons=compared,
+        overlaps=overlaps(choices, share),
+        verdicts=verdicts(compared),
+        notes=[*found.left_out, *compared.notes],
+        artifacts=dict(_artifacts(made)),
+    )
+
+
+def heldout_share(config: SelectConfig) -> float | None:
+    """Return the share that every replicate holds out anew; None where none does."""
+    if config.heldout is None or not required(config).replicate.split:
+        return None
+    return config.heldout.share
+
+
+def primary_of(config: SelectConfig) -> Primary | None:
+    """Return the comparison that was named beforehand; its clusters are the grid's first."""
+    experiment = required(config)
+    named: PrimaryConfig | None = experiment.primary
+    if named is None:
+        return None
+    return Primary(
+        method=named.method,
+        baseline=named.baseline,
+        clusters=experiment.clusters[0] if named.clusters is None else named.clusters,
+        metric=named.metric,
+        benchmark=named.benchmark,
+        budget=None if named.budget is None else float(named.budget),
+    )
+
+
+def recipes(cells: Sequence[Cell]) -> dict[str, str]:
+    """Return by cell whatever of its training has no column of experiment.parquet."""
+    left_out = {"base_model", "loss", "peft", "seed"}
+    return {
+        cell.name: canonical(cell.config.training.model_dump(mode="json", exclude=left_out)).decode()
+        for cell in cells
+        if cell.trains and cell.config.training is not None
+    }
+
+
+def write(config: SelectConfig, told: Results) -> None:
+    """Write the tables, and OUT/manifest.json.
+
+    Raises:
+        StorageError: OUT cannot be written.
+        ConfigError: it holds a file of such a name that is not a run's own.
+    """
+    place = open_backend(config.out)
+    files = {
+        EXPERIMENT_FILE: _parquet(told.table),
+        COMPARISONS_FILE: _parquet(told.comparisons.table),
+        OVERLAPS_FILE: _parquet(told.overlaps),
+    }
+    stated = {n: {"bytes": len(d), "sha256": sha256(d).hexdigest()} for n, d in files.items()}
+    manifest = {
+        "key": sha256(canonical(told.artifacts)).hexdigest(),
+        "artifacts": told.artifacts,
+        "config": config.model_dump(mode="json"),
+        "files": stated,
+        "summary": {
+            "cells": told.cells,
+            "replicates": told.replicates,
+            "verdicts": told.verdicts,
+            "notes": told.notes,
+        },
+        "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},
+    }
+    check_replaceable(place, FILES, config.out)
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+    with writing(place, FILES):
+        place.replace_all({**files, MANIFEST: text.encode("utf-8", "backslashreplace") + b"\n"})
+
+
+def _choosing(
+    found: Grid, replicate: Replicate, by_place: dict[tuple[str, int], Made]
+) -> Iterator[tuple[Cell, Made]]:
+    for cell in found.choosing:
+        made = by_place.get((cell.name, replicate.number))
+        if made is not None:
+            yield cell, made
+
+
+def _artifacts(made: Sequence[Made]) -> Iterator[tuple[str, str]]:
+    for one in made:
+        for what, ref in (("selection", one.selection), ("model", one.model)):
+            if ref is not None:
+                yield f"{one.cell}/{one.replicate}/{what}", f"{ref.stage}/{ref.key}"
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()

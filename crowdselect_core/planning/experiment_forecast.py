@@ -1,0 +1,176 @@
+"""What an experiment would do: its cells, which of them are stored, hours, money and disk."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.evaluate import forecast
+from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
+from crowdselect_core.evaluate.candidates import candidates, expected
+from crowdselect_core.experiment.cells import Cell
+from crowdselect_core.experiment.grid import Grid, Point, points
+from crowdselect_core.experiment.settings import required
+from crowdselect_core.generate.factory import Secret
+from crowdselect_core.planning.dry_run import Planner
+from crowdselect_core.planning.evaluation_forecast import (
+    drawn_prompts,
+    quiet_tools,
+    trained_key,
+)
+from crowdselect_core.planning.experiment_grid import data_rows, experiment_grid, pool_share
+from crowdselect_core.planning.generation_cost import bills
+from crowdselect_core.planning.missing_work import find_missing
+from crowdselect_core.stages.base import Runner
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.store.artifacts import Store
+
+# Runs the stages of a selection; returns the selection, or what is trained on of it.
+Story = Callable[[SelectConfig, Runner], Ref]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A cell in one replicate, and whether the store has all of it."""
+
+    point: Point
+    data: Ref  # the selection, or its pairs
+    is_cached: bool
+
+
+def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> list[str]:
+    """Say what an experiment would do; nothing is computed, asked or written.
+
+    Args:
+        config: resolved.
+        story: the stages of a selection in their order.
+        secret: from a block's name to the key that it holds.
+
+    Raises:
+        UserError: whatever the run itself would refuse before its first stage.
+    """
+    found, lacks = experiment_grid(config), find_missing(config)
+    rows, share = data_rows(config), pool_share(config)
+    lines = [
+        f"data set   {config.dataset.path}: {rows:,} rows, of which a replicate chooses among "
+        f"about {round(rows * share):,}",
+        _grid_line(found),
+        *(f"note       {note}" for note in found.left_out),
+        f"store      {config.store}",
+        f"out        {config.out}",
+    ]
+    if lacks:
+        every = config.model_copy(update={"heldout": None, "subsample": None})
+        lines += bills(every, lacks)
+        return [*lines, *_cell_lines(found, []), "cached     known once these are made"]
+    store = Store(config.store)
+    looked = [_looked(point, story, store) for point in points(config, found)]
+    lines += _cell_lines(found, looked)
+    cached = sum(one.is_cached for one in looked)
+    what = "trained cells" if required(config).train else "choices"
+    lines.append(f"cached     {cached:,} of {len(looked):,} {what}, all replicates together")
+    missing = [one for one in looked if not one.is_cached]
+    if required(config).train and missing:
+        lines += _training_lines(missing, looked, store)
+        lines += _evaluation_lines(missing, secret)
+    return lines
+
+
+def _grid_line(found: Grid) -> str:
+    controls = sum(cell.control is not None for cell in found.cells)
+    return (
+        f"grid       {len(found.cells):,} cells ({controls:,} of them controls) x "
+        f"{len(found.replicates):,} replicates"
+    )
+
+
+def _cell_lines(found: Grid, looked: Sequence[_Found]) -> Iterator[str]:
+    for cell in found.cells:
+        own = [one for one in looked if one.point.cell.name == cell.name]
+        words = [f"control {cell.control}"] if cell.control else []
+        if own:
+            words.append(f"{sum(one.is_cached for one in own)} of {len(own)} cached")
+        if cell.trains and cell.chooses:
+            words.append(_steps(cell))
+        if not cell.chooses:
+            words.append("measured beside the trained ones")
+        yield f"cell       {cell.name}" + (f": {', '.join(words)}" if words else "")
+
+
+def _steps(cell: Cell) -> str:
+    training, budget = cell.config.training, cell.config.budget
+    if training is None or isinstance(budget, float) or cell.config.budget_tokens:
+        return "steps as the rows come to"
+    return f"{training.steps(budget):,} steps"
+
+
+def _looked(point: Point, story: Story, store: Store) -> _Found:
+    data = story(point.config, Planner(store))
+    if not data.is_computed:
+        return _Found(point, data, False)
+    if isinstance(point.config, EvaluateConfig):
+        return _Found(point, data, trained_key(point.config, [data]) is not None)
+    return _Found(point, data, True)
+
+
+def _training_lines(
+    missing: Sequence[_Found], looked: Sequence[_Found], store: Store
+) -> Iterator[str]:
+    """Say how long the trainings take, what they cost, and what they write."""
+    from crowdselect_core.finetune.base_model import base_model
+    from crowdselect_core.finetune.data import rows_of
+    from crowdselect_core.finetune.estimate import estimate
+    from crowdselect_core.finetune.in_process import source
+    from crowdselect_core.finetune.measured import measured_rate
+    from crowdselect_core.finetune.recipe import has_gpu, kind_of_work
+    from crowdselect_core.finetune.training import prepare
+
+    gpu, hours, money, disk, unknown, most = has_gpu(), 0.0, 0.0, 0, 0, False
+    for one in missing:
+        training = one.point.config.training
+        if training is None or training.command is not None:
+            unknown += 1
+            continue
+        base = base_model(training)
+        disk += estimate(training, source(training, base, gpu).config(), gpu).disk
+        rate = training.rate or measured_rate(store, kind_of_work(training, base, gpu))
+        if one.data.is_computed:
+            rows = rows_of(training, one.data.open(store).frame())
+            tokens = prepare(training, base, rows, gpu).rows.counts["tokens"]
+        elif isinstance(one.point.config.budget, int):
+            tokens, most = one.point.config.budget * training.max_length, True
+        else:
+            tokens = 0
+        if not rate or not tokens:
+            unknown += 1
+            continue
+        own = tokens * training.num_train_epochs / rate / 3600
+        hours, money = hours + own, money + training.price.cost(0, 0, own)
+    at_most = " at most (rows of max_length, where they are not chosen yet)" if most else ""
+    yield f"time       {hours:,.2f} hours of {len(missing) - unknown:,} trainings{at_most}"
+    if unknown:
+        yield (
+            f"time       not known of {unknown:,} trainings: set training.rate (tokens/s); the rate "
+            "of a training of this base model is remembered"
+        )
+    yield f"cost       {money:,.2f} of the trainings at training.price"
+    yield f"disk       {disk / 1e9:,.2f} GB in the store: checkpoints and models"
+
+
+def _evaluation_lines(missing: Sequence[_Found], secret: Secret) -> Iterator[str]:
+    """Say what is asked of models and judges: of one cell, and of all at most."""
+    config = missing[0].point.config
+    if not isinstance(config, EvaluateConfig):
+        return
+    tools = quiet_tools(config, secret)
+    benchmarks = [open_benchmark(b, config) for b in tools.evaluation.benchmarks]
+    models = candidates(config, tools.store, None)
+    for benchmark in benchmarks:
+        benchmark.check(config, expected(config, models))
+    found = forecast.bills(benchmarks, models, tools, drawn_prompts(config))
+    requests, money = sum(b.requests for b in found), sum(b.money for b in found)
+    yield (
+        f"evaluation {len(benchmarks)} benchmarks; a cell asks {requests:,} requests for "
+        f"{money:,.2f}, all missing cells at most {requests * len(missing):,} for "
+        f"{money * len(missing):,.2f}"
+    )

@@ -1,0 +1,60 @@
+"""The grid of an experiment, checked before anything is computed."""
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ConfigError
+from crowdselect_core.experiment.grid import Grid, grid
+from crowdselect_core.experiment.settings import required
+from crowdselect_core.finetune import preflight as training_preflight
+from crowdselect_core.planning import preflight
+from crowdselect_core.planning.missing_work import find_missing, without_missing
+from crowdselect_core.stages.partitions import open_dataset
+
+ROWS = 50_000
+
+
+def experiment_grid(config: SelectConfig) -> Grid:
+    """Return the cells of an experiment, each checked as its own flow would check it.
+
+    Args:
+        config: resolved.
+
+    Raises:
+        UserError: what a cell's flow would refuse before its first stage, or a held-out split that
+            replicates cannot vary.
+    """
+    _check_split(config)
+    found = grid(config, round(data_rows(config) * pool_share(config)))
+    for cell in found.choosing:
+        preflight.check(cell.config, trains=cell.trains)
+    trainings = {repr(c.config.training): c.config.training for c in found.cells if c.trains}
+    for training in trainings.values():
+        if training is not None:
+            training_preflight.check(training)
+    return found
+
+
+def data_rows(config: SelectConfig) -> int:
+    """Return the rows of the data set."""
+    dataset = open_dataset(without_missing(config, find_missing(config)))
+    return sum(part.rows for part in dataset.partitions(ROWS))
+
+
+def pool_share(config: SelectConfig) -> float:
+    """Return the share of the rows that a choice is made from, near-duplicates aside."""
+    left, subsample = 1.0, required(config).replicate.subsample
+    if config.heldout is not None and config.heldout.share is not None:
+        left -= config.heldout.share
+    if subsample is None and config.subsample is not None:
+        subsample = config.subsample.share
+    return left * (subsample or 1.0)
+
+
+def _check_split(config: SelectConfig) -> None:
+    experiment = required(config)
+    if config.heldout is None or config.heldout.file is None or not experiment.replicate.split:
+        return
+    if len(experiment.seeds) > 1:
+        raise ConfigError(
+            "experiment.replicate.split: each replicate draws its own held-out rows, and "
+            "heldout.file names them; use heldout.share, or set split: false"
+        )

@@ -1,0 +1,180 @@
+"""The experiment flow: a grid of selections, trained on or not, compared over replicates.
+
+Every cell is what the other flows make of its config, under the same keys of the store: stages that
+cells share run once, cells that exist are cached, and a grid that was killed goes on.
+
+Run it as `python -m flows.experiment`, deploy it as `flows.experiment.experiment`.
+"""
+
+if __name__ == "__main__":  # before prefect is imported: --help is quick, the console is set up
+    import sys
+
+    from flows.cli import main
+
+    sys.exit(main(flow="experiment"))
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from prefect import flow
+
+from crowdselect_core.annotate.factory import annotates
+from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.evaluate.leaderboard import check_out
+from crowdselect_core.experiment.cells import as_whole
+from crowdselect_core.experiment.grid import Grid, Point, points
+from crowdselect_core.experiment.made import Made
+from crowdselect_core.experiment.settings import required
+from crowdselect_core.export import experiment_files
+from crowdselect_core.planning import preflight
+from crowdselect_core.planning.missing_work import find_missing
+from crowdselect_core.stages.base import Runner
+from crowdselect_core.stages.graph import EMBEDDINGS, INSTRUCTIONS, PAIRS, SELECTION
+from crowdselect_core.stages.refs import RankedArtifacts, Ref
+from crowdselect_core.stages.select.embedder import is_fitted
+from flows import crowd_steps, evaluate, parallel
+from flows.select import ranked
+from tasks import crowd, flow_runs
+from tasks import experiment as tasks
+from tasks.secrets import lend
+from tasks.stage_task import run as run_task
+
+
+@flow(name="experiment", version=flow_runs.VERSION, persist_result=False)
+@flow_runs.told
+def experiment(config: SelectConfig) -> Any:
+    """Compare selections by their choices, or by the models that are trained on them.
+
+    Args:
+        config: what to choose from, the grid (key `experiment`), what to train and measure by.
+    """
+    lend(config)
+    config = config.resolved()
+    preflight.check_out(config, experiment_files.FILES)
+    return crowd_steps.repaired(config, story)
+
+
+def story(config: SelectConfig) -> dict[str, Any]:
+    """Lay out the grid, make its cells, compare them, write and show the results."""
+    found = tasks.grid(config)
+    whole = answered(config)
+    if whole is not config:
+        found = tasks.grid(whole)
+    instructions = run_task(INSTRUCTIONS, whole, None)
+    preflight.check_data(whole, instructions)
+    made = (trained if required(whole).train else chosen)(whole, found, instructions)
+    told = tasks.results(whole, found, instructions, made)
+    tasks.publish(told)
+    return {"lines": told["lines"], "files": told["files"], "stages": []}
+
+
+def answered(config: SelectConfig) -> SelectConfig:
+    """Make the answers and scores that the data set lacks, once for all cells.
+
+    They are made of all rows, those that a replicate holds out too: another replicate chooses among
+    these.
+    """
+    lacks = find_missing(config)
+    if not lacks:
+        preflight.describe_data(config)
+        return config
+    every = config.model_copy(update={"heldout": None, "subsample": None})
+    made, _, _ = crowd_steps.zoo(every, lacks)
+    return as_whole(config, made)
+
+
+def chosen(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
+    """Make the choices of all cells: a task for the cells of one replicate."""
+    choose = partial(choice, vectors=embedded(config, found, instructions))
+    made: list[Made] = []
+    for number, group in groupby(points(config, found), lambda point: point.replicate.number):
+        own = list(group)
+        for point in own:
+            if annotates(point.config.method):  # models are asked by tasks of their own
+                choose(point.config, run_task)
+        made += tasks.choices.of(f"replicate {number}", [])(own, choose)
+    return made
+
+
+def choice(
+    config: SelectConfig, run: Runner, vectors: Sequence[Ref] = ()
+) -> tuple[RankedArtifacts, Ref]:
+    """Run the stages of a choice, without what only a report of it shows."""
+    rows = ranked(config, None, vectors, run, lengths=False)
+    inputs = rows.inputs
+    selected = (inputs.scores, inputs.metrics, inputs.ranking, inputs.clusters)
+    return inputs, run(SELECTION, rows.config, *selected)
+
+
+def planned(config: SelectConfig, run: Runner) -> Ref:
+    """Run the stages of a choice as far as the pairs, where it is trained on these."""
+    inputs, selection = choice(config, run)
+    if config.training is None or not config.training.on_pairs:
+        return selection
+    return run(PAIRS, config, inputs.scores, inputs.metrics, selection)
+
+
+def embedded(config: SelectConfig, found: Grid, instructions: Ref) -> list[Ref]:
+    """Embed all rows once, where a model does it: no replicate embeds a text again."""
+    balanced = any(cell.config.clusters > 1 for cell in found.choosing)
+    if is_fitted(config) or not balanced or not preflight.is_balanced(config, instructions):
+        return []
+    return [run_task(EMBEDDINGS, config, instructions, None, [])]
+
+
+def trained(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
+    """Train and evaluate on the choice of every cell, each as a run of its own."""
+    experiment = required(config)
+    at_once = experiment.max_parallel or max(crowd.gpus() // experiment.gpus_per_cell, 1)
+    work = list(points(config, found))
+    both = parallel.each(work, lambda point: cell_run(config, point), at_once)
+    cells = [cell for cell, _ in both]
+    return [*cells, *untuned(found, list(zip(work, (base for _, base in both), strict=True)))]
+
+
+def untuned(found: Grid, bases: list[tuple[Point, Made]]) -> Iterator[Made]:
+    """Yield what the untuned base models came to: every cell of a base model has measured it."""
+    for cell in found.cells:
+        own = cell.config.training
+        if cell.chooses or own is None:
+            continue
+        seen: set[int] = set()
+        for point, base in bases:
+            training = point.config.training
+            same = training is not None and training.base_model == own.base_model
+            if same and base.replicate not in seen:
+                seen.add(base.replicate)
+                yield base.of(cell.name)
+
+
+def cell_run(config: SelectConfig, point: Point) -> tuple[Made, Made]:
+    """Run one cell as a run of its own, on GPUs that it alone sees."""
+    name = f"{point.cell.name}, replicate {point.replicate.number}"
+    whole = point.with_whole_crowd(config) if point.cell.setting.is_part else None
+    # as a callable: a text would be a template, and its braces would be filled in
+    subflow = cell.with_options(flow_run_name=lambda: name)
+    with crowd.own_devices(required(config).gpus_per_cell, name):
+        started = time.monotonic()
+        result = subflow(point.config, whole)
+    if result.selection is None:
+        raise TypeError(f"{name}: trains on no selection")
+    names = {model.role: model.name for model in result.models if model.role != "other"}
+    refs = (result.selection, result.selection.selection, result.stages[-1])
+    return tasks.cell_result(point, refs, names, started)
+
+
+@flow(name="experiment-cell", version=flow_runs.VERSION, persist_result=False)
+def cell(config: EvaluateConfig, whole: EvaluateConfig | None = None) -> Any:
+    """Select, train and evaluate one cell of an experiment.
+
+    Args:
+        config: of the cell.
+        whole: the same with the whole crowd, where the cell has a part of it.
+    """
+    check_out(config.out)
+    evaluate.check(config)
+    return evaluate.measured(config, whole)

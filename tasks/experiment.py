@@ -1,0 +1,137 @@
+"""The tasks of an experiment: choices in batches, what a trained cell came to, the results."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.experiment import cell_files
+from crowdselect_core.experiment.grid import Grid, Point
+from crowdselect_core.experiment.made import Made, Remembering
+from crowdselect_core.export import experiment_files
+from crowdselect_core.planning.experiment_grid import experiment_grid
+from crowdselect_core.report.experiment import as_lines, as_markdown, as_rows
+from crowdselect_core.stages.base import How, Runner
+from crowdselect_core.stages.refs import RankedArtifacts, Ref
+from crowdselect_core.store.artifacts import Store
+from tasks import cancellation, terminal
+from tasks.stage_task import OPTIONS, state_task
+
+log = logging.getLogger("crowdselect")
+
+Choose = Callable[[SelectConfig, Runner], tuple[RankedArtifacts, Ref]]
+
+
+@state_task("grid")
+def grid(config: SelectConfig) -> State[Grid]:
+    """Lay out the cells and check each, before anything is computed."""
+    found = experiment_grid(config)
+    words = f"{len(found.cells)} cells, {len(found.replicates)} replicates"
+    log.info("%-13s %s", "grid", words)
+    for note in found.left_out:
+        log.info("%-13s %s", "grid", note)
+    return Completed(message=words, data=found)
+
+
+@state_task("choices")
+def choices(points: list[Point], choose: Choose) -> State[list[Made]]:
+    """Make the choices of many cells of one replicate; those in the store are not made again."""
+    store, done, made = Store(points[0].config.store), 0, list[Made]()
+    runner = Remembering(store, How(progress=lambda *_: cancellation.check()))
+
+    def view() -> terminal.Progress:
+        return terminal.Progress(done, len(points), "cells")
+
+    with _quiet(), terminal.bar("choices", view):
+        for point in points:
+            cancellation.check()
+            runner.begin()
+            rows, selection = choose(point.config, runner)
+            seconds = runner.seconds
+            made.append(
+                Made(
+                    point.cell.name,
+                    point.replicate.number,
+                    rows,
+                    selection,
+                    cached=seconds is None,
+                    seconds=seconds,
+                )
+            )
+            done += 1
+    cached = sum(one.cached for one in made)
+    words = f"{len(made)} cells, {cached} cached"
+    log.info("%-13s replicate %d: %s", "choices", points[0].replicate.number, words)
+    name = "Cached" if cached == len(made) else None
+    return Completed(name=name, message=words, data=made)
+
+
+@state_task("cell-result")
+def cell_result(
+    point: Point,
+    trained: tuple[RankedArtifacts, Ref, Ref],
+    names: dict[str, str],
+    started: float,
+) -> State[tuple[Made, Made]]:
+    """Read what a trained cell came to, and beside it what its untuned base came to.
+
+    Args:
+        point: the cell in its replicate.
+        trained: its artifacts up to the ranking, the selection, the model.
+        names: of the models on the leaderboard, by their role.
+        started: the monotonic time it began.
+    """
+    store = Store(point.config.store)
+    seconds = None if trained[-1].cached else round(time.monotonic() - started, 1)
+    made = cell_files.result(store, point, trained, names, seconds)
+    return Completed(message=point.cell.name, data=made)
+
+
+@state_task("results")
+def results(
+    config: SelectConfig, found: Grid, instructions: Ref, made: list[Made]
+) -> State[dict[str, Any]]:
+    """Compare the cells, and write OUT/experiment.parquet and the tables beside it."""
+    cancellation.check()
+    told = experiment_files.results(config, found, Store(config.store), instructions, made)
+    cancellation.check()
+    experiment_files.write(config, told)
+    log.info("%-13s written to %s", "results", config.out)
+    shown = {
+        "lines": as_lines(told),
+        "files": experiment_files.FILES,
+        "markdown": as_markdown(told),
+        "tables": as_rows(told),
+    }
+    return Completed(message=f"written to {config.out}", data=shown)
+
+
+@task(name="publish-experiment", **OPTIONS)
+def publish(told: dict[str, Any]) -> None:
+    """Show the verdicts and the tables as artifacts in the Prefect UI."""
+    create_markdown_artifact(told["markdown"], key="experiment", description="What was found")
+    for name, rows in told["tables"].items():
+        create_table_artifact(rows, key=f"experiment-{name}", description=f"The {name}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what each of many choices tells of its data set: it is the same every time."""
+    own = get_ident()
+
+    def worth_telling(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or record.thread != own
+
+    log.addFilter(worth_telling)
+    try:
+        yield
+    finally:
+        log.removeFilter(worth_telling)
