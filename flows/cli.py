@@ -57,6 +57,8 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
         lend(config)
     if what == "check":
         return check(config)
+    if what == "preflight":
+        return preflight(config)
     if what == "list" and isinstance(config, ReselectConfig):
         return listed(config)
     from crowdselect_core.planning.dry_run import forecast
@@ -97,6 +99,16 @@ def check(config: SelectConfig) -> int:
     from tasks.secrets import secret
 
     for line in check_all(config, Resources(secret)):
+        print(plain(line), flush=True)
+    return OK
+
+
+def preflight(config: SelectConfig) -> int:
+    """Check what the cells of an experiment need; each result is printed as it comes."""
+    from crowdselect_core.planning.experiment_preflight import experiment_preflight
+    from tasks.secrets import secret
+
+    for line in experiment_preflight(config, secret):
         print(plain(line), flush=True)
     return OK
 

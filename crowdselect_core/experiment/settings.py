@@ -52,6 +52,7 @@ def make(
     trains = required(config).train and config.training is not None
     if trains:
         changed["training"] = {k: v for k, v in training.items() if k != NAME}
+        changed |= _evaluated(config, training)
     else:
         changed["evaluation"] = None
     found = replaced(config, changed, evaluates=trains)
@@ -61,6 +62,17 @@ def make(
         [label, *_parts(config, found, where), *([_training_label(training)] if training else [])]
     )
     return Cell(name, found, label, setting, trains, control)
+
+
+def _evaluated(config: SelectConfig, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave the base model out of the other models that are evaluated: it is measured anyway."""
+    base = training.get("base_model", config.training.base_model if config.training else None)
+    if config.evaluation is None:
+        return {}
+    others = [
+        m for m in config.evaluation.models if m.engine is not None or (m.model or m.name) != base
+    ]
+    return {"evaluation": {"models": [m.model_dump(exclude_unset=True) for m in others]}}
 
 
 def untuned(cell: Cell) -> Cell:

@@ -174,8 +174,11 @@ def _of_model(dataset: Dataset, rows: pl.DataFrame, model: str) -> Texted:
 
 
 def _of_column(dataset: Dataset, rows: pl.DataFrame, column: str) -> Texted:
-    """Return the texts of a column outside the crowd."""
+    """Return the texts of a column outside the crowd, or of a model's that is no part of it."""
     values = given_columns(dataset, rows, [column], "heldout.answers")[column]
+    content = dataset.config.columns.get("content", "content")
+    # A model's answers that are no part of the crowd: its struct holds the text.
+    values = [v.get(content, v) if isinstance(v, dict) else v for v in values]
     for value in values:
         if value is not None and not isinstance(value, str):
             raise DatasetError(
