@@ -1,0 +1,224 @@
+"""Choices alone: each is the selection flow's, made once, described, and found again."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from chain import choose_with
+from zoos import NAMES, Zoo, write_zoo
+
+from crowdselect_core.config.load import load
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.experiment.grid import Grid, grid, points
+from crowdselect_core.experiment.made import Made, Remembering
+from crowdselect_core.experiment.schemas import CHOICE, EXPERIMENT, OVERLAPS
+from crowdselect_core.export import experiment_files
+from crowdselect_core.planning.experiment_forecast import experiment_forecast
+from crowdselect_core.report.experiment import as_lines, as_rows
+from crowdselect_core.stages.base import InProcess
+from crowdselect_core.stages.graph import INSTRUCTIONS
+from crowdselect_core.store.artifacts import Store
+from flows.experiment import choice, planned
+
+EXPERIMENT_KEYS = {
+    "methods": ["crowdselect", "random"],
+    "clusters": [0, 3],
+    "budgets": [10],
+    "crowds": ["all", {"name": "ants", "families": ["ant"]}],
+    "seeds": [4, 5],
+    "replicate": {"subsample": 0.8},
+    "controls": ["random"],
+    "train": False,
+}
+ROWS = 120
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("choices")
+
+
+@pytest.fixture(scope="module")
+def zoo(folder: Path) -> Zoo:
+    return write_zoo(folder / "zoo", ROWS)
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path, zoo: Zoo) -> SelectConfig:
+    return load(None, {
+        "dataset": str(zoo.path), "crowd": str(zoo.crowd), "heldout": {"share": 0.2},
+        "store": str(folder / "store"), "out": str(folder / "out"), "experiment": EXPERIMENT_KEYS,
+    }, {}, flow="experiment")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found(config: SelectConfig) -> Grid:
+    return grid(config, ROWS)
+
+
+def make(config: SelectConfig, found: Grid) -> list[Made]:
+    """Make all choices, as the task does."""
+    runner, made = Remembering(Store(config.store)), []
+    for point in points(config, found):
+        runner.begin()
+        rows, selection = choice(point.config, runner)
+        seconds = runner.seconds
+        made.append(
+            Made(point.cell.name, point.replicate.number, rows, selection, seconds is None, seconds)
+        )
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(config: SelectConfig, found: Grid) -> list[Made]:
+    return make(config, found)
+
+
+@pytest.fixture(scope="module")
+def results(config: SelectConfig, found: Grid, made: list[Made]) -> experiment_files.Results:
+    store = Store(config.store)
+    instructions = InProcess(store)(INSTRUCTIONS, config, None)
+    told = experiment_files.results(config, found, store, instructions, made)
+    experiment_files.write(config, told)
+    return told
+
+
+def test_a_cell_is_what_the_selection_flow_makes(
+    folder: Path, config: SelectConfig, found: Grid, made: list[Made]
+) -> None:
+    """A store of its own, the keys replaced by hand: the same artifacts under the same keys."""
+    by_hand = load(None, {
+        "dataset": config.dataset.path, "crowd": str(folder / "zoo" / "crowd.yaml"),
+        "heldout": {"share": 0.2}, "subsample": {"share": 0.8}, "seed": 5, "clusters": 3,
+        "budget": 10, "method": "crowdselect", "response": "best",
+        "store": str(folder / "other"), "out": str(folder / "by-hand"),
+    }, {})  # fmt: skip
+    selected = choose_with(by_hand)
+    cell = next(m for m in made if (m.cell, m.replicate) == ("crowdselect k=3 n=10", 1))
+    assert cell.rows is not None
+    assert cell.selection is not None
+    assert cell.selection.key == selected.inputs.selection.key
+    theirs = selected.inputs.refs()
+    assert {n: r.key for n, r in cell.rows.refs().items()} == {
+        name: theirs[name].key for name in cell.rows.refs()
+    }
+
+
+def test_all_is_made_once_and_then_cached(
+    config: SelectConfig, found: Grid, made: list[Made]
+) -> None:
+    assert not any(one.cached for one in made)
+    again = make(config, found)
+    assert all(one.cached and one.seconds is None for one in again)
+    assert [replace(a, cached=False, seconds=0) for a in again] == [
+        replace(m, cached=False, seconds=0, rows=a.rows, selection=a.selection)
+        for m, a in zip(made, again, strict=True)
+    ]
+    assert [a.selection and a.selection.key for a in again] == [
+        m.selection and m.selection.key for m in made
+    ]
+
+
+def test_a_part_of_the_crowd_keeps_answers_of_its_own(
+    made: list[Made], config: SelectConfig
+) -> None:
+    for one in made:
+        assert one.selection is not None
+        models = one.selection.open(Store(config.store)).frame(["response_model"])
+        kept = set(models["response_model"])
+        assert kept <= {n for n in NAMES if n.startswith("ant")} or "crowd=ants" not in one.cell
+    alls = {m.rows.instructions.key for m in made if m.rows and m.replicate == 0}
+    assert len(alls) == 1  # the rows and what is embedded of them is shared
+
+
+def test_the_table_has_a_row_per_cell_replicate_and_metric(
+    results: experiment_files.Results, config: SelectConfig, found: Grid
+) -> None:
+    table = pl.read_parquet(Path(config.out) / "experiment.parquet")
+    assert dict(table.schema) == dict(EXPERIMENT)
+    assert table.select("cell", "replicate", "metric").is_duplicated().sum() == 0
+    assert set(table["benchmark"]) == {CHOICE}
+    assert table.select("cell", "replicate").n_unique() == len(found.cells) * 2
+    assert dict(table.select("replicate", "seed").unique().iter_rows()) == {0: 4, 1: 5}
+    rows = table.filter(pl.col("metric") == "rows")
+    assert rows["value"].to_list() == [10.0] * len(rows)
+    shares = table.filter(pl.col("metric").str.starts_with("model_share/"))
+    sums = shares.group_by("cell", "replicate").agg(pl.col("value").sum())["value"]
+    assert sums.to_list() == pytest.approx([1.0] * len(sums))
+
+
+def test_what_is_described_is_what_was_chosen(
+    results: experiment_files.Results, made: list[Made], config: SelectConfig, zoo: Zoo
+) -> None:
+    """By hand from the data set: the mean reward and the tokens of the kept answers."""
+    one = next(m for m in made if (m.cell, m.replicate) == ("crowdselect k=3 n=10", 1))
+    assert one.selection is not None
+    chosen = one.selection.open(Store(config.store)).frame()
+    table = {row["uuid"]: row for row in pl.read_parquet(zoo.path).iter_rows(named=True)}
+    kept = [table[i][m] for i, m in chosen.select("instruction_id", "response_model").iter_rows()]
+    by_metric = dict(
+        results.table.filter(
+            (pl.col("cell") == one.cell) & (pl.col("replicate") == 1)
+        ).select("metric", "value").iter_rows()
+    )  # fmt: skip
+    assert by_metric["reward"] == pytest.approx(sum(k["reward"] for k in kept) / 10)
+    assert by_metric["answer_tokens"] == sum(-(-len(k["content"].encode()) // 4) for k in kept)
+    assert by_metric["clusters"] == chosen["cluster_id"].n_unique() == 3
+
+
+def test_overlaps_are_those_of_the_ids(
+    results: experiment_files.Results, made: list[Made], config: SelectConfig
+) -> None:
+    table = pl.read_parquet(Path(config.out) / "overlaps.parquet")
+    assert dict(table.schema) == dict(OVERLAPS)
+    a, b = "crowdselect k=0 n=10", "crowdselect k=3 n=10"
+    store, found = Store(config.store), []
+    for number in (0, 1):
+        ids = [
+            set(m.selection.open(store).frame(["instruction_id"])["instruction_id"])
+            for name in (a, b)
+            for m in made
+            if (m.cell, m.replicate) == (name, number) and m.selection
+        ]
+        found.append(len(ids[0] & ids[1]) / len(ids[0] | ids[1]))
+    row = table.filter((pl.col("a") == a) & (pl.col("b") == b)).row(0, named=True)
+    assert row["jaccard"] == pytest.approx(sum(found) / 2)
+    assert 0 < row["expected"] < 0.2  # 10 of about 75 rows each
+
+
+def test_the_manifest_names_the_files_and_the_artifacts(
+    results: experiment_files.Results, config: SelectConfig, found: Grid
+) -> None:
+    told: dict[str, Any] = json.loads((Path(config.out) / "manifest.json").read_text())
+    assert set(told["files"]) == {
+        "experiment.parquet", "comparisons.parquet", "overlaps.parquet",
+    }  # fmt: skip
+    assert told["summary"]["cells"] == [cell.name for cell in found.cells]
+    assert len(told["artifacts"]) == len(found.cells) * 2
+    assert any("left out" in note for note in told["summary"]["notes"])
+    experiment_files.write(config, results)  # its own files may be replaced
+
+
+def test_what_is_shown(results: experiment_files.Results) -> None:
+    lines = as_lines(results)
+    assert lines[0] == "experiment   8 cells, 2 replicates"
+    assert any(line.startswith("cell         crowdselect k=3 n=10") for line in lines)
+    assert any(line.startswith("overlap ") for line in lines)
+    assert set(as_rows(results)) == {"cells", "comparisons", "overlaps"}
+
+
+def test_the_dry_run_knows_what_is_stored(
+    folder: Path, config: SelectConfig, made: list[Made]
+) -> None:
+    lines = experiment_forecast(config, planned, str)
+    assert "grid       8 cells (0 of them controls) x 2 replicates" in lines
+    assert "cell       random k=0 n=10: 2 of 2 cached" in lines
+    assert "cached     16 of 16 choices, all replicates together" in lines
+    fresh = config.model_copy(update={"store": str(folder / "fresh")})
+    assert "cached     0 of 16 choices, all replicates together" in experiment_forecast(
+        fresh, planned, str
+    )
+    assert not (folder / "fresh").exists()
