@@ -1,0 +1,121 @@
+"""What a comparison says, in one line of plain words.
+
+crowdselect - random: +0.012 [-0.020, 0.044] nats per row over 10 replicates (lower is better):
+not distinguishable; 10 replicates find differences from 0.05
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from crowdselect_core.experiment.comparisons import Comparisons
+from crowdselect_core.experiment.metric_words import Better, better, unit
+from crowdselect_core.experiment.statistics import LEVEL
+
+ENOUGH = 10  # replicates below which no interval is trusted
+ALPHA = 1 - LEVEL
+
+# Measured by `python -m benchmarks.coverage`: the least and the most share of 2,000 draws, over its
+# scenarios, in which the corrected 95 % interval holds the true difference.
+COVERAGE: Mapping[int, tuple[float, float]] = {
+    3: (0.947, 0.983),
+    5: (0.937, 0.995),
+    10: (0.930, 1.000),
+    20: (0.901, 1.000),
+    50: (0.895, 1.000),
+}
+
+
+def verdicts(found: Comparisons) -> list[str]:
+    """Return a line per comparison, the primary one first, and a warning below 10 replicates."""
+    return [
+        verdict(row, split=found.heldout_share is not None, planned=found.planned)
+        for row in found.table.iter_rows(named=True)
+    ]
+
+
+def verdict(row: Mapping[str, Any], *, split: bool, planned: int) -> str:
+    """Say what one comparison shows.
+
+    A difference counts as found when its interval excludes 0 and its p (after Holm's correction
+    where the comparison is exploratory) is at most 0.05.
+
+    Args:
+        row: of schemas.COMPARISONS.
+        split: whether the replicates have held-out splits of their own; else they are training
+            seeds.
+        planned: how many replicates there should be.
+    """
+    n = int(row["replicates"])
+    way = better(row["benchmark"], row["metric"])
+    what = f"{row['a']} - {row['b']}: {_numbers(row)} {unit(row['benchmark'], row['metric'])}"
+    over = f"over {_counted(n, split)}" + (f" of {planned} planned" if n < planned else "")
+    line = f"{what} {over} ({_direction(way)}): {_finding(row, way)}"
+    if row["detectable"] is not None and row["detectable"] > 0:
+        line += f"; {_counted(n, split)} find differences from {row['detectable']:.2g}"
+    if not row["primary"]:
+        line += f"; exploratory, p = {_p(row['p_holm'])} after Holm's correction"
+    return line + "".join(f". {warning}" for warning in _warnings(n, split))
+
+
+def warning(replicates: int) -> str:
+    """Say why an interval of few replicates is not to be trusted; '' from 10 on."""
+    if replicates >= ENOUGH:
+        return ""
+    text = f"Fewer than {ENOUGH} replicates: do not trust the interval"
+    known = [r for r in COVERAGE if r <= replicates]
+    if not known:
+        return text
+    low, high = COVERAGE[max(known)]
+    return (
+        f"{text} (simulated, 95 % intervals of {max(known)} replicates held the truth in "
+        f"{low:.1%} to {high:.1%} of the cases)"
+    )
+
+
+def _warnings(n: int, split: bool) -> list[str]:
+    found = [warning(n)] if n < ENOUGH else []
+    if not split:
+        found.append("Only the training seed varied, the choice itself did not")
+    return found
+
+
+def _finding(row: Mapping[str, Any], way: Better) -> str:
+    """Say whether there is a difference, and for whom."""
+    if row["low"] is None:
+        return "a single replicate has no interval, so nothing can be said"
+    if row["low"] == row["high"] == 0:
+        return "identical in every replicate"
+    if row["low"] <= 0 <= row["high"]:
+        return "not distinguishable"
+    p = row["p"] if row["primary"] else row["p_holm"]
+    if p > ALPHA:
+        return f"not distinguishable (the interval excludes 0, but p = {_p(p)})"
+    if way == "unknown":
+        return f"{row['a']} is {'higher' if row['difference'] > 0 else 'lower'}"
+    won = (row["difference"] > 0) == (way == "higher")
+    return f"{row['a']} is {'better' if won else 'worse'}"
+
+
+def _direction(way: Better) -> str:
+    return "which direction is better is not known" if way == "unknown" else f"{way} is better"
+
+
+def _counted(n: int, split: bool) -> str:
+    name = "replicate" if split else "training seed"
+    return f"{n} {name}" + ("" if n == 1 else "s")
+
+
+def _numbers(row: Mapping[str, Any]) -> str:
+    """Write the difference and its interval with two digits of the interval's half width."""
+    difference, low, high = row["difference"], row["low"], row["high"]
+    half = abs(difference) if low is None else (high - low) / 2
+    digits = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 3
+    digits = min(digits, 9)
+    if low is None:
+        return f"{difference:+.{digits}f}"
+    return f"{difference:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _p(p: float) -> str:
+    return f"{p:.2g}" if p >= 0.001 else f"{p:.0e}"
