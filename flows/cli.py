@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
+        if getattr(args, "compare", None):
+            return compared(*args.compare)
         config = load(args.config, flags, flow=flow)
         looks = [name for name in LOOKS if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
@@ -100,6 +102,14 @@ def check(config: SelectConfig) -> int:
 
     for line in check_all(config, Resources(secret)):
         print(plain(line), flush=True)
+    return OK
+
+
+def compared(first: str, second: str) -> int:
+    """Compare two outputs that exist."""
+    from crowdselect_core.experiment.outputs import compare_outputs
+
+    print("\n".join(compare_outputs(first, second).lines))
     return OK
 
 

@@ -35,12 +35,14 @@ class Command:
         config: what it needs to know.
         steps: the steps that it runs beside the answers of the crowd.
         further: switches beside --dry-run by which it reports something and ends, name to help.
+        on_pairs: switches by which it reports on two places and ends, name to help.
     """
 
     about: str
     config: type[SelectConfig] = SelectConfig
     steps: tuple[Step, ...] = (SCORES, SELECTION)
     further: Mapping[str, str] = field(default_factory=dict)
+    on_pairs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def options(self) -> list[Option]:
@@ -56,7 +58,7 @@ class Command:
     @property
     def flags(self) -> list[str]:
         """Everything that it takes."""
-        looks = [switch(name) for name in self.looks]
+        looks = [switch(name) for name in (*self.looks, *self.on_pairs)]
         return [CONFIG, *(o.flag for o in self.options), *looks, QUIET, "--help"]
 
 
@@ -99,6 +101,7 @@ COMMANDS: dict[str, Command] = {
         further={
             "preflight": "check models, licences, memory and judges of all cells, and end",
         },
+        on_pairs={"compare": "compare the selections of two outputs that exist, and end"},
     ),
 }
 
