@@ -45,7 +45,10 @@ from crowdselect_core.urls import is_url
 
 log = logging.getLogger("crowdselect")
 
-FLOWS = ["select", "generate", "score", "finetune", "evaluate", "reselect", "sweep"]
+FLOWS = [
+    "select", "generate", "score", "finetune", "evaluate", "experiment", "experiment-cell",
+    "reselect", "sweep",
+]  # fmt: skip
 TAG = "crowdselect"
 PAGE = 200
 LOOK_SECONDS = 3.0
