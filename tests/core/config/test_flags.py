@@ -45,6 +45,7 @@ TAKEN = {
         "--official",
         "--training-base-model",
     },
+    "experiment": SELECT | {"--train", "--max-parallel", "--preflight", "--compare"},
 }
 
 
@@ -62,7 +63,7 @@ def test_the_flags_of_the_public_interface(flow: str) -> None:
             "generate",
             ["--reward-model", "r"],
             "flows.generate does not take --reward-model, a flag of flows.score, flows.select, "
-            "flows.finetune, flows.reselect, flows.evaluate; see --help",
+            "flows.finetune, flows.reselect, flows.evaluate, flows.experiment; see --help",
         ),
         (
             "score",
