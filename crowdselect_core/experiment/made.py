@@ -72,9 +72,7 @@ class Remembering:
         built = [ref.seconds for folder in self._used if not (ref := self._known[folder]).cached]
         return round(sum(built), 3) if built else None
 
-    def __call__(
-        self, stage: Stage[P], config: Any, /, *inputs: P.args, **named: P.kwargs
-    ) -> Ref:
+    def __call__(self, stage: Stage[P], config: Any, /, *inputs: P.args, **named: P.kwargs) -> Ref:
         """Return the stage's artifact: as it is known, from the store, or built."""
         spec = stage.spec(config, *inputs, **named)
         self._used.add(spec.folder)

@@ -86,7 +86,9 @@ def of_leaderboard(board: pl.DataFrame, model: str) -> list[dict[str, Any]]:
     own = board.filter(pl.col("model") == model, pl.col("category").is_null())
     rows = []
     for row in own.iter_rows(named=True):
-        same = own.filter(pl.col("benchmark") == row["benchmark"], pl.col("metric") == row["metric"])
+        same = own.filter(
+            pl.col("benchmark") == row["benchmark"], pl.col("metric") == row["metric"]
+        )
         several = same["judge"].n_unique() > 1
         metric = f"{row['metric']} ({row['judge']})" if several else row["metric"]
         names = ("benchmark", "value", "low", "high", "n")

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 import polars as pl
 
@@ -135,7 +134,9 @@ def recipes(cells: Sequence[Cell]) -> dict[str, str]:
     """Return by cell whatever of its training has no column of experiment.parquet."""
     left_out = {"base_model", "loss", "peft", "seed"}
     return {
-        cell.name: canonical(cell.config.training.model_dump(mode="json", exclude=left_out)).decode()
+        cell.name: canonical(
+            cell.config.training.model_dump(mode="json", exclude=left_out)
+        ).decode()
         for cell in cells
         if cell.trains and cell.config.training is not None
     }

@@ -150,8 +150,8 @@ def _training_lines(
     yield f"time       {hours:,.2f} hours of {len(missing) - unknown:,} trainings{at_most}"
     if unknown:
         yield (
-            f"time       not known of {unknown:,} trainings: set training.rate (tokens/s); the rate "
-            "of a training of this base model is remembered"
+            f"time       not known of {unknown:,} trainings: set training.rate (tokens/s); the "
+            "rate of a training of this base model is remembered"
         )
     yield f"cost       {money:,.2f} of the trainings at training.price"
     yield f"disk       {disk / 1e9:,.2f} GB in the store: checkpoints and models"

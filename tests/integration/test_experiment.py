@@ -93,9 +93,7 @@ def test_a_killed_grid_goes_on_for_free(command: Command, place: Path) -> None:
     compared = pl.read_parquet(out / "comparisons.parquet")
     primary = compared.filter("primary").row(0, named=True)
     values = {(r["cell"], r["replicate"]): r["value"] for r in trained.iter_rows(named=True)}
-    differences = [
-        values["crowdselect k=2 n=4", r] - values["random k=2 n=4", r] for r in (0, 1)
-    ]
+    differences = [values["crowdselect k=2 n=4", r] - values["random k=2 n=4", r] for r in (0, 1)]
     assert primary["difference"] == pytest.approx(sum(differences) / 2)
     assert "verdict      crowdselect k=2 n=4 - random k=2 n=4: " in whole.stdout
     manifest = json.loads((out / "manifest.json").read_text())

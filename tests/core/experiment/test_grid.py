@@ -1,4 +1,4 @@
-"""The grid: which cells its lists come to, which controls stand beside them, what a replicate is."""
+"""The grid: what its lists come to, which controls stand beside it, what a replicate is."""
 
 from pathlib import Path
 from typing import Any
@@ -182,8 +182,10 @@ def test_a_replicate_draws_its_own_split_subsample_and_seeds() -> None:
     cell = grid(whole, 100).cells[0]
     one = in_replicate(cell, Replicate(1, 9), required(whole))
     assert (one.seed, one.training and one.training.seed) == (9, 9)
-    assert one.heldout is not None and (one.heldout.share, one.heldout.seed) == (0.25, None)
-    assert one.subsample is not None and (one.subsample.share, one.subsample.seed) == (0.5, None)
+    assert one.heldout is not None
+    assert (one.heldout.share, one.heldout.seed) == (0.25, None)
+    assert one.subsample is not None
+    assert (one.subsample.share, one.subsample.seed) == (0.5, None)
     assert one.experiment is None
     assert one.out.endswith("/1")
 
@@ -192,7 +194,8 @@ def test_without_a_split_of_their_own_replicates_hold_out_the_rows_of_the_runs_s
     replicate = {"split": False, "subsample": None}
     whole = config_of({**ALONE, "methods": ["difficulty"], "replicate": replicate}, seed=3)
     one = in_replicate(grid(whole, 100).cells[0], Replicate(2, 5), required(whole))
-    assert one.heldout is not None and one.heldout.seed == 3
+    assert one.heldout is not None
+    assert one.heldout.seed == 3
     assert (one.seed, one.subsample) == (5, None)
 
 

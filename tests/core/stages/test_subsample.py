@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from chain import Chosen, choose_with
 from zoos import write_zoo
 
@@ -101,9 +102,5 @@ def test_a_data_set_without_prompts_is_drawn_by_id(tmp_path: Path) -> None:
 
 
 def test_a_share_that_leaves_nothing_is_an_error(tmp_path: Path) -> None:
-    try:
+    with pytest.raises(SelectionError, match=r"subsample\.share 1e-09: no row of"):
         choose_with(config_of(tmp_path, subsample={"share": 1e-9}))
-    except SelectionError as error:
-        assert "subsample.share 1e-09: no row of" in str(error)
-    else:
-        raise AssertionError("a selection from no rows")
