@@ -54,7 +54,7 @@ def experiment(config: SelectConfig) -> Any:
     """
     lend(config)
     config = config.resolved()
-    preflight.check_out(config, experiment_files.FILES)
+    preflight.check_out(config, experiment_files.names_of(config))
     return crowd_steps.repaired(config, story)
 
 

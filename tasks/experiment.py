@@ -107,7 +107,7 @@ def results(
     log.info("%-13s written to %s", "results", config.out)
     shown = {
         "lines": as_lines(told),
-        "files": experiment_files.FILES,
+        "files": experiment_files.names_of(config),
         "markdown": as_markdown(told),
         "tables": as_rows(told),
     }

@@ -109,6 +109,21 @@ class PrimaryConfig(Frozen):
     )
 
 
+class AdvisorConfig(Frozen):
+    """Which part of the crowd is worth its price, judged on the data set as a pilot."""
+
+    keep: float = Field(
+        0.8, gt=0, le=1, description="Share of the whole crowd's choice that is to be kept"
+    )
+    prices: dict[str, float] = Field(
+        {},
+        description="Price of an answer of each crowd model and of a score of each reward model; "
+        "when empty, tokens: of the answer, and of prompt and answer that are scored",
+        examples=[{"qwen2.5-7b": 0.0002, "qwen2.5-72b": 0.002, "skywork": 0.0001}],
+    )
+    unit: str = Field("tokens", min_length=1, description="Unit of the prices")
+
+
 class ExperimentConfig(Frozen):
     """A grid of selections, with or without a training on each, over replicates."""
 
@@ -162,6 +177,11 @@ class ExperimentConfig(Frozen):
         description="The comparison that is named beforehand; all others are exploratory, and "
         "their p values are corrected by Holm",
     )
+    advisor: AdvisorConfig | None = Field(
+        None,
+        description="Find a cheap part of the crowd and of the reward models that keeps the "
+        "choice of the first crowdselect cell, and how far single models and weights change it",
+    )
     train: Annotated[bool, Flag(None, "--train")] = Field(
         True, description="Train and evaluate on every choice; otherwise compare the choices alone"
     )
@@ -186,10 +206,11 @@ class ExperimentConfig(Frozen):
     def _distinct(self) -> Self:
         if twice := sorted({s for s in self.seeds if self.seeds.count(s) > 1}):
             raise ValueError(f"seeds: {twice[0]} stands twice")
-        for keys in (k for part in (self, *self.cells) for k in part.methods or []):
+        parts: list[ExperimentConfig | CellsConfig] = [self, *self.cells]
+        for keys in (k for part in parts for k in part.methods or []):
             if isinstance(keys, dict) and not isinstance(keys.get("method"), str):
                 raise ValueError(f"methods: {sorted(keys)} has no key method")
-        if any(k < 0 for part in (self, *self.cells) for k in part.clusters or []):
+        if any(k < 0 for part in parts for k in part.clusters or []):
             raise ValueError("clusters: expected 0 or more")
         return self
 

@@ -14,6 +14,7 @@ from crowdselect_core.config.finetune import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate.leaderboard import COLUMNS
 from crowdselect_core.evaluate.leaderboard import FILE as LEADERBOARD
+from crowdselect_core.evaluate.out_files import FILE as EVALUATION
 from crowdselect_core.experiment.grid import Point
 from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.results import of_leaderboard
@@ -58,6 +59,7 @@ def result(
         results=of_leaderboard(board, names["trained"]),
         steps=facts.get("steps"),
         tokens=round(tokens),
+        notes=_notes(config),
     )
     if not cached:
         told = {"model": model.key, "seconds": seconds, "cell": point.cell.name}
@@ -72,13 +74,23 @@ def base_result(made: Made, board: pl.DataFrame, base: str) -> Made:
     )
 
 
+def _notes(config: SelectConfig) -> list[str]:
+    """Return what the cell's evaluation tells a reader of its results."""
+    notes = _json(config, EVALUATION).get("notes")
+    return [n for n in notes if isinstance(n, str)] if isinstance(notes, list) else []
+
+
 def _remembered(config: SelectConfig, model: str) -> float | None:
     """Return the seconds that an earlier run noted of this very model."""
-    try:
-        told: Any = json.loads(open_backend(config.out).read(FILE))
-    except (FileNotFoundError, ValueError):
-        return None
-    if not isinstance(told, dict) or told.get("model") != model:
-        return None
-    seconds = told.get("seconds")
+    told = _json(config, FILE)
+    seconds = told.get("seconds") if told.get("model") == model else None
     return float(seconds) if isinstance(seconds, int | float) else None
+
+
+def _json(config: SelectConfig, name: str) -> dict[str, Any]:
+    """Return what a file in the cell's OUT says; nothing where there is none that can be read."""
+    try:
+        told: Any = json.loads(open_backend(config.out).read(name))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}

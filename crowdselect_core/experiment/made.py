@@ -27,6 +27,7 @@ class Made:
         results: rows of its leaderboard: benchmark, metric, value, low, high, n, cost.
         steps: optimizer steps.
         tokens: that were trained on over all epochs.
+        notes: what its evaluation tells a reader, such as rows that are left out.
     """
 
     cell: str
@@ -39,6 +40,7 @@ class Made:
     results: list[Row] = field(default_factory=list)
     steps: int | None = None
     tokens: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def of(self, cell: str) -> "Made":
         """Return the same of a cell of another name."""

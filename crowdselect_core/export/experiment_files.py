@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,6 +19,7 @@ from crowdselect_core.experiment.grid import Grid
 from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.overlaps import overlaps
 from crowdselect_core.experiment.pairing import Primary
+from crowdselect_core.experiment.piloting import Advised, advised
 from crowdselect_core.experiment.pools import Pools
 from crowdselect_core.experiment.results import table
 from crowdselect_core.experiment.schemas import (
@@ -35,7 +37,14 @@ from crowdselect_core.store.out_files import check_replaceable, writing
 from crowdselect_core.util.versions import version_of
 
 MANIFEST = "manifest.json"
+ADVICE_FILE, SENSITIVITY_FILE = "advice.parquet", "sensitivity.parquet"
 FILES = [COMPARISONS_FILE, EXPERIMENT_FILE, OVERLAPS_FILE, MANIFEST]
+
+
+def names_of(config: SelectConfig) -> list[str]:
+    """Name the files that an experiment may write into OUT."""
+    more = [ADVICE_FILE, SENSITIVITY_FILE] if required(config).advisor else []
+    return [*FILES, *more]
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Results:
         verdicts: a line per comparison, the primary one first.
         notes: what a reader must know: controls that were left out, values that are missing.
         artifacts: by cell and replicate, the selection and the model.
+        advised: on the crowd, where the config asks for it.
     """
 
     cells: list[str]
@@ -61,6 +71,7 @@ class Results:
     verdicts: list[str]
     notes: list[str]
     artifacts: dict[str, str]
+    advised: Advised | None = None
 
 
 def results(
@@ -102,9 +113,23 @@ def results(
         comparisons=compared,
         overlaps=overlaps(choices, share),
         verdicts=verdicts(compared),
-        notes=[*found.left_out, *compared.notes],
+        notes=[*found.left_out, *compared.notes, *_notes(made)],
         artifacts=dict(_artifacts(made)),
+        advised=_advised(config, found, store, by_place, len(ids)),
     )
+
+
+def _advised(
+    config: SelectConfig,
+    found: Grid,
+    store: Store,
+    by_place: dict[tuple[str, int], Made],
+    rows: int,
+) -> Advised | None:
+    advisor = required(config).advisor
+    if advisor is None:
+        return None
+    return advised(advisor, store, list(_choosing(found, found.replicates[0], by_place)), rows)
 
 
 def heldout_share(config: SelectConfig) -> float | None:
@@ -155,6 +180,9 @@ def write(config: SelectConfig, told: Results) -> None:
         COMPARISONS_FILE: _parquet(told.comparisons.table),
         OVERLAPS_FILE: _parquet(told.overlaps),
     }
+    if told.advised is not None:
+        files[ADVICE_FILE] = _parquet(told.advised.advice)
+        files[SENSITIVITY_FILE] = _parquet(told.advised.sensitivity)
     stated = {n: {"bytes": len(d), "sha256": sha256(d).hexdigest()} for n, d in files.items()}
     manifest = {
         "key": sha256(canonical(told.artifacts)).hexdigest(),
@@ -166,12 +194,14 @@ def write(config: SelectConfig, told: Results) -> None:
             "replicates": told.replicates,
             "verdicts": told.verdicts,
             "notes": told.notes,
+            "advice": told.advised.lines if told.advised else [],
         },
         "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},
     }
-    check_replaceable(place, FILES, config.out)
+    names = [*files, MANIFEST]
+    check_replaceable(place, names, config.out)
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
-    with writing(place, FILES):
+    with writing(place, names):
         place.replace_all({**files, MANIFEST: text.encode("utf-8", "backslashreplace") + b"\n"})
 
 
@@ -182,6 +212,13 @@ def _choosing(
         made = by_place.get((cell.name, replicate.number))
         if made is not None:
             yield cell, made
+
+
+def _notes(made: Sequence[Made]) -> Iterator[str]:
+    """Yield what the evaluations of trained cells tell, each once, with how many tell it."""
+    told = Counter(note for one in made for note in one.notes)
+    for note, cells in told.items():
+        yield f"{note} ({cells} trained cells)"
 
 
 def _artifacts(made: Sequence[Made]) -> Iterator[tuple[str, str]]:

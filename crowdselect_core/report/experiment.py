@@ -44,6 +44,7 @@ def as_lines(told: Results) -> list[str]:
         lines.append(f"verdict      {len(told.verdicts) - SHOWN} more stand in comparisons.parquet")
     lines += _results(told.table)
     lines += _overlaps(told.overlaps)
+    lines += [one_line(line, 2 * LONG) for line in (told.advised.lines if told.advised else ())]
     return [*lines, *(f"note: {one_line(note, LONG)}" for note in told.notes)]
 
 

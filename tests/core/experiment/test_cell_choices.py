@@ -10,10 +10,13 @@ import pytest
 from chain import choose_with
 from zoos import NAMES, Zoo, write_zoo
 
+from crowdselect_core.config.experiment import AdvisorConfig
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment.grid import Grid, grid, points
 from crowdselect_core.experiment.made import Made, Remembering
+from crowdselect_core.experiment.pilot import metrics_of, ranked_by
+from crowdselect_core.experiment.piloting import advised, pilot_of, prices_of
 from crowdselect_core.experiment.schemas import CHOICE, EXPERIMENT, OVERLAPS
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_forecast import experiment_forecast
@@ -222,3 +225,32 @@ def test_the_dry_run_knows_what_is_stored(
         fresh, planned, str
     )
     assert not (folder / "fresh").exists()
+
+
+def test_the_advisor_looks_at_the_first_crowdselect_cell(
+    config: SelectConfig, found: Grid, made: list[Made], zoo: Zoo
+) -> None:
+    by_name = {cell.name: cell for cell in found.cells}
+    own = [(by_name[one.cell], one) for one in made if one.replicate == 0]
+    store = Store(config.store)
+    cell, first = own[0]
+    assert first.rows is not None
+    prices = prices_of(AdvisorConfig(), cell.config, store, first.rows)
+    kept = pl.read_parquet(zoo.path).filter(
+        pl.col("uuid").is_in(
+            first.rows.instructions.open(store).frame()["instruction_id"].implode()
+        )
+    )
+    texts = [t["content"] for t in kept["ant-1b"] if t["content"]]
+    assert prices.answer["ant-1b"] == pytest.approx(
+        sum(-(-len(t.encode()) // 4) for t in texts) / len(texts)
+    )
+    told = advised(AdvisorConfig(keep=0.5), store, own, ROWS)
+    assert len(told.lines) == 1
+    assert "expected 20 or more: give a larger pilot or a larger budget" in told.lines[0]
+    pilot = pilot_of(store, cell, first.rows)
+    frame = first.rows.ranking.open(store).frame(["instruction_id", "eligible", "score"])
+    ranked = ranked_by(pilot, metrics_of(pilot, pilot.models, ["reward"]))
+    scores = dict(frame.filter("eligible").select("instruction_id", "score").iter_rows())
+    ours = dict(zip(pilot.ids, ranked.score_N.tolist(), strict=True))
+    assert {i: ours[i] for i in scores} == pytest.approx(scores)

@@ -1,0 +1,120 @@
+"""The pilot of an experiment's advisor: the rows of one cell, its crowd, and what answers cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from crowdselect_core.config.experiment import AdvisorConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import UserError
+from crowdselect_core.experiment.advisor import ADVICE, Prices, advise
+from crowdselect_core.experiment.cells import Cell
+from crowdselect_core.experiment.crowd_curve import crowd_curve
+from crowdselect_core.experiment.made import Made
+from crowdselect_core.experiment.pilot import Pilot
+from crowdselect_core.experiment.sensitivity import SENSITIVITY, sensitivity
+from crowdselect_core.models.token_count import estimate
+from crowdselect_core.stages.crowd.dataset_answers import given_answers
+from crowdselect_core.stages.crowd.prompts import prompts_of
+from crowdselect_core.stages.partitions import open_dataset
+from crowdselect_core.stages.refs import RankedArtifacts
+from crowdselect_core.stages.select.metrics import score_arrays
+from crowdselect_core.store.artifacts import Store
+
+SAMPLE = 200  # rows whose answers' tokens are estimated
+WEIGHTS = ((1.0, 1.0, 1.0), (1.0, 1.0, 1.5), (1.0, -1.0, 1.5), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
+
+
+@dataclass(frozen=True)
+class Advised:
+    """What the advisor found.
+
+    Args:
+        advice: advisor.ADVICE.
+        sensitivity: sensitivity.SENSITIVITY.
+        lines: all of it in plain words.
+    """
+
+    advice: pl.DataFrame
+    sensitivity: pl.DataFrame
+    lines: list[str]
+
+
+def advised(
+    config: AdvisorConfig, store: Store, cells: Sequence[tuple[Cell, Made]], rows: int
+) -> Advised:
+    """Advise on the crowd by the first cell that weighs all metrics of the whole crowd.
+
+    Args:
+        config: the section.
+        store: where the artifacts are.
+        cells: of one replicate.
+        rows: of the data set, that the cost is of.
+    """
+    nothing = (pl.DataFrame(schema=dict(ADVICE)), pl.DataFrame(schema=dict(SENSITIVITY)))
+    for cell, made in cells:
+        fits = cell.config.method == "crowdselect" and not cell.setting.is_part
+        if fits and made.rows is not None and cell.config.budget_tokens is None:
+            try:
+                return _advised(config, store, cell, made.rows, rows)
+            except UserError as e:  # too few rows for a pilot: the experiment has its results
+                return Advised(*nothing, [f"advisor: {e}"])
+    return Advised(*nothing, ["advisor: no cell of the method crowdselect has the whole crowd"])
+
+
+def _advised(
+    config: AdvisorConfig, store: Store, cell: Cell, made: RankedArtifacts, rows: int
+) -> Advised:
+    pilot = pilot_of(store, cell, made)
+    prices = prices_of(config, cell.config, store, made)
+    found = advise(pilot, prices, config.keep, rows, seed=cell.config.seed)
+    curve = crowd_curve(pilot, seed=cell.config.seed)
+    changed = sensitivity(pilot, [w for w in WEIGHTS if w != tuple(cell.config.weights[:3])])
+    where = f"advisor: on {len(pilot.ids):,} rows, by {cell.name} of replicate 0"
+    return Advised(found.table, changed, [where, *found.lines, *curve.lines])
+
+
+def pilot_of(store: Store, cell: Cell, made: RankedArtifacts) -> Pilot:
+    """Return the rows of a cell that have an answer to keep, with their scores and clusters."""
+    config, answers = cell.config, made.answers.open(store).frame()
+    fit = answers.filter(pl.col("answerable") & pl.col("barred").is_null())
+    frame = made.scores.open(store).frame()
+    frame = frame.join(fit, on="instruction_id", how="semi").sort("instruction_id")
+    clusters = None
+    if made.clusters is not None:
+        known = made.clusters.open(store).frame(["instruction_id", "cluster_id"])
+        joined = frame.select("instruction_id").join(known, on="instruction_id", how="left")
+        clusters = joined.sort("instruction_id")["cluster_id"].cast(pl.Int64).to_numpy()
+    return Pilot(
+        ids=frame["instruction_id"],
+        crowd=config.everyone,
+        scores_by_reward=score_arrays(frame, config.everyone, config.reward_names),
+        budget=config.budget,
+        weights=config.weights,
+        cluster_N=clusters,
+        quota=config.quota,
+        min_scores=config.min_scores,
+    )
+
+
+def prices_of(
+    config: AdvisorConfig, cell: SelectConfig, store: Store, made: RankedArtifacts
+) -> Prices:
+    """Return the prices of the config, else tokens as estimated from a sample of the rows."""
+    if config.prices:
+        names = [m.name for m in cell.models]
+        answer = {n: p for n, p in config.prices.items() if n in names}
+        score = {n: p for n, p in config.prices.items() if n in cell.reward_names}
+        return Prices(answer, score, config.unit)
+    dataset = open_dataset(cell)
+    rows = made.instructions.open(store).frame().head(SAMPLE)
+    prompts = [prompt.text for _, prompt in prompts_of(dataset, rows)]
+    asked = float(np.mean(estimate(prompts))) if prompts else 0.0
+    answer = {}
+    for model in cell.models:
+        texts = [text for _, text, _ in given_answers(dataset, rows, model.name) if text]
+        answer[model.name] = float(np.mean(estimate(texts))) if texts else 0.0
+    read = asked + float(np.mean(list(answer.values())))
+    return Prices(answer, dict.fromkeys(cell.reward_names, read), "tokens")
