@@ -143,7 +143,7 @@ def primary_of(config: SelectConfig) -> Primary | None:
     """Return the comparison that was named beforehand; its clusters are the grid's first."""
     experiment = required(config)
     named: PrimaryConfig | None = experiment.primary
-    if named is None:
+    if named is None or not experiment.train:
         return None
     return Primary(
         method=named.method,
