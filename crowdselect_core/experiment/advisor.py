@@ -2,13 +2,13 @@
 
 On a pilot, the whole crowd's choice is the aim. Models and reward models are taken away one by one
 (greedy removal: it finds a cheap sub-crowd, not surely the cheapest). Half of the pilot's rows
-decide what is taken away, the other half says how much of the choice is kept: a figure from the
-rows that were searched would be too good.
+decide what is taken away, the other half says how much of the choice is kept and where to stop: a
+figure from the rows that were searched would be too good.
 
 Array names carry their shape: N rows of the pilot, B chosen rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +19,12 @@ from crowdselect_core.experiment.advisor_bootstrap import Share, bootstrapped
 from crowdselect_core.experiment.choices import Places
 from crowdselect_core.experiment.overlaps import shared_rows
 from crowdselect_core.experiment.pilot import Pilot, chosen, metrics_of, ranked_by
+from crowdselect_core.experiment.sub_crowds import Prices, SubCrowd, cost, smaller
 from crowdselect_core.selection.quota import rows_of_budget
 from crowdselect_core.tables import Columns
 from crowdselect_core.util.hashed_random import uniform
 
 LEAST_CHOSEN = 20  # rows of a half's choice below which a share of it means nothing
-FEWEST = 2  # models: one has no separability and no stability
 
 ADVICE: Columns = {
     "step": pl.Int64,  # 0: the whole crowd
@@ -41,36 +41,13 @@ ADVICE: Columns = {
 
 
 @dataclass(frozen=True)
-class Prices:
-    """What a row costs, in one unit.
-
-    Attributes:
-        answer: per crowd model, of one row.
-        score: per reward model, of one answer.
-        unit: "tokens", "$", ...
-    """
-
-    answer: Mapping[str, float]
-    score: Mapping[str, float]
-    unit: str
-
-
-@dataclass(frozen=True)
-class SubCrowd:
-    """Models and reward models, in name order."""
-
-    models: tuple[str, ...]
-    reward_models: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Advice:
     """The path of removals and where it should end.
 
     Attributes:
         table: ADVICE.
-        advised: the last sub-crowd of the path that keeps the share asked for, on the rows that
-            decided; the whole crowd where every removal loses too much.
+        advised: the last sub-crowd of the path up to which every one keeps the share asked for, in
+            both halves; the whole crowd where the first removal loses too much.
         lines: the same in plain words.
     """
 
@@ -104,7 +81,7 @@ def advise(
     search, measure = halves(pilot, seed)
     path = _path(search, prices, keep)
     shares = bootstrapped(measure, [(s.models, s.reward_models) for s, _, _ in path], rounds, seed)
-    last = max(step for step, (_, _, kept) in enumerate(path) if kept)
+    end = last([kept for _, _, kept in path], [share.value >= keep for share in shares])
     whole = cost(path[0][0], prices, rows)
     table = pl.DataFrame(
         [
@@ -116,24 +93,17 @@ def advise(
                 cost(crowd, prices, rows),
                 1 - cost(crowd, prices, rows) / whole if whole else 0.0,
                 *(share.value, share.low, share.high),
-                step == last,
+                step == end,
             )
             for step, ((crowd, removed, _), share) in enumerate(zip(path, shares, strict=True))
         ],
         schema=dict(ADVICE),
         orient="row",
     )
-    advised = path[last][0]
+    advised = path[end][0]
     before = (len(path[0][0].models), whole)
-    lines = _lines(advised, before, shares[last], keep, prices, rows)
+    lines = _lines(advised, before, shares[end], keep, prices, rows)
     return Advice(table, advised, lines)
-
-
-def cost(crowd: SubCrowd, prices: Prices, rows: int) -> float:
-    """Return what a sub-crowd costs: every model answers every row, each answer is scored."""
-    answers = sum(prices.answer[m] for m in crowd.models)
-    scores = len(crowd.models) * sum(prices.score[k] for k in crowd.reward_models)
-    return rows * (answers + scores)
 
 
 def halves(pilot: Pilot, seed: int) -> tuple[Pilot, Pilot]:
@@ -164,13 +134,19 @@ def halves(pilot: Pilot, seed: int) -> tuple[Pilot, Pilot]:
     return made[0], made[1]
 
 
+def last(searched: Sequence[bool], measured: Sequence[bool]) -> int:
+    """Return the last step before the share is lost in either half."""
+    steps = (i for i, both in enumerate(zip(searched, measured, strict=True)) if not all(both))
+    return max(next(steps, len(searched)) - 1, 0)
+
+
 def _path(pilot: Pilot, prices: Prices, keep: float) -> list[tuple[SubCrowd, str | None, bool]]:
     """Return the sub-crowds from the whole to the least, what each lacks of the one before, and
     whether it keeps the share."""
     now = SubCrowd(tuple(pilot.models), tuple(sorted(pilot.scores_by_reward)))
     aim_B = _chosen(pilot, now)
     path: list[tuple[SubCrowd, str | None, bool]] = [(now, None, True)]
-    while candidates := _smaller(now):
+    while candidates := smaller(now):
         price = cost(now, prices, 1)
         tried = []
         for removed, crowd in candidates:
@@ -186,20 +162,6 @@ def _path(pilot: Pilot, prices: Prices, keep: float) -> list[tuple[SubCrowd, str
             lost, _, removed, now = min(tried, key=lambda t: (t[0], -t[1], t[2]))
         path.append((now, removed, lost <= allowed))
     return path
-
-
-def _smaller(crowd: SubCrowd) -> list[tuple[str, SubCrowd]]:
-    """Return every sub-crowd with one model or one reward model less, and what it lacks."""
-    found = []
-    if len(crowd.models) > FEWEST:
-        for name in crowd.models:
-            left = tuple(m for m in crowd.models if m != name)
-            found.append((name, SubCrowd(left, crowd.reward_models)))
-    if len(crowd.reward_models) > 1:
-        for name in crowd.reward_models:
-            rest = tuple(k for k in crowd.reward_models if k != name)
-            found.append((f"reward model {name}", SubCrowd(crowd.models, rest)))
-    return found
 
 
 def _chosen(pilot: Pilot, crowd: SubCrowd) -> Places:
@@ -226,14 +188,19 @@ def _lines(
 ) -> list[str]:
     n, whole = before
     price = cost(advised, prices, rows)
-    if len(advised.models) == n and price == whole:
+    if len(advised.models) == n and share.value == 1 and price == whole:
         return [f"No model or reward model can be left out and {keep:.0%} of the choice kept."]
+    saved = 1 - price / whole if whole else 0.0
     return [
         f"{len(advised.models)} of {n} models ({shown(advised.models)}) with "
         f"{shown(advised.reward_models)} keep {share.value:.0%} [{share.low:.0%}, "
         f"{share.high:.0%}] of the whole crowd's choice ({keep:.0%} asked for).",
-        f"{rows:,} rows cost {price:,.6g} {prices.unit} instead of {whole:,.6g}: "
-        f"{whole - price:,.6g} {prices.unit} saved ({1 - price / whole:.0%}).",
+        f"{rows:,} rows cost {_amount(price)} {prices.unit} instead of {_amount(whole)}: "
+        f"{_amount(whole - price)} {prices.unit} saved ({saved:.0%}).",
         "Found by greedy removal on one half of the pilot and measured on the other: a cheaper "
         "sub-crowd may exist.",
     ]
+
+
+def _amount(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"

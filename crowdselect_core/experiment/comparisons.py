@@ -88,7 +88,7 @@ def compare(
     found = groups(table, primary, recipe_of or {})
     known = {r for group in found for arm in group for r in arm.values}
     planned = sorted(known if replicates is None else {*replicates})
-    notes = missing_notes(found, planned)
+    notes = missing_notes(table, found, planned)
     made: list[_Pair] = []
     for group in found:
         for a, b in pairs(group, primary):

@@ -2,9 +2,11 @@
 
 The choice of a crowd is compared with that of another crowd of its size, of other families: two
 halves of the families share nothing but the rows. What they agree on beyond chance is what crowds
-of that size find in common. It grows with the size as the reliability of a longer test does
-(Spearman and Brown): agreement / (1 - agreement) is proportional to the number of models. That is
-fitted to the sizes that the pilot has two crowds of, and read off at its own size and at twice it.
+of that size find in common. For models that are alike it would grow as the reliability of a longer
+test does (Spearman and Brown): agreement / (1 - agreement) is proportional to the number of models.
+Models are not alike, so the odds are fitted as a power of the number, from 0 (more models do not
+agree more) to 1, over the sizes that the pilot has two crowds of; the curve is read off at the
+pilot's own size and at twice it.
 """
 
 import math
@@ -21,7 +23,7 @@ from crowdselect_core.experiment.pilot import Pilot, chosen, metrics_of, ranked_
 from crowdselect_core.tables import Columns
 
 DRAWS = 10  # pairs of crowds of each number of families
-STEADY = 2.0  # times that the fitted constant may differ between the least and the largest size
+STEADY = 2.0  # times that the odds of a size may differ from the curve
 NEARLY_ALL = 0.999  # agreement that counts as this in the fit: 1 has no odds
 SMALL = 0.02  # share of the choice below which doubling the crowd adds nothing to speak of
 
@@ -73,12 +75,12 @@ def crowd_curve(pilot: Pilot, *, draws: int = DRAWS, seed: int = 0) -> CrowdCurv
         )
         return CrowdCurve(pl.DataFrame(schema=dict(CURVE)), [line])
     measured = [_measured([p for p in points if p.families == f]) for f in _sizes(points)]
-    constant = float(np.mean([_odds(p) / p.models for p in points]))
+    fit = _fitted(points)
     own = len(pilot.models)
     expected = float(np.mean([p.expected for p in points]))
-    further = [_extrapolated(n, constant, expected) for n in (own, 2 * own)]
+    further = [_extrapolated(n, fit, expected) for n in (own, 2 * own)]
     table = pl.DataFrame(measured + further, schema=dict(CURVE), orient="row")
-    return CrowdCurve(table, _lines(table, own, _steady(points)))
+    return CrowdCurve(table, _lines(table, own, fit.steady))
 
 
 def agreement(shared: float, expected: float) -> float:
@@ -125,19 +127,31 @@ def _sizes(points: Sequence[_Point]) -> list[int]:
     return sorted({p.families for p in points})
 
 
-def _odds(point: _Point) -> float:
-    known = min(max(agreement(point.shared, point.expected), 0.0), NEARLY_ALL)
-    return known / (1 - known)
+class _Fit(NamedTuple):
+    """odds = factor * models ** power; steady: whether all sizes lie near that curve."""
+
+    factor: float
+    power: float
+    steady: bool
 
 
-def _steady(points: Sequence[_Point]) -> bool:
-    """Tell whether the least and the largest size give about the same constant."""
-    sizes = _sizes(points)
-    means = [
-        float(np.mean([_odds(p) / p.models for p in points if p.families == size]))
-        for size in (sizes[0], sizes[-1])
-    ]
-    return len(sizes) > 1 and min(means) > 0 and max(means) <= STEADY * min(means)
+def _fitted(points: Sequence[_Point]) -> _Fit:
+    """Fit the odds of the mean agreement of each size, those with none beyond chance left out."""
+    by_size = [[p for p in points if p.families == size] for size in _sizes(points)]
+    models = np.array([np.mean([p.models for p in group]) for group in by_size])
+    known = np.array([np.mean([agreement(p.shared, p.expected) for p in g]) for g in by_size])
+    known = np.clip(known, 0.0, NEARLY_ALL)
+    some = known > 0
+    if not some.any():
+        return _Fit(0.0, 0.0, False)
+    x, y = np.log(models[some]), np.log(known[some] / (1 - known[some]))
+    power = 1.0
+    if len(x) > 1:
+        power = float(np.clip(np.polyfit(x, y, 1)[0], 0.0, 1.0))
+    level = float(np.mean(y - power * x))
+    off = np.abs(y - level - power * x).max()
+    steady = len(x) > 1 and bool(some.all()) and off <= math.log(STEADY)
+    return _Fit(math.exp(level), power, steady)
 
 
 def _measured(points: Sequence[_Point]) -> tuple[object, ...]:
@@ -154,10 +168,9 @@ def _measured(points: Sequence[_Point]) -> tuple[object, ...]:
     )
 
 
-def _extrapolated(models: int, constant: float, expected: float) -> tuple[object, ...]:
-    odds = constant * models
-    known = odds / (1 + odds) if math.isfinite(odds) else 1.0
-    shared = expected + known * (1 - expected)
+def _extrapolated(models: int, fit: _Fit, expected: float) -> tuple[object, ...]:
+    odds = fit.factor * models**fit.power
+    shared = expected + odds / (1 + odds) * (1 - expected)
     return (None, float(models), 0, shared, None, None, expected, True)
 
 

@@ -182,7 +182,7 @@ def _model_shares(kept: KeptAnswers | None, choice: Choice) -> list[tuple[str, f
     model_B = kept.model_N[choice.rows_B]
     counts = np.bincount(model_B[model_B >= 0], minlength=len(kept.models))
     total = max(int(counts.sum()), 1)
-    return [(str(kept.models[i]), int(counts[i]) / total) for i in np.flatnonzero(counts)]
+    return [(kept.models[i], int(counts[i]) / total) for i in np.flatnonzero(counts).tolist()]
 
 
 def _kept(pool: Pool, choice: Choice) -> KeptAnswers | None:

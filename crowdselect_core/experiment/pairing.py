@@ -120,35 +120,29 @@ def is_primary(a: Arm, b: Arm, primary: Primary) -> bool:
     )
 
 
-def missing_notes(found: Sequence[Group], planned: Sequence[int]) -> list[str]:
+def missing_notes(table: pl.DataFrame, found: Sequence[Group], planned: Sequence[int]) -> list[str]:
     """Name every value that is missing: per cell and metric the replicates that have none.
 
     A cell of a base model that lacks a metric altogether, which other cells of that model have, is
-    named too.
+    named too: one whose training failed every time has rows of its choice alone.
     """
     notes = []
-    metrics_of: dict[str | None, dict[tuple[str, str], set[str]]] = {}
-    cells_of: dict[str | None, list[str]] = {}
-    for group in found:
-        for arm in group:
-            row = arm.row
-            what = (row["benchmark"], row["metric"])
-            metrics_of.setdefault(row["base_model"], {}).setdefault(what, set()).add(arm.cell)
-            cells = cells_of.setdefault(row["base_model"], [])
-            if arm.cell not in cells:
-                cells.append(arm.cell)
-            if lacking := [r for r in planned if r not in arm.values]:
-                notes.append(
-                    f"missing: {arm.cell} has no {what[0]} {what[1]} in "
-                    f"{len(lacking)} of {len(planned)} replicates ({shown(lacking)})"
-                )
-    for model, metrics in metrics_of.items():
-        for what, have in metrics.items():
-            notes += [
-                f"missing: {cell} has no {what[0]} {what[1]} in any replicate"
-                for cell in cells_of[model]
-                if cell not in have
-            ]
+    have: dict[tuple[str, str, str | None], set[str]] = {}
+    for arm in (arm for group in found for arm in group):
+        metric = (arm.row["benchmark"], arm.row["metric"], arm.row["base_model"])
+        have.setdefault(metric, set()).add(arm.cell)
+        if lacking := [r for r in planned if r not in arm.values]:
+            notes.append(
+                f"missing: {arm.cell} has no {metric[0]} {metric[1]} in "
+                f"{len(lacking)} of {len(planned)} replicates ({shown(lacking)})"
+            )
+    cells = table.select("cell", "base_model").unique(maintain_order=True).rows()
+    for (benchmark, metric_name, model), having in have.items():
+        notes += [
+            f"missing: {cell} has no {benchmark} {metric_name} in any replicate"
+            for cell, base_model in cells
+            if base_model == model and cell not in having
+        ]
     return notes
 
 

@@ -154,11 +154,10 @@ def sign_flip_p(differences_R: Floats, *, draws: int = SIGN_DRAWS, seed: int = 0
         codes = np.arange(2 ** (n - 1))  # the other half are the same with all signs turned
         signs_SR = 1.0 - 2.0 * (codes[:, None] >> np.arange(n) & 1)
         return float(np.mean(np.abs(signs_SR @ differences_R) >= least))
-    rng = np.random.default_rng(seed)
+    signs = _drawn_signs(n, draws, seed)
     hits = 0
     for start in range(0, draws, BLOCK):
-        rows = min(BLOCK, draws - start)
-        signs_SR = 1.0 - 2.0 * rng.integers(0, 2, size=(rows, n), dtype=np.int8)
+        signs_SR = 1.0 - 2.0 * signs[start : start + BLOCK]
         hits += int((np.abs(signs_SR @ differences_R) >= least).sum())
     return (1 + hits) / (1 + draws)
 
@@ -208,6 +207,13 @@ def noncentrality(replicates: int, *, level: float = LEVEL, power: float = POWER
         return float(np.mean(ndtr(d - scaled_Q) + ndtr(-d - scaled_Q))) - power
 
     return float(brentq(lacking, 0.0, 10 * limit))
+
+
+@lru_cache(maxsize=2)
+def _drawn_signs(replicates: int, draws: int, seed: int) -> NDArray[np.int8]:
+    """Draw 0 or 1 per draw and replicate; an experiment asks for the same ones many times."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 2, size=(draws, replicates), dtype=np.int8)
 
 
 def _check(differences_R: Floats) -> None:

@@ -68,8 +68,8 @@ def warning(replicates: int) -> str:
         return text
     low, high = COVERAGE[max(known)]
     return (
-        f"{text} (simulated, 95 % intervals of {max(known)} replicates held the truth in "
-        f"{low:.1%} to {high:.1%} of the cases)"
+        f"{text} (simulated on nearly normal differences, 95 % intervals of {max(known)} "
+        f"replicates held the truth in {low:.1%} to {high:.1%} of the cases; yours may be less so)"
     )
 
 

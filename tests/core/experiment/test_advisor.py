@@ -8,9 +8,10 @@ import pytest
 
 from crowdselect_core import CrowdModel
 from crowdselect_core.errors import ConfigError, SelectionError
-from crowdselect_core.experiment.advisor import ADVICE, Prices, SubCrowd, advise, cost, halves
+from crowdselect_core.experiment.advisor import ADVICE, advise, halves, last
 from crowdselect_core.experiment.crowd_curve import CURVE, agreement, crowd_curve
 from crowdselect_core.experiment.pilot import Pilot
+from crowdselect_core.experiment.sub_crowds import Prices, SubCrowd, cost
 
 
 def pilot(families: int = 4, noise: float = 0.3, rows: int = 300) -> Pilot:
@@ -40,15 +41,22 @@ def test_the_cost_by_hand() -> None:
     assert cost(SubCrowd(("a", "b"), ("r", "s")), told, 10) == 65
 
 
-def test_a_duplicate_of_a_model_is_what_can_go() -> None:
-    # the twins of family c hold the scores of a: nothing that they say is new, and they cost most
+def test_models_that_say_nothing_new_and_cost_most_go_first() -> None:
+    # without noise the families are copies of each other: without both of c nothing changes
     of = pilot(3, noise=0.0)
-    found = advise(of, prices(of, c1=50.0, c2=50.0), keep=0.99, rows=1000, rounds=20)
+    found = advise(of, prices(of, c1=50.0, c2=50.0), keep=0.7, rows=1000, rounds=20)
     assert dict(found.table.schema) == dict(ADVICE)
+    assert set(found.table["removed"][1:3]) == {"c1", "c2"}
+    without = found.table.row(2, named=True)
+    assert (without["kept"], without["low"], without["high"]) == (1.0, 1.0, 1.0)
     assert not {"c1", "c2"} & set(found.advised.models)
-    advised = found.table.filter("advised").row(0, named=True)
-    assert advised["kept"] == 1.0
-    assert (advised["low"], advised["high"]) == (1.0, 1.0)
+    assert found.table.filter("advised")["step"][0] >= 2
+
+
+def test_the_advice_stops_where_either_half_loses_the_share() -> None:
+    assert last([True] * 4, [True] * 4) == 3
+    assert last([True, True, False, True], [True] * 4) == 1
+    assert last([True] * 4, [True, False, True, True]) == 0
 
 
 def test_the_table_is_the_whole_path_and_costs_fall() -> None:

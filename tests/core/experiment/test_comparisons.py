@@ -128,6 +128,15 @@ def test_a_cell_without_a_metric_that_others_have_is_named() -> None:
     assert any("random" in n and "no mt-bench average in any" in n for n in found.notes)
 
 
+def test_a_cell_whose_training_failed_every_time_is_named() -> None:
+    rows = values("crowdselect", [1.0, 2.0])
+    rows += values("random", [3.0, 3.0], benchmark="choice", metric="reward")
+    notes = compare(table(rows), None, None).notes
+    assert len(notes) == 1
+    assert "random" in notes[0]
+    assert "no heldout-loss loss_per_row in any replicate" in notes[0]
+
+
 def test_of_several_that_fit_the_first_is_primary_and_it_is_said() -> None:
     rows = [
         r
