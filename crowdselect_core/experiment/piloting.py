@@ -1,4 +1,4 @@
-"""The pilot of an experiment's advisor: the rows of one cell, its crowd, and what answers cost."""
+"""The advisor of an experiment: a pilot of one of its cells, and what answers and scores cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,13 @@ from crowdselect_core.experiment.advisor import ADVICE, Prices, advise
 from crowdselect_core.experiment.cells import Cell
 from crowdselect_core.experiment.crowd_curve import crowd_curve
 from crowdselect_core.experiment.made import Made
-from crowdselect_core.experiment.pilot import Pilot
 from crowdselect_core.experiment.sensitivity import SENSITIVITY, sensitivity
+from crowdselect_core.experiment.stored_pilot import stored_pilot
 from crowdselect_core.models.token_count import estimate
 from crowdselect_core.stages.crowd.dataset_answers import given_answers
 from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import RankedArtifacts
-from crowdselect_core.stages.select.metrics import score_arrays
 from crowdselect_core.store.artifacts import Store
 
 SAMPLE = 200  # rows whose answers' tokens are estimated
@@ -67,36 +66,13 @@ def advised(
 def _advised(
     config: AdvisorConfig, store: Store, cell: Cell, made: RankedArtifacts, rows: int
 ) -> Advised:
-    pilot = pilot_of(store, cell, made)
+    pilot = stored_pilot(cell.config, store, made)
     prices = prices_of(config, cell.config, store, made)
     found = advise(pilot, prices, config.keep, rows, seed=cell.config.seed)
     curve = crowd_curve(pilot, seed=cell.config.seed)
     changed = sensitivity(pilot, [w for w in WEIGHTS if w != tuple(cell.config.weights[:3])])
     where = f"advisor: on {len(pilot.ids):,} rows, by {cell.name} of replicate 0"
     return Advised(found.table, changed, [where, *found.lines, *curve.lines])
-
-
-def pilot_of(store: Store, cell: Cell, made: RankedArtifacts) -> Pilot:
-    """Return the rows of a cell that have an answer to keep, with their scores and clusters."""
-    config, answers = cell.config, made.answers.open(store).frame()
-    fit = answers.filter(pl.col("answerable") & pl.col("barred").is_null())
-    frame = made.scores.open(store).frame()
-    frame = frame.join(fit, on="instruction_id", how="semi").sort("instruction_id")
-    clusters = None
-    if made.clusters is not None:
-        known = made.clusters.open(store).frame(["instruction_id", "cluster_id"])
-        joined = frame.select("instruction_id").join(known, on="instruction_id", how="left")
-        clusters = joined.sort("instruction_id")["cluster_id"].cast(pl.Int64).to_numpy()
-    return Pilot(
-        ids=frame["instruction_id"],
-        crowd=config.everyone,
-        scores_by_reward=score_arrays(frame, config.everyone, config.reward_names),
-        budget=config.budget,
-        weights=config.weights,
-        cluster_N=clusters,
-        quota=config.quota,
-        min_scores=config.min_scores,
-    )
 
 
 def prices_of(

@@ -15,8 +15,7 @@ from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment.grid import Grid, grid, points
 from crowdselect_core.experiment.made import Made, Remembering
-from crowdselect_core.experiment.pilot import metrics_of, ranked_by
-from crowdselect_core.experiment.piloting import advised, pilot_of, prices_of
+from crowdselect_core.experiment.piloting import advised, prices_of
 from crowdselect_core.experiment.schemas import CHOICE, EXPERIMENT, OVERLAPS
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_forecast import experiment_forecast
@@ -248,9 +247,3 @@ def test_the_advisor_looks_at_the_first_crowdselect_cell(
     told = advised(AdvisorConfig(keep=0.5), store, own, ROWS)
     assert len(told.lines) == 1
     assert "expected 20 or more: give a larger pilot or a larger budget" in told.lines[0]
-    pilot = pilot_of(store, cell, first.rows)
-    frame = first.rows.ranking.open(store).frame(["instruction_id", "eligible", "score"])
-    ranked = ranked_by(pilot, metrics_of(pilot, pilot.models, ["reward"]))
-    scores = dict(frame.filter("eligible").select("instruction_id", "score").iter_rows())
-    ours = dict(zip(pilot.ids, ranked.score_N.tolist(), strict=True))
-    assert {i: ours[i] for i in scores} == pytest.approx(scores)
