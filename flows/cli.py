@@ -25,6 +25,9 @@ from tasks import terminal
 if TYPE_CHECKING:  # prefect is imported late: see console.prepare
     from prefect.client.schemas.objects import State
 
+    from crowdselect_core.reselection.record import SelectionRun
+    from crowdselect_core.stages.base import Runner
+
 OURS = "crowdselect"  # the tag of our runs; the sweep handles these alone
 OK, BROKEN, MENDABLE, STOPPED = 0, 1, 2, 130
 
@@ -35,6 +38,8 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
     try:
         args, flags = options.parse(sys.argv[1:] if argv is None else argv, flow)
         config = load(args.config, flags, flow=flow)
+        if (row_id := getattr(args, "explain", None)) is not None:
+            return explained(config, row_id)
         looks = [name for name in ("dry_run", "check", "list") if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
     except UserError as e:
@@ -61,6 +66,7 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     from crowdselect_core.planning.dry_run import forecast
 
     console.plain_warnings()
+    from crowdselect_core.report.card import upload_forecast
     from flows.select import chosen, ranked
 
     if isinstance(config, EvaluateConfig):
@@ -79,6 +85,8 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     else:
         alone = config.quality is not None and config.quality.only
         lines = forecast(config, ranked if alone else chosen, flow)
+        if flow == "select" and config.push_to and not alone:
+            lines += upload_forecast(config, chosen)
     print("\n".join(lines))
     return OK
 
@@ -91,6 +99,27 @@ def check(config: SelectConfig) -> int:
 
     for line in check_all(config, Resources(secret)):
         print(plain(line), flush=True)
+    return OK
+
+
+def explained(config: SelectConfig, row_id: str) -> int:
+    """Print why a row was chosen or not; nothing is computed for it."""
+    if config.credentials_block:
+        from tasks.secrets import lend
+
+        lend(config)
+    from crowdselect_core.report.explain import explain
+    from crowdselect_core.report.explain_source import find_selection
+    from crowdselect_core.report.explain_text import explanation_lines
+
+    def story(config: SelectConfig, *, run: "Runner") -> "SelectionRun":
+        from flows.select import chosen  # only where OUT does not have it: it imports prefect
+
+        return chosen(config, run=run)
+
+    console.plain_warnings()
+    for line in explanation_lines(explain(find_selection(config, story), row_id)):
+        print(line)
     return OK
 
 

@@ -11,6 +11,7 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.flags import (
     EVALUATION,
     GATES,
+    PUSH,
     SCORES,
     SELECTION,
     TRAINING,
@@ -34,12 +35,14 @@ class Command:
         config: what it needs to know.
         steps: the steps that it runs beside the answers of the crowd.
         further: switches beside --dry-run by which it reports something and ends, name to help.
+        asks: flags with a value by which it reports something and ends, name to metavar and help.
     """
 
     about: str
     config: type[SelectConfig] = SelectConfig
     steps: tuple[Step, ...] = (SCORES, SELECTION)
     further: Mapping[str, str] = field(default_factory=dict)
+    asks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def options(self) -> list[Option]:
@@ -55,7 +58,7 @@ class Command:
     @property
     def flags(self) -> list[str]:
         """Everything that it takes."""
-        looks = [switch(name) for name in self.looks]
+        looks = [switch(name) for name in (*self.looks, *self.asks)]
         return [CONFIG, *(o.flag for o in self.options), *looks, QUIET, "--help"]
 
 
@@ -72,7 +75,8 @@ COMMANDS: dict[str, Command] = {
     "select": Command(
         "Select the best instruction-response pairs by the wisdom of a crowd of LLMs. Without "
         "--dataset and --config, selects from the embedded sample.",
-        steps=(SCORES, SELECTION, GATES),
+        steps=(SCORES, SELECTION, PUSH, GATES),
+        asks={"explain": ("ID", "print why the row with this instruction_id was chosen or not")},
     ),
     "finetune": Command(
         "Fine-tune a small model on the selection; a run that was killed goes on from its last "

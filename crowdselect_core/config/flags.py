@@ -44,6 +44,7 @@ SCORES = Step("scores")
 SELECTION = Step("selection")
 TRAINING = Step("training")
 EVALUATION = Step("evaluation")
+PUSH = Step("push")  # the upload of a selection
 GATES = Step("gates")  # a run that ends after the quality gates
 
 
