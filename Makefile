@@ -6,6 +6,9 @@ PIP = .venv/bin/$(INSTALL) --constraint constraints.txt
 # One thread for one model: on two shared cores, more of them wait for each other.
 SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 
+# Where it is set, every process compiles its libraries again: seconds a start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help select finetune test test-fast test-slow test-vllm check format docs sample server deploy vllm-env clean
 
 # `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken

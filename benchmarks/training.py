@@ -1,6 +1,7 @@
 """How fast training is through the flow, what checkpoints cost, and what a kill repeats.
 
-    python -m benchmarks.training [--base sample:smollm2] [--steps 20] [--rounds 3]
+    python -m benchmarks.training [--part speed checkpoints kill] [--base sample:smollm2]
+        [--steps 20] [--rounds 3]
 
 Rounds alternate between `python -m flows.finetune` and TRL's SFTTrainer alone, in a process of its
 own, on the same token ids (LoRA, the sample's conversations, the same arguments). Printed are
@@ -22,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import polars as pl
@@ -65,14 +67,14 @@ def _marks(command: Sequence[str], kill_after: int | None) -> Iterator[Mark]:
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT
     ) as process:
         assert process.stderr is not None
-        told, lines = psutil.Process(process.pid), []
+        measured, lines = psutil.Process(process.pid), []
         for line in process.stderr:
             lines.append(line)
             found, saved = STEP.search(line), SAVED.search(line)
             if not (found or saved):
                 continue
             number = int((found or saved)[1])  # type: ignore[index]
-            used = told.cpu_times()
+            used = measured.cpu_times()
             yield Mark(number, saved is not None, time.perf_counter(), used.user + used.system)
             if number == kill_after:
                 os.kill(process.pid, signal.SIGKILL)
@@ -90,11 +92,11 @@ def per_step(found: Sequence[Mark]) -> tuple[float, float]:
     return (last.seconds - first.seconds) / number, (last.cpu - first.cpu) / number
 
 
-def checkpoint_share(found: Sequence[Mark]) -> tuple[float, int]:
-    """Return which share of the time from the first step on went into checkpoints, and how many."""
+def checkpoint_share(found: Sequence[Mark]) -> tuple[float, int, float]:
+    """Return checkpoints' share of the time from the first step on, their number, their median."""
     ended = {m.step: m.seconds for m in found if not m.saved}
     spent = [m.seconds - ended[m.step] for m in found if m.saved]
-    return sum(spent) / (found[-1].seconds - found[0].seconds), len(spent)
+    return sum(spent) / (found[-1].seconds - found[0].seconds), len(spent), median(spent)
 
 
 def write_rows(file: Path, rows: int) -> None:
@@ -153,7 +155,7 @@ def train_bare(recipe: dict[str, Any]) -> None:
     base = base_model(config)
     made = training.prepare(config, base, file_rows(str(config.train_file)), gpu=False)
 
-    class Told(TrainerCallback):
+    class Steps(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             print(f"step {state.global_step}/{state.max_steps}  loss", file=sys.stderr, flush=True)
 
@@ -169,14 +171,14 @@ def train_bare(recipe: dict[str, Any]) -> None:
         torch.manual_seed(config.seed)
         trainer = SFTTrainer(
             made.source.load(), arguments, train_dataset=data, processing_class=made.tokenizer,
-            callbacks=[Told()], peft_config=peft,
+            callbacks=[Steps()], peft_config=peft,
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.train()
 
 
-def measure(runs: Runs, steps: int, rounds: int) -> None:
-    """Print every figure."""
+def speed(runs: Runs, steps: int, rounds: int) -> None:
+    """Print the speed of the flow beside TRL alone."""
     flow, bare = [], []
     for number in range(rounds):
         bare.append(per_step(marks(runs.bare())))
@@ -191,9 +193,20 @@ def measure(runs: Runs, steps: int, rounds: int) -> None:
         f"speed of the flow beside bare TRL: {spread(ratios[0])} by seconds, {spread(ratios[1])} "
         "by CPU seconds"
     )
-    every = max(1, steps // CHECKPOINTS)
-    share, saved = checkpoint_share(marks(runs.flow("often", every)))
-    print(f"checkpoints: {share:.1%} of a run of {steps} steps with {saved} of them")
+
+
+def checkpoints(runs: Runs, steps: int, _: int) -> None:
+    """Print what 20 checkpoints take of a run."""
+    found = marks(runs.flow("often", max(1, steps // CHECKPOINTS)))
+    share, saved, seconds = checkpoint_share(found)
+    print(
+        f"checkpoints: {share:.1%} of a run of {steps} steps with {saved} of them; one takes "
+        f"{seconds:.2f} s (median)"
+    )
+
+
+def kill(runs: Runs, steps: int, _: int) -> None:
+    """Print how many steps are made again after a kill -9 between two checkpoints."""
     every = max(2, steps // 4)
     killed = 2 * every + every // 2
     words = runs.flow("killed", every)
@@ -204,30 +217,35 @@ def measure(runs: Runs, steps: int, rounds: int) -> None:
     assert 0 <= repeated <= every
 
 
+PARTS = {"speed": speed, "checkpoints": checkpoints, "kill": kill}
+
+
 def main() -> None:
     """Read the options and measure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--base", default="sample:smollm2")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows-a-step", type=int, default=4)
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.bare:
-        train_bare(json.loads(told.bare.read_text()))
+    options = parser.parse_args()
+    if options.bare:
+        train_bare(json.loads(options.bare.read_text()))
         return
     print(machine("torch", "transformers", "trl", "peft"), f"load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        write_rows(folder / "train.jsonl", told.steps * told.rows_a_step)
+        write_rows(folder / "train.jsonl", options.steps * options.rows_a_step)
         recipe = {
-            "base_model": told.base, "peft": "lora", "train_file": str(folder / "train.jsonl"),
-            "num_train_epochs": 1, "global_batch_size": told.rows_a_step,
-            "per_device_train_batch_size": told.rows_a_step, "max_length": MOST_TOKENS,
+            "base_model": options.base, "peft": "lora", "train_file": str(folder / "train.jsonl"),
+            "num_train_epochs": 1, "global_batch_size": options.rows_a_step,
+            "per_device_train_batch_size": options.rows_a_step, "max_length": MOST_TOKENS,
         }  # fmt: skip
-        measure(Runs(folder, recipe), told.steps, told.rounds)
+        for part in options.part:
+            PARTS[part](Runs(folder, recipe), options.steps, options.rounds)
 
 
 if __name__ == "__main__":

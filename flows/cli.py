@@ -25,6 +25,9 @@ from tasks import terminal
 if TYPE_CHECKING:  # prefect is imported late: see console.prepare
     from prefect.client.schemas.objects import State
 
+    from crowdselect_core.reselection.record import SelectionRun
+    from crowdselect_core.stages.base import Runner
+
 OURS = "crowdselect"  # the tag of our runs; the sweep handles these alone
 LOOKS = ("dry_run", "check", "list", "preflight")
 OK, BROKEN, MENDABLE, STOPPED = 0, 1, 2, 130
@@ -38,6 +41,8 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
         if getattr(args, "compare", None):
             return compared(*args.compare)
         config = load(args.config, flags, flow=flow)
+        if (row_id := getattr(args, "explain", None)) is not None:
+            return explained(config, row_id)
         looks = [name for name in LOOKS if getattr(args, name, False)]
         return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
     except UserError as e:
@@ -66,6 +71,7 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     from crowdselect_core.planning.dry_run import forecast
 
     console.plain_warnings()
+    from crowdselect_core.report.card import upload_forecast
     from flows.select import chosen, ranked
 
     if isinstance(config, EvaluateConfig):
@@ -90,6 +96,8 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
     else:
         alone = config.quality is not None and config.quality.only
         lines = forecast(config, ranked if alone else chosen, flow)
+        if flow == "select" and config.push_to and not alone:
+            lines += upload_forecast(config, chosen)
     print("\n".join(lines))
     return OK
 
@@ -120,6 +128,27 @@ def preflight(config: SelectConfig) -> int:
 
     for line in experiment_preflight(config, secret):
         print(plain(line), flush=True)
+    return OK
+
+
+def explained(config: SelectConfig, row_id: str) -> int:
+    """Print why a row was chosen or not; nothing is computed for it."""
+    if config.credentials_block:
+        from tasks.secrets import lend
+
+        lend(config)
+    from crowdselect_core.report.explain import explain
+    from crowdselect_core.report.explain_source import find_selection
+    from crowdselect_core.report.explain_text import explanation_lines
+
+    def story(config: SelectConfig, *, run: "Runner") -> "SelectionRun":
+        from flows.select import chosen  # only where OUT does not have it: it imports prefect
+
+        return chosen(config, run=run)
+
+    console.plain_warnings()
+    for line in explanation_lines(explain(find_selection(config, story), row_id)):
+        print(line)
     return OK
 
 

@@ -36,6 +36,8 @@ def parser(flow: str = "select") -> Parser:
         made.add_argument(switch(name), dest=name, action="store_true", help=text)
     for name, text in command.on_pairs.items():
         made.add_argument(switch(name), dest=name, nargs=2, metavar="OUT", help=text)
+    for name, (metavar, text) in command.asks.items():
+        made.add_argument(switch(name), dest=name, metavar=metavar, help=text)
     made.add_argument(QUIET, action="store_true", help="show warnings and the summary only")
     return made
 

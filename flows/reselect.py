@@ -25,7 +25,7 @@ from prefect import flow
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.export import selection_files
+from crowdselect_core.export import figure_files, selection_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.report.reselection import row_counts
@@ -68,6 +68,8 @@ def reselect(config: ReselectConfig) -> Any:
     config = config.resolved()
     preflight.check(config)
     preflight.check_out(config, selection_files.names_of(config, reselected=True))
+    if config.figures:
+        figure_files.check_replaceable(config.out)
     if config.rollback_to is not None:
         return rolled_back(config, config.rollback_to)
     return mended(config)
@@ -256,4 +258,5 @@ def rolled_back(config: ReselectConfig, number: int) -> dict[str, Any]:
     told = select_tasks.export(config, then.inputs, texts=False)  # the data set may be another now
     tasks.point(config, number)
     lines = tasks.tell(config, number, then.record, then.inputs)
-    return {"summary": told["summary"], "files": told["files"], "stages": [], "lines": lines}
+    files = [*told["files"], *told["figures"]]
+    return {"summary": told["summary"], "files": files, "stages": [], "lines": lines}

@@ -21,7 +21,7 @@ from prefect import flow
 
 from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.export import selection_files
+from crowdselect_core.export import figure_files, hub_dataset, selection_files
 from crowdselect_core.planning import heldout, preflight
 from crowdselect_core.planning.gate_check import check_alone
 from crowdselect_core.planning.missing_work import find_missing, without_missing
@@ -73,7 +73,21 @@ def select(config: SelectConfig) -> Any:
     preflight.check_out(config, selection_files.names_of(config))
     if config.quality and config.quality.only:
         return crowd_steps.repaired(config, lambda config: examined(ranked(config)))
-    return crowd_steps.repaired(config, lambda config: written(chosen(config)))
+    if config.figures:
+        figure_files.check_replaceable(config.out)
+    if config.push_to:
+        hub_dataset.check()
+    return crowd_steps.repaired(config, story)
+
+
+def story(config: SelectConfig) -> dict[str, Any]:
+    """Select, write OUT, and upload it where that is asked for."""
+    made = chosen(config)
+    told = written(made)
+    if config.push_to:
+        place = tasks.push(config, made.inputs, told["summary"])
+        told["lines"] = [f"uploaded   to {place}"]
+    return told
 
 
 def chosen(
@@ -204,10 +218,10 @@ def written(chosen: SelectionRun) -> dict[str, Any]:
     """Write a selection to OUT and show it in the UI."""
     config, inputs = chosen.config, chosen.inputs
     told = tasks.export(config, inputs)
-    tasks.publish(config, inputs.selection, told["summary"], chosen.stages)
+    tasks.publish(config, inputs.selection, told["summary"], chosen.stages, told["figures"])
     return {
         "summary": told["summary"],
-        "files": told["files"],
+        "files": [*told["files"], *told["figures"]],
         "stages": crowd_steps.told(chosen.stages),
     }
 

@@ -55,7 +55,12 @@ def fake_hub() -> Iterator[FakeHub]:
                 self._answer(404, {"error": self.path})
 
         def do_GET(self) -> None:
-            known = {"id": "org/name", "sha": "0" * 40, "siblings": []}
+            known: Any = {"id": "org/name", "sha": "0" * 40, "siblings": []}
+            if "/tree/" in self.path:
+                known = [
+                    {"type": "file", "path": path, "size": len(data), "oid": "0" * 40}
+                    for path, data in hub.files.items()
+                ]
             self._answer(*((200, known) if self._may() else (401, {"error": "unauthorized"})))
 
         def _may(self) -> bool:
@@ -68,6 +73,8 @@ def fake_hub() -> Iterator[FakeHub]:
                 value = line["value"]
                 if line["key"] == "header":
                     hub.messages.append(value["summary"])
+                elif line["key"] == "deletedFile":
+                    del hub.files[value["path"]]
                 else:
                     hub.files[value["path"]] = base64.b64decode(value["content"])
             told = {"commitUrl": f"{hub.url}/org/name/commit/{'1' * 40}", "commitOid": "1" * 40}

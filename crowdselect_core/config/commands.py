@@ -12,6 +12,7 @@ from crowdselect_core.config.flags import (
     EVALUATION,
     EXPERIMENT,
     GATES,
+    PUSH,
     SCORES,
     SELECTION,
     TRAINING,
@@ -36,6 +37,7 @@ class Command:
         steps: the steps that it runs beside the answers of the crowd.
         further: switches beside --dry-run by which it reports something and ends, name to help.
         on_pairs: switches by which it reports on two places and ends, name to help.
+        asks: flags with a value by which it reports something and ends, name to metavar and help.
     """
 
     about: str
@@ -43,6 +45,7 @@ class Command:
     steps: tuple[Step, ...] = (SCORES, SELECTION)
     further: Mapping[str, str] = field(default_factory=dict)
     on_pairs: Mapping[str, str] = field(default_factory=dict)
+    asks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def options(self) -> list[Option]:
@@ -58,7 +61,7 @@ class Command:
     @property
     def flags(self) -> list[str]:
         """Everything that it takes."""
-        looks = [switch(name) for name in (*self.looks, *self.on_pairs)]
+        looks = [switch(name) for name in (*self.looks, *self.asks, *self.on_pairs)]
         return [CONFIG, *(o.flag for o in self.options), *looks, QUIET, "--help"]
 
 
@@ -75,7 +78,8 @@ COMMANDS: dict[str, Command] = {
     "select": Command(
         "Select the best instruction-response pairs by the wisdom of a crowd of LLMs. Without "
         "--dataset and --config, selects from the embedded sample.",
-        steps=(SCORES, SELECTION, GATES),
+        steps=(SCORES, SELECTION, PUSH, GATES),
+        asks={"explain": ("ID", "print why the row with this instruction_id was chosen or not")},
     ),
     "finetune": Command(
         "Fine-tune a small model on the selection; a run that was killed goes on from its last "

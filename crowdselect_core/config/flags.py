@@ -45,6 +45,7 @@ SELECTION = Step("selection")
 TRAINING = Step("training")
 EVALUATION = Step("evaluation")
 EXPERIMENT = Step("experiment")
+PUSH = Step("push")  # the upload of a selection
 GATES = Step("gates")  # a run that ends after the quality gates
 
 

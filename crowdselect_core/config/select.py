@@ -23,8 +23,16 @@ from crowdselect_core.config.fields import (
     read_names,
     read_response,
 )
-from crowdselect_core.config.finetune import TrainingConfig
-from crowdselect_core.config.flags import EVALUATION, EXPERIMENT, SCORES, SELECTION, TRAINING, Flag
+from crowdselect_core.config.finetune import REPOSITORY, TrainingConfig
+from crowdselect_core.config.flags import (
+    EVALUATION,
+    EXPERIMENT,
+    PUSH,
+    SCORES,
+    SELECTION,
+    TRAINING,
+    Flag,
+)
 from crowdselect_core.config.heldout import HeldoutConfig, SubsampleConfig
 from crowdselect_core.config.methods import (
     DeitaConfig,
@@ -40,7 +48,7 @@ from crowdselect_core.config.methods import (
 )
 from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.config.quality import QualityConfig
-from crowdselect_core.config.response_mode import response_mode
+from crowdselect_core.config.response_mode import MODES, response_mode
 from crowdselect_core.config.reward import RewardConfig, reward_name
 from crowdselect_core.errors import ConfigError
 
@@ -186,6 +194,19 @@ class SelectConfig(Frozen):
     pairs: Annotated[PairsConfig, SELECTION] = Field(
         PairsConfig(), description="Preference pairs, written with the layout pairs"
     )
+    figures: Annotated[bool, Flag(), SELECTION] = Field(
+        False,
+        description="Write OUT/figures: the selection's figures as SVG and PNG; a few seconds of "
+        "processor time, once a selection",
+    )
+    push_to: Annotated[str | None, Flag("ORG/NAME"), PUSH] = Field(
+        None,
+        pattern=f"^{REPOSITORY}$",
+        description="Repository of the Hugging Face hub to which the selection is uploaded as a "
+        "data set with its card, with the token of HF_TOKEN; a new one is private. With --dry-run "
+        "the card is written to OUT and nothing is uploaded",
+        examples=["org/name"],
+    )
     quality: Annotated[QualityConfig | None, SELECTION] = Field(
         None, description="Quality gates before the selection; see docs/quality.md"
     )
@@ -256,9 +277,16 @@ class SelectConfig(Frozen):
 
     @property
     def wants_pairs(self) -> bool:
-        """Whether preference pairs are written, or read by the recipe that is written."""
+        """Whether preference pairs are written: asked for, read by the recipe, or uploaded."""
         on_pairs = self.training is not None and self.training.on_pairs
-        return "pairs" in self.export or ("llamafactory" in self.export and on_pairs)
+        recipe = "llamafactory" in self.export and on_pairs
+        return "pairs" in self.export or recipe or (self.push_to is not None and self._has_two)
+
+    @property
+    def _has_two(self) -> bool:
+        """Whether more than one model's answers may be kept, as a preference pair needs."""
+        mode = self.response_mode
+        return mode in MODES if isinstance(mode, str) else len(set(mode)) > 1
 
     @property
     def response_mode(self) -> str | list[str]:

@@ -1,7 +1,8 @@
-"""Uploading a trained model to the Hugging Face hub, with the token of HF_TOKEN alone."""
+"""Uploading a folder to the Hugging Face hub, with the token of HF_TOKEN alone."""
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,28 @@ from crowdselect_core.store.artifacts import Artifact
 TOKEN = "HF_TOKEN"  # noqa: S105
 ENDPOINT = "HF_ENDPOINT"
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "README.md"]
+KEY = "training.push_to"
 
 
-def check() -> None:
+def check(key: str = KEY) -> None:
     """Check that an upload can be tried.
 
-    Raises:
-        ConfigError: there is no token, or the hub is switched off.
-    """
-    if not os.environ.get(TOKEN):
-        raise ConfigError(f"training.push_to: set {TOKEN} to a token that may write there")
-    from huggingface_hub import constants
+    Args:
+        key: the config key that asks for it, for messages.
 
+    Raises:
+        ConfigError: there is no token, the hub is switched off, or its package is missing.
+    """
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        raise ConfigError(
+            f"{key}: needs the package huggingface_hub: pip install 'crowdselect[hub]'"
+        ) from None
+    if not os.environ.get(TOKEN):
+        raise ConfigError(f"{key}: set {TOKEN} to a token that may write there")
     if constants.HF_HUB_OFFLINE:
-        raise ConfigError("training.push_to: HF_HUB_OFFLINE is set: unset it to upload")
+        raise ConfigError(f"{key}: HF_HUB_OFFLINE is set: unset it to upload")
 
 
 def upload_model(repository: str, model: Artifact) -> str:
@@ -46,28 +55,58 @@ def upload_model(repository: str, model: Artifact) -> str:
     with tempfile.TemporaryDirectory(prefix="crowdselect-push-") as folder:
         unpack(model, Path(folder))
         key = model.manifest.facts["training"]["key"]
-        return _upload(repository, Path(folder) / "model", f"CrowdSelect training {key[:16]}")
+        message = f"CrowdSelect training {key[:16]}"
+        return upload(KEY, repository, Path(folder) / "model", message, "the model", PATTERNS)
 
 
-def _upload(repository: str, folder: Path, message: str) -> str:
+def upload(
+    key: str,
+    repository: str,
+    folder: Path,
+    message: str,
+    what: str,
+    patterns: Sequence[str],
+    kind: str = "model",
+    gone: Sequence[str] = (),
+) -> str:
+    """Upload a folder in one commit.
+
+    Args:
+        key: the config key that asks for it, for messages.
+        repository: org/name; made, private, where it is missing.
+        folder: whose files are uploaded.
+        message: of the commit.
+        what: is uploaded, for messages.
+        patterns: which files.
+        kind: model or dataset.
+        gone: files of the repository that are removed unless the folder has them.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        ConfigError: the hub refuses it, or cannot be reached.
+    """
     import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     hub: Any = HfApi(endpoint=os.environ.get(ENDPOINT), token=os.environ[TOKEN])
     try:
-        place = hub.create_repo(repository, private=True, exist_ok=True)
+        place = hub.create_repo(repository, private=True, exist_ok=True, repo_type=kind)
         hub.upload_folder(
             repo_id=repository,
+            repo_type=kind,
             folder_path=folder,
             commit_message=message,
-            allow_patterns=PATTERNS,
+            allow_patterns=list(patterns),
+            delete_patterns=list(gone) or None,
         )
     except (HfHubHTTPError, httpx.HTTPError) as e:
         answer = getattr(e, "response", None)
         status = f"the hub answered {answer.status_code}" if answer is not None else first_line(e)
         raise ConfigError(
-            f"training.push_to {repository}: {status}; the model is in OUT and in the store: check "
+            f"{key} {repository}: {status}; {what} is in OUT and in the store: check "
             f"that the token of {TOKEN} may write there, and run again"
         ) from None
     return str(place)

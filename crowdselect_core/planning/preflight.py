@@ -112,6 +112,11 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
             f"{config.dataset.path}: has no {lacks}, so the quality gates have nothing to look at; "
             "leave quality out"
         )
+    if config.push_to is not None:
+        raise DatasetError(
+            f"{config.dataset.path}: has no {lacks}, so there is nothing to upload; leave push_to "
+            "out"
+        )
     if config.export:
         raise DatasetError(
             f"{config.dataset.path}: has no {lacks}, so there is nothing to write as "

@@ -9,6 +9,7 @@ from crowdselect_core.stages.crowd.dataset_responses import DATASET_RESPONSES
 from crowdselect_core.stages.crowd.prompts import PROMPTS
 from crowdselect_core.stages.crowd.responses import RESPONSES
 from crowdselect_core.stages.crowd.rewards import REWARDS, is_pairwise
+from crowdselect_core.stages.crowd.zoo import ZOO, Member, Scored
 from crowdselect_core.stages.heldout.split import expected
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.instructions import INSTRUCTIONS
@@ -31,7 +32,12 @@ class StoredLookup:
         p = PROMPTS.spec(self._config, rows)
         self._prompts = Ref(stage=p.stage, key=p.key, rows=0)
         self._crowd, self._store = config.everyone, store
-        self._asked = {m.name for m in lacks.answers}
+        self._asked, self._rewards = {m.name for m in lacks.answers}, lacks.scores
+
+    @property
+    def prompts(self) -> Ref:
+        """The prompts of the config, whether they are in the store or not."""
+        return self._prompts
 
     def stored_answers(self, model: CrowdModel) -> Answered | None:
         """Return a model's answers, None where they are not all there."""
@@ -63,3 +69,30 @@ class StoredLookup:
             if self._store.find(wanted) is None:
                 return False
         return True
+
+    def zoo(self) -> Ref | None:
+        """Return the answers and scores of the whole crowd as one zoo, None where it is not there.
+
+        A zoo of a run in which calls failed has a key of its own and is not found so.
+        """
+        members = []
+        for model in self._crowd:
+            answered = self.stored_answers(model)
+            scored = [self._scored(r, answered) for r in self._rewards] if answered else [None]
+            if answered is None or None in scored:
+                return None
+            by_name = sorted((s for s in scored if s), key=lambda s: s.reward)
+            members.append(Member(answered, tuple(by_name)))
+        found = self._store.find(ZOO.spec(self._config, self._prompts, members, None))
+        return Ref.of(found) if found is not None else None
+
+    def _scored(self, reward: RewardConfig, answered: Answered) -> Scored | None:
+        """Return a reward model's scores of some answers, None where they are not all there."""
+        reference = self.reference(reward)
+        if is_pairwise(reward) and reference is None:
+            return None
+        found = self._store.find(REWARDS.spec(self._config, reward, answered, reference))
+        if found is None:
+            return None
+        ref = Ref.of(found)
+        return Scored(reward.name, tuple(ref.facts["heads"]), ref)

@@ -70,7 +70,7 @@ def explained(
     frame = frame.sort(
         ["eligible", "score", "instruction_id"], descending=[True, True, False], nulls_last=True
     )
-    frame = _placed(frame).with_columns(_sentence(config, selection.height).alias("reason"))
+    frame = _placed(frame).with_columns(sentence(config, selection.height).alias("reason"))
     first = [*ranking.columns, "selected", "rank", "rank_in_cluster", "margin"]
     return frame.select(first)
 
@@ -89,8 +89,12 @@ def _placed(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _sentence(config: SelectConfig, chosen: int) -> pl.Expr:
-    """Say why a row was chosen or not: rank, position in its cluster, quantiles, margin."""
+def sentence(config: SelectConfig, chosen: int) -> pl.Expr:
+    """Say why a row was chosen or not: rank, position in its cluster, quantiles, margin.
+
+    Input columns: RANKING; selected; rank; rank_in_cluster; margin; _eligible and _chosen_here, the
+    rows of its cluster that are.
+    """
     group = pl.when(pl.col("cluster_id").is_null()).then(pl.lit("all rows")).otherwise(
         pl.format("cluster {}", pl.col("cluster_id"))
     )  # fmt: skip

@@ -37,7 +37,10 @@ RESULTS = {  # what a run writes into OUT
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
     "leaderboard.parquet", "evaluation.json", "quality.json", "training.json", "training.parquet",
+    "dataset_card.md",
 }  # fmt: skip
+
+_FIGURE = re.compile(r"figures/(?:figures\.json|[a-z_]+\.(?:svg|png))")  # of a selection in OUT
 
 _TRAINED = re.compile(r"model/[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # files of a trained model in OUT
 
@@ -79,5 +82,5 @@ def is_written(name: str) -> bool:
     """Tell a name that a run writes below a store or an OUT, also if both are a whole bucket."""
     match = FOLDER_FILE.fullmatch(name)
     ours = match is not None and is_ours(match["stage"], match["file"])
-    in_out = name in RESULTS or any(form.fullmatch(name) for form in (_TRAINED, _JUDGED))
+    in_out = name in RESULTS or any(form.fullmatch(name) for form in (_FIGURE, _TRAINED, _JUDGED))
     return ours or in_out or is_record(name)

@@ -68,8 +68,10 @@ def test_every_flag_sets_its_key() -> None:
         "--exclude": "e", "--limit": "5", "--export": "alpaca", "--seed": "6", "--workers": "7",
         "--shard-rows": "8", "--crowd": "paper", "--heldout-file": "h", "--heldout-answers": "best",
         "--length-of": "response", "--length-tokenizer": "t", "--teacher-model": "x",
+        "--push-to": "org/name",
     }  # fmt: skip
-    config = resolved([word for pair in values.items() for word in pair] + ["--allow-short"])
+    switches = ["--allow-short", "--figures"]
+    config = resolved([word for pair in values.items() for word in pair] + switches)
     assert (config.method, config.direction, config.budget) == ("reward", "bottom", 0.5)
     assert (config.budget_tokens, config.tokenizer) == (99, "t")
     assert (config.dataset.path, config.dataset.format) == ("d", "scores-wide")
@@ -81,14 +83,14 @@ def test_every_flag_sets_its_key() -> None:
     assert config.reference_model == "gemma-2-9b-it"
     assert (config.limit, config.seed, config.workers, config.shard_rows) == (5, 6, 7, 8)
     assert config.export == ["alpaca"]
-    assert config.allow_short is True
+    assert (config.allow_short, config.figures, config.push_to) == (True, True, "org/name")
     assert (config.length.of, config.length.tokenizer) == ("response", "t")
     assert config.teacher.model == "x"
     assert config.heldout == HeldoutConfig(file="h", answers="best")
     share = resolved(["--dataset", "d", "--reward-model", "r", "--heldout-share", "0.2"])
     assert share.heldout == HeldoutConfig(share=0.2)
     others = {
-        "--allow-short", "--heldout-share",
+        *switches, "--heldout-share",
         "--ifd-model", "--ifd-variant", "--deita-complexity", "--deita-quality",
         "--rds-targets", "--rds-model",
         "--quality-only",  # needs a gate

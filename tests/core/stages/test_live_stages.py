@@ -19,11 +19,14 @@ from crowdselect_core.planning.generation_cost import bills
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.scoring_cost import ScoreBill, score_bill
 from crowdselect_core.planning.stored_lookup import StoredLookup
+from crowdselect_core.report.explain import explain
+from crowdselect_core.report.explain_source import NoSelection, find_selection
+from crowdselect_core.report.explain_text import explanation_lines
 from crowdselect_core.reward.base import Item, Score
 from crowdselect_core.stages.base import InProcess, Stage
 from crowdselect_core.stages.crowd import generation, responses, rewards
 from crowdselect_core.stages.crowd.answer_texts import Answered
-from crowdselect_core.stages.crowd.zoo import Member, Scored
+from crowdselect_core.stages.crowd.zoo import Member, Scored, dataset_of
 from crowdselect_core.stages.graph import (
     HELDOUT,
     HELDOUT_ANSWERS,
@@ -38,6 +41,7 @@ from crowdselect_core.stages.heldout.answers import heldout_pairs
 from crowdselect_core.stages.heldout.split import is_drawn
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.executors.base import Job
+from flows.select import chosen
 
 JUDGE = {
     "kind": "judge", "name": "judge", "mode": "pairwise", "reference_model": "b",
@@ -363,8 +367,30 @@ def test_what_is_scored_needs_no_scorer(tmp_path: Path) -> None:
     crowd = world.answered()
     assert all(there.stored_answers(m) is not None for m in config.everyone)
     assert not there.is_scored(lacks.scores[0])
-    world.scored(crowd, Longer())
+    members = world.scored(crowd, Longer())
     assert there.is_scored(lacks.scores[0])
+    assert there.zoo() is None
+    world.zoo(members)
+    found = there.zoo()
+    assert found is not None
+    assert found.key == ZOO.spec(world.config, world.prompts, members).key
+
+
+def test_a_row_of_a_live_crowd_is_explained_from_the_store(tmp_path: Path) -> None:
+    keys = {"method": "reward", "budget": 2, "clusters": 0, "out": str(tmp_path / "out")}
+    config = config_of(tmp_path, TEXTS, **keys)
+    world = World(config)
+    with pytest.raises(NoSelection, match="has no answers and scores of the whole crowd"):
+        find_selection(config, chosen)
+    members = world.scored(world.answered({"a": Echo("long\x1b-a")}), Longer())
+    zoo = world.run(ZOO, world.config, world.prompts, members)
+    chosen(dataset_of(config, zoo), run=world.run)
+    found = find_selection(config, chosen)
+    row = found.inputs.selection.open(found.store).frame()["instruction_id"][0]
+    text = "\n".join(explanation_lines(explain(found, row)))
+    assert "kept       a: the highest score" in text
+    assert "  | long\\x1b-a1: Say the number" in text
+    assert "  | b1: Say the number" in text
 
 
 def test_the_clock_starts_when_the_model_is_ready() -> None:
