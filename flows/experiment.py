@@ -154,17 +154,25 @@ def untuned(found: Grid, bases: list[tuple[Point, Made]]) -> Iterator[Made]:
 def cell_run(config: SelectConfig, point: Point) -> tuple[Made, Made]:
     """Run one cell as a run of its own, on GPUs that it alone sees."""
     name = f"{point.cell.name}, replicate {point.replicate.number}"
-    whole = point.with_whole_crowd(config) if point.cell.setting.is_part else None
+    own = evaluated(point.config)
+    whole = evaluated(point.with_whole_crowd(config)) if point.cell.setting.is_part else None
     # as a callable: a text would be a template, and its braces would be filled in
     subflow = cell.with_options(flow_run_name=lambda: name)
     with crowd.own_devices(required(config).gpus_per_cell, name):
         started = time.monotonic()
-        result = subflow(point.config, whole)
+        result: evaluate.Measured = subflow(own, whole)
     if result.selection is None:
         raise TypeError(f"{name}: trains on no selection")
     names = {model.role: model.name for model in result.models if model.role != "other"}
     refs = (result.selection, result.selection.selection, result.stages[-1])
     return tasks.cell_result(point, refs, names, started)
+
+
+def evaluated(config: SelectConfig) -> EvaluateConfig:
+    """Return the config of a trained cell as what it is, one of an evaluation."""
+    if not isinstance(config, EvaluateConfig):
+        raise TypeError("a cell that trains nothing is not evaluated")
+    return config
 
 
 @flow(name="experiment-cell", version=flow_runs.VERSION, persist_result=False)

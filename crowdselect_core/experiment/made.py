@@ -1,7 +1,7 @@
 """What a cell came to in one replicate, as references; and a runner that makes many choices."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,7 +37,7 @@ class Made:
     cached: bool = False
     seconds: float | None = None
     model: Ref | None = None
-    results: list[Row] = field(default_factory=list)
+    results: Sequence[Row] = ()
     steps: int | None = None
     tokens: int = 0
     notes: list[str] = field(default_factory=list)

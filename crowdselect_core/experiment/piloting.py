@@ -9,12 +9,13 @@ import polars as pl
 from crowdselect_core.config.experiment import AdvisorConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import UserError
-from crowdselect_core.experiment.advisor import ADVICE, Prices, advise
+from crowdselect_core.experiment.advisor import ADVICE, advise
 from crowdselect_core.experiment.cells import Cell
 from crowdselect_core.experiment.crowd_curve import crowd_curve
 from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.sensitivity import SENSITIVITY, sensitivity
 from crowdselect_core.experiment.stored_pilot import stored_pilot
+from crowdselect_core.experiment.sub_crowds import Prices
 from crowdselect_core.models.token_count import estimate
 from crowdselect_core.stages.crowd.dataset_answers import given_answers
 from crowdselect_core.stages.crowd.prompts import prompts_of
