@@ -160,10 +160,11 @@ def cell_run(config: SelectConfig, point: Point) -> tuple[Made, Made]:
     subflow = cell.with_options(flow_run_name=lambda: name)
     with crowd.own_devices(required(config).gpus_per_cell, name):
         started = time.monotonic()
-        result: evaluate.Measured = subflow(own, whole)
+        run: Any = subflow(own, whole)
+    result: evaluate.Measured = run
     if result.selection is None:
         raise TypeError(f"{name}: trains on no selection")
-    names = {model.role: model.name for model in result.models if model.role != "other"}
+    names = {str(model.role): model.name for model in result.models if model.role != "other"}
     refs = (result.selection, result.selection.selection, result.stages[-1])
     return tasks.cell_result(point, refs, names, started)
 

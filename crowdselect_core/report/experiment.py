@@ -45,7 +45,10 @@ def as_lines(told: Results) -> list[str]:
     lines += _results(told.table)
     lines += _overlaps(told.overlaps)
     lines += [one_line(line, 2 * LONG) for line in (told.advised.lines if told.advised else ())]
-    return [*lines, *(f"note: {one_line(note, LONG)}" for note in told.notes)]
+    lines += [f"note: {one_line(note, LONG)}" for note in told.notes[:SHOWN]]
+    if len(told.notes) > SHOWN:
+        lines.append(f"note: {len(told.notes) - SHOWN} more stand in manifest.json")
+    return lines
 
 
 def as_markdown(told: Results) -> str:
