@@ -1,8 +1,9 @@
 """Running the same work on many things, some at once, as parts of the current flow run."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from threading import Event
 from typing import TypeVar
 
 from tasks import cancellation
@@ -16,7 +17,7 @@ LOOK_SECONDS = 0.5
 def each(things: Sequence[T], work: Callable[[T], R], at_once: int) -> list[R]:
     """Do the work on each thing, and return the results in the order of the things.
 
-    After an error nothing new begins; what runs is waited for, and the first error is raised.
+    After an error nothing new begins; what runs comes to its end, and the first error is raised.
 
     Args:
         things: what is worked on.
@@ -25,28 +26,31 @@ def each(things: Sequence[T], work: Callable[[T], R], at_once: int) -> list[R]:
     """
     if at_once == 1:
         return [work(thing) for thing in things]
-    pool = ThreadPoolExecutor(at_once, thread_name_prefix="cell")
-    # A context each, made here: a copy of the flow run's, which no two threads may share.
-    futures = [pool.submit(copy_context().run, work, thing) for thing in things]
-    try:
-        _finished(futures)
-    except Exception:
-        raise  # of one thing: what else runs comes to its end
-    except BaseException:  # Ctrl-C, SIGTERM: the threads see it at their next call
-        cancellation.ask()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return [future.result() for future in futures]
+    failed = Event()
+
+    def begun(thing: T) -> list[R]:
+        if failed.is_set():
+            return []
+        try:
+            return [work(thing)]
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(at_once, thread_name_prefix="cell") as pool:
+        # A context each, made here: a copy of the flow run's, which no two threads may share.
+        futures = [pool.submit(copy_context().run, begun, thing) for thing in things]
+        try:
+            _wait(futures)
+        except BaseException:  # Ctrl-C, SIGTERM: the threads see it at their next call
+            failed.set()
+            cancellation.ask()
+            raise
+    return [result for future in futures for result in future.result()]
 
 
-def _finished(futures: Sequence["Future[R]"]) -> None:
-    """Wait for all, in short waits so that a signal is seen; raise the first error."""
+def _wait(futures: Sequence["Future[list[R]]"]) -> None:
+    """Wait for all, in short waits so that a signal is seen between them."""
     left = set(futures)
     while left:
-        done, left = wait(left, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
-        for future in done:
-            if error := future.exception():
-                for other in left:
-                    other.cancel()
-                raise error
+        _, left = wait(left, timeout=LOOK_SECONDS)

@@ -17,7 +17,7 @@ SERVER = CrowdModel.model_validate(
 @pytest.fixture(autouse=True)
 def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     devices = Devices(["0", "1", "2"])
-    monkeypatch.setattr(crowd, "_devices", lambda: devices)
+    monkeypatch.setattr(crowd, "_machine", lambda: devices)
 
 
 def test_a_server_gets_what_a_training_leaves_and_waits_for_the_rest() -> None:
@@ -44,3 +44,23 @@ def test_a_server_gets_what_a_training_leaves_and_waits_for_the_rest() -> None:
 def test_more_processes_than_gpus_are_refused() -> None:
     with pytest.raises(ConfigError, match="'base' needs 4 GPUs"), crowd.some_devices(4, "base"):
         pass
+
+
+def test_a_cell_sees_its_own_gpus_alone() -> None:
+    with crowd.own_devices(2, "cell"):
+        with crowd.one_device("base") as first, crowd.one_device("base") as second:
+            assert [*first, *second] == ["0", "1"]
+        with pytest.raises(ConfigError, match="'base' needs 3 GPUs"), crowd.some_devices(3, "base"):
+            pass
+        beside: list[list[str]] = []
+
+        def other() -> None:
+            with crowd.one_device("other") as lent:  # of no cell: what the machine has left
+                beside.append(lent)
+
+        thread = Thread(target=other)
+        thread.start()
+        thread.join(60)
+        assert beside == [["2"]]
+    with crowd.some_devices(3, "base") as lent:
+        assert sorted(lent) == ["0", "1", "2"]
