@@ -48,7 +48,7 @@ from crowdselect_core.stages.graph import (
 )
 from crowdselect_core.stages.refs import GateArtifacts, RankedArtifacts, Ref, SelectionArtifacts
 from crowdselect_core.stages.select.embedder import is_fitted
-from crowdselect_core.stages.select.method_ranking import needs_vectors
+from crowdselect_core.stages.select.method_identity import needs_vectors
 from flows import crowd_steps, method_steps
 from tasks import flow_runs
 from tasks import quality as gate_tasks
@@ -121,6 +121,8 @@ def ranked(
     run: Runner = run_task,
 ) -> RankedRun:
     """Run the stages up to the ranking; see `chosen`."""
+    if run is run_task:
+        method_steps.check(config)
     lacks, made, split = find_missing(config), list[Ref](), None
     own = without_missing(config, lacks)  # what the data set has by itself
     heldout.check(config, lacks)

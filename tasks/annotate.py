@@ -10,9 +10,10 @@ from prefect.states import Completed
 from crowdselect_core.annotate.factory import kind_of
 from crowdselect_core.config.engine import OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import UserError
 from crowdselect_core.reward.factory import Resources
 from crowdselect_core.stages.base import How
-from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate
+from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate, stored
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
@@ -22,6 +23,24 @@ from tasks.secrets import secret
 from tasks.stage_task import ref_of, state_task
 
 log = logging.getLogger("crowdselect")
+
+
+@state_task("check-model")
+def check_model(config: SelectConfig) -> State[None]:
+    """Check within seconds that the method's endpoint can be reached.
+
+    Annotations that the store has need no endpoint: where it has some, that is a warning.
+    """
+    if not isinstance(kind_of(config).engine(config), OpenAIEngineConfig):
+        return Completed(message="no endpoint", data=None)
+    with closing(kind_of(config).open(config, Resources(secret))) as annotator:
+        try:
+            annotator.check()
+        except UserError as e:
+            if not stored(config, Store(config.store)):
+                raise
+            log.warning("%s; rows that the store has no annotation of cannot be read", e)
+    return Completed(message="checked", data=None)
 
 
 @state_task("annotations")

@@ -13,7 +13,8 @@ from crowdselect_core.reward.factory import Resources
 from crowdselect_core.reward.function.process import search_path
 from crowdselect_core.selection.methods.own_function import check_import
 from crowdselect_core.stages.partitions import open_dataset
-from crowdselect_core.stages.select.method_ranking import is_rival, method_identity, needs_vectors
+from crowdselect_core.stages.select.method_identity import method_identity, needs_vectors
+from crowdselect_core.stages.select.method_ranking import is_rival
 
 # Methods whose order says which rows are chosen, and not how good a row is.
 WITHOUT_BOTTOM = ("k-center", "rds+", "instag")
@@ -58,7 +59,7 @@ def check_method(config: SelectConfig) -> None:
     method_identity(config)
     if is_function(method):
         check_import(method, search_path(), config.function.time_limit)
-    if annotates(method):
+    if annotates(config):
         _check_annotator(config)
     _check_data(config)
 
@@ -93,10 +94,10 @@ def _check_data(config: SelectConfig) -> None:
     dataset = open_dataset(without_missing(config, lacks))
     if (column := column_of(config.method)) is not None:
         find_number(dataset, column)
-    if config.method == "deita":
+    if config.method == "deita" and not annotates(config):
         for name in config.deita.columns:
             find_number(dataset, name, turns=True)
-    reads = config.method == "length" or needs_vectors(config.method) or annotates(config.method)
+    reads = config.method == "length" or needs_vectors(config.method) or annotates(config)
     vectors = needs_vectors(config.method) and config.embedder.kind == "column"
     if reads and not vectors and dataset.layout.instruction is None:
         raise DatasetError(
@@ -112,6 +113,6 @@ def _check_data(config: SelectConfig) -> None:
 
 def reads_responses(config: SelectConfig) -> bool:
     """Tell a method that reads the answer that would be kept."""
-    if annotates(config.method):
+    if annotates(config):
         return kind_of(config).reads_response
     return config.method == "length" and config.length.of == "response"

@@ -21,9 +21,7 @@ def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, i
     """
     rows, mode = inputs.scores.rows, mode_of(config)
     by_scores = not is_rival(config.method) and config.method != "random"
-    reads = annotates(config.method) or (
-        config.method == "length" and config.length.of == "response"
-    )
+    reads = annotates(config) or (config.method == "length" and config.length.of == "response")
     everyone = len(config.models)
     if by_scores or mode.needs_score:
         models = everyone if by_scores else len(mode.models)
@@ -31,7 +29,7 @@ def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, i
     else:
         models, scores = len(mode.models), 0
         answers = rows if reads else inputs.selection.rows
-    annotated = inputs.values.rows if inputs.values and annotates(config.method) else 0
+    annotated = inputs.values.rows if inputs.values and annotates(config) else 0
     return {
         "answers": answers, "models": models, "scores": scores, "annotated": annotated,
         "crowd": rows * everyone,

@@ -28,7 +28,7 @@ from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
 
-STAGE, VERSION = "duplicate-groups", 1
+STAGE, VERSION = "duplicate-groups", 2
 HELD_VECTORS = 500_000  # that are held at a time
 BLANK = b""
 
