@@ -150,7 +150,7 @@ def ranked(
         answers = gates.gated
     tables, given = (scores, metrics, answers), (own, made[0] if made else instructions)
     lengths = method_steps.answer_lengths(config, instructions, tables, run)
-    values = method_steps.values(config, given, tables, run)
+    values = method_steps.values(config, given, tables, run, instructions)
     held = embeddings if needs_vectors(config.method) else None
     ranking = run(RANKING, config, metrics, answers, None, values, held)
     if gates and gates.duplicate_groups:  # the best row of each group stays, and all rank again

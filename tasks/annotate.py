@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from crowdselect_core.annotate.factory import kind_of
+from crowdselect_core.annotate.pre_experienced import with_weights
 from crowdselect_core.config.engine import OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import UserError
@@ -44,11 +45,16 @@ def check_model(config: SelectConfig) -> State[None]:
 
 
 @state_task("annotations")
-def annotations(config: SelectConfig, scores: Ref, metrics: Ref, answers: Ref) -> State[Ref]:
-    """Have the method's model annotate the rows that the store has no annotation of."""
+def annotations(
+    config: SelectConfig, scores: Ref, metrics: Ref, answers: Ref, model: Ref | None = None
+) -> State[Ref]:
+    """Have the method's model annotate the rows that the store has no annotation of.
+
+    It may have been trained first.
+    """
     cancellation.check()
     started, store, rows = time.monotonic(), Store(config.store), (scores, metrics, answers)
-    wanted = ANNOTATIONS.spec(config, *rows)
+    wanted = ANNOTATIONS.spec(config, *rows, {}, model)
     found = store.find(wanted)
     if found is not None:
         log.info("%-13s Cached, %s rows", "annotations", f"{found.rows:,}")
@@ -56,11 +62,14 @@ def annotations(config: SelectConfig, scores: Ref, metrics: Ref, answers: Ref) -
     with shown("annotations", config.method) as report, _lent(config) as gpus:
         cancellation.check()
         resources = Resources(secret, gpus, cancellation.asked)
-        with closing(kind_of(config).open(config, resources)) as annotator:
+        with (
+            with_weights(config, model and model.open(store)) as own,
+            closing(kind_of(config).open(own, resources)) as annotator,
+        ):
             annotator.check()
-            calls = annotate(config, store, *rows, annotator, report)
-    spec = ANNOTATIONS.spec(config, *rows, calls.failed)
-    table = ANNOTATIONS.build(store, spec, How(), config, *rows, calls.failed)
+            calls = annotate(config, store, *rows, annotator, report, model)
+    spec = ANNOTATIONS.spec(config, *rows, calls.failed, model)
+    table = ANNOTATIONS.build(store, spec, How(), config, *rows, calls.failed, model)
     ref = ref_of(table, started, cached=False)
     tell(config.method, ref, calls)
     return Completed(message=f"computed: {spec.folder}", data=ref)

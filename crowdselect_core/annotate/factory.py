@@ -68,13 +68,18 @@ def annotates(config: SelectConfig) -> bool:
     return config.method in KINDS and kind_of(config).wanted(config)
 
 
-def cache_spec(config: SelectConfig) -> Spec:
+def cache_spec(config: SelectConfig, trained: str | None = None) -> Spec:
     """Name the cells of the config's method; what runs the model is left out.
+
+    Args:
+        config: the method and its model.
+        trained: key of the artifact that the model was trained to first.
 
     Raises:
         ConfigError: no model is named, or its weights are not there.
     """
-    return Spec(STAGE, VERSION, {"kind": config.method, **kind_of(config).identity(config)})
+    identity = {"kind": config.method, **kind_of(config).identity(config)}
+    return Spec(STAGE, VERSION, identity | ({"trained": trained} if trained else {}))
 
 
 def local_identity(config: LocalModel, model: str) -> dict[str, Any]:
@@ -90,6 +95,8 @@ def _ifd_identity(config: SelectConfig) -> dict[str, Any]:
     own = config.ifd
     identity = local_identity(own, own.required_model)
     identity |= {"variant": own.variant, "max_length": own.tokens}
+    if own.pre_experienced is not None:
+        identity["pre_experienced"] = own.pre_experienced.model_dump(mode="json")
     return identity | {"digits": ifd_values.DIGITS}
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.engine import Dtype, EngineConfig
 from crowdselect_core.config.flags import Flag
 from crowdselect_core.config.reward import JudgeSampling
@@ -38,6 +39,17 @@ class LocalModel(Frozen):
     )
 
 
+class PreExperiencedConfig(Frozen):
+    """A first training of the model of ifd, on a small sample from clusters of the instructions."""
+
+    rows: int = Field(1000, ge=2, description="Rows that it is trained on, in equal shares")
+    clusters: int = Field(100, ge=1, description="Clusters of instructions that these come from")
+    num_train_epochs: float = Field(1.0, gt=0, description="Passes over the rows")
+    learning_rate: float = Field(2e-5, gt=0, description="Highest learning rate, of all weights")
+    global_batch_size: int = Field(128, ge=1, description="Rows of a step")
+    max_length: int = Field(2048, ge=8, description="Most tokens of a row")
+
+
 class IfdConfig(LocalModel):
     """The method ifd: instruction-following difficulty under a causal language model."""
 
@@ -50,6 +62,13 @@ class IfdConfig(LocalModel):
         ge=8,
         description="Tokens of instruction and answer that are read; when empty, as published: 512 "
         "for cherry, 1024 for superfiltering",
+    )
+
+    pre_experienced: PreExperiencedConfig | None = Field(
+        None,
+        description="Train the model first on a small clustered sample, as published for cherry; "
+        "{} takes the published numbers",
+        examples=[{"rows": 1000, "clusters": 100}],
     )
 
     @property

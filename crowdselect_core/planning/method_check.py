@@ -1,7 +1,9 @@
 """What a method needs beside the crowd's scores: refused before anything runs where it lacks."""
 
+from crowdselect_core.annotate import pre_experienced
 from crowdselect_core.annotate.factory import annotates, kind_of
 from crowdselect_core.config.engine import OpenAIEngineConfig
+from crowdselect_core.config.finetune import required
 from crowdselect_core.config.methods import column_of, is_function
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
@@ -49,7 +51,7 @@ def check_method(config: SelectConfig) -> None:
         )
     frozen = isinstance(config, ReselectConfig) and config.mode == "frozen"
     ranks = frozen and config.rollback_to is None  # type: ignore[attr-defined]
-    if ranks and holds_together(method):
+    if ranks and holds_together(config):
         raise ConfigError(
             f"method {method} ranks all rows together, so new rows cannot be ranked alone: use "
             "--mode refit"
@@ -64,13 +66,23 @@ def check_method(config: SelectConfig) -> None:
     _check_data(config)
 
 
-def holds_together(method: str) -> bool:
+def holds_together(config: SelectConfig) -> bool:
     """Tell a method whose ranking of a row follows from the other rows."""
+    method = config.method
+    if pre_experienced.wanted(config):
+        return True
     return needs_vectors(method) or is_function(method) or method in ("rds+", "instag")
 
 
 def _check_annotator(config: SelectConfig) -> None:
-    """Check that the method's model can be used, without loading weights."""
+    """Check that the method's model can be used, and trained first where it is to be.
+
+    No weights are loaded.
+    """
+    if (own := pre_experienced.wanted(config)) is not None:
+        from crowdselect_core.finetune import preflight as training_preflight
+
+        training_preflight.check(required(pre_experienced.sample_config(config, own).training))
     engine = kind_of(config).engine(config)
     if isinstance(engine, OpenAIEngineConfig) and engine.api_key_block:
         return  # only the run itself reads blocks; it checks before the first row

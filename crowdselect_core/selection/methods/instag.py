@@ -125,7 +125,7 @@ def _alike(tags_N: Sequence[set[str]], embed: Embed, similarity: float) -> dict[
     pairs = []
     for start in range(0, len(names), BLOCK):
         near = units_TD[start : start + BLOCK] @ units_TD.T >= similarity - 1e-6
-        pairs.append(np.argwhere(near) + [start, 0])
+        pairs.append(np.argwhere(near) + np.array([start, 0]))
     one, other = np.concatenate(pairs).T
     edges = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(len(names),) * 2)
     _, labels_T = connected_components(edges, directed=False)

@@ -22,22 +22,28 @@ from crowdselect_core.store.cache.work_sharing import WorkSharing
 READ = 10_000  # annotations that are read at a time
 
 
-def cells_of(config: SelectConfig, store: Store) -> CallCache:
-    """Return the annotations by the config's method that a store has."""
+def cells_of(config: SelectConfig, store: Store, model: Ref | None = None) -> CallCache:
+    """Return the annotations by the config's method, and the model trained first, in a store."""
     columns = {**kind_of(config).cell, "error": pl.String}
-    return CallCache(store, cache_spec(config), columns)
+    return CallCache(store, cache_spec(config, model and model.key), columns)
 
 
 class AnnotatedRows:
     """The rows of a method with the keys of their annotations."""
 
     def __init__(
-        self, config: SelectConfig, store: Store, scores: Ref, metrics: Ref, answers: Ref
+        self,
+        config: SelectConfig,
+        store: Store,
+        scores: Ref,
+        metrics: Ref,
+        answers: Ref,
+        model: Ref | None = None,
     ) -> None:
         self.config, self.kind = config, kind_of(config)
         self.width = len(self.kind.cell)
         self._targets = self.kind.targets(config)
-        self.cells = cells_of(config, store)
+        self.cells = cells_of(config, store, model)
         self._scores = scores.open(store)
         ids = listed_rows(config)
         self._reader = KeptRowReader(config, store, scores, metrics, answers, ids)

@@ -39,13 +39,16 @@ def spec(
     metrics: Ref,
     answers: Ref,
     failed: Mapping[bytes, str] = {},
+    model: Ref | None = None,
 ) -> Spec:
     """Name the artifact: the rows, which answer is kept, who annotates.
 
     Raises:
         UserError: the model is not there, or a list of ids cannot be read.
     """
-    identity: dict[str, Any] = {"cells": cache_spec(config).key} | list_identity(config)
+    identity: dict[str, Any] = {
+        "cells": cache_spec(config, model and model.key).key
+    } | list_identity(config)
     inputs = {"answers": answers.key}
     if kind_of(config).reads_response:
         identity["response"] = kept_identity(config)
@@ -70,6 +73,7 @@ def annotate(
     answers: Ref,
     annotator: Annotator,
     report: Callable[[CallTracker], None],
+    model: Ref | None = None,
 ) -> CallTracker:
     """Annotate every row that the store has no annotation of; they are committed as they come.
 
@@ -81,11 +85,12 @@ def annotate(
         answers: of the rows.
         annotator: what annotates.
         report: called before the first annotation and after every one.
+        model: what the method's model was trained to first.
 
     Raises:
         TooManyFailures: more calls failed than may, or too many replies could not be read.
     """
-    work = AnnotatedRows(config, store, scores, metrics, answers)
+    work = AnnotatedRows(config, store, scores, metrics, answers, model)
     wanted, present = work.count()
     in_flight = in_flight_of(annotator)
     calls = CallTracker(config.method, wanted, present, config.max_failure_rate, report, in_flight)
@@ -134,6 +139,7 @@ def plan(
     metrics: Ref,
     answers: Ref,
     failed: Mapping[bytes, str] = {},
+    model: Ref | None = None,
 ) -> Plan:
     """Lay out what the method reads of every row's annotation, shard by shard of the scores.
 
@@ -141,7 +147,7 @@ def plan(
     `annotate.factory`), lacks (why a row has nothing usable; null where it has).
     Counts: the rows by their reason.
     """
-    work = AnnotatedRows(config, store, scores, metrics, answers)
+    work = AnnotatedRows(config, store, scores, metrics, answers, model)
     work.cells.refresh()
 
     def shard(frame: pl.DataFrame) -> ShardResult:
