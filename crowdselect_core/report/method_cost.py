@@ -18,8 +18,8 @@ def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, i
 
     Returns:
         answers, models (that answer), scores, annotated (rows that the method's model read),
-        trained (rows that it was trained on first), and crowd (answers of the whole crowd to all
-        rows).
+        crowd (answers of the whole crowd to all rows), and trained (rows that its model is trained
+        on first), where it is.
     """
     rows, mode = inputs.scores.rows, mode_of(config)
     by_scores = not is_rival(config.method) and config.method != "random"
@@ -33,10 +33,11 @@ def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, i
         answers = rows if reads else inputs.selection.rows
     first = pre_experienced.wanted(config)
     annotated = inputs.values.rows if inputs.values and annotates(config) else 0
-    return {
+    cost = {
         "answers": answers, "models": models, "scores": scores, "annotated": annotated,
-        "trained": min(first.rows, rows) if first else 0, "crowd": rows * everyone,
+        "crowd": rows * everyone,
     }  # fmt: skip
+    return cost | ({"trained": min(first.rows, rows)} if first else {})
 
 
 def cost_line(cost: dict[str, int]) -> str:
