@@ -1,13 +1,14 @@
 """What the rival methods cost and choose: `python -m benchmarks.methods [table|speed|ifd]`.
 
 table: `flows.select` on alpaca_zoo (505 rows, 31 models) with each method, 100 rows of 505, on a
-store that holds what all methods share. Prints per method the seconds of CPU of the command (the
-start and the stages of its own; `crowdselect` again is the start alone), the answers, scores and
-rows read by a model that it needs had the data set nothing yet, and the overlap with crowdselect
-and with chance. ifd and rds+ (SmolLM2-135M) and the rows beside them choose 20 of the first 48
-rows. Stand-ins where a method needs columns that the data set has not: deita's complexity is the
-number of words of the instruction and its quality the mean MiniLM-BT of the answers, shifted to be
-positive; `column` is the MiniLM-BT of one model; rds+'s targets are 16 questions of MT-Bench.
+store that holds what all methods share, beside a Prefect server. Prints per method the seconds of
+CPU of the command (the start and the stages of its own; `crowdselect` again is the start alone),
+the answers, scores and rows read by a model that it needs had the data set nothing yet, and the
+overlap with crowdselect and with chance. ifd and rds+ (SmolLM2-135M) and the rows beside them
+choose 20 of the first 48 rows. Stand-ins where a method needs columns that the data set has not:
+deita's complexity is the number of words of the instruction and its quality the mean MiniLM-BT of
+the answers, shifted to be positive; `column` is the MiniLM-BT of one model; rds+'s targets are 16
+questions of MT-Bench.
 
 speed: k-center greedy, 1,000 of 100,000 x 384 on one thread; Deita's filter on 20,000 of these.
 
@@ -34,6 +35,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.clustering import mixture
 from benchmarks.measure import machine, peak_gib
+from benchmarks.start import server
 from crowdselect_core.selection.methods.deita import dissimilar
 from crowdselect_core.selection.methods.k_center import k_center_distances
 
@@ -66,8 +68,9 @@ class Run:
 def table() -> None:
     """Print a line for every method."""
     print(machine("polars", "scikit-learn", "torch", "transformers"), flush=True)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, server(Path(name) / "home") as environment:
         folder = Path(name)
+        os.environ |= environment | {"OMP_NUM_THREADS": "1"}
         zoo, targets, model = with_columns(folder), mt_bench_targets(folder), smollm2()
         deita = ["--deita-complexity", "complexity", "--deita-quality", "quality"]
         common = {
@@ -115,9 +118,8 @@ def selected(folder: Path, zoo: Path, name: str, flags: list[str]) -> Run:
         "--reward-model", REWARD, "--method", name.split()[0], "--store", str(folder / "store"),
         "--out", str(out), "--quiet", *flags,
     ]  # fmt: skip
-    environment = {**os.environ, "PREFECT_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if ended.returncode:
         raise SystemExit(f"{name} ended with {ended.returncode}: {ended.stderr[-2000:]}")

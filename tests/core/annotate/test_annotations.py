@@ -94,7 +94,7 @@ def test_a_target_that_the_template_refuses_is_told_before_a_row_is_read(tmp_pat
     config = RdsConfig(model=str(model), targets=str(targets))
     HiddenStateAnnotator(config).check()
     targets.write_text(f'{{"instruction": "a"}}\n{json.dumps(system)}\n')
-    with pytest.raises(ConfigError, match="example 2: .*no system"):
+    with pytest.raises(ConfigError, match=r"example 2: .*no system"):
         HiddenStateAnnotator(config).check()
 
 
