@@ -5,7 +5,7 @@ store that holds what all methods share, beside a Prefect server. Prints per met
 CPU of the command (the start and the stages of its own; `crowdselect` again is the start alone),
 the answers, scores and rows read by a model that it needs had the data set nothing yet, and the
 overlap with crowdselect and with chance. ifd and rds+ (SmolLM2-135M) and the rows beside them
-choose 20 of the first 48 rows. Stand-ins where a method needs columns that the data set has not:
+choose 10 of the first 24 rows. Stand-ins where a method needs columns that the data set has not:
 deita's complexity is the number of words of the instruction and its quality the mean MiniLM-BT of
 the answers, shifted to be positive; `column` is the MiniLM-BT of one model; rds+'s targets are 16
 questions of MT-Bench.
@@ -45,7 +45,7 @@ ZOO, CROWD = DATA / "alpaca_zoo/zoo.parquet", DATA / "alpaca_zoo/crowd.yaml"
 MODEL, ANSWERS = "Qwen1.5-7B-Chat", 24
 REWARD, TEACHER, TARGETS = "MiniLM-BT", "Qwen1.5-110B-Chat", 16
 BATCH_TOKENS, CONTEXT = 8192, 512
-BUDGET, FEW, FEW_BUDGET = 100, 48, 20
+BUDGET, FEW, FEW_BUDGET = 100, 24, 10
 
 
 def main() -> None:
@@ -82,7 +82,6 @@ def table() -> None:
         heavy = {
             "crowdselect": [],
             "length response": ["--length-of", "response"],
-            "ifd": ["--ifd-model", model, "--ifd-variant", "cherry"],
             "ifd superfiltering": ["--ifd-model", model, "--ifd-variant", "superfiltering"],
             "rds+": ["--rds-model", model, "--rds-targets", str(targets)],
         }

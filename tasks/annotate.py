@@ -63,7 +63,7 @@ def annotations(
         cancellation.check()
         resources = Resources(secret, gpus, cancellation.asked)
         with (
-            with_weights(config, model and model.open(store)) as own,
+            with_weights(config, model.open(store) if model else None) as own,
             closing(kind_of(config).open(own, resources)) as annotator,
         ):
             annotator.check()

@@ -25,7 +25,7 @@ READ = 10_000  # annotations that are read at a time
 def cells_of(config: SelectConfig, store: Store, model: Ref | None = None) -> CallCache:
     """Return the annotations by the config's method, and the model trained first, in a store."""
     columns = {**kind_of(config).cell, "error": pl.String}
-    return CallCache(store, cache_spec(config, model and model.key), columns)
+    return CallCache(store, cache_spec(config, model.key if model else None), columns)
 
 
 class AnnotatedRows:

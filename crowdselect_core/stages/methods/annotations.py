@@ -47,7 +47,7 @@ def spec(
         UserError: the model is not there, or a list of ids cannot be read.
     """
     identity: dict[str, Any] = {
-        "cells": cache_spec(config, model and model.key).key
+        "cells": cache_spec(config, model.key if model else None).key
     } | list_identity(config)
     inputs = {"answers": answers.key}
     if kind_of(config).reads_response:
