@@ -25,15 +25,17 @@ from crowdselect_core.config.fields import (
 from crowdselect_core.config.finetune import REPOSITORY, TrainingConfig
 from crowdselect_core.config.flags import EVALUATION, PUSH, SCORES, SELECTION, TRAINING, Flag
 from crowdselect_core.config.heldout import HeldoutConfig
-from crowdselect_core.config.methods import (
+from crowdselect_core.config.method_models import (
     DeitaConfig,
     DirectScoreConfig,
-    FunctionConfig,
     IfdConfig,
     InstagConfig,
+    RdsConfig,
+)
+from crowdselect_core.config.methods import (
+    FunctionConfig,
     LengthConfig,
     Method,
-    RdsConfig,
     TeacherConfig,
     check_teacher,
 )

@@ -112,6 +112,11 @@ class CallCache:
             f"{self._place.root}/{self.spec.folder}: segments keep disappearing"
         )
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is stored."""
+        return not self._listed()
+
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
         """Tell which keys have no cell, as far as the last `refresh` and own commits know."""
         with self._lock:
