@@ -157,8 +157,8 @@ def _best_of_live(config: SelectConfig, lacks: MissingWork, drawn: Ref, metrics:
     prompts = run(PROMPTS, without_missing(config, lacks), drawn)
     several = metrics if len(config.reward_names) > 1 else None
     whole, _ = zoo_of(config, lacks, prompts, several)
-    rows = run(INSTRUCTIONS, whole, None)
     own = whole.model_copy(update={"heldout": config.heldout})
+    rows = run(HELDOUT, own, run(INSTRUCTIONS, whole, None))  # all of them, by the same key
     return run(HELDOUT_ANSWERS, own, rows, None, several)
 
 
