@@ -77,8 +77,13 @@ def check_file(config: SelectConfig) -> None:
     def check(drawn: Ref) -> None:
         tasks.check_file(config, drawn)
 
-    if config.heldout is not None:
-        crowd_steps.heldout_rows(config, None, answers=False, check=check)
+    if config.heldout is None:
+        return
+    # Only the prompts of the data set are read: whoever answers them is of no concern here.
+    bare = {"crowd": [], "reward_models": []}
+    heldout = config.heldout.model_copy(update={"answers": None})
+    own = config.model_copy(update={**bare, "heldout": heldout})
+    crowd_steps.heldout_rows(own, None, answers=False, check=check)
 
 
 def trained_on(selection: SelectionRun, run: Runner = run_task) -> Ref:
