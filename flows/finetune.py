@@ -80,9 +80,8 @@ def check_file(config: SelectConfig) -> None:
     if config.heldout is None:
         return
     # Only the prompts of the data set are read: whoever answers them is of no concern here.
-    bare = {"crowd": [], "reward_models": []}
     heldout = config.heldout.model_copy(update={"answers": None})
-    own = config.model_copy(update={**bare, "heldout": heldout})
+    own = config.model_copy(update={"crowd": [], "reward_models": [], "heldout": heldout})
     crowd_steps.heldout_rows(own, None, answers=False, check=check)
 
 

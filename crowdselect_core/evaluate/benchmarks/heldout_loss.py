@@ -77,5 +77,5 @@ class HeldoutLoss:
                 self._config.dtype,
                 torch_device(gpus) or "cpu",
             )
-            told = counted(model.name, report)
-            return heldout_loss.row_losses(tools.store, whole, rows, longest, told)
+            count = counted(model.name, report)
+            return heldout_loss.row_losses(tools.store, whole, rows, longest, count)

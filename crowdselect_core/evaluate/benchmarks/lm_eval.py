@@ -113,8 +113,8 @@ class LmEval:
                     tools.store, self._config, whole, Path(work), lambda done, of: tools.check()
                 )
             whole = self._local(model, tools, stack)
-            told = counted(model.name, report)
-            return lm_eval_tasks.measure(tools.store, self._config, whole, Path(work), told)
+            count = counted(model.name, report)
+            return lm_eval_tasks.measure(tools.store, self._config, whole, Path(work), count)
 
     def _local(self, model: Candidate, tools: Tools, stack: ExitStack) -> HarnessModel:
         """Lend a device and lay out the weights; lm-eval runs them by transformers."""
