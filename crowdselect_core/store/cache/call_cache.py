@@ -273,7 +273,9 @@ class CallCache:
         why = "is damaged (sha256 differs)"
         if match is not None and sha256(data).hexdigest() == match["sha256"]:
             try:
-                if (told := safe_parquet.told(data)) and told.get("of") != self.spec.folder:
+                if (metadata := safe_parquet.read_metadata(data)) and metadata.get(
+                    "of"
+                ) != self.spec.folder:
                     self._stray(name)
                     return None
                 frame = safe_parquet.decode(data, columns, schema=self.schema)
