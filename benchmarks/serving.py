@@ -280,6 +280,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--part", choices=["flow", "transformers"], help="only this one")
     args = parser.parse_args()
+    os.environ["CROWDSELECT_ALLOW_COMMANDS"] = "1"  # engine.python is a program of the config
     if not PYTHON.exists():
         parser.error(f"{PYTHON} is not there: make vllm-env")
     threads = f"{torch.get_num_threads()} threads, {args.dtype}"

@@ -108,19 +108,25 @@ def _of_selection(selection: SelectionArtifacts) -> tuple[Ref | None, Ref | None
 def _only_heldout(config: SelectConfig) -> tuple[Ref | None, Ref | None]:
     """Draw the held-out rows; and the metrics of the rest, where the best answer takes them."""
     lacks = find_missing(config)
+    best = config.heldout is not None and config.heldout.answers == BEST
+    if best and lacks and len(config.reward_names) > 1:
+        raise ConfigError(
+            "heldout.answers best: several reward models are compared by their z-scores over the "
+            "rows that remain, and without a selection nobody scores these; name one reward "
+            "model, or a crowd model in heldout.answers"
+        )
     own = without_missing(config, lacks)
     preflight.describe_data(own)
     raw = run(INSTRUCTIONS, own, None)
     preflight.check_data(own, raw)
     found = split(config, lacks, raw)
-    best = config.heldout is not None and config.heldout.answers == BEST
     if not best or len(config.reward_names) < 2:
         return found.heldout, None
     return found.heldout, run(METRICS, own, run(SCORES, own, found.rows))
 
 
 def heldout_answers(config: SelectConfig, drawn: Ref, metrics: Ref | None) -> Ref:
-    """Return the answers to the held-out prompts; of a live crowd model they are generated.
+    """Return the answers to the held-out prompts; those of a live crowd are generated.
 
     Args:
         config: as the user gave it, resolved.
@@ -132,6 +138,8 @@ def heldout_answers(config: SelectConfig, drawn: Ref, metrics: Ref | None) -> Re
         TooManyFailures: too many calls of the model failed.
     """
     lacks, name = find_missing(config), whose(config)
+    if name == BEST and lacks:
+        return _best_of_live(config, lacks, drawn, metrics)
     own = without_missing(config, lacks)
     model = next((m for m in lacks.answers if m.name == name), None)
     if model is None:
@@ -141,6 +149,18 @@ def heldout_answers(config: SelectConfig, drawn: Ref, metrics: Ref | None) -> Re
     prompts = run(PROMPTS, own, drawn)
     responses = tasks.responses.of(name, tasks.tags(model))(config, lacks, prompts, model)
     return run(HELDOUT_ANSWERS, own, drawn, Answered(model, responses))
+
+
+def _best_of_live(config: SelectConfig, lacks: MissingWork, drawn: Ref, metrics: Ref | None) -> Ref:
+    """Have the crowd answer the held-out prompts and the reward models score them: the best."""
+    tasks.check_engines(config, lacks)
+    tasks.check_scorers(config, lacks)
+    prompts = run(PROMPTS, without_missing(config, lacks), drawn)
+    several = metrics if len(config.reward_names) > 1 else None
+    whole, _ = zoo_of(config, lacks, prompts, several)
+    own = whole.model_copy(update={"heldout": config.heldout})
+    rows = run(HELDOUT, own, run(INSTRUCTIONS, whole, None))  # all of them, by the same key
+    return run(HELDOUT_ANSWERS, own, rows, None, several)
 
 
 def prompted(

@@ -145,7 +145,7 @@ def heldout(config: EvaluateConfig, selection: SelectionArtifacts | None) -> lis
 
     def check(drawn: Ref) -> None:
         if config.trains and not config.selects:
-            tasks.check_train_file(config, drawn)
+            training_tasks.check_file(config, drawn)
 
     return crowd_steps.heldout_rows(
         config, selection, answers=config.needs_heldout_answers, check=check

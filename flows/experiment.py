@@ -27,7 +27,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate.leaderboard import check_out
 from crowdselect_core.experiment.cells import as_whole
 from crowdselect_core.experiment.grid import Grid, Point, points
-from crowdselect_core.experiment.made import Made
+from crowdselect_core.experiment.made import Made, made_of
 from crowdselect_core.experiment.settings import required
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning import preflight
@@ -92,11 +92,14 @@ def chosen(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
     choose = partial(choice, vectors=embedded(config, found, instructions))
     made: list[Made] = []
     for number, group in groupby(points(config, found), lambda point: point.replicate.number):
-        own = list(group)
-        for point in own:
-            if annotates(point.config.method):  # models are asked by tasks of their own
-                choose(point.config, run_task)
-        made += tasks.choices.of(f"replicate {number}", [])(own, choose)
+        batch: list[Point] = []
+        for point in group:
+            if annotates(point.config):  # its model runs, or is asked, in a task of its own
+                made.append(made_of(point, *choose(point.config, run_task)))
+            else:
+                batch.append(point)
+        if batch:
+            made += tasks.choices.of(f"replicate {number}", [])(batch, choose)
     return made
 
 

@@ -56,6 +56,7 @@ def finetune(config: SelectConfig) -> Any:
 def story(config: SelectConfig) -> dict[str, Any]:
     """Select, train, write OUT/model."""
     if required(config.training).train_file is not None:
+        check_file(config)
         return trained(config, None)
     preflight.check(config, trains=True)
     selection = chosen(config)
@@ -68,6 +69,20 @@ def story(config: SelectConfig) -> dict[str, Any]:
         "lines": made["lines"],
         "stages": told["stages"] + crowd_steps.told(new) + made["stages"],
     }
+
+
+def check_file(config: SelectConfig) -> None:
+    """Refuse a file of training rows that holds a held-out prompt."""
+
+    def check(drawn: Ref) -> None:
+        tasks.check_file(config, drawn)
+
+    if config.heldout is None:
+        return
+    # Only the prompts of the data set are read: whoever answers them is of no concern here.
+    heldout = config.heldout.model_copy(update={"answers": None})
+    own = config.model_copy(update={"crowd": [], "reward_models": [], "heldout": heldout})
+    crowd_steps.heldout_rows(own, None, answers=False, check=check)
 
 
 def trained_on(selection: SelectionRun, run: Runner = run_task) -> Ref:

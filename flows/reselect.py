@@ -33,6 +33,7 @@ from crowdselect_core.reselection.base_selection import (
     as_it_was,
     folder_of,
     is_same_choice,
+    keeps_same_answers,
     made_record,
     unlike,
     unmendable,
@@ -167,6 +168,7 @@ def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> NewR
     """Answer, score, measure, embed and rank the new rows alone, by the base's measures."""
     lacks, zoo, rows = find_missing(config), None, arrived
     scored: SelectConfig = config
+    method_steps.check(config)
     if lacks:
         live_tasks.check_engines(config, lacks)
         live_tasks.check_scorers(config, lacks)
@@ -211,7 +213,9 @@ def joined(
     clusters = run(stages.JOINED, now, rows, parts["clusters"]) if "clusters" in parts else None
     selection = run(stages.SELECTION, now, scores, metrics, ranking, clusters)
     pairs = run(stages.PAIRS, now, scores, metrics, selection) if now.wants_pairs else None
-    lengths = method_steps.answer_lengths(now, rows, (scores, metrics, answers), run)
+    counted = base.inputs.lengths
+    earlier = [counted] if counted and keeps_same_answers(config, base.record) else []
+    lengths = method_steps.answer_lengths(now, rows, (scores, metrics, answers), run, earlier)
     comparison = run(stages.COMPARISON, now, metrics, answers, selection, clusters, lengths)
     inputs = SelectionArtifacts(
         instructions=rows, scores=scores, metrics=metrics, answers=answers, clusters=clusters,

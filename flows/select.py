@@ -48,7 +48,7 @@ from crowdselect_core.stages.graph import (
 )
 from crowdselect_core.stages.refs import GateArtifacts, RankedArtifacts, Ref, SelectionArtifacts
 from crowdselect_core.stages.select.embedder import is_fitted
-from crowdselect_core.stages.select.method_ranking import needs_vectors
+from crowdselect_core.stages.select.method_identity import needs_vectors
 from flows import crowd_steps, method_steps
 from tasks import flow_runs
 from tasks import quality as gate_tasks
@@ -145,6 +145,8 @@ def ranked(
         run: as there.
         lengths: whether the tokens of all answers that could be kept are counted.
     """
+    if run is run_task:
+        method_steps.check(config)
     lacks, made, split = find_missing(config), list[Ref](), None
     own = without_missing(config, lacks)  # what the data set has by itself
     heldout.check(config, lacks)
@@ -172,7 +174,7 @@ def ranked(
         answers = gates.gated
     tables, given = (scores, metrics, answers), (own, made[0] if made else instructions)
     counted = method_steps.answer_lengths(config, instructions, tables, run) if lengths else None
-    values = method_steps.values(config, given, tables, run)
+    values = method_steps.values(config, given, tables, run, instructions)
     held = embeddings if needs_vectors(config.method) else None
     ranking = run(RANKING, config, metrics, answers, None, values, held)
     if gates and gates.duplicate_groups:  # the best row of each group stays, and all rank again

@@ -8,11 +8,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from crowdselect_core.annotate.factory import kind_of
+from crowdselect_core.annotate.pre_experienced import with_weights
 from crowdselect_core.config.engine import OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import UserError
 from crowdselect_core.reward.factory import Resources
 from crowdselect_core.stages.base import How
-from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate
+from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate, stored
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
@@ -24,12 +26,35 @@ from tasks.stage_task import ref_of, state_task
 log = logging.getLogger("crowdselect")
 
 
+@state_task("check-model")
+def check_model(config: SelectConfig) -> State[None]:
+    """Check within seconds that the method's endpoint can be reached.
+
+    Annotations that the store has need no endpoint: where it has some, that is a warning.
+    """
+    if not isinstance(kind_of(config).engine(config), OpenAIEngineConfig):
+        return Completed(message="no endpoint", data=None)
+    with closing(kind_of(config).open(config, Resources(secret))) as annotator:
+        try:
+            annotator.check()
+        except UserError as e:
+            if not stored(config, Store(config.store)):
+                raise
+            log.warning("%s; rows that the store has no annotation of cannot be read", e)
+    return Completed(message="checked", data=None)
+
+
 @state_task("annotations")
-def annotations(config: SelectConfig, scores: Ref, metrics: Ref, answers: Ref) -> State[Ref]:
-    """Have the method's model annotate the rows that the store has no annotation of."""
+def annotations(
+    config: SelectConfig, scores: Ref, metrics: Ref, answers: Ref, model: Ref | None = None
+) -> State[Ref]:
+    """Have the method's model annotate the rows that the store has no annotation of.
+
+    It may have been trained first.
+    """
     cancellation.check()
     started, store, rows = time.monotonic(), Store(config.store), (scores, metrics, answers)
-    wanted = ANNOTATIONS.spec(config, *rows)
+    wanted = ANNOTATIONS.spec(config, *rows, {}, model)
     found = store.find(wanted)
     if found is not None:
         log.info("%-13s Cached, %s rows", "annotations", f"{found.rows:,}")
@@ -37,11 +62,14 @@ def annotations(config: SelectConfig, scores: Ref, metrics: Ref, answers: Ref) -
     with shown("annotations", config.method) as report, _lent(config) as gpus:
         cancellation.check()
         resources = Resources(secret, gpus, cancellation.asked)
-        with closing(kind_of(config).open(config, resources)) as annotator:
+        with (
+            with_weights(config, model.open(store) if model else None) as own,
+            closing(kind_of(config).open(own, resources)) as annotator,
+        ):
             annotator.check()
-            calls = annotate(config, store, *rows, annotator, report)
-    spec = ANNOTATIONS.spec(config, *rows, calls.failed)
-    table = ANNOTATIONS.build(store, spec, How(), config, *rows, calls.failed)
+            calls = annotate(config, store, *rows, annotator, report, model)
+    spec = ANNOTATIONS.spec(config, *rows, calls.failed, model)
+    table = ANNOTATIONS.build(store, spec, How(), config, *rows, calls.failed, model)
     ref = ref_of(table, started, cached=False)
     tell(config.method, ref, calls)
     return Completed(message=f"computed: {spec.folder}", data=ref)

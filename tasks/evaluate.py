@@ -22,15 +22,18 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import JUDGED, BenchmarkConfig, JudgeConfig, required
 from crowdselect_core.config.finetune import required as required_training
 from crowdselect_core.evaluate import answers as core_answers
-from crowdselect_core.evaluate import candidates as core_candidates
 from crowdselect_core.evaluate import (
+    candidate_engine,
     engine_check,
     forecast,
     leaderboard,
     out_files,
     training_overlap,
 )
+from crowdselect_core.evaluate import candidates as core_candidates
+from crowdselect_core.evaluate.benchmarks.command import Command
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
+from crowdselect_core.evaluate.benchmarks.lm_eval import LmEval
 from crowdselect_core.evaluate.benchmarks.reward_win_rate import RewardWinRate
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging import calibration
@@ -91,14 +94,6 @@ def models(config: EvaluateConfig, trained: Ref | None) -> State[list[Candidate]
     return Completed(message=", ".join(m.name for m in found), data=found)
 
 
-@state_task("check-train-file")
-def check_train_file(config: EvaluateConfig, heldout: Ref) -> State[None]:
-    """Refuse training rows of a file that are held out, before they are trained on."""
-    training = required_training(config.training)
-    training_overlap.refuse_heldout(training, heldout.open(Store(config.store)).frame(["messages"]))
-    return Completed(message="no row of the file is held out", data=None)
-
-
 @state_task("overlaps")
 def overlaps(config: EvaluateConfig, data: Ref | None, heldout: Ref | None) -> State[list[str]]:
     """Count the training rows that overlap the prompts of a benchmark, or held-out ones."""
@@ -106,11 +101,17 @@ def overlaps(config: EvaluateConfig, data: Ref | None, heldout: Ref | None) -> S
     store, training = Store(config.store), required_training(config.training)
     selected = None if data is None else data.open(store).frame()
     _, texts = training_overlap.trained_prompts(training, selected)
-    asked = [(b.name, training_overlap.turns_of(b.questions)) for b in _opened(config)]
+    opened = _opened(config)
+    asked = [(b.name, training_overlap.turns_of(b.questions)) for b in opened]
+    inside = {b.name: b.file_prompts() for b in opened if isinstance(b, LmEval)}
+    inside |= {b.name: None for b in opened if isinstance(b, Command)}
+    asked += [(name, prompts) for name, prompts in inside.items() if prompts is not None]
     if heldout is not None:
         frame = heldout.open(store).frame(["messages"])
         asked.append(("held-out rows", training_overlap.prompts_of(frame)))
     notes = training_overlap.overlap_notes(texts, asked)
+    unknown = [name for name, prompts in inside.items() if prompts is None]
+    notes += [training_overlap.unknown_note(name) for name in unknown]
     for note in notes:
         log.warning("%s", note)
     return Completed(message="; ".join(notes) or "no training row overlaps", data=notes)
@@ -194,7 +195,7 @@ def calibrated(config: EvaluateConfig) -> list[JudgeConfig]:
 
 def tags(config: EvaluateConfig, model: Candidate) -> list[str]:
     """Return the tags of a model's task: its engine, and `gpu` where it takes this machine's."""
-    engine = core_answers.engine_config(model, required(config.evaluation))
+    engine = candidate_engine.engine_config(model, required(config.evaluation))
     if isinstance(engine, OpenAIEngineConfig):
         return [f"engine-{engine.kind}"]
     return [f"engine-{engine.kind}", *device_tags()[1:]]
@@ -217,7 +218,11 @@ def _check_bills(
         if any(b.requests and b.judge == judge.name for b in bills)
     ]
     answering = {b.name for b in bills if b.what == "answers" and b.requests}
-    found = engine_check.engines(core_candidates.expected(config, models), answering, tools)
+    whole = core_candidates.expected(config, models)
+    answering.update(
+        name for b in benchmarks if isinstance(b, LmEval) for name in b.asked(whole, tools)
+    )
+    found = engine_check.engines(whole, answering, tools)
     judges = {f"judge {judge.name}": judge_engine(judge, secret) for judge in asked}
     check_all({f"model {name}": engine for name, engine in found.items()} | judges)
     grades = {b.grades for b in bills if b.grades is not None and b.requests}

@@ -26,6 +26,7 @@ from crowdselect_core.finetune import hub_upload
 from crowdselect_core.finetune.base_model import base_model
 from crowdselect_core.finetune.curve import Step
 from crowdselect_core.finetune.data import rows_of
+from crowdselect_core.finetune.licenses import answer_licenses
 from crowdselect_core.report.training import curve_rows, training_lines
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -49,15 +50,14 @@ def train(config: SelectConfig, data: Ref | None) -> State[Ref]:
 
     cancellation.check()
     started, store, recipe = time.monotonic(), Store(config.store), required(config.training)
-    rows, base = (
-        rows_of(recipe, None if data is None else data.open(store).frame()),
-        base_model(recipe),
-    )
+    selected = None if data is None else data.open(store).frame()
+    rows, base = rows_of(recipe, selected), base_model(recipe)
+    licenses = {} if selected is None else answer_licenses(config.everyone, selected)
     prepared: training.Prepared | own_trainer.OwnTraining
     if recipe.command is None:
-        prepared = training.prepare(recipe, base, rows, has_gpu())
+        prepared = training.prepare(recipe, base, rows, has_gpu(), licenses)
     else:
-        prepared = own_trainer.prepare(recipe, base, rows)
+        prepared = own_trainer.prepare(recipe, base, rows, licenses)
     found = store.find(prepared.spec)
     if found is not None:
         ref = ref_of(found, started, cached=True)
@@ -77,6 +77,16 @@ def train(config: SelectConfig, data: Ref | None) -> State[Ref]:
         message=f"computed: {prepared.spec.folder}",
         data=_short(ref_of(model, started, cached=False)),
     )
+
+
+@state_task("check-train-file")
+def check_file(config: SelectConfig, heldout: Ref) -> State[None]:
+    """Refuse training rows of a file that are held out, before they are trained on."""
+    from crowdselect_core.evaluate.training_overlap import refuse_heldout
+
+    rows = heldout.open(Store(config.store)).frame(["messages"])
+    refuse_heldout(required(config.training), rows)
+    return Completed(message="no row of the file is held out", data=None)
 
 
 @state_task("merge-model")

@@ -60,13 +60,15 @@ def _is_progress(line: str) -> bool:
 class Command:
     """`python -m flows.FLOW` in an environment of its own.
 
-    Where `warm` is, a start is a fork of it, unless its environment is another.
+    Where `warm` is, a start is a fork of it, unless its environment is another. `of_models` gives
+    one that has imported torch and TRL, too.
     """
 
     environment: Mapping[str, str]
     cwd: Path
     flow: str = "select"
     warm: Warm | None = None
+    of_models: Callable[[], Warm] | None = None
 
     def cold(self) -> "Command":
         """Return the command whose every start is an interpreter of its own, as a user's."""
@@ -75,6 +77,10 @@ class Command:
     def of(self, flow: str) -> "Command":
         """Return the command of another flow."""
         return replace(self, flow=flow)
+
+    def with_models(self) -> "Command":
+        """Return the command for runs that train or load a model."""
+        return replace(self, warm=self.of_models()) if self.of_models else self
 
     def within(self, cwd: Path) -> "Command":
         """Return the command in another folder, which is made."""

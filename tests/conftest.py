@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from command import ROOT, Command
 from hypothesis import HealthCheck, settings
 from prefects import PrefectServer
 from servers import S3Server, quiet_environment
-from warm import Warm
+from warm import MODEL_LIBRARIES, Warm
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 from zoos import Zoo, write_zoo
@@ -119,7 +120,9 @@ def command(
         "PREFECT_API_URL": launched.api,
         "PYTHONPATH": str(ROOT),
     }
-    warm = Warm(environment)
+    warm, of_models = Warm(environment), cache(lambda: Warm(environment, MODEL_LIBRARIES))
     launched.wait()
-    yield Command(environment, home, warm=warm)
+    yield Command(environment, home, warm=warm, of_models=of_models)
     warm.stop()
+    if of_models.cache_info().currsize:
+        of_models().stop()

@@ -25,6 +25,6 @@ class Filling:
         if stage is ANNOTATIONS:
             with closing(kind_of(config).open(config, Resources(str))) as annotator:
                 self.calls.append(
-                    annotate(config, self.store, *inputs, annotator, lambda calls: None)
+                    annotate(config, self.store, *inputs[:3], annotator, lambda calls: None)
                 )
         return InProcess(self.store)(stage, config, *inputs, **named)

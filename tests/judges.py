@@ -9,7 +9,7 @@ import pytest
 
 from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.evaluate import answers, candidates
+from crowdselect_core.evaluate import answers, candidate_engine, candidates
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging import judge
@@ -68,7 +68,7 @@ class World:
         def opened(name: str, *args: Any, **keys: Any) -> Engine:
             return Engine(name, lambda n, m: self.reply(n, m), self.asked, self.served)
 
-        for module in (answers, judge):
+        for module in (candidate_engine, judge):
             monkeypatch.setattr(module, "open_engine", opened)
 
     def config(self, benchmark: dict[str, Any], models: Sequence[str] = ("m",),

@@ -28,6 +28,9 @@ IMPORTED = ("sklearn.cluster", "sklearn.decomposition", "sklearn.feature_extract
             "prefect.main", "prefect.flow_engine", "prefect.task_engine", "prefect.artifacts",
             "prefect.utilities.visualization", "fastapi", "pyarrow.parquet", "s3fs", "aiohttp",
             "flows.cli", "flows.options")  # fmt: skip
+# For runs that train or load a model: torch alone takes seconds, TRL as many again.
+MODEL_LIBRARIES = ("torch", "transformers.models.llama.modeling_llama", "peft", "accelerate",
+                   "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer")  # fmt: skip
 DESCRIPTORS = 3  # stdout, stderr and the status of a fork
 NUMBER = 12  # bytes of a number that is passed on
 
@@ -91,14 +94,20 @@ class Fork:
 
 
 class Warm:
-    """A process that has imported what the commands import."""
+    """A process that has imported what the commands import.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    Args:
+        environment: of the process and its forks.
+        further: modules that it imports too.
+    """
+
+    def __init__(self, environment: Mapping[str, str], further: Sequence[str] = ()) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._environment, self._socket = dict(environment), ours
+        argv = [sys.executable, __file__, str(theirs.fileno()), *further]
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno())], cwd=ROOT, env=self._environment,
-            stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True,
+            argv, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()], start_new_session=True,
         )  # fmt: skip
         theirs.close()
 
@@ -190,7 +199,7 @@ if __name__ == "__main__":
 
     own = dict(os.environ)
     os.environ.update(DEFAULTS | own)  # the commands set them before they import prefect
-    for name in IMPORTED:
+    for name in (*IMPORTED, *sys.argv[2:]):
         import_module(name)
     assert threading.active_count() == 1, "threads do not live through a fork"
     gc.collect()

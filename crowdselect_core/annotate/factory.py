@@ -6,12 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from crowdselect_core.annotate import ifd_values, rds_values, tags
+from crowdselect_core.annotate import deita_grades, ifd_values, rds_values, tags
 from crowdselect_core.annotate.base import Annotator
 from crowdselect_core.annotate.grades import PROMPT, GradeAnnotator
 from crowdselect_core.annotate.targets import Target, read_targets
 from crowdselect_core.config.engine import EngineConfig
-from crowdselect_core.config.methods import LanguageModel, LocalModel
+from crowdselect_core.config.method_models import LanguageModel, LocalModel
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.base import Engine
 from crowdselect_core.generate.factory import open_engine
@@ -44,6 +44,7 @@ class Kind:
         targets: what is annotated beside the rows.
         engine: what runs the LLM; None for a model that runs in this process.
         max_unparsed: share of a run's rows whose replies may be unreadable.
+        wanted: whether the method needs it; else what it ranks by is in the data set.
     """
 
     cell: Columns
@@ -54,6 +55,7 @@ class Kind:
     targets: Callable[[SelectConfig], Sequence[Target]] = no_targets
     engine: Callable[[SelectConfig], EngineConfig | None] = lambda config: None
     max_unparsed: Callable[[SelectConfig], float] = lambda config: 1.0
+    wanted: Callable[[SelectConfig], bool] = lambda config: True
 
 
 def kind_of(config: SelectConfig) -> Kind:
@@ -61,18 +63,23 @@ def kind_of(config: SelectConfig) -> Kind:
     return KINDS[config.method]
 
 
-def annotates(method: str) -> bool:
-    """Tell a method that needs a model to say something of every row."""
-    return method in KINDS
+def annotates(config: SelectConfig) -> bool:
+    """Tell a config whose method needs a model to say something of every row."""
+    return config.method in KINDS and kind_of(config).wanted(config)
 
 
-def cache_spec(config: SelectConfig) -> Spec:
+def cache_spec(config: SelectConfig, trained: str | None = None) -> Spec:
     """Name the cells of the config's method; what runs the model is left out.
+
+    Args:
+        config: the method and its model.
+        trained: key of the artifact that the model was trained to first.
 
     Raises:
         ConfigError: no model is named, or its weights are not there.
     """
-    return Spec(STAGE, VERSION, {"kind": config.method, **kind_of(config).identity(config)})
+    identity = {"kind": config.method, **kind_of(config).identity(config)}
+    return Spec(STAGE, VERSION, identity | ({"trained": trained} if trained else {}))
 
 
 def local_identity(config: LocalModel, model: str) -> dict[str, Any]:
@@ -87,7 +94,10 @@ def local_identity(config: LocalModel, model: str) -> dict[str, Any]:
 def _ifd_identity(config: SelectConfig) -> dict[str, Any]:
     own = config.ifd
     identity = local_identity(own, own.required_model)
-    return identity | {"variant": own.variant, "max_length": own.tokens}
+    identity |= {"variant": own.variant, "max_length": own.tokens}
+    if own.pre_experienced is not None:
+        identity["pre_experienced"] = own.pre_experienced.model_dump(mode="json")
+    return identity | {"digits": ifd_values.DIGITS}
 
 
 def _open_ifd(config: SelectConfig, resources: Resources) -> Annotator:
@@ -109,15 +119,19 @@ def _open_rds(config: SelectConfig, resources: Resources) -> Annotator:
     return HiddenStateAnnotator(config.rds.model_copy(update={"device": device}))
 
 
-def _grade_identity(config: SelectConfig) -> dict[str, Any]:
-    own = config.direct_score
+def llm_identity(name: str, own: LanguageModel, engine: EngineConfig) -> dict[str, Any]:
+    """Name the LLM that is asked, and how its replies are sampled."""
     return {
-        **engine_identity(own.required_engine, "direct-score", own.revision),
+        **engine_identity(engine, name, own.revision),
         "sampling": sampling_identity(own.sampling),
         "chat_template_kwargs": own.chat_template_kwargs,
-        "prompt": PROMPT,
-        "dimension": own.dimension,
     }
+
+
+def _grade_identity(config: SelectConfig) -> dict[str, Any]:
+    own = config.direct_score
+    llm = llm_identity("direct-score", own, own.required_engine)
+    return llm | {"prompt": PROMPT, "dimension": own.dimension}
 
 
 def _open_grades(config: SelectConfig, resources: Resources) -> Annotator:
@@ -127,12 +141,7 @@ def _open_grades(config: SelectConfig, resources: Resources) -> Annotator:
 
 def _tag_identity(config: SelectConfig) -> dict[str, Any]:
     own = config.instag
-    return {
-        **engine_identity(own.required_engine, "instag", own.revision),
-        "sampling": sampling_identity(own.sampling),
-        "chat_template_kwargs": own.chat_template_kwargs,
-        "prompt": tags.PROMPT,
-    }
+    return llm_identity("instag", own, own.required_engine) | {"prompt": tags.PROMPT}
 
 
 def _open_tags(config: SelectConfig, resources: Resources) -> Annotator:
@@ -143,6 +152,23 @@ def _open_tags(config: SelectConfig, resources: Resources) -> Annotator:
 def _tags(config: SelectConfig, cells: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
     lacks = cells["error"].str.split(":").list.first()
     return cells.select("tags").with_columns(lacks=lacks)
+
+
+def _deita_identity(config: SelectConfig) -> dict[str, Any]:
+    own = config.deita
+    prompts = [deita_grades.COMPLEXITY, deita_grades.QUALITY]
+    return llm_identity("deita", own, own.required_engine) | {"prompts": prompts}
+
+
+def _open_deita(config: SelectConfig, resources: Resources) -> Annotator:
+    own = config.deita
+    engine = _engine("deita", own, own.required_engine, resources)
+    return deita_grades.DeitaAnnotator(own, engine)
+
+
+def _deita(config: SelectConfig, cells: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
+    lacks = cells["error"].str.split(":").list.first()
+    return cells.select("complexity", "quality").with_columns(lacks=lacks)
 
 
 def _engine(name: str, own: LanguageModel, config: EngineConfig, resources: Resources) -> Engine:
@@ -168,6 +194,16 @@ KINDS: Mapping[str, Kind] = {
         values=_tags,
         engine=lambda config: config.instag.engine,
         max_unparsed=lambda config: config.instag.max_unparsed,
+    ),
+    "deita": Kind(
+        cell={"complexity": pl.List(pl.Float64), "quality": pl.List(pl.Float64), "raw": pl.String},
+        reads_response=True,
+        identity=_deita_identity,
+        open=_open_deita,
+        values=_deita,
+        engine=lambda config: config.deita.engine,
+        max_unparsed=lambda config: config.deita.max_unparsed,
+        wanted=lambda config: config.deita.is_graded,
     ),
     "direct-score": Kind(
         cell={"score": pl.Float64, "raw": pl.String},

@@ -10,7 +10,9 @@ import torch
 
 from crowdselect_core.annotate.base import Annotation, Row
 from crowdselect_core.annotate.local_model import LocalAnnotator
-from crowdselect_core.config.methods import RdsConfig
+from crowdselect_core.annotate.targets import read_targets
+from crowdselect_core.config.method_models import RdsConfig
+from crowdselect_core.errors import ConfigError, first_line
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.models.batching import by_length, pad
 from crowdselect_core.models.causal_lm import in_parts
@@ -32,6 +34,25 @@ class HiddenStateAnnotator(LocalAnnotator):
         """Keep the config; the model is loaded by the first `run`."""
         super().__init__("rds", config)
         self._config = config
+
+    def check(self) -> None:
+        """Check the model, and that its chat template takes every target.
+
+        Raises:
+            ConfigError: one of the two does not fit.
+        """
+        super().check()
+        if self._config.targets is None:
+            return
+        tokenizer = self._source.tokenizer()
+        for number, target in enumerate(read_targets(self._config.targets), 1):
+            try:
+                _ids(tokenizer, Row(target.key, target.messages, "", target.response))
+            except TemplateError as e:
+                raise ConfigError(
+                    f"rds.targets {self._config.targets!r}, example {number}: the chat template of "
+                    f"{self._config.model} does not take it ({first_line(e)}): correct or remove it"
+                ) from None
 
     def _window(self, window: Sequence[Row]) -> Iterator[Annotation]:
         model, tokenizer = self._loaded()

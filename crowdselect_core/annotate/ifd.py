@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from crowdselect_core.annotate.base import Annotation, Row
-from crowdselect_core.annotate.ifd_values import NO_TOKEN, ONE_TOKEN, TOO_LONG
+from crowdselect_core.annotate.ifd_values import DIGITS, NO_TOKEN, ONE_TOKEN, TOO_LONG
 from crowdselect_core.annotate.local_model import LocalAnnotator
-from crowdselect_core.config.methods import IfdConfig
+from crowdselect_core.config.method_models import IfdConfig
 from crowdselect_core.models.chat_templates import padding_id
 from crowdselect_core.models.logprobs import context, sequence_logprobs
 from crowdselect_core.models.prefix_tokens import encoded
 
-DECIMALS = 6  # of a loss: how rows are batched moves it by about 1e-6 in float32
 ALONE = "### Response:"
 # Tokens that the published code gives the answer alone beyond the room that the prompt leaves.
 EXTRA_CHERRY, EXTRA_SUPERFILTERING = 4, 1
@@ -83,7 +82,7 @@ def pair_losses(
 
 
 def _loss(mean: float) -> float | None:
-    return round(-mean, DECIMALS) + 0.0 if math.isfinite(mean) else None
+    return float(f"{-mean:.{DIGITS}g}") + 0.0 if math.isfinite(mean) else None
 
 
 def cherry_pair(tokenizer: Any, instruction: str, more: str, answer: str, most: int) -> Pair:

@@ -4,7 +4,7 @@ import math
 
 import polars as pl
 
-from crowdselect_core.config.methods import IfdConfig
+from crowdselect_core.config.method_models import IfdConfig
 
 TOO_LONG = "ifd_too_long"  # reasons of rows that the published codes drop
 NO_TOKEN = "ifd_no_token"  # noqa: S105 - a reason
@@ -12,6 +12,8 @@ ONE_TOKEN = "ifd_one_token"  # noqa: S105
 ABOVE = "ifd_above_1"
 NOT_BELOW = "ifd_not_below_1"
 UNDEFINED = "ifd_undefined"
+
+DIGITS = 7  # of a loss, so many that count: batches move a loss by about 1e-6 in float32
 
 CELL = {"loss_given": pl.Float64, "loss_alone": pl.Float64, "tokens": pl.Int64}
 

@@ -1,12 +1,28 @@
 """Rows that are annotated by what an LLM replies, through any engine of `generate`."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from crowdselect_core.annotate.base import Annotation
 from crowdselect_core.generate.base import Answer, Engine, Request
 
 MOST_RAW = 4_000  # characters of a reply that are kept
+
+
+def filled(template: str, texts: Mapping[str, str], **values: str) -> str:
+    """Return a prompt; no text in it can be taken for a marker or a placeholder.
+
+    Args:
+        template: with {name} for every text and value, and {fence} in the lines around a text.
+        texts: untrusted texts; the fence is a hash of them.
+        values: words of our own.
+    """
+    told = "".join(f"{len(text)}\n{text}\n" for text in texts.values())
+    fence = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    known = {**texts, **values, "fence": fence}
+    return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], found[0]), template)
 
 
 def ask(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from crowdselect_core.annotate.base import Annotation, Row
-from crowdselect_core.config.methods import IfdConfig, RdsConfig
+from crowdselect_core.config.method_models import IfdConfig, RdsConfig
 from crowdselect_core.generate.base import EngineDown
 from crowdselect_core.models.causal_lm import OutOfMemory, Source
 from crowdselect_core.util.once import Once

@@ -3,15 +3,13 @@
 Source: Lu et al., arXiv 2308.07074.
 """
 
-import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator
 
 from crowdselect_core.annotate.base import Annotation, Row
-from crowdselect_core.annotate.llm import ask
+from crowdselect_core.annotate.llm import ask, filled
 from crowdselect_core.chat import Message
-from crowdselect_core.config.methods import InstagConfig
+from crowdselect_core.config.method_models import InstagConfig
 from crowdselect_core.errors import first_line
 from crowdselect_core.generate.base import Answer, Engine, Failure, Request
 from crowdselect_core.generate.in_flight import in_flight_of
@@ -65,10 +63,8 @@ class TagAnnotator:
 
 
 def prompt_of(instruction: str) -> str:
-    """Return the prompt for one row; no text in it can be taken for a marker or a placeholder."""
-    digest = hashlib.sha256(instruction.encode("utf-8", "surrogatepass")).hexdigest()
-    values = {"instruction": instruction, "fence": digest[:16]}
-    return re.sub(r"\{(instruction|fence)\}", lambda found: values[found[1]], PROMPT)
+    """Return the prompt for one row."""
+    return filled(PROMPT, {"instruction": instruction})
 
 
 def read_tags(words: str) -> list[str]:

@@ -9,6 +9,7 @@ from crowdselect_core.config.base import Frozen, refuse_credentials
 from crowdselect_core.config.command import checked_command
 from crowdselect_core.config.fields import Place
 from crowdselect_core.config.reward import RewardConfig
+from crowdselect_core.errors import nearest
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 PLACEHOLDERS = ("model_dir", "output_dir", "seed")  # of a benchmark's command
@@ -97,6 +98,18 @@ class LmEvalBenchmark(BenchmarkBase):
         "CROWDSELECT_ALLOW_COMMANDS=1",
         examples=["my_tasks/"],
     )
+    data_files: dict[str, str | dict[str, str]] = Field(
+        {},
+        description="Local JSON Lines in place of the hub's data, by task: a file (of the split "
+        "train, as in datasets), or a file for each split",
+        examples=[{"ifeval": "data/ifeval/input_data.jsonl"}],
+    )
+    use_engine: bool = Field(
+        False,
+        description="Have evaluation.engine (vLLM, say) answer for models whose weights are here, "
+        "in place of lm-eval's transformers; endpoints always answer so. Only tasks that generate "
+        "text",
+    )
     num_fewshot: int | None = Field(
         None, ge=0, description="Examples in a prompt; when empty, the task's own number"
     )
@@ -142,8 +155,20 @@ class LmEvalBenchmark(BenchmarkBase):
             raise ValueError(f"{twice[0]!r} stands twice")
         return tasks
 
+    @property
+    def files_by_split(self) -> dict[str, dict[str, str]]:
+        """The files of `data_files` by task and split."""
+        return {
+            task: {"train": files} if isinstance(files, str) else files
+            for task, files in self.data_files.items()
+        }
+
     @model_validator(mode="after")
-    def _no_credentials(self) -> Self:
+    def _checked(self) -> Self:
+        if unknown := sorted(set(self.data_files) - set(self.tasks)):
+            raise ValueError(
+                f"data_files: {unknown[0][:80]!r} is none of tasks{nearest(unknown[0], self.tasks)}"
+            )
         refuse_credentials("lm-eval.gen_kwargs", self.gen_kwargs, "leave it out", ())
         return self
 

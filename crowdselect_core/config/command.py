@@ -17,9 +17,9 @@ WORDS = (
     *("hf_token", "hub_token", "api_token", "access_token", "auth_token"),
 )
 # Options with this whole name, of which numbers are none.
-TOKENS = ("token", "pwd")
+TOKENS = ("token", "pwd", "pass")
 # Options with this name, or with one that ends in _key, where their value looks like a key.
-KEYS = ("key", "auth", "pass")
+KEYS = ("key", "auth")
 # A file with the credential, or the variable that has it
 ELSEWHERE = ("_file", "_path", "_env")
 HARMLESS = re.compile(
@@ -31,6 +31,8 @@ NUMBERS = re.compile(r"[\d.,:/-]*")
 KEY_LIKE = re.compile(
     r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{16}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 )
+# The same from 8 on, of an option that is named key or auth alone; or NAME:PASSWORD
+SHORT_KEY_LIKE = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{8}|[^\s:/]+:[^\s:/]+")
 
 # Keys of services, by how they begin
 _KEYS = re.compile(
@@ -80,6 +82,8 @@ def _is_credential(name: str, value: str) -> bool:
         return False
     if name in TOKENS:
         return not NUMBERS.fullmatch(value)
+    if name in KEYS and SHORT_KEY_LIKE.search(value):
+        return True
     if name in KEYS or name.endswith("_key"):
         named = any(word in name for word in WORDS)
         return named or KEY_LIKE.search(value) is not None

@@ -171,7 +171,9 @@ class VllmEngineConfig(EngineBase):
         {}, description="Environment variables of the server; credentials are refused"
     )
     python: str | None = Field(
-        None, description="Python interpreter of an environment that has vLLM; when empty, this one"
+        None,
+        description="Python interpreter of an environment that has vLLM; when empty, this one. It "
+        "runs where CROWDSELECT_ALLOW_COMMANDS=1",
     )
     trust_remote_code: bool = Field(False, description="Run code from the model's repository")
     concurrency: int = Field(64, ge=1, le=4096, description="Most requests at once")

@@ -34,15 +34,17 @@ from crowdselect_core.config.flags import (
     Flag,
 )
 from crowdselect_core.config.heldout import HeldoutConfig, SubsampleConfig
-from crowdselect_core.config.methods import (
+from crowdselect_core.config.method_models import (
     DeitaConfig,
     DirectScoreConfig,
-    FunctionConfig,
     IfdConfig,
     InstagConfig,
+    RdsConfig,
+)
+from crowdselect_core.config.methods import (
+    FunctionConfig,
     LengthConfig,
     Method,
-    RdsConfig,
     TeacherConfig,
     check_teacher,
 )

@@ -6,36 +6,23 @@ to the first one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
 
 from crowdselect_core.chat import Message
-from crowdselect_core.config.engine import (
-    EngineConfig,
-    OpenAIEngineConfig,
-    PriceConfig,
-    SamplingConfig,
-    TransformersEngineConfig,
-    VllmEngineConfig,
-)
+from crowdselect_core.config.engine import PriceConfig, SamplingConfig
 from crowdselect_core.config.evaluation import EvaluationConfig
-from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate.calls import ask, cell_of
-from crowdselect_core.evaluate.candidates import Candidate, opened
+from crowdselect_core.evaluate.candidate_engine import engine_config, lazily, revision_of
+from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.generate.answer_cells import cells_of, read_answers
-from crowdselect_core.generate.base import Engine, Request
+from crowdselect_core.generate.base import Request
 from crowdselect_core.generate.call_tracker import CallTracker
-from crowdselect_core.generate.factory import open_engine
 from crowdselect_core.generate.identity import STAGE, VERSION, engine_identity, sampling_identity
 from crowdselect_core.ingest.prompts import prompt_key
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
 from crowdselect_core.store.identity import Spec
-
-OpenEngine = Callable[[], Engine]
 
 
 @dataclass
@@ -55,16 +42,6 @@ class Reply:
     completion_tokens: int = 0
 
 
-def engine_config(model: Candidate, evaluation: EvaluationConfig) -> EngineConfig:
-    """Return what runs a model: its own engine, evaluation.engine, else vLLM or transformers."""
-    engine = model.engine or evaluation.engine
-    if engine is not None:
-        return engine
-    if find_spec("vllm") is not None:
-        return VllmEngineConfig(kind="vllm")
-    return TransformersEngineConfig(kind="transformers")
-
-
 def answer(questions: Sequence[Question], model: Candidate, tools: Tools) -> CallTracker:
     """Have a model answer what the store has no answer to; the model is loaded where it is needed.
 
@@ -73,7 +50,7 @@ def answer(questions: Sequence[Question], model: Candidate, tools: Tools) -> Cal
         UserError: the model cannot be run.
     """
     turns = sum(len(q.turns) for q in questions)
-    with tools.shown("answers", model.name) as report, _engine_of(model, tools) as engine:
+    with tools.shown("answers", model.name) as report, lazily(model, tools) as engine:
         calls = CallTracker(model.name, turns, 0, tools.config.max_failure_rate, report)
         _replies(questions, model, tools, lambda cells, requests: ask(
             cells, requests, engine, calls, cell_of
@@ -103,7 +80,7 @@ def answer_spec(model: Candidate, sampling: SamplingConfig, evaluation: Evaluati
         STAGE,
         VERSION,
         {
-            **engine_identity(engine, model.name, _revision(model), model.weights),
+            **engine_identity(engine, model.name, revision_of(model), model.weights),
             "sampling": sampling_identity(sampling),
             "chat_template_kwargs": model.chat_template_kwargs,
             "system_prompt": model.system_prompt,
@@ -174,60 +151,3 @@ def _request(
     return Request(
         key, tuple(messages), sampling.seed, sampling.temperature, sampling.max_tokens
     )  # fmt: skip
-
-
-@contextmanager
-def _engine_of(model: Candidate, tools: Tools) -> Iterator[OpenEngine]:
-    """Give what opens a model's engine, on its first call; at the end it is closed."""
-    with ExitStack() as stack:
-        made: list[Engine] = []
-
-        def engine() -> Engine:
-            if not made:
-                made.append(stack.enter_context(_running(model, tools)))
-            return made[0]
-
-        yield engine
-
-
-@contextmanager
-def _running(model: Candidate, tools: Tools) -> Iterator[Engine]:
-    config = engine_config(model, tools.evaluation)
-    with ExitStack() as stack:
-        gpus = stack.enter_context(tools.lent(config, model.name))
-        tools.check()  # it may have waited long for its device
-        revision = _revision(model)
-        adapter: Path | None = None
-        if not isinstance(config, OpenAIEngineConfig):
-            served = model.base if is_served(model, config, tools) else None
-            source = stack.enter_context(opened(model, tools.store, merged=served is None))
-            if served is not None:
-                source, adapter = served, Path(source.model)
-            config = config.model_copy(update={"model": source.model})
-            revision = source.revision
-        engine = open_engine(
-            model.name, config, SamplingConfig(), model.chat_template_kwargs, revision,
-            tools.secret, gpus, adapter,
-        )  # fmt: skip
-        engine.stopped = tools.stopped
-        yield stack.enter_context(closing(engine))
-
-
-def _revision(model: Candidate) -> str | None:
-    return model.source.revision if model.source else model.revision
-
-
-def is_served(model: Candidate, config: EngineConfig, tools: Tools) -> bool:
-    """Tell whether an adapter is served by vLLM as LoRA.
-
-    Raises:
-        ConfigError: it is to be, and another engine runs it.
-    """
-    if tools.evaluation.adapter == "merge" or model.base is None:
-        return False
-    if not isinstance(config, VllmEngineConfig):
-        raise ConfigError(
-            f"model {model.name!r}: evaluation.adapter: lora needs the engine vllm, found "
-            f"{config.kind}; set adapter: merge"
-        )
-    return True

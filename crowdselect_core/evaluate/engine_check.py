@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from crowdselect_core.config.engine import EngineConfig, OpenAIEngineConfig, SamplingConfig
 from crowdselect_core.config.reward import JudgeReward
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.evaluate.answers import engine_config, is_served
 from crowdselect_core.evaluate.benchmarks.reward_win_rate import RewardWinRate
+from crowdselect_core.evaluate.candidate_engine import engine_config, is_served
 from crowdselect_core.evaluate.candidates import Candidate, base_of
 from crowdselect_core.evaluate.live import Benchmark, Tools
 from crowdselect_core.evaluate.sources import Source

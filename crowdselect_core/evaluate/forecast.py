@@ -13,9 +13,10 @@ from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.config.evaluation import JudgeConfig
 from crowdselect_core.config.reward import JudgeReward
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.evaluate.answers import Reply, engine_config, replies
+from crowdselect_core.evaluate.answers import Reply, replies
 from crowdselect_core.evaluate.benchmarks.judged import JudgedBenchmark
 from crowdselect_core.evaluate.benchmarks.reward_win_rate import RewardWinRate
+from crowdselect_core.evaluate.candidate_engine import engine_config
 from crowdselect_core.evaluate.candidates import TRAINED, Candidate, expected
 from crowdselect_core.evaluate.distinct import check_distinct
 from crowdselect_core.evaluate.judging.calibration import prompts as calibration_prompts

@@ -1,16 +1,15 @@
 """Held-out loss: how likely a model finds the answers of rows that nothing was trained on.
 
-    loss         = sum over rows of -log p(answer | prompt) / sum over rows of their answer tokens
-    loss_per_row = mean over rows of (-log p(answer | prompt) / answer tokens)
+    -log p(answer | prompt)
 
-in nats. The tokens are those that supervised fine-tuning trains (`finetune/chat_turns.py` with
-train_on: last): the model's own chat template, the answer and its end of turn; a model without a
-template gets Tulu's, as in training. The interval is a 95 % percentile bootstrap over rows.
+in nats, row by row; `heldout_results` aggregates them. The tokens are those that supervised
+fine-tuning trains (`finetune/chat_turns.py` with train_on: last): the model's own chat template,
+the answer and its end of turn; a model without a template gets Tulu's, as in training.
 """
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ import polars as pl
 
 from crowdselect_core.chat import Message
 from crowdselect_core.errors import EvaluationError
-from crowdselect_core.evaluate.tally import Outcome, Part, Tally, as_results
+from crowdselect_core.evaluate.heldout_results import Losses, RowLoss
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
@@ -40,13 +39,6 @@ class HeldOutAnswer(NamedTuple):
     row_id: str
     messages: Sequence[Message]  # the prompt
     answer: str
-
-
-class RowLoss(NamedTuple):
-    """The loss of one answer: nats over all of its tokens, and how many there are."""
-
-    nats: float
-    tokens: int
 
 
 @dataclass(frozen=True)
@@ -70,15 +62,6 @@ class LossModel:
     adapter: Path | None = None
     dtype: str = "float32"
     device: str | None = None
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The losses of one model by row, and the rows that are longer than max_length."""
-
-    by_row: Mapping[str, RowLoss]
-    too_long: Sequence[str] = ()
-    max_length: int = 0
 
 
 @dataclass
@@ -243,44 +226,3 @@ def _loaded(model: LossModel, source: Any) -> Any:
         warnings.simplefilter("ignore", FutureWarning)
         adapted = PeftModel.from_pretrained(loaded, str(model.adapter))
     return adapted.eval().get_base_model()  # knows the arguments of the forward pass
-
-
-def evaluate(losses: Mapping[str, Losses], seed: int) -> Outcome:
-    """Aggregate the losses of several models on the same rows.
-
-    Args:
-        losses: by the model's name.
-        seed: of the bootstrap.
-
-    Raises:
-        EvaluationError: a model has a loss of no row.
-    """
-    by_token: list[Part] = []
-    by_row: list[Part] = []
-    notes: list[str] = []
-    for name, found in losses.items():
-        if not found.by_row:
-            raise EvaluationError(
-                f"heldout-loss of {name}: all {len(found.too_long)} held-out rows have more than "
-                f"{found.max_length:,} tokens: raise max_length"
-            )
-        for row_id, loss in found.by_row.items():
-            mean = loss.nats / loss.tokens
-            by_token.append(Part(name, row_id, mean, float(loss.tokens)))
-            by_row.append(Part(name, row_id, mean))
-        if found.too_long:
-            rows = len(found.too_long) + len(found.by_row)
-            notes.append(
-                f"heldout-loss: {len(found.too_long):,} of {rows:,} rows have more than "
-                f"{found.max_length:,} tokens for {name} and are left out"
-            )
-    if len({frozenset((r, n.tokens) for r, n in f.by_row.items()) for f in losses.values()}) > 1:
-        notes.append(
-            "heldout-loss: the models do not share a tokenizer and template, or not the same rows, "
-            "so their losses per token cannot be compared"
-        )
-    results = []
-    for metric, parts in (("loss", by_token), ("loss_per_row", by_row)):
-        tally = Tally.of(parts)
-        results += as_results(tally, metric, None, None, tally.value_M, tally.bounds(seed))
-    return Outcome(results, notes)

@@ -80,6 +80,14 @@ def overlap_notes(texts: Sequence[str], asked: Sequence[tuple[str, Sequence[str]
     return notes
 
 
+def unknown_note(name: str) -> str:
+    """Say that the prompts of a benchmark are not known here."""
+    return (
+        f"{name}: its prompts are not known here, so that an overlap with the training rows was "
+        "not looked for"
+    )
+
+
 def prompts_of(heldout: pl.DataFrame) -> list[str]:
     """Return the user turns of held-out rows (column messages) as one text a row."""
     return [_asked(messages) for messages in heldout["messages"].to_list()]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from crowdselect_core.experiment.grid import Point
 from crowdselect_core.stages.base import How, P, Stage
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.store.artifacts import Store
@@ -88,3 +89,18 @@ class Remembering:
             ref = Ref.of(found)
         self._known[spec.folder] = ref
         return ref
+
+
+def made_of(point: Point, rows: RankedArtifacts, selection: Ref) -> Made:
+    """Return what a choice came to whose stages have run one by one."""
+    refs = [*rows.refs().values(), selection]
+    seconds = round(sum(ref.seconds for ref in refs if not ref.cached), 3)
+    cached = all(ref.cached for ref in refs)
+    return Made(
+        point.cell.name,
+        point.replicate.number,
+        rows,
+        selection,
+        cached=cached,
+        seconds=None if cached else seconds,
+    )

@@ -6,6 +6,8 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from crowdselect_core.finetune.licenses import license_rows, plain
+
 NAMES = {"dpo": "DPO", "simpo": "SimPO", "orpo": "ORPO"}
 
 
@@ -26,7 +28,7 @@ def model_card(told: Mapping[str, Any]) -> str:
         tags=[loss, "trl", "crowdselect"],
     )
     rows = [
-        ("Base model", f"{_plain(base)} ({recipe['base'][:19]}...)"),
+        ("Base model", f"{plain(base)} ({recipe['base'][:19]}...)"),
         ("Kind", _kind(recipe, bool(told.get("merged")))),
         (
             "Rows" if loss == "sft" else "Preference pairs",
@@ -36,6 +38,7 @@ def model_card(told: Mapping[str, Any]) -> str:
         ("Steps", f"{told['steps']:,}"),
         ("Loss of the first and last step", _losses(told)),
         ("Key in the store", f"model/{told['key']}"),
+        *((name, plain(value)) for name, value in license_rows(told)),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     text = (
@@ -60,8 +63,3 @@ def _losses(told: Mapping[str, Any]) -> str:
     if told["first_loss"] is None:
         return "not trained yet"
     return f"{told['first_loss']:.4f}, {told['last_loss']:.4f}"
-
-
-def _plain(text: str) -> str:
-    """Return a name as a table of Markdown may have it."""
-    return "".join(c if c.isalnum() or c in "-_./: " else "?" for c in text)

@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from crowdselect_core.config.finetune import PLACEHOLDERS, TrainingConfig
@@ -17,6 +18,7 @@ from crowdselect_core.finetune.base_tokenizer import add_tokenizer
 from crowdselect_core.finetune.chat_turns import Messages
 from crowdselect_core.finetune.curve import curve_parquet
 from crowdselect_core.finetune.files import is_name, pack
+from crowdselect_core.finetune.licenses import base_license
 from crowdselect_core.finetune.own_card import own_card
 from crowdselect_core.finetune.pair_rows import PairRows
 from crowdselect_core.finetune.recipe import CURVE_FILE, MODEL, STAGE, VERSION
@@ -44,6 +46,7 @@ class OwnTraining:
     base: BaseModel
     spec: Spec
     rows: ChatRows | PairRows
+    licenses: Mapping[str, str | None] = field(default_factory=dict)  # of the answers, by model
 
     @property
     def line(self) -> str:
@@ -56,10 +59,21 @@ def command_words(config: TrainingConfig) -> list[str]:
     return split(WHERE, str(config.command), PLACEHOLDERS)
 
 
-def prepare(config: TrainingConfig, base: BaseModel, rows: ChatRows | PairRows) -> OwnTraining:
+def prepare(
+    config: TrainingConfig,
+    base: BaseModel,
+    rows: ChatRows | PairRows,
+    licenses: Mapping[str, str | None] = MappingProxyType({}),
+) -> OwnTraining:
     """Name a training by a command: its text, the rows, the base weights, the seed.
 
     What the command's own files say is not known here and no part of the key.
+
+    Args:
+        config: with the command.
+        base: what is trained.
+        rows: that it is given.
+        licenses: of the answers, for the model card; no part of the key.
     """
     named = {
         "rows": rows.sha256,
@@ -68,7 +82,7 @@ def prepare(config: TrainingConfig, base: BaseModel, rows: ChatRows | PairRows) 
         "loss": config.loss,
         "seed": config.seed,
     }
-    return OwnTraining(config, base, Spec(STAGE, VERSION, named), rows)
+    return OwnTraining(config, base, Spec(STAGE, VERSION, named), rows, licenses)
 
 
 def train(
@@ -186,4 +200,5 @@ def _told(prepared: OwnTraining, out: Path) -> dict[str, Any]:
         "recipe": {**recipe, "peft": adapter},
         "rows_sha256": identity["rows"],
         "rows": len(prepared.rows.ids),
+        "licenses": {"base": base_license(prepared.base), "answers": dict(prepared.licenses)},
     }

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from crowdselect_core.config.finetune import TrainingConfig
@@ -15,6 +16,7 @@ from crowdselect_core.finetune.curve import Progress, curve_parquet
 from crowdselect_core.finetune.estimate import estimate
 from crowdselect_core.finetune.files import pack
 from crowdselect_core.finetune.in_process import run, source
+from crowdselect_core.finetune.licenses import base_license
 from crowdselect_core.finetune.measured import Paced
 from crowdselect_core.finetune.model_card import model_card
 from crowdselect_core.finetune.pair_rows import PairRows, training_pairs
@@ -47,6 +49,7 @@ class Prepared:
     spec: Spec
     rows: TrainingRows[Any]
     tokenizer: Any
+    licenses: Mapping[str, str | None] = field(default_factory=dict)  # of the answers, by model
 
     @property
     def line(self) -> str:
@@ -67,9 +70,20 @@ class Prepared:
 
 
 def prepare(
-    config: TrainingConfig, base: BaseModel, data: ChatRows | PairRows, gpu: bool
+    config: TrainingConfig,
+    base: BaseModel,
+    data: ChatRows | PairRows,
+    gpu: bool,
+    licenses: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Prepared:
     """Tokenise the rows of a training.
+
+    Args:
+        config: the recipe.
+        base: what is trained.
+        data: the rows.
+        gpu: whether it runs on a GPU.
+        licenses: of the answers, for the model card; no part of the key.
 
     Raises:
         UserError: fewer than two rows can be trained, a row is longer than the model reads, or the
@@ -90,7 +104,7 @@ def prepare(
             f"max_length: {most}"
         )
     named = spec(config, base, data.sha256, gpu)
-    return Prepared(config, base, gpu, named, rows, tokenizer)
+    return Prepared(config, base, gpu, named, rows, tokenizer, licenses)
 
 
 def train(
@@ -171,5 +185,6 @@ def facts(prepared: Prepared, losses: Sequence[float]) -> dict[str, Any]:
         "steps": len(losses) if losses else prepared.steps,
         "first_loss": losses[0] if losses else None,
         "last_loss": losses[-1] if losses else None,
+        "licenses": {"base": base_license(prepared.base), "answers": dict(prepared.licenses)},
         "versions": versions(),
     }

@@ -48,8 +48,8 @@ def check_room(place: Path, needed: int, remedy: str) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise StorageError(
-            f"training: {needed / 1e9:.1f} GB are needed on the disk of {place}, {free / 1e9:.1f} "
-            f"GB are free: {remedy}"
+            f"{needed / 1e9:.1f} GB are needed on the disk of {place}, {free / 1e9:.1f} GB are "
+            f"free: {remedy}"
         )
 
 
@@ -87,10 +87,10 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        told = isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)
         # safetensors and torch raise errors of their own, torch without the system's words.
-        told = told or any(words in str(e) for words in FULL)
-        if not told:
+        full = full or any(words in str(e) for words in FULL)
+        if not full:
             raise
         raise StorageError(
             f"training: the disk of {folder.parent} is full; set TMPDIR to a larger one and run "

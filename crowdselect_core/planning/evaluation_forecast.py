@@ -42,6 +42,8 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
     for benchmark in benchmarks:
         benchmark.check(config, expected(config, models))
     drawn = drawn_prompts(config)
+    if config.needs_heldout_answers:
+        lines += heldout.answers_line(config, find_missing(config))
     for benchmark in benchmarks:
         questions = forecast.asked(benchmark, drawn)
         turns = sum(len(q.turns) for q in questions)

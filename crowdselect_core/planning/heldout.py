@@ -8,7 +8,7 @@ from crowdselect_core.config.heldout import BEST
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, SelectionError, nearest, shown
 from crowdselect_core.ingest.dataset import Dataset
-from crowdselect_core.planning.missing_work import MissingWork
+from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.quality.sketches import rensa
 from crowdselect_core.stages.heldout.listed import read_heldout
 from crowdselect_core.stages.heldout.split import is_drawn, is_listed, split_seed
@@ -24,7 +24,7 @@ def check(config: SelectConfig, lacks: MissingWork) -> None:
 
     Raises:
         ConfigError: the list cannot be read; rensa is not installed; answers of a model or column
-            that does not exist, or best where the data set lacks answers or scores.
+            that does not exist.
         DatasetError: the data set cannot be read.
     """
     heldout = config.heldout
@@ -34,11 +34,6 @@ def check(config: SelectConfig, lacks: MissingWork) -> None:
     if heldout.file is not None:
         read_heldout(heldout.file)
     wanted = heldout.answers
-    if wanted == BEST and lacks:
-        raise ConfigError(
-            "heldout.answers best: needs a data set with the answers and scores of the whole "
-            "crowd, and some are made by this run; name a crowd model or a text column"
-        )
     names = [m.name for m in config.everyone]
     if wanted in (None, BEST, *names):
         return
@@ -147,6 +142,16 @@ def heldout_prompts(config: SelectConfig) -> list[tuple[Message, ...]]:
         for row, prompt in enumerate(prompts, first)
         if found_N[row] and prompt.error is None
     ]
+
+
+def answers_line(config: SelectConfig, lacks: MissingWork) -> list[str]:
+    """Say who is asked for answers to the held-out prompts; nothing where nobody is."""
+    wanted = config.heldout.answers if config.heldout else None
+    asked = [m.name for m in lacks.answers if wanted in (m.name, BEST)]
+    if not asked:
+        return []
+    rows = len(heldout_prompts(without_missing(config, lacks)))
+    return [f"held out   {rows:,} prompts are answered by {shown(asked, 10)}, as cached"]
 
 
 def line(config: SelectConfig, dataset: Dataset) -> list[str]:

@@ -1,7 +1,9 @@
 """What a method needs beside the crowd's scores: refused before anything runs where it lacks."""
 
+from crowdselect_core.annotate import pre_experienced
 from crowdselect_core.annotate.factory import annotates, kind_of
 from crowdselect_core.config.engine import OpenAIEngineConfig
+from crowdselect_core.config.finetune import required
 from crowdselect_core.config.methods import column_of, is_function
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
@@ -13,7 +15,8 @@ from crowdselect_core.reward.factory import Resources
 from crowdselect_core.reward.function.process import search_path
 from crowdselect_core.selection.methods.own_function import check_import
 from crowdselect_core.stages.partitions import open_dataset
-from crowdselect_core.stages.select.method_ranking import is_rival, method_identity, needs_vectors
+from crowdselect_core.stages.select.method_identity import method_identity, needs_vectors
+from crowdselect_core.stages.select.method_ranking import is_rival
 
 # Methods whose order says which rows are chosen, and not how good a row is.
 WITHOUT_BOTTOM = ("k-center", "rds+", "instag")
@@ -48,7 +51,7 @@ def check_method(config: SelectConfig) -> None:
         )
     frozen = isinstance(config, ReselectConfig) and config.mode == "frozen"
     ranks = frozen and config.rollback_to is None  # type: ignore[attr-defined]
-    if ranks and holds_together(method):
+    if ranks and holds_together(config):
         raise ConfigError(
             f"method {method} ranks all rows together, so new rows cannot be ranked alone: use "
             "--mode refit"
@@ -58,18 +61,28 @@ def check_method(config: SelectConfig) -> None:
     method_identity(config)
     if is_function(method):
         check_import(method, search_path(), config.function.time_limit)
-    if annotates(method):
+    if annotates(config):
         _check_annotator(config)
     _check_data(config)
 
 
-def holds_together(method: str) -> bool:
+def holds_together(config: SelectConfig) -> bool:
     """Tell a method whose ranking of a row follows from the other rows."""
+    method = config.method
+    if pre_experienced.wanted(config):
+        return True
     return needs_vectors(method) or is_function(method) or method in ("rds+", "instag")
 
 
 def _check_annotator(config: SelectConfig) -> None:
-    """Check that the method's model can be used, without loading weights."""
+    """Check that the method's model can be used, and trained first where it is to be.
+
+    No weights are loaded.
+    """
+    if (own := pre_experienced.wanted(config)) is not None:
+        from crowdselect_core.finetune import preflight as training_preflight
+
+        training_preflight.check(required(pre_experienced.sample_config(config, own).training))
     engine = kind_of(config).engine(config)
     if isinstance(engine, OpenAIEngineConfig) and engine.api_key_block:
         return  # only the run itself reads blocks; it checks before the first row
@@ -93,10 +106,10 @@ def _check_data(config: SelectConfig) -> None:
     dataset = open_dataset(without_missing(config, lacks))
     if (column := column_of(config.method)) is not None:
         find_number(dataset, column)
-    if config.method == "deita":
+    if config.method == "deita" and not annotates(config):
         for name in config.deita.columns:
             find_number(dataset, name, turns=True)
-    reads = config.method == "length" or needs_vectors(config.method) or annotates(config.method)
+    reads = config.method == "length" or needs_vectors(config.method) or annotates(config)
     vectors = needs_vectors(config.method) and config.embedder.kind == "column"
     if reads and not vectors and dataset.layout.instruction is None:
         raise DatasetError(
@@ -112,6 +125,6 @@ def _check_data(config: SelectConfig) -> None:
 
 def reads_responses(config: SelectConfig) -> bool:
     """Tell a method that reads the answer that would be kept."""
-    if annotates(config.method):
+    if annotates(config):
         return kind_of(config).reads_response
     return config.method == "length" and config.length.of == "response"

@@ -1,6 +1,7 @@
 """Prompts of benchmarks: what training rows must not hold. Read from files of any usual layout.
 
-.jsonl (one object a line), .parquet and .txt (one prompt a line); of a folder the file that its
+.jsonl (one object a line), .json (the same, or one array of objects or texts), .parquet and .txt
+(one prompt a line); of a folder the file that its
 benchmark keeps its prompts in (FILES). Of an object the first of these counts: `turns` (texts, or
 objects with `content`), `messages` or `conversations` (the user's turns), or a text under one of
 TEXTS. Every turn is a prompt of its own. A line or row without any prompt is an error, not skipped.
@@ -109,8 +110,8 @@ def _lines(data: bytes, where: str) -> Iterator[tuple[str, str]]:
             yield str(number), line.strip()
 
 
-def _rows(data: bytes, name: str, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the objects of a .jsonl or .parquet file, with their numbers."""
+def _rows(data: bytes, name: str, where: str) -> Iterator[tuple[str, str | Mapping[str, Any]]]:
+    """Yield the objects of a .jsonl, .json or .parquet file, with their numbers."""
     if name.endswith(".parquet"):
         try:
             table = safe_parquet.decode(data)
@@ -118,7 +119,11 @@ def _rows(data: bytes, name: str, where: str) -> Iterator[tuple[str, Mapping[str
             raise ConfigError(f"{where}: cannot be read as parquet: {first_line(e)}") from None
         yield from ((f"{where}: row {n}", r) for n, r in enumerate(table.iter_rows(named=True), 1))
         return
-    for number, line in enumerate(_decoded(data, where).split("\n"), 1):
+    text = _decoded(data, where)
+    if text.lstrip().startswith("["):
+        yield from _elements(text, where)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         place = f"{where}: line {number}"
@@ -132,6 +137,26 @@ def _rows(data: bytes, name: str, where: str) -> Iterator[tuple[str, Mapping[str
         if not isinstance(row, dict):
             raise ConfigError(f"{place}: expected a JSON object with a prompt")
         yield place, row
+
+
+def _elements(text: str, where: str) -> Iterator[tuple[str, str | Mapping[str, Any]]]:
+    """Yield the objects and texts of a JSON array, with their numbers."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise ConfigError(
+            f"{where}: is no whole JSON array ({first_line(e, 80)}); expected one array of "
+            "objects, or one object a line"
+        ) from None
+    for number, element in enumerate(found, 1):
+        if isinstance(element, str) and element.strip():
+            yield str(number), element
+        elif isinstance(element, dict):
+            yield f"{where}: element {number}", element
+        else:
+            raise ConfigError(
+                f"{where}: element {number}: expected a JSON object with a prompt, or a text"
+            )
 
 
 def _decoded(data: bytes, where: str) -> str:

@@ -3,10 +3,12 @@
 As in SemDeDup (Abbas et al., arXiv 2303.09540): k-means first, then the cosine similarity of all
 pairs within a cluster. The clusters are this module's own: about ROWS_PER_CLUSTER rows each, fitted
 with one seed, so that no seed of a run changes what is a duplicate. Pairs across clusters are not
-found.
+found. There are at most MOST_CLUSTERS, since a row is held against every centre; past a million
+rows the clusters grow.
 
 Of a cluster of more than LARGEST rows the rows are compared with those that lie about as far from
-its centre: near vectors do. So the work is at most 2 LARGEST rows times N.
+its centre: near vectors do. So a row is held against MOST_CLUSTERS + LARGEST vectors at the most,
+whatever N.
 
 Shapes: N rows, K clusters, D components, R rows of a cluster.
 """
@@ -22,6 +24,7 @@ from crowdselect_core.embedding.kmeans import assign, fit_clusters
 from crowdselect_core.util.single_thread import one_thread
 
 ROWS_PER_CLUSTER = 1_000
+MOST_CLUSTERS = 1_000
 LARGEST = 8_000
 BLOCK = 1_000
 SEED = 0
@@ -32,7 +35,7 @@ Rows = NDArray[np.int64]
 
 def clusters_for(rows: int) -> int:
     """Return how many clusters some rows are compared in."""
-    return max(1, -(-rows // ROWS_PER_CLUSTER))
+    return min(max(1, -(-rows // ROWS_PER_CLUSTER)), MOST_CLUSTERS)
 
 
 def unit_length(vectors_ND: Vectors) -> Vectors:

@@ -1,5 +1,6 @@
 """What a selection needs of a crowd: how many answers and scores, and rows that a model reads."""
 
+from crowdselect_core.annotate import pre_experienced
 from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.stages.refs import SelectionArtifacts
@@ -16,14 +17,13 @@ def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, i
     the answers of the chosen rows alone.
 
     Returns:
-        answers, models (that answer), scores, annotated (rows that the method's model read), and
-        crowd (answers of the whole crowd to all rows).
+        answers, models (that answer), scores, annotated (rows that the method's model read),
+        crowd (answers of the whole crowd to all rows), and trained (rows that its model is trained
+        on first), where it is.
     """
     rows, mode = inputs.scores.rows, mode_of(config)
     by_scores = not is_rival(config.method) and config.method != "random"
-    reads = annotates(config.method) or (
-        config.method == "length" and config.length.of == "response"
-    )
+    reads = annotates(config) or (config.method == "length" and config.length.of == "response")
     everyone = len(config.models)
     if by_scores or mode.needs_score:
         models = everyone if by_scores else len(mode.models)
@@ -31,11 +31,13 @@ def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, i
     else:
         models, scores = len(mode.models), 0
         answers = rows if reads else inputs.selection.rows
-    annotated = inputs.values.rows if inputs.values and annotates(config.method) else 0
-    return {
+    first = pre_experienced.wanted(config)
+    annotated = inputs.values.rows if inputs.values and annotates(config) else 0
+    cost = {
         "answers": answers, "models": models, "scores": scores, "annotated": annotated,
         "crowd": rows * everyone,
     }  # fmt: skip
+    return cost | ({"trained": min(first.rows, rows)} if first else {})
 
 
 def cost_line(cost: dict[str, int]) -> str:
@@ -44,6 +46,8 @@ def cost_line(cost: dict[str, int]) -> str:
     words = [f"needs {cost['answers']:,} answers of {cost['models']:,} models ({share})"]
     if cost["scores"]:
         words.append(f"{cost['scores']:,} scores")
+    if cost.get("trained"):
+        words.append(f"a training on {cost['trained']:,} rows first")
     if cost["annotated"]:
         words.append(f"{cost['annotated']:,} rows read by the method's model")
     return ", ".join(words)

@@ -118,6 +118,11 @@ def is_same_choice(config: SelectConfig, record: SelectionRecord) -> bool:
     return choice(record.config) == choice(as_json(told(config)))
 
 
+def keeps_same_answers(config: SelectConfig, record: SelectionRecord) -> bool:
+    """Tell whether the same answer of a row that both know would be kept."""
+    return bool(record.config["response"] == as_json(told(config))["response"])
+
+
 def is_same_outcome(store: Store, known: KnownSelection, now: SelectionRun) -> bool:
     """Tell whether two selections chose the same rows, in the same words, by the same numbers.
 

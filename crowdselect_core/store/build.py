@@ -163,7 +163,7 @@ def _told(data: bytes) -> dict[str, Any] | None:
     and one that lies in another's folder, or has another's name, must not be taken for its own.
     """
     try:
-        told = safe_parquet.told(data)
+        told = safe_parquet.read_metadata(data)
         return {
             "rows": int(told["rows"]),
             "counts": {str(name): int(n) for name, n in told["counts"].items()},

@@ -81,8 +81,8 @@ def decode(
     return frame
 
 
-def told(data: bytes, rows: int | None = None) -> dict[str, Any]:
-    """Return what a file tells of itself beside its table; nothing where it tells nothing.
+def read_metadata(data: bytes, rows: int | None = None) -> dict[str, Any]:
+    """Return the metadata that a file has beside its table; empty where it has none.
 
     Raises:
         Unreadable: no parquet, or it cannot be what it says.

@@ -26,6 +26,7 @@ import orjson
 from aiohttp import web
 
 from crowdselect_core.testing import faults
+from crowdselect_core.testing.annotations import annotation_text
 
 LOCAL = "127.0.0.1"
 WORDS = (
@@ -84,18 +85,21 @@ def answer_text(body: Mapping[str, Any]) -> str:
 
 
 def verdict_text(body: Mapping[str, Any], nonsense_every: int = 0) -> str | None:
-    """Return a judge's reply to a prompt that names the form of a verdict; None to any other.
+    """Return the reply to a prompt that asks for a verdict, a grade or tags; None to any other.
 
     The verdict is drawn by a hash of the prompt; of `nonsense_every` prompts one, by the same
     hash, gets a reply without a verdict.
     """
     prompt = prompt_of(body)
     form = next((form for form, told in FORMS.items() if any(one in prompt for one in told)), None)
-    if form is None:
-        return None
     drawn = int.from_bytes(hashlib.sha256(orjson.dumps(prompt)).digest()[:8], "big")
+    annotation = annotation_text(prompt, drawn // 1000, WORDS) if form is None else None
+    if form is None and annotation is None:
+        return None
     if nonsense_every and drawn % nonsense_every == 0:
         return "The kettle is on the island."
+    if form is None:
+        return annotation
     chosen = VERDICTS[form][drawn // 1000 % len(VERDICTS[form])]
     return f"Both sides were weighed.\n\n{form}: [[{chosen}]]"
 

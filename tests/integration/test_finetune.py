@@ -45,7 +45,7 @@ def config(place: Path, **keys: object) -> Path:
 def test_killed_at_a_checkpoint_it_goes_on_with_the_same_losses(
     command: Command, place: Path
 ) -> None:
-    here = command.of("finetune").within(place)
+    here = command.of("finetune").with_models().within(place)
     calm = here.run("--config", config(place, save_steps=50), "--store", "calm", "--out", "c")
     assert f"step {STEPS}/{STEPS}  loss " in calm.ended(0).stderr
     store = place / "store"
@@ -80,7 +80,7 @@ def test_a_selection_of_the_sample_is_trained_on_in_a_bucket(
     keys = yaml.safe_load((sample / "config.yaml").read_text())
     keys |= {"dataset": str(sample / "zoo.parquet"), "budget": 6, "clusters": 2}
     path.write_text(yaml.safe_dump({**keys, "training": training}))
-    here = command.of("finetune").within(place)
+    here = command.of("finetune").with_models().within(place)
     to = ["--config", path, "--store", f"{root}/store", "--out", f"{root}/out"]
     dry = here.run(*to, "--dry-run", env=s3_server.environment()).ended(0).stdout
     assert "training   rows as selected, 3 steps" in dry
@@ -99,6 +99,29 @@ def test_a_selection_of_the_sample_is_trained_on_in_a_bucket(
     assert "model      Cached" in dry
 
 
+def test_a_file_with_a_held_out_row_is_not_trained_on(command: Command, place: Path) -> None:
+    rows = [json.loads(line) for line in (place / "train.jsonl").read_text().splitlines()]
+    prompts = [row["messages"][0]["content"] for row in rows]
+    write_rows(place / "data.jsonl", [{"instruction": text} for text in [*prompts[:3], "Other."]])
+    held = place / "held.jsonl"
+    write_rows(held, [{"prompt": prompts[1]}])
+    path = place / "held-out.yaml"
+    training = recipe(place / "tiny", num_train_epochs=1, train_file="train.jsonl")
+    keys = {"dataset": "data.jsonl", "heldout": {"file": str(held)}, "training": training}
+    path.write_text(yaml.safe_dump(keys))
+    here = command.of("finetune").with_models().within(place)
+    to = ["--config", path, "--store", "held", "--out", "h"]
+    assert "rows hold a held-out prompt or a near-duplicate" in here.run(*to).ended(2).error
+    assert not list((place / "held").glob("checkpoint/*"))
+    write_rows(held, [{"prompt": "Other."}])
+    assert "step 1/" in here.run(*to).ended(0).stderr
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write rows, a line each."""
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+
+
 def test_a_trainer_of_the_users_own(command: Command, place: Path) -> None:
     script = place / "trainer.py"
     script.write_text(
@@ -112,7 +135,10 @@ def test_a_trainer_of_the_users_own(command: Command, place: Path) -> None:
     path.write_text(yaml.safe_dump({
         "dataset": "unread.jsonl", "reward_models": ["unread"], "training": training,
     }))  # fmt: skip
-    here, to = command.of("finetune").within(place), ["--store", "own", "--out", "own-out"]
+    here, to = (
+        command.of("finetune").with_models().within(place),
+        ["--store", "own", "--out", "own-out"],
+    )
     allowed = {"CROWDSELECT_ALLOW_COMMANDS": "1"}
     dry = here.run("--config", path, *to, "--dry-run", env=allowed).ended(0).stdout
     assert "model      to train on 10 rows, by training.command" in dry
@@ -134,7 +160,7 @@ def test_the_pairs_of_a_selection_are_trained_on_and_merged(command: Command, pl
     keys = yaml.safe_load((sample / "config.yaml").read_text())
     keys |= {"dataset": str(sample / "zoo.parquet"), "budget": 6, "clusters": 2}
     path.write_text(yaml.safe_dump({**keys, "export": ["llamafactory"], "training": training}))
-    here = command.of("finetune").within(place)
+    here = command.of("finetune").with_models().within(place)
     to = ["--config", path, "--store", "of-pairs", "--out", "p"]
     done = here.run(*to).ended(0)
     told = json.loads((place / "p" / "training.json").read_text())

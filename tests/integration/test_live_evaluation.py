@@ -50,7 +50,7 @@ def write_config(folder: Path, url: str) -> Path:
 def test_from_training_to_the_leaderboard(command: Command, server: Server, tmp_path: Path) -> None:
     with serving(tmp_path / "endpoint", "--nonsense-every", "10") as endpoint:
         config = write_config(tmp_path, endpoint.url)
-        evaluate = command.of("evaluate").within(tmp_path / "run")
+        evaluate = command.of("evaluate").with_models().within(tmp_path / "run")
         told = evaluate.run("--config", config, "--dry-run").ended(0).stdout
         assert "answers    tiny-trained: 14 to ask, 0 cached" in told
         assert not endpoint.asked

@@ -79,7 +79,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_five_times_the_chain_ends_as_if_undisturbed(
     command: Command, tmp_path: Path, tiny: Path
 ) -> None:
-    evaluate = command.of("evaluate")
+    evaluate = command.of("evaluate").with_models()
     with serving(tmp_path / "calm-endpoint") as endpoint:
         config = write_config(tmp_path / "calm", tiny, endpoint.url)
         evaluate.within(tmp_path / "calm").run("--config", config).ended(0)

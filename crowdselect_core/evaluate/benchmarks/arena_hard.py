@@ -5,7 +5,7 @@ benchmark's model_answer/, or the baseline is one of the evaluated models. The f
 benchmark's own, and the results are computed from them.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crowdselect_core.config.evaluate import EvaluateConfig
@@ -19,27 +19,19 @@ from crowdselect_core.evaluate.benchmarks.arena_hard_rows import (
     winners,
 )
 from crowdselect_core.evaluate.benchmarks.games import (
+    Both,
     Pair,
-    is_whole,
-    judge_notes,
-    judged,
-    named,
-    readable,
+    judged_pairs,
 )
 from crowdselect_core.evaluate.benchmarks.judged import (
-    Costs,
     JudgedBenchmark,
     Prompt,
     Replies,
-    merged,
-    missing_answers,
-    missing_verdicts,
     stored_replies,
 )
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.judging.arena_prompts import arena_prompt, values
-from crowdselect_core.evaluate.judging.judge import Judge, Verdict
-from crowdselect_core.evaluate.judging.quality import agreement_notes
+from crowdselect_core.evaluate.judging.judge import Judge
 from crowdselect_core.evaluate.judging.verdicts import read_label
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.out_folder import (
@@ -95,21 +87,11 @@ class ArenaHard(JudgedBenchmark):
             raise EvaluationError(
                 f"{self._where}: no model beside the baseline has an answer that could be judged"
             )
-        outcomes = [Outcome([], missing_answers(self.questions, given))]
-        said: dict[str, dict[Hashable, float | str]] = {}
-        for judge_config in tools.evaluation.judges:
-            judge = Judge(judge_config, tools)
-            verdicts = judged(judge, pairs, self.name)
-            outcome = self._outcome(judge, pairs, verdicts, out)
-            costs = Costs(tools, judge)
-            for pair, both in zip(pairs, verdicts, strict=True):
-                for verdict in both:
-                    costs.add(pair.model, verdict)
-            won = [winners(self._labels(both)) for both in verdicts]
-            said[judge.name] = readable(pairs, won)
-            notes = judge_notes(judge.name, pairs, won)
-            outcomes.append(costs.outcome(outcome, notes, models, given))
-        return merged([*outcomes, Outcome([], agreement_notes(said))])
+        return judged_pairs(
+            self._where, self.name, pairs, self.questions, models, given, tools,
+            lambda judge, replied: self._results(judge, replied, out),
+            lambda both: winners(self._labels(both)),
+        )  # fmt: skip
 
     def verdict_count(self, models: Sequence[str]) -> int:
         """Two games a question, but for a baseline that is one of the models."""
@@ -122,28 +104,20 @@ class ArenaHard(JudgedBenchmark):
         pairs = [pair for model in models for pair in self._pairs(model.name, answers)]
         return [game for pair in pairs for game in pair.games]
 
-    def _outcome(
-        self,
-        judge: Judge,
-        pairs: Sequence[Pair],
-        verdicts: Sequence[tuple[Verdict, Verdict]],
-        out: OutFolder,
+    def _results(
+        self, judge: Judge, replied: Sequence[tuple[Pair, Both]], out: OutFolder
     ) -> Outcome:
-        notes = missing_verdicts(judge, named(pairs, verdicts))
+        """Write the file of every model, and compute the results from them."""
         rows: dict[str, list[dict[str, Any]]] = {}
-        for pair, both in zip(pairs, verdicts, strict=True):
-            if is_whole(both):
-                rows.setdefault(pair.model, []).append(self._row(judge, pair, both))
-        if not rows:
-            raise EvaluationError(f"{self._where}: {notes[0]}")
+        for pair, both in replied:
+            rows.setdefault(pair.model, []).append(self._row(judge, pair, both))
         for model, own in rows.items():
             out.write(f"{JUDGMENTS}/{judge.name}/{file_name(model)}.jsonl", own)
         found = arena_rows.find(f"{out.root}/{JUDGMENTS}/{judge.name}")
         category_of = {q.id: q.category for q in self.questions if q.category is not None}
         games = arena_rows.read(found, category_of, self._config.baseline)
         counts = style.find(found, None)
-        outcome = arena_hard.evaluate(games, category_of, counts, seed=self._seed)
-        return Outcome(outcome.results, [*notes, *outcome.notes])
+        return arena_hard.evaluate(games, category_of, counts, seed=self._seed)
 
     def _pairs(self, model: str, answers: Answers) -> list[Pair]:
         found = []
@@ -161,11 +135,11 @@ class ArenaHard(JudgedBenchmark):
             found.append(Pair(model, baseline, question, own, other, prompt, games, own_is_b=True))
         return found
 
-    def _labels(self, both: tuple[Verdict, Verdict]) -> list[str | None]:
+    def _labels(self, both: Both) -> list[str | None]:
         patterns, version = self._prompt.patterns, self._config.version
         return [read_label(v.words, v.finish_reason, patterns, version) for v in both]
 
-    def _row(self, judge: Judge, pair: Pair, both: tuple[Verdict, Verdict]) -> dict[str, Any]:
+    def _row(self, judge: Judge, pair: Pair, both: Both) -> dict[str, Any]:
         """Return a judgment as the version of the benchmark writes it."""
         version = self._config.version
         labels = self._labels(both)

@@ -8,12 +8,13 @@ from pathlib import Path
 from crowdselect_core.config.benchmarks import HeldoutLossBenchmark
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.evaluate import heldout_loss
+from crowdselect_core.evaluate import heldout_loss, heldout_results
 from crowdselect_core.evaluate.benchmarks import heldout
 from crowdselect_core.evaluate.benchmarks.local_models import local_models
 from crowdselect_core.evaluate.benchmarks.steps import counted
 from crowdselect_core.evaluate.candidates import Candidate, opened
-from crowdselect_core.evaluate.heldout_loss import HeldOutAnswer, Losses, LossModel
+from crowdselect_core.evaluate.heldout_loss import HeldOutAnswer, LossModel
+from crowdselect_core.evaluate.heldout_results import Losses
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.models.devices import torch_device
@@ -55,7 +56,7 @@ class HeldoutLoss:
         losses = {model.name: self._losses(model, rows, tools) for model in local}
         if without:
             notes.append(f"{self.name}: {without:,} held-out rows have no answer and are left out")
-        outcome = heldout_loss.evaluate(losses, tools.config.seed)
+        outcome = heldout_results.evaluate(losses, tools.config.seed)
         return Outcome(outcome.results, [*notes, *outcome.notes])
 
     def _losses(self, model: Candidate, rows: Sequence[HeldOutAnswer], tools: Tools) -> Losses:
@@ -76,5 +77,5 @@ class HeldoutLoss:
                 self._config.dtype,
                 torch_device(gpus) or "cpu",
             )
-            told = counted(model.name, report)
-            return heldout_loss.row_losses(tools.store, whole, rows, longest, told)
+            count = counted(model.name, report)
+            return heldout_loss.row_losses(tools.store, whole, rows, longest, count)

@@ -4,34 +4,64 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from crowdselect_core.config.benchmarks import LmEvalBenchmark
 from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.evaluation import required
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate import lm_eval_tasks
-from crowdselect_core.evaluate.benchmarks.local_models import local_models
+from crowdselect_core.evaluate.answers import price_of
 from crowdselect_core.evaluate.benchmarks.steps import counted
 from crowdselect_core.evaluate.candidates import Candidate, opened
 from crowdselect_core.evaluate.live import Question, Tools
+from crowdselect_core.evaluate.lm_eval_answers import EngineAnswers, engine_identity
+from crowdselect_core.evaluate.lm_eval_process import ASKED
+from crowdselect_core.evaluate.lm_eval_run import HarnessModel, where
 from crowdselect_core.evaluate.result_cells import Measured, as_results
 from crowdselect_core.evaluate.tally import Outcome, Result
+from crowdselect_core.quality.benchmark_prompts import read_benchmarks
 
 
 class LmEval:
-    """Tasks that lm-eval runs by transformers; each is run once on a model."""
+    """Tasks of lm-eval, each run once on a model.
+
+    Weights that are here lm-eval runs by transformers. For an endpoint, and with `use_engine` for
+    all, the model's engine answers what the tasks ask.
+    """
 
     questions: Sequence[Question] = ()
 
     def __init__(self, config: LmEvalBenchmark) -> None:
         self.name = config.name or config.kind
-        self._config, self._where = config, lm_eval_tasks.where(config)
+        self._config, self._where = config, where(config)
 
     def check(self, config: EvaluateConfig, models: Sequence[Candidate]) -> None:
         """Find out whether lm-eval and the folders are there.
 
         Raises:
-            ConfigError: they are not.
+            ConfigError: they are not; or a model is paid for and max_cost is set, for what the
+                tasks ask is not known beforehand.
         """
         lm_eval_tasks.check(self._config)
+        evaluation = required(config.evaluation)
+        for model in models:
+            if evaluation.max_cost is None or not self._is_asked(model):
+                continue
+            price = price_of(model, evaluation)
+            if price.input or price.output:
+                raise ConfigError(
+                    f"{self._where}: how much {model.name} is asked is not known beforehand, and "
+                    "evaluation.max_cost is set: leave max_cost, the model or its price out"
+                )
+
+    def asked(self, models: Sequence[Candidate], tools: Tools) -> list[str]:
+        """Return the models whose engine still has to answer, those to be trained included."""
+        return [
+            m.name
+            for m in models
+            if self._is_asked(m) and (m.is_pending or self._stored(m, tools) is None)
+        ]
 
     def run(self, models: Sequence[Candidate], tools: Tools) -> Outcome:
         """Run the tasks that the store has no results of.
@@ -39,29 +69,66 @@ class LmEval:
         Raises:
             UserError: lm-eval has no such task, or fails.
         """
-        local, notes = local_models(self._where, models)
         results: list[Result] = []
-        for model in local:
-            found = lm_eval_tasks.stored(tools.store, self._config, str(model.weights))
+        for model in models:
+            found = self._stored(model, tools)
             results += as_results(model.name, found or self._measured(model, tools))
-        return Outcome(results, notes)
+        return Outcome(results)
+
+    def file_prompts(self) -> list[str] | None:
+        """Return the prompts of data_files; None where those of a task are lm-eval's alone.
+
+        Raises:
+            UserError: a file holds something else.
+        """
+        if set(self._config.data_files) != set(self._config.tasks):
+            return None
+        files = [f for by in self._config.files_by_split.values() for f in by.values()]
+        return [prompt.text for prompt in read_benchmarks(files)]
+
+    def _is_asked(self, model: Candidate) -> bool:
+        return self._config.use_engine or (model.weights is None and not model.is_pending)
+
+    def _identity(self, model: Candidate, tools: Tools) -> dict[str, Any]:
+        if self._is_asked(model):
+            return engine_identity(model, tools)
+        return lm_eval_tasks.local_identity(self._config, str(model.weights))
+
+    def _stored(self, model: Candidate, tools: Tools) -> list[Measured] | None:
+        identity = self._identity(model, tools)
+        return lm_eval_tasks.stored(tools.store, self._config, identity, model.system_prompt)
 
     def _measured(self, model: Candidate, tools: Tools) -> list[Measured]:
         with ExitStack() as stack:
             report = stack.enter_context(tools.shown(self.name, model.name))
-            gpus = stack.enter_context(tools.lent(None, model.name))
-            tools.check()
-            source = stack.enter_context(opened(model, tools.store, merged=False))
             work = stack.enter_context(TemporaryDirectory(prefix="crowdselect-lm-eval-"))
-            weights = model.base or source
-            whole = lm_eval_tasks.hf_model(
-                self._config,
-                model.name,
-                str(model.weights),
-                weights.model,
-                weights.revision,
-                Path(source.model) if model.is_adapter else None,
-                gpus,
-            )
-            told = counted(model.name, report)
-            return lm_eval_tasks.measure(tools.store, self._config, whole, Path(work), told)
+            if self._is_asked(model):
+                answers = EngineAnswers(self._where, model, tools, report)
+                stack.callback(answers.close)
+                whole = HarnessModel(
+                    model.name, self._identity(model, tools), ASKED, {}, answers=answers,
+                    system_prompt=model.system_prompt,
+                )  # fmt: skip
+                return lm_eval_tasks.measure(
+                    tools.store, self._config, whole, Path(work), lambda done, of: tools.check()
+                )
+            whole = self._local(model, tools, stack)
+            count = counted(model.name, report)
+            return lm_eval_tasks.measure(tools.store, self._config, whole, Path(work), count)
+
+    def _local(self, model: Candidate, tools: Tools, stack: ExitStack) -> HarnessModel:
+        """Lend a device and lay out the weights; lm-eval runs them by transformers."""
+        gpus = stack.enter_context(tools.lent(None, model.name))
+        tools.check()
+        source = stack.enter_context(opened(model, tools.store, merged=False))
+        weights = model.base or source
+        return lm_eval_tasks.hf_model(
+            self._config,
+            model.name,
+            str(model.weights),
+            weights.model,
+            weights.revision,
+            Path(source.model) if model.is_adapter else None,
+            gpus,
+            model.system_prompt,
+        )

@@ -1,6 +1,6 @@
 """Your own prompts: every model against the base model or a named one, in both orders."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from crowdselect_core.config.evaluate import EvaluateConfig
@@ -8,29 +8,22 @@ from crowdselect_core.config.evaluation import PairwiseBenchmark
 from crowdselect_core.errors import EvaluationError
 from crowdselect_core.evaluate import files, pairwise
 from crowdselect_core.evaluate.benchmarks.games import (
+    Both,
     Pair,
-    is_whole,
-    judge_notes,
-    judged,
-    named,
-    readable,
+    Winners,
+    judged_pairs,
 )
 from crowdselect_core.evaluate.benchmarks.heldout import question_of
 from crowdselect_core.evaluate.benchmarks.judged import (
-    Costs,
     JudgedBenchmark,
     Prompt,
     Replies,
     baseline_of,
-    merged,
-    missing_answers,
-    missing_verdicts,
     stored_replies,
 )
 from crowdselect_core.evaluate.candidates import Candidate
-from crowdselect_core.evaluate.judging.judge import Judge, Verdict
+from crowdselect_core.evaluate.judging.judge import Judge
 from crowdselect_core.evaluate.judging.prompts import own_pair
-from crowdselect_core.evaluate.judging.quality import agreement_notes
 from crowdselect_core.evaluate.judging.verdicts import read_winner
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.out_folder import (
@@ -80,33 +73,16 @@ class Pairwise(JudgedBenchmark):
         pairs = [p for model in others for p in self._pairs(model.name, baseline.name, given)]
         if not pairs:
             raise EvaluationError(f"{self._where}: no two models have answered the same prompt")
-        outcomes = [Outcome([], missing_answers(self.questions, given))]
-        said: dict[str, dict[Hashable, float | str]] = {}
-        for judge_config in tools.evaluation.judges:
-            judge = Judge(judge_config, tools)
-            verdicts = judged(judge, pairs, self.name)
-            notes = missing_verdicts(judge, named(pairs, verdicts))
-            rows = [
-                _row(judge, pair, both)
-                for pair, both in zip(pairs, verdicts, strict=True)
-                if is_whole(both)
-            ]
-            if not rows:
-                raise EvaluationError(f"{self._where}: {notes[0]}")
+        category_of = {q.id: q.category for q in self.questions if q.category is not None}
+
+        def results(judge: Judge, replied: Sequence[tuple[Pair, Both]]) -> Outcome:
+            rows = [_row(judge, pair, both) for pair, both in replied]
             place = out.write(f"{JUDGMENTS}/{judge.name}_pair.jsonl", rows)
-            category_of = {q.id: q.category for q in self.questions if q.category is not None}
-            outcome = pairwise.evaluate(
-                pairwise.find(place), category_of, baseline.name, self._seed
-            )
-            costs = Costs(tools, judge)
-            for pair, both in zip(pairs, verdicts, strict=True):
-                for verdict in both:
-                    costs.add(pair.model, verdict)
-            winners = [_winners(both) for both in verdicts]
-            said[judge.name] = readable(pairs, winners)
-            notes += judge_notes(judge.name, pairs, winners)
-            outcomes.append(costs.outcome(outcome, notes, models, given))
-        return merged([*outcomes, Outcome([], agreement_notes(said))])
+            return pairwise.evaluate(pairwise.find(place), category_of, baseline.name, self._seed)
+
+        return judged_pairs(
+            self._where, self.name, pairs, self.questions, models, given, tools, results, _winners
+        )
 
     def verdict_count(self, models: Sequence[str]) -> int:
         """Two games a prompt for every model but the baseline."""
@@ -157,7 +133,7 @@ class Pairwise(JudgedBenchmark):
             out.write(f"{ANSWERS}/{file_name(model)}.jsonl", answers)
 
 
-def _row(judge: Judge, pair: Pair, both: tuple[Verdict, Verdict]) -> dict[str, Any]:
+def _row(judge: Judge, pair: Pair, both: Both) -> dict[str, Any]:
     """Return FastChat's row of a pair: model_1 is side A of game 1 and side B of game 2."""
     first, second = _winners(both)
     winners = {"A": ("model_1", "model_2"), "B": ("model_2", "model_1"), "C": ("tie", "tie")}
@@ -178,7 +154,7 @@ def _row(judge: Judge, pair: Pair, both: tuple[Verdict, Verdict]) -> dict[str, A
     }
 
 
-def _winners(both: tuple[Verdict, Verdict]) -> tuple[str | None, str | None]:
+def _winners(both: Both) -> Winners:
     first, second = both
     return (
         read_winner(first.words, first.finish_reason),

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from crowdselect_core.evaluate.live import Report
 from crowdselect_core.generate.call_tracker import CallTracker
 
-Told = Callable[[int, int], None]  # rows or tasks done, in all
+Count = Callable[[int, int], None]  # rows or tasks done, in all
 
 
-def counted(name: str, report: Report) -> Told:
-    """Return what is told how many of all are done; the first time, how many were stored."""
+def counted(name: str, report: Report) -> Count:
+    """Return what takes how many of all are done; the first time, how many were stored."""
     trackers: list[CallTracker] = []
 
-    def told(done: int, total: int) -> None:
+    def count(done: int, total: int) -> None:
         if not trackers:
             trackers.append(CallTracker(name, total - done, done, 1.0, report))
         calls = trackers[0]
@@ -21,4 +21,4 @@ def counted(name: str, report: Report) -> Told:
             calls.success()
         report(calls)
 
-    return told
+    return count

@@ -7,7 +7,6 @@ lambda); there is no reference model. TRL's own takes the first term over the pr
 
 import math
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +20,16 @@ with warnings.catch_warnings():  # constraints.txt pins TRL
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.trainers import common
 from crowdselect_core.finetune.trainers.common import NO_ROW, Setup
-from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer, ready, sequences
+from crowdselect_core.finetune.trainers.pairs import SequenceTrainer, sequence_trainer
 
 
-class Trainer(PairTrainer, ORPOTrainer):
+class Trainer(SequenceTrainer, ORPOTrainer):
     """TRL's trainer of ORPO, on pairs that are tokenised."""
 
     @property
     def even_loss(self) -> float:
         """The loss of the empty pair: that of even odds; its answer is not trained."""
         return float(self.beta * math.log(2))
-
-    def tokenize_row(self, feature: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
-        """Return nothing new: TRL would write a second end of turn."""
-        return {}
 
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
         """Return TRL's figures of a batch, with the loss of SFT over the chosen answers alone."""
@@ -62,10 +57,5 @@ def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> ORPOConfig:
 
 def trainer(setup: Setup) -> Any:
     """Return the trainer of ORPO."""
-    made = Trainer(
-        args=arguments(setup.config, setup.folder, setup.gpu),
-        train_dataset=sequences(setup),
-        data_collator=Collator(DPODataCollatorWithPadding(setup.tokenizer.pad_token_id)),
-        **setup.parts,
-    )
-    return ready(made, setup)
+    args = arguments(setup.config, setup.folder, setup.gpu)
+    return sequence_trainer(Trainer, args, DPODataCollatorWithPadding, setup)

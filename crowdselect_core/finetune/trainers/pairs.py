@@ -66,6 +66,32 @@ class PairTrainer(Watched, Filled):
         return total * (self.accelerator.num_processes / num_items_in_batch)
 
 
+class SequenceTrainer(PairTrainer):
+    """A trainer of whole sequences, one for each side of a pair: TRL's of CPO and ORPO."""
+
+    def tokenize_row(self, feature: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
+        """Return nothing new: TRL would write a second end of turn."""
+        return {}
+
+
+def sequence_trainer(kind: Any, arguments: Any, collate: Any, setup: Setup) -> Any:
+    """Return a trainer of whole sequences.
+
+    Args:
+        kind: its class.
+        arguments: TRL's config of it.
+        collate: class of TRL's collator.
+        setup: of the training.
+    """
+    made = kind(
+        args=arguments,
+        train_dataset=sequences(setup),
+        data_collator=Collator(collate(setup.tokenizer.pad_token_id)),
+        **setup.parts,
+    )
+    return ready(made, setup)
+
+
 def numbered(setup: Setup) -> tuple[list[int], list[PairTokens]]:
     """Return the pairs with their numbers, the empty one last where several processes train."""
     pairs = list(setup.rows.tokens)

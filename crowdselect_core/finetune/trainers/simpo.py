@@ -5,7 +5,6 @@ chosen and of the rejected answer (Meng et al. 2024, eq. 6); there is no referen
 """
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ with warnings.catch_warnings():  # constraints.txt pins TRL
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.finetune.trainers import common
 from crowdselect_core.finetune.trainers.common import Setup
-from crowdselect_core.finetune.trainers.pairs import Collator, PairTrainer, ready, sequences
+from crowdselect_core.finetune.trainers.pairs import SequenceTrainer, sequence_trainer
 
 
-class Trainer(PairTrainer, CPOTrainer):
+class Trainer(SequenceTrainer, CPOTrainer):
     """TRL's trainer of CPO, on pairs that are tokenised."""
 
     @property
@@ -31,10 +30,6 @@ class Trainer(PairTrainer, CPOTrainer):
         """The loss of a pair whose two answers are the same: that of the margin alone."""
         same: Any = torch.tensor([-1.0], device=self.accelerator.device)
         return float(self.cpo_loss(same, same)[0])
-
-    def tokenize_row(self, feature: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
-        """Return nothing new: TRL would write a second end of turn."""
-        return {}
 
 
 def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> CPOConfig:
@@ -53,10 +48,5 @@ def arguments(config: TrainingConfig, folder: Path, gpu: bool) -> CPOConfig:
 
 def trainer(setup: Setup) -> Any:
     """Return the trainer of SimPO."""
-    made = Trainer(
-        args=arguments(setup.config, setup.folder, setup.gpu),
-        train_dataset=sequences(setup),
-        data_collator=Collator(DPODataCollatorWithPadding(setup.tokenizer.pad_token_id)),
-        **setup.parts,
-    )
-    return ready(made, setup)
+    args = arguments(setup.config, setup.folder, setup.gpu)
+    return sequence_trainer(Trainer, args, DPODataCollatorWithPadding, setup)

@@ -13,6 +13,7 @@ from typing import Any
 from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.hub import hub_commit, local_folder
+from crowdselect_core.processes.user_command import check_allowed
 
 SERVED_NAME = "crowdselect"  # the model's name in requests, whatever folder or hub id it is
 ADAPTER = "crowdselect-lora"  # the name of a LoRA adapter in requests
@@ -37,8 +38,11 @@ def interpreter(subject: str, config: VllmEngineConfig) -> str:
     """Return the interpreter that has vLLM.
 
     Raises:
-        ConfigError: there is no such interpreter, or it has no vLLM.
+        ConfigError: there is no such interpreter, or it has no vLLM; or the config names one, and
+            this process may run no program of a config.
     """
+    if config.python is not None:
+        check_allowed(f"{subject}: engine.python")
     asked = config.python or sys.executable
     remedy = (
         "give the interpreter of an environment that has vLLM in engine.python (`make vllm-env` "

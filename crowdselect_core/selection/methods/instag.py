@@ -1,37 +1,54 @@
 """InsTag: normalised tags, their number as complexity, and complexity-first diverse sampling.
 
-Source: Lu et al., arXiv 2308.07074, sections 3.2 and 5.1. Not done of its normalisation: the
-aggregation of tags of similar meaning by embeddings, and association rules of more than two tags.
+Source: Lu et al., arXiv 2308.07074, sections 3.2 and 5.1. Not done of its normalisation:
+association rules of more than two tags. Array names carry their shape: T tags, D components.
 """
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 NO_TAGS = "no_tags"  # reason of a row without a normalised tag
 
 CONFIDENCE, SUPPORT = 0.99, 40  # of an association, as published
 
+BLOCK = 1_000  # tags whose similarities to all are computed together
+
 Tags = Sequence[Sequence[str] | None]
+Embed = Callable[[Sequence[str]], NDArray[np.floating[Any]]]
 
 
-def normalised(tags_N: Tags, min_frequency: int) -> list[list[str]]:
+def normalised(
+    tags_N: Tags, min_frequency: int, embed: Embed | None = None, similarity: float = 1.0
+) -> list[list[str]]:
     """Return the normalised tags of rows, each once and in alphabetical order.
 
     1. Frequency: tags of fewer than `min_frequency` rows go (20 as published).
     2. Lexical aggregation: lower case, no special characters, the plural -s of words removed.
-    3. Association: a tag of at least 40 rows that in 99% of them stands beside another, more
+    3. Semantic aggregation, given `embed`: tags that are joined by cosine similarities of at least
+       `similarity` become the most frequent one of them (ties by name). That is DBSCAN, as
+       published, with clusters of one tag and more.
+    4. Association: a tag of at least 40 rows that in 99% of them stands beside another, more
        frequent one is replaced by that one (ties by name).
 
     Args:
         tags_N: as an LLM wrote them; None where there are none.
         min_frequency: 1 keeps all.
+        embed: from tags to vectors_TD; without it step 3 is left out.
+        similarity: above 0 and up to 1.
     """
     counts = Counter(tag for tags in tags_N for tag in set(tags or ()))
     kept = [{t for t in tags or () if counts[t] >= min_frequency} for tags in tags_N]
     plain = [{word for t in tags if (word := lexical(t))} for tags in kept]
-    merged = _associated(plain)
-    return [sorted({merged.get(t, t) for t in tags}) for tags in plain]
+    if embed is not None:
+        plain = _replaced(plain, _alike(plain, embed, similarity))
+    return [sorted(tags) for tags in _replaced(plain, _associated(plain))]
 
 
 def lexical(tag: str) -> str:
@@ -90,6 +107,31 @@ def _singular(word: str) -> str:
     if word.endswith("s") and not word.endswith(("us", "ss", "is")) and len(word) > 3:
         return word[:-1]
     return word
+
+
+def _replaced(tags_N: Sequence[set[str]], merged: dict[str, str]) -> list[set[str]]:
+    return [{merged.get(tag, tag) for tag in tags} for tags in tags_N]
+
+
+def _alike(tags_N: Sequence[set[str]], embed: Embed, similarity: float) -> dict[str, str]:
+    """Return the tags that one of like meaning replaces, each with that one."""
+    counts = Counter(tag for tags in tags_N for tag in tags)
+    names = sorted(counts, key=lambda tag: (-counts[tag], tag))
+    if not names:
+        return {}
+    vectors_TD = np.asarray(embed(names), dtype=np.float64)
+    lengths_T1 = np.linalg.norm(vectors_TD, axis=1, keepdims=True)
+    units_TD = vectors_TD / np.where(lengths_T1 > 0, lengths_T1, 1.0)
+    pairs = []
+    for start in range(0, len(names), BLOCK):
+        near = units_TD[start : start + BLOCK] @ units_TD.T >= similarity - 1e-6
+        pairs.append(np.argwhere(near) + np.array([start, 0]))
+    one, other = np.concatenate(pairs).T
+    edges = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(len(names),) * 2)
+    _, labels_T = connected_components(edges, directed=False)
+    _, first = np.unique(labels_T, return_index=True)  # the most frequent of each
+    chosen = first[labels_T].tolist()
+    return {tag: names[at] for tag, at in zip(names, chosen, strict=True) if tag != names[at]}
 
 
 def _associated(tags_N: Sequence[set[str]]) -> dict[str, str]:

@@ -13,6 +13,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from tempfile import TemporaryFile
+from threading import Thread
+from typing import IO
 
 import polars as pl
 
@@ -21,6 +24,9 @@ from crowdselect_core.processes.last_words import last_line
 from crowdselect_core.selection.methods import own_worker
 from crowdselect_core.store import safe_parquet
 from crowdselect_core.util.text import plain
+
+MOST_STDERR = 64 * 1024  # bytes of its stderr that are kept, the last ones
+REPLY_BYTES = (1 << 20, 64)  # of a reply: at most so many, and so many a row
 
 NOT_GIVEN = ("cluster_id", "score", "eligible", "reason")
 
@@ -42,7 +48,8 @@ def own_scores(
     rows = ranking.filter("eligible").drop(NOT_GIVEN).sort("instruction_id")
     buffer = io.BytesIO()
     rows.write_parquet(buffer)
-    reply = _replied(path, search, buffer.getvalue(), seconds)
+    most = REPLY_BYTES[0] + REPLY_BYTES[1] * rows.height
+    reply = _replied(path, search, buffer.getvalue(), seconds, most)
     try:
         found = safe_parquet.decode(reply, rows=rows.height, schema={"score": pl.Float64})
     except safe_parquet.Unreadable as e:
@@ -62,21 +69,51 @@ def check_import(path: str, search: Sequence[str], seconds: float) -> None:
     _replied(path, search, b"", seconds)
 
 
-def _replied(path: str, search: Sequence[str], table: bytes, seconds: float) -> bytes:
-    """Return what the worker writes for a table."""
+def _replied(
+    path: str, search: Sequence[str], table: bytes, seconds: float, most: int = 0
+) -> bytes:
+    """Return what the worker writes for a table, at most so many bytes.
+
+    Its input and reply are files that have no name, so that nothing that it prints fills memory.
+    """
     command = [sys.executable, "-m", own_worker.__name__, str(os.getpid())]
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        given = own_worker.packed(path, search) + table
-        reply, words = process.communicate(given, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"method {path}: no scores within {seconds:g} s (time_limit)") from None
-    finally:
-        own_worker.end(process)
-    if process.returncode != 0:
-        said = plain(last_line(words)) or f"exit {process.returncode}"
-        raise ConfigError(f"method {path}: {said}")
-    return reply
+    with TemporaryFile() as given, TemporaryFile() as reply:
+        given.write(own_worker.packed(path, search) + table)
+        given.seek(0)
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            command, stdin=given, stdout=reply, stderr=subprocess.PIPE, start_new_session=True
+        )
+        words = _Words(process.stderr)
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise ConfigError(
+                f"method {path}: no scores within {seconds:g} s (time_limit)"
+            ) from None
+        finally:
+            own_worker.end(process)
+        if process.returncode != 0:
+            said = plain(last_line(words.last())) or f"exit {process.returncode}"
+            raise ConfigError(f"method {path}: {said}")
+        reply.seek(0)
+        return reply.read(most)
+
+
+class _Words:
+    """The last of what a process writes to a pipe, read as it comes."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        self._pipe, self._last = pipe, b""
+        self._thread = Thread(target=self._read, name="own-function", daemon=True)
+        self._thread.start()
+
+    def last(self) -> bytes:
+        """Return it; a process that outlives its parent may hold the pipe open."""
+        self._thread.join(timeout=5)
+        return self._last
+
+    def _read(self) -> None:
+        if self._pipe is not None:
+            with self._pipe:
+                while part := self._pipe.read1(65536):  # type: ignore[attr-defined]
+                    self._last = (self._last + part)[-MOST_STDERR:]

@@ -36,7 +36,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
 
 
 def main() -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
@@ -41,7 +43,8 @@ class KeptRowReader:
         store: where the artifacts are.
         scores: of all rows.
         metrics: of all rows.
-        answers: which rows have an answer to keep, and which are barred.
+        answers: which rows have an answer to keep, and which are barred; in the order of the
+            scores.
         ids: rows beside which none is looked at; without it, all.
     """
 
@@ -60,13 +63,18 @@ class KeptRowReader:
         condition = pl.col("answerable") & pl.col("barred").is_null()
         if ids is not None:
             condition &= ids
-        self._fit = Once(
-            lambda: answers.open(store).frame().filter(condition).select("instruction_id")
-        )
+        self._fit = Once(lambda: _Fit(store, scores, answers, condition))
+
+    def fit(self, shard: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of a shard of the scores that may be chosen."""
+        return shard.filter(self._fit().of(shard["instruction_id"]))
 
     def of(self, shard: pl.DataFrame, *, responses: bool) -> KeptRows:
         """Return the rows of a shard of the scores that may be chosen, with their texts."""
-        rows = shard.join(self._fit(), on="instruction_id", how="semi", maintain_order="left")
+        return self.at(self.fit(shard), responses=responses)
+
+    def at(self, rows: pl.DataFrame, *, responses: bool) -> KeptRows:
+        """Return rows of a shard of the scores, those given, with their texts."""
         if rows.is_empty():
             return KeptRows(rows, [], [], [], [])
         answers = self._reader().at(rows)
@@ -76,6 +84,34 @@ class KeptRowReader:
             kept_N, texts = kept(self._config, answers)
             models = [answers.models[m] if m >= 0 else None for m in kept_N.tolist()]
         return KeptRows(rows, answers.instructions(), answers.prompts(), texts, models)
+
+
+class _Fit:
+    """Which rows may be chosen, found shard by shard: their table is searched once, not joined.
+
+    Memory: an id and a bit a row.
+    """
+
+    def __init__(self, store: Store, scores: Ref, answers: Ref, condition: pl.Expr) -> None:
+        table = answers.open(store).frame()
+        self._table = table.select("instruction_id", fit=condition.fill_null(False))
+        sizes = [shard.rows for shard in scores.open(store).manifest.shards if shard.rows]
+        starts = [0, *accumulate(sizes)][:-1]
+        ids = self._table["instruction_id"]
+        self._start_of = {ids[start]: start for start in starts if start < len(ids)}
+
+    def of(self, ids: pl.Series) -> pl.Series:
+        """Return whether each row of a shard may be chosen.
+
+        Raises:
+            DamagedArtifact: the two tables hold other rows, or the same in another order.
+        """
+        if ids.is_empty():
+            return pl.Series([], dtype=pl.Boolean)
+        part = self._table.slice(self._start_of.get(ids[0], 0), len(ids))
+        if not part["instruction_id"].equals(ids):
+            raise DamagedArtifact("answers: not the rows of the scores, in their order")
+        return part["fit"]
 
 
 def kept_identity(config: SelectConfig) -> dict[str, object]:

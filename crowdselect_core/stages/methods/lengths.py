@@ -1,5 +1,6 @@
 """Stage `lengths`: the tokens of every instruction, or of every answer that would be kept."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,7 @@ from crowdselect_core.models.token_count import counter, counter_identity
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.methods.kept_rows import KeptRowReader, kept_identity
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select.row_lookup import RowLookup
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
@@ -26,6 +28,7 @@ def spec(
     answers: Ref,
     of: str,
     tokenizer: str | None = None,
+    earlier: Sequence[Ref] = (),
 ) -> Spec:
     """Name the artifact: the rows, what is counted and by what; of an answer, which is kept."""
     identity: dict[str, Any] = {"of": of, "counter": counter_identity(tokenizer)}
@@ -44,6 +47,7 @@ def plan(
     answers: Ref,
     of: str,
     tokenizer: str | None = None,
+    earlier: Sequence[Ref] = (),
 ) -> Plan:
     """Count tokens shard by shard of the scores.
 
@@ -58,19 +62,31 @@ def plan(
         answers: of the rows.
         of: instruction or response.
         tokenizer: a folder or hub id; None estimates tokens as UTF-8 bytes / 4.
+        earlier: artifacts of this stage that count the same of the same kept answers; what stands
+            there is not read again. They change no result, and so are no part of the identity.
     """
     reader = KeptRowReader(config, store, scores, metrics, answers)
     count = Once(lambda: counter(tokenizer))
+    lookup = Once(lambda: RowLookup(ref.open(store) for ref in earlier))
 
     def shard(frame: pl.DataFrame) -> ShardResult:
-        found = reader.of(frame, responses=of == "response")
+        fit = reader.fit(frame)
+        known = lookup().of(fit["instruction_id"]) if earlier else None
+        if known is None:
+            return ShardResult(counted(fit))
+        new = counted(fit.join(known, on="instruction_id", how="anti", maintain_order="left"))
+        both = pl.concat([known.select(new.columns), new])
+        ids = fit.select("instruction_id")
+        return ShardResult(ids.join(both, on="instruction_id", maintain_order="left"))
+
+    def counted(rows: pl.DataFrame) -> pl.DataFrame:
+        found = reader.at(rows, responses=of == "response")
         texts = found.responses if of == "response" else found.instructions
         tokens = iter(count()([t for t in texts if t is not None]))
-        counted = [next(tokens) if t is not None else None for t in texts]
-        table = found.rows.select("instruction_id").with_columns(
-            pl.Series(TOKENS, counted, dtype=pl.Int64)
+        numbers = [next(tokens) if t is not None else None for t in texts]
+        return found.rows.select("instruction_id").with_columns(
+            pl.Series(TOKENS, numbers, dtype=pl.Int64)
         )
-        return ShardResult(table)
 
     return by_shard(scores.open(store), shard)
 

@@ -29,6 +29,7 @@ from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
 
 STAGE, VERSION = "duplicate-groups", 1
+MOST = semantic.MOST_CLUSTERS
 HELD_VECTORS = 500_000  # that are held at a time
 BLANK = b""
 
@@ -38,6 +39,8 @@ def spec(config: SelectConfig, instructions: Ref, embeddings: Ref | None = None)
     gate = _gate(config)
     identity = {kind: getattr(gate, kind) for kind in gate.kinds}
     inputs = {"instructions": instructions.key}
+    if gate.semantic is not None and semantic.clusters_for(instructions.rows) == MOST:
+        identity["clusters"] = MOST  # once there were more
     if gate.semantic is not None and embeddings is not None:
         inputs["embeddings"] = embeddings.key
     return Spec(STAGE, VERSION, identity, inputs)

@@ -20,7 +20,7 @@ from crowdselect_core.store.plan import Plan
 from crowdselect_core.tables import ANSWERABLE, check
 
 STAGE, VERSION = "gated", 1
-DEDUPLICATED_STAGE, DEDUPLICATED_VERSION = "deduplicated", 2
+DEDUPLICATED_STAGE, DEDUPLICATED_VERSION = "deduplicated", 3
 
 
 def spec(
@@ -136,8 +136,8 @@ def deduplicated_plan(
     """Keep of each group the eligible row that ranks best; the others get its id as their reason.
 
     So do rows that the method itself leaves out: ranked again without the rest, they may come in.
-
-    Of rows with the same score the one of the least id stays.
+    Of a group all of whose rows it leaves out, and of rows with the same score, the one of the
+    least id stays.
 
     Output columns: ANSWERABLE; duplicate_of (the row that stays, null for others); duplicate_kind
     (the strictest kind by which the two are in one group).
@@ -167,7 +167,9 @@ DEDUPLICATED = Stage(
 def lesser_duplicates(
     groups: pl.DataFrame, ranked: pl.DataFrame, passed: pl.DataFrame
 ) -> pl.DataFrame:
-    """Return the rows that may be chosen and are not the best eligible one of their group.
+    """Return the rows that may be chosen and are not the best one of their group.
+
+    The best is the eligible row of the highest score; where none is eligible, that of the least id.
 
     Input columns: of the groups instruction_id and a label by kind, the strictest kind first; of
     the ranking instruction_id, score, eligible; of the rows that pass the other gates
@@ -181,7 +183,7 @@ def lesser_duplicates(
         score=pl.when("eligible").then("score")
     )
     rows = rows.sort(["score", "instruction_id"], descending=[True, False], nulls_last=True)
-    best = rows.filter("eligible").unique(widest, keep="first", maintain_order=True)
+    best = rows.unique(widest, keep="first", maintain_order=True)
     best = best.select(
         pl.col("instruction_id").alias("duplicate_of"),
         pl.col(widest),

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.embedding import Embedder, load_model
 from crowdselect_core.ingest.dataset import Dataset
@@ -51,7 +52,11 @@ def spec(
 
 def identity(config: SelectConfig) -> dict[str, object]:
     """Return what of the config, beside its seed, changes a vector; raises as `spec` does."""
-    embedder = config.embedder
+    return embedder_identity(config.embedder)
+
+
+def embedder_identity(embedder: EmbedderConfig) -> dict[str, object]:
+    """Return what of an embedder's config changes a vector; raises as `spec` does."""
     if embedder.kind == "lexical":
         return {"kind": embedder.kind}
     if embedder.kind == "column":

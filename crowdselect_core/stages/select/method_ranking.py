@@ -5,22 +5,18 @@ Array names carry their shape: N rows, E rows that may be chosen, in id order, D
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.annotate.factory import annotates, cache_spec
+from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.annotate.rds_values import SIMILARITIES, as_matrix
-from crowdselect_core.annotate.targets import targets_identity
 from crowdselect_core.config.methods import COLUMN, column_of, is_function
-from crowdselect_core.config.reward import FunctionReward
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import ConfigError, SelectionError
-from crowdselect_core.models.token_count import counter_identity
+from crowdselect_core.embedding import load_model
+from crowdselect_core.errors import SelectionError
 from crowdselect_core.reward.function.process import search_path
-from crowdselect_core.reward.function.scorer import function_identity
 from crowdselect_core.selection.integration import References
 from crowdselect_core.selection.methods.by_value import (
     rank_by_value,
@@ -51,43 +47,6 @@ class Given:
 
 
 Ranked = Callable[[SelectConfig, pl.DataFrame, Given, References | None], pl.DataFrame]
-
-
-def method_identity(config: SelectConfig) -> dict[str, Any]:
-    """Return what of the config's method changes its ranking; nothing for those without keys.
-
-    Raises:
-        ConfigError: a tokenizer or a function that is not there.
-    """
-    method = config.method
-    if method == "length":
-        return {
-            "of": config.length.of,
-            "counter": counter_identity(config.length.tokenizer),
-        }
-    if method == "k-center":
-        return {"budget": config.budget}
-    if method == "deita":
-        return {"columns": config.deita.columns, "threshold": config.deita.threshold}
-    if annotates(method):
-        identity: dict[str, Any] = {"annotations": cache_spec(config).key}
-        if method == "instag":
-            identity |= {"budget": config.budget, "min_frequency": config.instag.min_frequency}
-        if method == "rds+":
-            identity |= {"budget": config.budget}
-            identity["targets"] = targets_identity(config.rds.required_targets)
-        return identity
-    if is_function(method):
-        try:
-            return {"function": function_identity(_function(config))}
-        except ConfigError as e:
-            raise ConfigError(str(e).replace("reward model", "method", 1)) from None
-    return {}
-
-
-def needs_vectors(method: str) -> bool:
-    """Tell a method that holds the rows' embeddings against each other."""
-    return method in ("k-center", "deita")
 
 
 def is_rival(method: str) -> bool:
@@ -162,8 +121,12 @@ def _deita(
     """Rank by complexity x quality, then drop rows that resemble one that ranks before them."""
     if given.values is None:
         raise ValueError("method deita: no values are given")
-    one, other = (given.values[COLUMN + name] for name in config.deita.columns)
-    values = given.values.select("instruction_id").hstack(deita_scores(one, other))
+    graded = annotates(config)
+    names = ["complexity", "quality"] if graded else [COLUMN + n for n in config.deita.columns]
+    found = deita_scores(given.values[names[0]], given.values[names[1]])
+    if graded:  # why there is no grade says more than that there is none
+        found = found.with_columns(lacks=pl.coalesce(given.values["lacks"], found["lacks"]))
+    values = given.values.select("instruction_id").hstack(found)
     ranked = rank_by_value(metrics, values, "deita", sorted_R_of)
     vectors_ED, ids = eligible_vectors(ranked, given)
     scores = ids.to_frame().join(
@@ -213,14 +176,16 @@ def _instag(
     ranked = rank_by_value(metrics, said, "n", sorted_R_of)
     fit = ranked.filter("eligible").select("instruction_id").sort("instruction_id")
     rows = fit.join(given.values, on="instruction_id", how="left", maintain_order="left")
-    tags = normalised(rows["tags"].to_list(), config.instag.min_frequency)
+    own = config.instag
+    embed = load_model(own.embedder).transform if own.embedder is not None else None
+    tags = normalised(rows["tags"].to_list(), own.min_frequency, embed, own.similarity)
     scores = pl.Series(sampling_scores(tags, _picks(config, fit.height)), dtype=pl.Float64)
-    own = fit.with_columns(
+    told = fit.with_columns(
         pl.Series("tags", [len(one) for one in tags], dtype=pl.Int64),
         pl.Series("tag_names", tags, dtype=pl.List(pl.String)),
         scores.alias("_order"),
     )
-    values = given.values.drop("tags").join(own, on="instruction_id", how="left")
+    values = given.values.drop("tags").join(told, on="instruction_id", how="left")
     nothing = pl.when(pl.col("tags") == 0).then(pl.lit(NO_TAGS))
     values = values.with_columns(lacks=pl.coalesce("lacks", nothing))
     return rank_by_value(metrics, values, "_order", sorted_R_of).drop("_order")
@@ -250,13 +215,6 @@ def eligible_vectors(
     ]
     table = pl.concat(frames).sort("instruction_id")
     return table["vector"].to_numpy(), table["instruction_id"]
-
-
-def _function(config: SelectConfig) -> FunctionReward:
-    """Return the function as the config of a reward function, by which it is found and named."""
-    return FunctionReward(
-        name=config.method, kind="function", path=config.method, version=config.function.version
-    )
 
 
 RIVALS: Mapping[str, Ranked] = {

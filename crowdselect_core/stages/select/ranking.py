@@ -14,12 +14,8 @@ from crowdselect_core.selection.methods.rank import rank
 from crowdselect_core.selection.metric_weights import method_weights
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select.method_ranking import (
-    Given,
-    is_rival,
-    method_identity,
-    rival_ranking,
-)
+from crowdselect_core.stages.select.method_identity import method_identity
+from crowdselect_core.stages.select.method_ranking import Given, is_rival, rival_ranking
 from crowdselect_core.stages.select.metrics import BEST
 from crowdselect_core.stages.shards import sliced
 from crowdselect_core.store.artifacts import Store

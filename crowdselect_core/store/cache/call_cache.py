@@ -112,6 +112,11 @@ class CallCache:
             f"{self._place.root}/{self.spec.folder}: segments keep disappearing"
         )
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is stored."""
+        return not self._listed()
+
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
         """Tell which keys have no cell, as far as the last `refresh` and own commits know."""
         with self._lock:
@@ -268,7 +273,9 @@ class CallCache:
         why = "is damaged (sha256 differs)"
         if match is not None and sha256(data).hexdigest() == match["sha256"]:
             try:
-                if (told := safe_parquet.told(data)) and told.get("of") != self.spec.folder:
+                if (metadata := safe_parquet.read_metadata(data)) and metadata.get(
+                    "of"
+                ) != self.spec.folder:
                     self._stray(name)
                     return None
                 frame = safe_parquet.decode(data, columns, schema=self.schema)

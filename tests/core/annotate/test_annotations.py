@@ -12,6 +12,8 @@ from little import KEYS, parquet, rows
 from tinymodel import write_tiny
 
 from crowdselect_core.config.load import load
+from crowdselect_core.config.method_models import RdsConfig
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.store.artifacts import Store
 from flows.select import chosen
 
@@ -76,6 +78,24 @@ def test_rds_takes_a_row_like_the_target_first(tiny: Path, tmp_path: Path) -> No
     rest = found.filter(pl.col("score") <= 0)
     assert rest["score"].to_list() == pytest.approx((rest["target_similarity"] - 1).to_list())
     assert run.calls[0].planned == found["target_similarity"].count()  # the target is a row
+
+
+def test_a_target_that_the_template_refuses_is_told_before_a_row_is_read(tmp_path: Path) -> None:
+    from crowdselect_core.annotate.hidden_states import HiddenStateAnnotator
+
+    model = write_tiny(tmp_path / "tiny")
+    (tmp_path / "tiny" / "chat_template.jinja").write_text(
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+        "{% endif %}{{ m.content }}{% endfor %}"
+    )
+    targets = tmp_path / "targets.jsonl"
+    system = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}
+    targets.write_text('{"instruction": "a"}\n')
+    config = RdsConfig(model=str(model), targets=str(targets))
+    HiddenStateAnnotator(config).check()
+    targets.write_text(f'{{"instruction": "a"}}\n{json.dumps(system)}\n')
+    with pytest.raises(ConfigError, match=r"example 2: .*no system"):
+        HiddenStateAnnotator(config).check()
 
 
 def scored(row: dict[str, Any]) -> list[str]:

@@ -39,9 +39,9 @@ def test_a_text_is_no_placeholder_and_no_marker() -> None:
 
 
 def test_replies_of_nonsense_end_the_run_with_their_rate(tmp_path: Path) -> None:
-    """The test endpoint replies words and no number; what came is stored and not asked again."""
+    """The test endpoint replies no number; what came is stored and not asked again."""
     path = parquet(tmp_path / "zoo.parquet", rows(20))
-    with serving(tmp_path / "endpoint") as endpoint:
+    with serving(tmp_path / "endpoint", "--nonsense-every", "1") as endpoint:
         engine = {"kind": "openai", "base_url": endpoint.url, "model": "model"}
         given = KEYS | {
             "dataset": str(path), "clusters": 0, "budget": 2, "store": str(tmp_path / "store"),

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from crowdselect_core.annotate.ifd_values import ifd, ifd_values
-from crowdselect_core.config.methods import IfdConfig
+from crowdselect_core.config.method_models import IfdConfig
 
 pytestmark = pytest.mark.model
 

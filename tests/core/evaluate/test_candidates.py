@@ -12,7 +12,7 @@ from tinymodel import smollm_tokenizer, write_tiny
 from crowdselect_core.config.engine import SamplingConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.evaluate import answers
+from crowdselect_core.evaluate import answers, candidate_engine
 from crowdselect_core.evaluate.candidates import MODEL, candidates, opened
 from crowdselect_core.evaluate.live import Question
 from crowdselect_core.evaluate.sources import Source, adapter_config
@@ -112,7 +112,7 @@ def test_an_adapter_is_served_as_lora(
         given.extend(args)
         raise Reached
 
-    monkeypatch.setattr(answers, "open_engine", opening)
+    monkeypatch.setattr(candidate_engine, "open_engine", opening)
     for engine, error in (({"kind": "vllm"}, Reached), ({"kind": "transformers"}, ConfigError)):
         told = {"benchmarks": [BENCHMARK], "engine": engine, "adapter": "lora"}
         tools = quiet_tools(config_of(tmp_path, model=str(adapter), evaluation=told), lambda b: "")
@@ -136,7 +136,7 @@ def test_answers_of_a_model_here_are_stored(
     def refused(*args: Any) -> None:
         raise AssertionError("the model is loaded again")
 
-    monkeypatch.setattr(answers, "open_engine", refused)
+    monkeypatch.setattr(candidate_engine, "open_engine", refused)
     again = answers.answer(QUESTIONS, one, tools)
     assert (again.answered, again.cached) == (0, 3)
     assert answers.replies(QUESTIONS, one, tools) == found

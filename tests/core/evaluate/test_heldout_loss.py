@@ -7,8 +7,9 @@ import pytest
 from tinymodel import smollm_tokenizer, write_tiny
 
 from crowdselect_core.errors import EvaluationError
-from crowdselect_core.evaluate import heldout_loss
-from crowdselect_core.evaluate.heldout_loss import HeldOutAnswer, Losses, LossModel, RowLoss
+from crowdselect_core.evaluate import heldout_loss, heldout_results
+from crowdselect_core.evaluate.heldout_loss import HeldOutAnswer, LossModel
+from crowdselect_core.evaluate.heldout_results import Losses, RowLoss
 from crowdselect_core.store.artifacts import Store
 
 USER = {"role": "user", "content": "Name an animal"}
@@ -120,7 +121,7 @@ def test_an_adapter_counts(tiny: Path, tmp_path: Path) -> None:
 def test_aggregates() -> None:
     base = Losses({"a": RowLoss(6.0, 2), "b": RowLoss(4.0, 4), "c": RowLoss(2.0, 2)})
     better = Losses({"a": RowLoss(3.0, 2), "b": RowLoss(3.0, 4), "c": RowLoss(2.0, 2)})
-    outcome = heldout_loss.evaluate({"base": base, "trained": better}, seed=0)
+    outcome = heldout_results.evaluate({"base": base, "trained": better}, seed=0)
     found = {(r.metric, r.model): r for r in outcome.results}
     # By token (6 + 4 + 2) / 8 and (3 + 3 + 2) / 8; by row (3 + 1 + 1) / 3 and (1.5 + .75 + 1) / 3.
     assert found["loss", "base"].value == pytest.approx(1.5)
@@ -141,8 +142,8 @@ def test_aggregates() -> None:
 def test_rows_left_out_and_other_tokenizers_are_told() -> None:
     one = Losses({"a": RowLoss(6.0, 2)}, ["b"], 128)
     other = Losses({"a": RowLoss(6.0, 3), "b": RowLoss(1.0, 1)}, [], 128)
-    told = " ".join(heldout_loss.evaluate({"one": one, "other": other}, seed=0).notes)
+    told = " ".join(heldout_results.evaluate({"one": one, "other": other}, seed=0).notes)
     assert "1 of 2 rows have more than 128 tokens for one" in told
     assert "cannot be compared" in told
     with pytest.raises(EvaluationError, match="all 1 held-out rows have more than 128 tokens"):
-        heldout_loss.evaluate({"one": Losses({}, ["b"], 128)}, seed=0)
+        heldout_results.evaluate({"one": Losses({}, ["b"], 128)}, seed=0)

@@ -12,6 +12,7 @@ from tinymodel import write_tiny
 from crowdselect_core.config.benchmarks import LmEvalBenchmark
 from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate import lm_eval_tasks
+from crowdselect_core.evaluate.lm_eval_results import results_of
 from crowdselect_core.store.artifacts import Store
 
 QUESTIONS = ["The cat", "A dog", "One ant", "Two bees", "Some fox", "An owl"]
@@ -123,32 +124,26 @@ def test_tasks_are_run_once_and_stored(
     assert one.high == pytest.approx(mean + 1.959964 * stderr)
     assert said[0] == (0, 2)
 
-    nothing = HarnessNothing(model)
-    again = lm_eval_tasks.measure(store, config, nothing.model, tmp_path / "gone", nothing.report)
+    again = lm_eval_tasks.measure(store, config, model, tmp_path / "gone", nothing_is_run)
     assert again == found
     fewer = config.model_copy(update={"limit": 3})
-    assert lm_eval_tasks.cells(store, fewer, "sha256:1").find("little_choice") is None
+    assert lm_eval_tasks.cells(store, fewer, model.identity).find("little_choice") is None
     (tasks / "words.yaml").write_text("task: other\n", "utf-8")
-    assert lm_eval_tasks.cells(store, config, "sha256:1").find("little_choice") is None
+    assert lm_eval_tasks.cells(store, config, model.identity).find("little_choice") is None
 
 
-class HarnessNothing:
-    """A model that cannot be run any more, and a report that must not be called."""
-
-    def __init__(self, model: lm_eval_tasks.HarnessModel) -> None:
-        self.model = lm_eval_tasks.HarnessModel("tiny", model.identity, model.model, {})
-
-    def report(self, done: int, total: int) -> None:
-        raise AssertionError("nothing is to be run")
+def nothing_is_run(done: int, total: int) -> None:
+    """A report that must not be called."""
+    raise AssertionError("nothing is to be run")
 
 
 def test_what_lm_eval_says_is_told() -> None:
     unknown = json.dumps({"error": "has no task 'gsm8'", "close": ["gsm8k"]})
     with pytest.raises(EvaluationError, match=r"mine: lm-eval has no task 'gsm8', did.*'gsm8k'"):
-        lm_eval_tasks._results("mine", unknown)
+        results_of("mine", unknown)
     failed = json.dumps({"task": "ifeval", "error": "ModuleNotFoundError: No module 'langdetect'"})
     with pytest.raises(EvaluationError, match=r"mine: lm-eval task ifeval: ModuleNotFoundError"):
-        lm_eval_tasks._results("mine", failed)
+        results_of("mine", failed)
 
 
 def test_results_are_named_as_lm_eval_names_them() -> None:
@@ -164,7 +159,7 @@ def test_results_are_named_as_lm_eval_names_them() -> None:
         },
         "n": {"gsm8k": 100},
     })  # fmt: skip
-    task, found = lm_eval_tasks._results("mine", line)
+    task, found = results_of("mine", line)
     assert task == "gsm8k"
     told = [(one.metric, one.value, one.n) for one in found]
     assert told == [
@@ -201,7 +196,7 @@ def test_no_program_and_no_tasks_of_a_form_run_unless_commands_are_allowed(
         with pytest.raises(ConfigError, match=rf"lm-eval: {key}: .* CROWDSELECT_ALLOW_COMMANDS=1"):
             way(config)
     with pytest.raises(ConfigError, match="CROWDSELECT_ALLOW_COMMANDS=1"):
-        lm_eval_tasks.cells(Store(str(tmp_path / "store")), config, "sha256:1")
+        lm_eval_tasks.cells(Store(str(tmp_path / "store")), config, {})
     assert not (tmp_path / "runs").exists()
 
 
@@ -214,3 +209,7 @@ def test_what_is_not_there_is_told_beforehand(
     pytest.importorskip("lm_eval")
     with pytest.raises(ConfigError, match=r"nltk_data .* is no folder"):
         lm_eval_tasks.check(benchmark(["gsm8k"], nltk_data=str(tmp_path / "nothing")))
+    with pytest.raises(ConfigError, match=r"data_files of gsm8k: no such file"):
+        lm_eval_tasks.check(benchmark(["gsm8k"], data_files={"gsm8k": str(tmp_path / "nothing")}))
+    with pytest.raises(ValidationError, match=r"data_files: 'gsm' is none of tasks, did you mean"):
+        benchmark(["gsm8k"], data_files={"gsm": "x"})

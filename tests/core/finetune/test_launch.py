@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from finetuned import recipe, train_file
+from finetuned import pairs_file, recipe, train_file
 from small_job import ROWS, job
 
 from crowdselect_core.config.finetune import TrainingConfig
@@ -22,7 +22,7 @@ from crowdselect_core.finetune.curve import Step
 from crowdselect_core.finetune.launch import job as jobs
 from crowdselect_core.finetune.launch import launcher
 from crowdselect_core.finetune.launch.job import Job
-from crowdselect_core.finetune.pair_rows import PairTokens
+from crowdselect_core.finetune.pair_rows import PairTokens, file_pairs
 from crowdselect_core.finetune.recipe import layout
 from crowdselect_core.finetune.recipe import recipe as recipe_of
 from crowdselect_core.finetune.rows import TrainingRows, file_rows
@@ -108,7 +108,8 @@ def test_a_cancel_ends_the_processes_and_they_have_their_gpus(tmp_path: Path) ->
     assert (tmp_path / "rank-0").read_text().endswith(" 5,7")
 
 
-def test_two_processes_train_as_one(tmp_path: Path, tiny: Path) -> None:
+@pytest.mark.parametrize("loss", ["sft", "dpo"])
+def test_two_processes_train_as_one(tmp_path: Path, tiny: Path, loss: str) -> None:
     """Gradients are added up in another order, so the losses differ by rounding alone.
 
     9 rows in steps of 4: the last step of an epoch has one row, so the other process has none.
@@ -117,12 +118,13 @@ def test_two_processes_train_as_one(tmp_path: Path, tiny: Path) -> None:
     from crowdselect_core.finetune.training import prepare, train
     from crowdselect_core.store.artifacts import Store
 
-    rows = file_rows(str(train_file(tmp_path / "train.jsonl", 9)))
+    write, read = (train_file, file_rows) if loss == "sft" else (pairs_file, file_pairs)
+    rows = read(str(write(tmp_path / "train.jsonl", 9)))
     losses: dict[int, list[float]] = {}
     stored: list[Any] = []
     for processes in (1, 2):
         keys = {"global_batch_size": 4, "num_processes": processes, "num_train_epochs": 3}
-        config = TrainingConfig.model_validate(recipe(tiny, save_steps=4, **keys))
+        config = TrainingConfig.model_validate(recipe(tiny, save_steps=4, loss=loss, **keys))
         prepared = prepare(config, base_model(config), rows, gpu=False)
         steps: list[Step] = []
         model = train(prepared, Store(str(tmp_path / f"store-{processes}")), steps.append)

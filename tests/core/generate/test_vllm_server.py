@@ -53,6 +53,14 @@ needs_vllm = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def allowed() -> Iterator[None]:
+    """Let this process run the interpreter that a config names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROWDSELECT_ALLOW_COMMANDS", "1")
+        yield
+
+
 def vllm(**options: Any) -> VllmEngineConfig:
     keys: dict[str, Any] = {"python": str(PYTHON), "dtype": "float32", "startup_timeout": 400}
     args = {"enforce_eager": True, **options.pop("args", {})}
@@ -313,6 +321,20 @@ def test_an_interpreter_without_vllm_is_refused(python: str, why: str) -> None:
             attempt()
         assert "make vllm-env" in str(complaint.value)
         assert "pip install 'crowdselect[vllm]'" in str(complaint.value)
+
+
+def test_no_interpreter_of_a_config_runs_unless_commands_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CROWDSELECT_ALLOW_COMMANDS")
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho ran >> {tmp_path}/runs\necho yes\n")
+    program.chmod(0o755)
+    engine = VllmEngine("x", vllm(model="gone", python=str(program)), SamplingConfig())
+    for attempt in (engine.check, lambda: engine.run(chats(), lambda answer: None)):
+        with pytest.raises(ConfigError, match=r"engine\.python: .* CROWDSELECT_ALLOW_COMMANDS=1"):
+            attempt()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_reward_models_engine_cannot_contradict_it(tmp_path: Path) -> None:

@@ -132,13 +132,22 @@ def test_text_and_parquet_files(tmp_path: Path) -> None:
     assert fingerprint(texts) != fingerprint(table)
 
 
+def test_a_json_array_of_objects_or_texts(tmp_path: Path) -> None:
+    rows = [{"id": "x", "instruction": "a"}, "b", {"turns": ["c", "d"]}]
+    (tmp_path / "prompts.json").write_text(json.dumps(rows, indent=1), "utf-8")
+    found = read_benchmark(str(tmp_path / "prompts.json"))
+    expected = [("x", "a"), ("2", "b"), ("3 turn 1", "c"), ("3 turn 2", "d")]
+    assert [(p.item, p.text) for p in found] == expected
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
         ("absent.txt", None, "absent.txt: no such file or folder"),
         ("empty.txt", b" \n", "empty.txt: holds no prompt"),
         ("bad.jsonl", b'{"prompt": "a"}\n{"prom', "bad.jsonl: line 2: is no JSON"),
-        ("list.jsonl", b"[1]\n", "list.jsonl: line 1: expected a JSON object"),
+        ("list.jsonl", b"[1]\n", "list.jsonl: element 1: expected a JSON object"),
+        ("cut.json", b'[{"prompt": "a"}', "cut.json: is no whole JSON array"),
         ("other.jsonl", b'{"answer": "a"}\n', "other.jsonl: line 1: has no prompt"),
         ("latin.txt", b"caf\xe9\n", "latin.txt: is not UTF-8 (byte 3)"),
         ("no.parquet", b"PAR1", "no.parquet: cannot be read as parquet"),

@@ -1,9 +1,11 @@
 """InsTag's normalisation and sampling, by hand and against a plain restatement."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from crowdselect_core.annotate.tags import Unreadable, prompt_of, read_tags
 from crowdselect_core.selection.methods.instag import lexical, normalised, sampling_scores
@@ -70,6 +72,21 @@ def test_rare_tags_go_and_associated_ones_are_merged() -> None:
     assert found[0] == ["code"]  # python stands beside code in all of its 40 rows
     assert found[-2:] == [[], []]
     assert normalised([["a", "b"]] * 39 + [["b"]] * 5, 1)[0] == ["a", "b"]  # support below 40
+
+
+def test_tags_of_like_meaning_become_the_most_frequent_one() -> None:
+    """Cosines: poem and verse 0.96, verse and rhyme 0.96, poem and rhyme 0.85; code is apart."""
+    vectors = {"poem": [1.0, 0.0], "verse": [0.96, 0.28], "rhyme": [0.8432, 0.5376], "code": [0, 1]}
+
+    def embed(names: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([vectors[name] for name in names], dtype=np.float64) * 3
+
+    rows = [["Poem"], ["verse", "code"], ["verse"], ["rhyme", "poems"], None]
+    assert normalised(rows, 1, embed, 0.95) == [["poem"], ["code", "poem"], ["poem"], ["poem"], []]
+    apart = normalised(rows, 1, embed, 0.99)
+    assert apart == normalised(rows, 1) == [["poem"], ["code", "verse"], ["verse"],
+                                            ["poem", "rhyme"], []]  # fmt: skip
+    assert normalised([None], 1, embed, 0.95) == [[]]
 
 
 def test_a_reply_is_a_list_of_tags_or_unreadable() -> None:

@@ -45,6 +45,12 @@ def words(table):
 def endless(table):
     return [float("inf"), 0]
 
+def chatty(table):
+    for _ in range(300):
+        print("x" * 9999, file=sys.stderr)
+    print("y" * 9_999_999)
+    raise RuntimeError("at last")
+
 def raises(table):
     raise RuntimeError("no \\x1b[31m way")
 
@@ -88,6 +94,7 @@ def test_the_rows_come_by_id_whatever_their_order(folder: Path) -> None:
         ("short", "ValueError: returned 1 numbers for 2 rows"),
         ("words", "TypeError: returned list, expected one number"),
         ("endless", "ValueError: returned an infinite number"),
+        ("chatty", "RuntimeError: at last"),
         ("raises", "RuntimeError: no \\\\x1b.31m way"),
         ("dies", "exit 3"),
         ("nothing", "TypeError: module mine has no function nothing"),

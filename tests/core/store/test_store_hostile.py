@@ -196,7 +196,7 @@ from crowdselect_core.store import safe_parquet
 data, ended = Path(sys.argv[1]).read_bytes(), Counter()
 for seed in range(1500):
     planted = mutated(data, seed)
-    for call in (safe_parquet.told, lambda d: safe_parquet.decode(d, rows=300)):
+    for call in (safe_parquet.read_metadata, lambda d: safe_parquet.decode(d, rows=300)):
         try:
             call(planted)
             ended["read"] += 1
