@@ -52,6 +52,7 @@ from crowdselect_core.stages.select.method_ranking import needs_vectors
 from flows import crowd_steps, method_steps
 from tasks import flow_runs
 from tasks import quality as gate_tasks
+from tasks import report as report_tasks
 from tasks import select as tasks
 from tasks.secrets import lend
 from tasks.stage_task import run as run_task
@@ -73,7 +74,14 @@ def select(config: SelectConfig) -> Any:
     preflight.check_out(config, selection_files.names_of(config))
     if config.quality and config.quality.only:
         return crowd_steps.repaired(config, lambda config: examined(ranked(config)))
-    return crowd_steps.repaired(config, lambda config: written(chosen(config)))
+    return crowd_steps.repaired(config, story)
+
+
+def story(config: SelectConfig) -> dict[str, Any]:
+    """Choose, write the results, and then their report."""
+    selection = chosen(config)
+    told = written(selection)
+    return told | {"files": reported(selection.config, selection.inputs) or told["files"]}
 
 
 def chosen(
@@ -200,6 +208,17 @@ def written(chosen: SelectionRun) -> dict[str, Any]:
         "files": told["files"],
         "stages": crowd_steps.told(chosen.stages),
     }
+
+
+def reported(config: SelectConfig, inputs: SelectionArtifacts, *, texts: bool = True) -> list[str]:
+    """Write the report beside the results, where one is wanted; return the files of OUT.
+
+    Args:
+        config: what was chosen from, and where the results are.
+        inputs: the artifacts of the selection.
+        texts: whether the data set is still the one that was chosen from.
+    """
+    return report_tasks.report(config, inputs, texts) if config.report else []
 
 
 def examined(rows: RankedRun) -> dict[str, Any]:

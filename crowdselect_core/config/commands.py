@@ -11,6 +11,7 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.flags import (
     EVALUATION,
     GATES,
+    REPORT,
     SCORES,
     SELECTION,
     TRAINING,
@@ -18,6 +19,7 @@ from crowdselect_core.config.flags import (
     Step,
     options_of,
 )
+from crowdselect_core.config.report import ReportConfig
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 
@@ -34,23 +36,27 @@ class Command:
         config: what it needs to know.
         steps: the steps that it runs beside the answers of the crowd.
         further: switches beside --dry-run by which it reports something and ends, name to help.
+        only: the keys that are its flags, where it takes few; it has no dry run then.
     """
 
     about: str
     config: type[SelectConfig] = SelectConfig
     steps: tuple[Step, ...] = (SCORES, SELECTION)
     further: Mapping[str, str] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
 
     @property
     def options(self) -> list[Option]:
         """Its flags that are config keys, in the order of the keys."""
         options = options_of(self.config)
+        if self.only:
+            return [o for o in options if ".".join(o.keys) in self.only]
         return [o for o in options if o.step is None or o.step in self.steps]
 
     @property
     def looks(self) -> dict[str, str]:
         """Its switches by which it reports something and ends, name to help."""
-        return DRY_RUN | dict(self.further)
+        return ({} if self.only else DRY_RUN) | dict(self.further)
 
     @property
     def flags(self) -> list[str]:
@@ -72,7 +78,7 @@ COMMANDS: dict[str, Command] = {
     "select": Command(
         "Select the best instruction-response pairs by the wisdom of a crowd of LLMs. Without "
         "--dataset and --config, selects from the embedded sample.",
-        steps=(SCORES, SELECTION, GATES),
+        steps=(SCORES, SELECTION, GATES, REPORT),
     ),
     "finetune": Command(
         "Fine-tune a small model on the selection; a run that was killed goes on from its last "
@@ -82,7 +88,14 @@ COMMANDS: dict[str, Command] = {
     "reselect": Command(
         "Select again after rows were added; only the new rows are generated and scored.",
         config=ReselectConfig,
+        steps=(SCORES, SELECTION, REPORT),
         further={"list": "list the selections of the series, and end"},
+    ),
+    "report": Command(
+        "Make OUT/report.html again, from OUT/manifest.json and the store that it names.",
+        config=ReportConfig,
+        steps=(),
+        only=("out",),
     ),
     "evaluate": Command(
         "Evaluate the trained model, its base and others by the benchmarks of the key "

@@ -44,6 +44,7 @@ SCORES = Step("scores")
 SELECTION = Step("selection")
 TRAINING = Step("training")
 EVALUATION = Step("evaluation")
+REPORT = Step("report")  # a run that writes report.html
 GATES = Step("gates")  # a run that ends after the quality gates
 
 

@@ -23,7 +23,14 @@ from crowdselect_core.config.fields import (
     read_response,
 )
 from crowdselect_core.config.finetune import TrainingConfig
-from crowdselect_core.config.flags import EVALUATION, SCORES, SELECTION, TRAINING, Flag
+from crowdselect_core.config.flags import (
+    EVALUATION,
+    REPORT,
+    SCORES,
+    SELECTION,
+    TRAINING,
+    Flag,
+)
 from crowdselect_core.config.heldout import HeldoutConfig
 from crowdselect_core.config.methods import (
     DeitaConfig,
@@ -184,6 +191,11 @@ class SelectConfig(Frozen):
     )
     pairs: Annotated[PairsConfig, SELECTION] = Field(
         PairsConfig(), description="Preference pairs, written with the layout pairs"
+    )
+    report: Annotated[bool, Flag(), REPORT] = Field(
+        True,
+        description="Write report.html, a page that shows what was chosen and why; see "
+        "docs/report.md",
     )
     quality: Annotated[QualityConfig | None, SELECTION] = Field(
         None, description="Quality gates before the selection; see docs/quality.md"

@@ -37,6 +37,7 @@ RESULTS = {  # what a run writes into OUT
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
     "leaderboard.parquet", "evaluation.json", "quality.json", "training.json", "training.parquet",
+    "report.html",
 }  # fmt: skip
 
 _TRAINED = re.compile(r"model/[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # files of a trained model in OUT
