@@ -195,5 +195,5 @@ def test_a_method_without_weights_has_a_page(tmp_path: Path, method: str) -> Non
     html = (chosen.out / "report.html").read_text("utf-8")
     settings = block(html, "reselection-settings")
     assert settings["weights"] is None
-    assert "The run&#39;s method has no weights." in html
+    assert "The run's method has no weights." in html
     assert '<section id="map"' not in html  # without clusters there are no embeddings

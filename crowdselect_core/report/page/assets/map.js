@@ -56,7 +56,8 @@ class PointMap {
     const tips = [["text", "@text"], ["", "@state"]];
     if (this.texts.clusters) tips.push(["cluster", "@cluster"]);
     plot.add_tools(new HoverTool({ tooltips: tips }));
-    for (const axis of [...plot.xaxes, ...plot.yaxes]) axis.visible = false;
+    for (const hidden of [...plot.xaxes, ...plot.yaxes, ...plot.center]) hidden.visible = false;
+    plot.toolbar.logo = null;
     Plotting.show(plot, byId("map-plot"));
   }
 
@@ -74,13 +75,12 @@ class PointMap {
     }
     const data = { ...this.source.data };
     data.colour = order.map(of);
-    data.size = order.map((i) => (this.state[i] === 2 ? 7 : 4));
+    data.size = order.map((i) => (this.state[i] === 2 ? 8 : 5));
     data.state = order.map((i) => STATES[this.state[i]]);
     this.source.data = data;
     const surface = colour("--surface");
     this.plot.background_fill_color = this.plot.border_fill_color = surface;
     this.plot.outline_line_color = colour("--line");
-    for (const grid of this.plot.center) grid.grid_line_color = colour("--line");
     this.legend(how, states);
   }
 
