@@ -48,7 +48,7 @@ def percent(value: float | None, digits: int = 0) -> str:
 
 def decimals(value: float | None, digits: int = 2) -> str:
     """Write a number with decimals, an en dash for none."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.00
 
 
 def cell(text: str | None) -> str:

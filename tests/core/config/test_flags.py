@@ -45,6 +45,7 @@ TAKEN = {
         "--official",
         "--training-base-model",
     },
+    "report": {"--config", "--out", "--quiet"},
 }
 
 
@@ -142,8 +143,8 @@ def test_a_new_section_may_be_a_bare_name(train: str, tmp_path: Path) -> None:
 def test_the_flags_of_a_step_are_those_of_the_commands_that_run_it(train: str) -> None:
     assert "--epochs" in COMMANDS[train].flags
     without = Command("Like train, without the training.", TrainConfig)
-    ends_early = {"--quality-only"}  # of select alone: the others need the selection
-    assert set(without.flags) == set(COMMANDS["select"].flags) - ends_early
+    own = {"--quality-only", "--report"}  # of commands that end after the gates, or write a report
+    assert set(without.flags) == set(COMMANDS["select"].flags) - own
 
 
 def test_a_new_section_brings_its_tables(train: str) -> None:

@@ -15,7 +15,7 @@ from crowdselect_core.report.page.sections.clusters import top_terms
 from crowdselect_core.report.page.sections.correlations import rho
 from crowdselect_core.report.page.sections.crowd import Tally
 from crowdselect_core.report.page.sections.distributions import shares
-from crowdselect_core.report.page.sections.embedding_map import principal
+from crowdselect_core.report.page.sections.embedding_map import drawn_nearer, principal
 from crowdselect_core.report.page.sections.sliders import NONE, dense_ranks
 from crowdselect_core.report.page.texts import clipped, in_one_line, visible
 
@@ -104,11 +104,20 @@ def test_principal_components_are_those_of_the_covariance() -> None:
 
 
 def test_terms_set_clusters_apart() -> None:
-    texts = [(0, "write python code"), (0, "python code please"), (1, "write a poem"), 
-             (1, "a poem"), (1, None)]  # fmt: skip
+    texts = [
+        (0, "write python code"), (0, "python code please"), (0, "write code"),
+        (1, "write a poem"), (1, "a poem"), (1, "please"), (1, None),
+    ]  # fmt: skip
     found = top_terms(pl.DataFrame(texts, schema=["cluster_id", "text"], orient="row"))
-    assert set(found[0][:2]) == {"code", "python"}
-    assert found[1][0] == "poem"
+    # p ln(p / P): code 1 * ln 2, python 2/3 * ln 2; write has p = 2/3 and P = 1/2
+    assert found[0] == ["code", "python"]
+    assert found[1] == ["poem"]  # 'a' is one letter
+
+
+def test_far_points_are_drawn_nearer() -> None:
+    drawn = drawn_nearer(np.array([0.0, 1.0, 2.0, 3.0, 1000.0]))  # quartiles 1, 2, 3
+    assert drawn == pytest.approx(np.arcsinh([-1, -0.5, 0, 0.5, 499]))
+    assert drawn_nearer(np.array([1.0, 1.0, 1.0])).tolist() == [1, 1, 1]
 
 
 def test_the_sample_has_the_chosen_rows_and_does_not_depend_on_the_order() -> None:

@@ -1,9 +1,9 @@
 """The clusters: how large they are, what they gave, what they are about."""
 
+import math
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from crowdselect_core.embedding.tokenizing import terms
@@ -11,6 +11,7 @@ from crowdselect_core.report.page.section import PageData, Section
 from crowdselect_core.report.page.templating import filled
 
 TERMS, EXAMPLES = 8, 2
+LIFT = 2  # how much more common in its cluster than elsewhere a term must be, at least
 
 
 def clusters(data: PageData, room: int) -> Section | None:
@@ -47,8 +48,8 @@ def top_terms(sample: pl.DataFrame) -> dict[int, list[str]]:
     """Return the terms that set each cluster's texts apart.
 
     A term's weight in a cluster is p * ln(p / P), p and P being the shares of the cluster's texts
-    and of all texts that have it (its part of the Kullback-Leibler divergence); equal weights by
-    term.
+    and of all texts that have it (its part of the Kullback-Leibler divergence). Terms with p below
+    LIFT * P are left out, among them the words of every text; equal weights by term.
 
     Input columns: cluster_id, text (null: no text).
     """
@@ -62,15 +63,14 @@ def top_terms(sample: pl.DataFrame) -> dict[int, list[str]]:
         total.update(counter)
     everything = max(sum(texts.values()), 1)
 
-    def weight(cluster: int, term: str, count: int) -> float:
-        p = count / texts[cluster]
-        return float(p * np.log(p * everything / total[term]))
-
     best: dict[int, list[str]] = {}
     for cluster, counter in found.items():
-        common = {t: n for t, n in counter.items() if len(t) > 1 and not t.isdigit() and n > 1}
-        ranked = sorted(common, key=lambda t, c=cluster, n=common: (-weight(c, t, n[t]), t))  # type: ignore[misc]
-        best[cluster] = ranked[:TERMS]
+        weights = {}
+        for term, count in counter.items():
+            p, lift = count / texts[cluster], count / texts[cluster] * everything / total[term]
+            if count > 1 and len(term) > 1 and not term.isdigit() and lift >= LIFT:
+                weights[term] = p * math.log(lift)
+        best[cluster] = sorted(weights, key=lambda t, w=weights: (-w[t], t))[:TERMS]  # type: ignore[misc]
     return best
 
 

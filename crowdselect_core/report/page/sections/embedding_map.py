@@ -32,7 +32,7 @@ def embedding_map(data: PageData, room: int) -> Section | None:
     names = quantile_columns(data.ranking)
     columns: dict[str, Column] = {
         "row": smallest(rows["row"].to_numpy()),
-        "x": _scaled(xy_N2[:, 0]), "y": _scaled(xy_N2[:, 1]),
+        "x": _scaled(drawn_nearer(xy_N2[:, 0])), "y": _scaled(drawn_nearer(xy_N2[:, 1])),
         "cluster": smallest(rows["cluster_id"].fill_null(0).to_numpy()),
         "state": (rows["eligible"].cast(pl.UInt8) + rows["selected"].cast(pl.UInt8)).to_numpy(),
         **{name: _sixteen_bits(rows[f"{name}_q"]) for name in names},
@@ -69,6 +69,15 @@ def principal(vectors_ND: NDArray[np.float32]) -> tuple[Floats, float]:
         xy_N2 = np.hstack([xy_N2, np.zeros((len(xy_N2), 1))])
     total = float(variance_D.sum())
     return xy_N2, float(variance_D[-2:].sum() / total) if total > 0 else 1.0
+
+
+def drawn_nearer(values: Floats) -> Floats:
+    """Return asinh((x - median) / spread): a few far points do not press the others together.
+
+    spread is the distance of the quartiles; where these are equal, the values stay.
+    """
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return np.arcsinh((values - middle) / (high - low)) if high > low else values
 
 
 def _scaled(values: Floats) -> Column:
