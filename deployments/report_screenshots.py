@@ -11,13 +11,14 @@ from pathlib import Path
 from deployments.screenshots import Browser, opened
 
 READY = "return document.documentElement.dataset.ready === 'true'"
-WIDE = {"width": 1200, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+WINDOW = {"width": 1100, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+SHOTS = ("report", "report-why", "report-sliders", "report-map")
+COLOURS = 128  # of a picture: they are in the repository and must be small
 
 
 def tour(browser: Browser) -> None:
-    """Take the screenshots: at a glance, a row's why, the sliders, the map, dark, a phone."""
-    show(browser, WIDE)
+    """Take the screenshots: at a glance, a row's why, the sliders, the map."""
+    show(browser)
     browser.shot("report")
     to(browser, "rows")
     browser.driver.find_element("css selector", "#rows-table button.open").click()
@@ -33,17 +34,13 @@ def tour(browser: Browser) -> None:
     browser.shot("report-sliders")
     to(browser, "map")
     browser.shot("report-map")
-    show(browser, WIDE, scheme="dark")
-    browser.shot("report-dark")
-    show(browser, PHONE)
-    browser.shot("report-phone")
 
 
-def show(browser: Browser, window: dict[str, object], scheme: str = "light") -> None:
-    """Open the page anew in a window of a size, in light or dark colours."""
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
+def show(browser: Browser) -> None:
+    """Open the page in a window of a fixed size, in light colours."""
+    features = [{"name": "prefers-color-scheme", "value": "light"}]
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", WINDOW)
     browser.driver.get(browser.url)
     browser.until(lambda: browser.driver.execute_script(READY), "the page is not ready")
 
@@ -54,6 +51,14 @@ def to(browser: Browser, section: str) -> None:
         "document.documentElement.style.scrollBehavior = 'auto';"
         "document.getElementById(arguments[0]).scrollIntoView()", section,
     )  # fmt: skip
+
+
+def shrink(picture: Path) -> None:
+    """Write a picture with few colours."""
+    from PIL import Image
+
+    with Image.open(picture) as full:
+        full.convert("RGB").quantize(COLOURS).save(picture, optimize=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with opened(page.resolve().as_uri(), args.shots) as browser:
             tour(browser)
+        for name in SHOTS:
+            shrink(args.shots / f"{name}.png")
     except LookupError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2

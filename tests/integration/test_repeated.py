@@ -49,6 +49,20 @@ def test_a_repeated_run_finds_everything_and_writes_nothing(
     assert states == {**cached, "publish": "Completed"}
 
 
+def test_the_report_is_made_again_by_its_own_command(
+    command: Command, copy: Callable[[], Path]
+) -> None:
+    folder = copy()
+    page = folder / "out" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    result = command.of("report").within(folder).run("--out", "out").ended(0)
+    assert result.stdout == "out/report.html\n"
+    assert page.read_bytes() == before
+    missing = command.of("report").within(folder).run("--out", "nowhere").ended(2)
+    assert missing.error.startswith("error: nowhere: there is no manifest.json of a selection")
+
+
 def test_another_budget_computes_the_selection_alone(
     command: Command, flags: list[str], undisturbed: Run, copy: Callable[[], Path]
 ) -> None:

@@ -106,4 +106,4 @@ def _rank_edges(rows: pl.DataFrame, name: str, edges: Floats) -> list[int]:
     if name == "stability":
         values_N = np.round(values_N, 9)
     distinct = np.unique(values_N[~np.isnan(values_N)])
-    return np.searchsorted(distinct, edges[1:-1], side="left").tolist()
+    return [int(rank) for rank in np.searchsorted(distinct, edges[1:-1], side="left")]
