@@ -69,7 +69,7 @@ def test_a_run_in_a_bucket_killed_resumed_and_repeated(
 
     before = listing(fs, bucket, "store") | listing(fs, bucket, "out")
     again = command.run(*flags, env=keys).ended(0)
-    assert len(again.stages("Cached")) == 13
+    assert len(again.stages("Cached")) == 14
     assert listing(fs, bucket, "store") | listing(fs, bucket, "out") == before
     for secret in ADMIN:
         assert secret not in shown + again.shown
