@@ -9,7 +9,7 @@ SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 # Where it is set, every process compiles its libraries again: seconds a start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help select finetune test test-fast test-slow test-vllm check format docs sample server deploy vllm-env clean
+.PHONY: help select finetune test test-fast test-slow test-vllm check format docs sample screenshots server deploy vllm-env clean
 
 # `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken
 PORT ?= 4200
@@ -59,6 +59,9 @@ sample: .venv/test  ## make the embedded sample anew by examples/cpu.yaml (under
 	$(SMALL) .venv/bin/python -m flows.generate --config examples/cpu.yaml
 	$(SMALL) .venv/bin/python -m flows.score --config examples/cpu.yaml
 	.venv/bin/python -m crowdselect_core.sample.pack --answers out
+
+screenshots: .venv/test select  ## the pictures of docs/report.md, from the report of the embedded sample
+	.venv/bin/python -m deployments.report_screenshots
 
 server: .venv/server  ## Prefect with its UI, a worker and an object store, on loopback; Ctrl-C ends all
 	.venv/bin/python -m deployments.server --port $(PORT) --s3-port $(S3_PORT)

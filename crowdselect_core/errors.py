@@ -44,6 +44,10 @@ class DamagedArtifact(RuntimeError):
     """Stored bytes do not match their name or manifest; the caller computes them again."""
 
 
+class ReportError(RuntimeError):
+    """The report of a run could not be made; the other results are there."""
+
+
 class Stopped(Exception):
     """The run was asked to stop (cancel from the UI); committed results stay."""
 

@@ -125,6 +125,7 @@ def opened(url: str, shots: Path | None = None) -> Iterator[Browser]:
         options.binary_location = chromium
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
         try:
             yield Browser(made, url, shots)

@@ -44,7 +44,7 @@ from crowdselect_core.stages import graph as stages
 from crowdselect_core.stages.crowd.zoo import dataset_of
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts, Split
 from flows import crowd_steps, method_steps
-from flows.select import chosen, written
+from flows.select import chosen, reported, written
 from tasks import crowd as live_tasks
 from tasks import flow_runs
 from tasks import reselect as tasks
@@ -149,6 +149,7 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
 def calm(config: ReselectConfig, base: KnownSelection) -> dict[str, Any]:
     """Change nothing but an OUT that lacks the selection."""
     select_tasks.export(config, base.inputs, texts=False)
+    reported(config, base.inputs, texts=False)
     return tasks.nothing_new(config, base)
 
 
@@ -252,7 +253,9 @@ def recorded(
     rows = row_counts(now.inputs, changes)
     record = made_record(config, base, now, rows, new.tables if new else {})
     number = tasks.record(config, record, seen)
-    return told | {"number": number, "lines": tasks.tell(config, number, record, now.inputs)}
+    lines = tasks.tell(config, number, record, now.inputs)
+    files = reported(now.config, now.inputs)  # after the record: it may fail
+    return told | {"files": sorted({*told["files"], *files}), "number": number, "lines": lines}
 
 
 def rolled_back(config: ReselectConfig, number: int) -> dict[str, Any]:
@@ -262,5 +265,6 @@ def rolled_back(config: ReselectConfig, number: int) -> dict[str, Any]:
     told = select_tasks.export(config, then.inputs, texts=False)  # the data set may be another now
     tasks.point(config, number)
     lines = tasks.tell(config, number, then.record, then.inputs)
-    files = [*told["files"], *told["figures"]]
+    report = reported(config, then.inputs, texts=False)
+    files = sorted({*told["files"], *told["figures"], *report})
     return {"summary": told["summary"], "files": files, "stages": [], "lines": lines}

@@ -52,6 +52,7 @@ from crowdselect_core.stages.select.method_identity import needs_vectors
 from flows import crowd_steps, method_steps
 from tasks import flow_runs
 from tasks import quality as gate_tasks
+from tasks import report as report_tasks
 from tasks import select as tasks
 from tasks.secrets import lend
 from tasks.stage_task import run as run_task
@@ -81,13 +82,14 @@ def select(config: SelectConfig) -> Any:
 
 
 def story(config: SelectConfig) -> dict[str, Any]:
-    """Select, write OUT, and upload it where that is asked for."""
+    """Select, write the results and their report, and upload them where that is asked for."""
     made = chosen(config)
     told = written(made)
+    files = reported(made.config, made.inputs)
     if config.push_to:
         place = tasks.push(config, made.inputs, told["summary"])
         told["lines"] = [f"uploaded   to {place}"]
-    return told
+    return told | {"files": sorted({*told["files"], *files})}
 
 
 def chosen(
@@ -226,6 +228,17 @@ def written(chosen: SelectionRun) -> dict[str, Any]:
         "files": [*told["files"], *told["figures"]],
         "stages": crowd_steps.told(chosen.stages),
     }
+
+
+def reported(config: SelectConfig, inputs: SelectionArtifacts, *, texts: bool = True) -> list[str]:
+    """Write the report beside the results, where one is wanted; return the files of the manifest.
+
+    Args:
+        config: what was chosen from, and where the results are.
+        inputs: the artifacts of the selection.
+        texts: whether the data set is still the one that was chosen from.
+    """
+    return report_tasks.report(config, inputs, texts) if config.report else []
 
 
 def examined(rows: RankedRun) -> dict[str, Any]:

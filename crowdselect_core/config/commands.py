@@ -13,6 +13,7 @@ from crowdselect_core.config.flags import (
     EXPERIMENT,
     GATES,
     PUSH,
+    REPORT,
     SCORES,
     SELECTION,
     TRAINING,
@@ -20,6 +21,7 @@ from crowdselect_core.config.flags import (
     Step,
     options_of,
 )
+from crowdselect_core.config.report import ReportConfig
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 
@@ -38,6 +40,7 @@ class Command:
         further: switches beside --dry-run by which it reports something and ends, name to help.
         on_pairs: switches by which it reports on two places and ends, name to help.
         asks: flags with a value by which it reports something and ends, name to metavar and help.
+        only: the keys that are its flags, where it takes few; it has no dry run then.
     """
 
     about: str
@@ -46,17 +49,20 @@ class Command:
     further: Mapping[str, str] = field(default_factory=dict)
     on_pairs: Mapping[str, str] = field(default_factory=dict)
     asks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
 
     @property
     def options(self) -> list[Option]:
         """Its flags that are config keys, in the order of the keys."""
         options = options_of(self.config)
+        if self.only:
+            return [o for o in options if ".".join(o.keys) in self.only]
         return [o for o in options if o.step is None or o.step in self.steps]
 
     @property
     def looks(self) -> dict[str, str]:
         """Its switches by which it reports something and ends, name to help."""
-        return DRY_RUN | dict(self.further)
+        return ({} if self.only else DRY_RUN) | dict(self.further)
 
     @property
     def flags(self) -> list[str]:
@@ -78,7 +84,7 @@ COMMANDS: dict[str, Command] = {
     "select": Command(
         "Select the best instruction-response pairs by the wisdom of a crowd of LLMs. Without "
         "--dataset and --config, selects from the embedded sample.",
-        steps=(SCORES, SELECTION, PUSH, GATES),
+        steps=(SCORES, SELECTION, PUSH, GATES, REPORT),
         asks={"explain": ("ID", "print why the row with this instruction_id was chosen or not")},
     ),
     "finetune": Command(
@@ -89,7 +95,14 @@ COMMANDS: dict[str, Command] = {
     "reselect": Command(
         "Select again after rows were added; only the new rows are generated and scored.",
         config=ReselectConfig,
+        steps=(SCORES, SELECTION, REPORT),
         further={"list": "list the selections of the series, and end"},
+    ),
+    "report": Command(
+        "Make OUT/report.html again, from OUT/manifest.json and the store that it names.",
+        config=ReportConfig,
+        steps=(),
+        only=("out",),
     ),
     "evaluate": Command(
         "Evaluate the trained model, its base and others by the benchmarks of the key "

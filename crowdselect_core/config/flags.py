@@ -46,6 +46,7 @@ TRAINING = Step("training")
 EVALUATION = Step("evaluation")
 EXPERIMENT = Step("experiment")
 PUSH = Step("push")  # the upload of a selection
+REPORT = Step("report")  # a run that writes report.html
 GATES = Step("gates")  # a run that ends after the quality gates
 
 

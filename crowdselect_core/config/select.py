@@ -28,6 +28,7 @@ from crowdselect_core.config.flags import (
     EVALUATION,
     EXPERIMENT,
     PUSH,
+    REPORT,
     SCORES,
     SELECTION,
     TRAINING,
@@ -208,6 +209,11 @@ class SelectConfig(Frozen):
         "data set with its card, with the token of HF_TOKEN; a new one is private. With --dry-run "
         "the card is written to OUT and nothing is uploaded",
         examples=["org/name"],
+    )
+    report: Annotated[bool, Flag(), REPORT] = Field(
+        True,
+        description="Write report.html, a page that shows what was chosen and why; see "
+        "docs/report.md",
     )
     quality: Annotated[QualityConfig | None, SELECTION] = Field(
         None, description="Quality gates before the selection; see docs/quality.md"

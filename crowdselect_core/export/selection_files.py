@@ -32,6 +32,7 @@ from crowdselect_core.store.out_files import (
 from crowdselect_core.util.versions import version_of
 
 MANIFEST = "manifest.json"
+REPORT = "report.html"  # written after the others, by report/page
 
 
 STAGE, VERSION = "export", 2
@@ -167,6 +168,7 @@ def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
     usual = ["selection.parquet", "ranking.parquet", "train.jsonl", MANIFEST]
     usual += ["membership.parquet", "drift.json"] if reselected else []
     usual += [QUALITY] if config.quality else []
+    usual += [REPORT] if config.report else []
     if config.quality and config.quality.only:
         return [QUALITY]
     return [*usual, *layouts, *([DATASET_INFO] if layouts else [])]
@@ -182,9 +184,13 @@ def _replace_all(
     if DATASET_INFO in gone and others:  # other tools' entries stay
         place.replace(DATASET_INFO, training_formats.dataset_info({}, others))
         gone.remove(DATASET_INFO)
+    place.replace_all({**files, MANIFEST: encoded(manifest)}, gone=sorted(gone))
+
+
+def encoded(manifest: Mapping[str, Any]) -> bytes:
+    """Return the manifest as its file holds it."""
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
-    told = text.encode("utf-8", "backslashreplace") + b"\n"
-    place.replace_all({**files, MANIFEST: told}, gone=sorted(gone))
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 # An old manifest is only trusted to name these: nothing else in OUT is ever removed.
@@ -201,6 +207,7 @@ OURS = {
     "drift.json",
     llamafactory.FILE,
     QUALITY,
+    REPORT,
 }
 
 

@@ -21,7 +21,7 @@ CHOICE = (
 # Where things lie, how they run, and what is done with the series.
 EXECUTION = (
     "store", "out", "workers", "shard_rows", "credentials_block", "max_failure_rate",
-    "series", "mode", "base", "rollback_to",
+    "report", "series", "mode", "base", "rollback_to",
 )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ RESULTS = {  # what a run writes into OUT
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
     "leaderboard.parquet", "evaluation.json", "quality.json", "training.json", "training.parquet",
     "dataset_card.md",
+    "report.html",
 }  # fmt: skip
 
 _FIGURE = re.compile(r"figures/(?:figures\.json|[a-z_]+\.(?:svg|png))")  # of a selection in OUT

@@ -57,7 +57,9 @@ def test_a_run_in_a_bucket_killed_resumed_and_repeated(
 
     out = bucket.removeprefix("s3://") + "/out"
     names = sorted(p.rsplit("/", 1)[-1] for p in fs.find(out))
-    assert names == ["manifest.json", "ranking.parquet", "selection.parquet", "train.jsonl"]
+    assert names == [
+        "manifest.json", "ranking.parquet", "report.html", "selection.parquet", "train.jsonl",
+    ]  # fmt: skip
     with fs.open(f"{out}/selection.parquet") as file:
         selection = pl.read_parquet(file)
     local = pl.read_parquet(undisturbed.folder / "out" / "selection.parquet")
@@ -67,7 +69,7 @@ def test_a_run_in_a_bucket_killed_resumed_and_repeated(
 
     before = listing(fs, bucket, "store") | listing(fs, bucket, "out")
     again = command.run(*flags, env=keys).ended(0)
-    assert len(again.stages("Cached")) == 13
+    assert len(again.stages("Cached")) == 14
     assert listing(fs, bucket, "store") | listing(fs, bucket, "out") == before
     for secret in ADMIN:
         assert secret not in shown + again.shown

@@ -41,11 +41,26 @@ def test_a_repeated_run_finds_everything_and_writes_nothing(
     folder = copy()
     before = stamps(folder)
     result = command.within(folder).run(*flags).ended(0)
-    assert result.stages("Cached") == [*STAGES, "export"]
+    assert result.stages("Cached") == [*STAGES, "export", "report"]
     assert stamps(folder) == before
     assert "changes" not in result.stdout
     states = {n: t["state"]["name"] for n, t in server.tasks(server.latest()).items()}
-    assert states == {**dict.fromkeys([*STAGES, "export"], "Cached"), "publish": "Completed"}
+    cached = dict.fromkeys([*STAGES, "export", "report"], "Cached")
+    assert states == {**cached, "publish": "Completed"}
+
+
+def test_the_report_is_made_again_by_its_own_command(
+    command: Command, copy: Callable[[], Path]
+) -> None:
+    folder = copy()
+    page = folder / "out" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    result = command.of("report").within(folder).run("--out", "out").ended(0)
+    assert result.stdout == "out/report.html\n"
+    assert page.read_bytes() == before
+    missing = command.of("report").within(folder).run("--out", "nowhere").ended(2)
+    assert missing.error.startswith("error: nowhere: there is no manifest.json of a selection")
 
 
 def test_another_budget_computes_the_selection_alone(

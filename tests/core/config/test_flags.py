@@ -46,6 +46,7 @@ TAKEN = {
         "--training-base-model",
     },
     "experiment": SELECT | {"--train", "--max-parallel", "--preflight", "--compare"},
+    "report": {"--config", "--out", "--quiet"},
 }
 
 
@@ -143,8 +144,8 @@ def test_a_new_section_may_be_a_bare_name(train: str, tmp_path: Path) -> None:
 def test_the_flags_of_a_step_are_those_of_the_commands_that_run_it(train: str) -> None:
     assert "--epochs" in COMMANDS[train].flags
     without = Command("Like train, without the training.", TrainConfig)
-    # of select alone: the others need the selection, or write more than it
-    own = {"--quality-only", "--push-to", "--explain"}
+    # of commands that end after the gates or explain a row, upload, or write a report
+    own = {"--quality-only", "--push-to", "--explain", "--report"}
     assert set(without.flags) == set(COMMANDS["select"].flags) - own
 
 

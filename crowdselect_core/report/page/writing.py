@@ -1,0 +1,177 @@
+"""OUT/report.html: written beside the results of a selection, and named in their manifest.
+
+Its entry there has a key of everything that the page follows from, so a run that finds the same key
+and the same bytes writes nothing.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.config.validation import checked
+from crowdselect_core.errors import DamagedArtifact, ReportError, StorageError, UserError
+from crowdselect_core.export import selection_files
+from crowdselect_core.export.selection_files import MANIFEST, REPORT
+from crowdselect_core.report.page import scripts
+from crowdselect_core.report.page.page import page
+from crowdselect_core.report.page.section import PageData
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
+from crowdselect_core.stages.select import instructions
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.backend.open import open_backend
+from crowdselect_core.store.identity import canonical
+from crowdselect_core.store.out_files import check_replaceable, writing
+from crowdselect_core.util.notes import log_warning
+from crowdselect_core.util.versions import version_of
+
+VERSION = 1
+# What changes no page: how a run is executed.
+EXECUTION = {"workers", "shard_rows", "credentials_block", "max_failure_rate", "report"}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A selection that lies in an OUT.
+
+    Args:
+        config: that it was made with.
+        inputs: its artifacts.
+        texts: whether its data set is still the one that was chosen from.
+    """
+
+    config: SelectConfig
+    inputs: SelectionArtifacts
+    texts: bool
+
+
+def key_of(config: SelectConfig, inputs: SelectionArtifacts, *, texts: bool) -> str:
+    """Name a page: the export it stands beside, the config that it shows, and its own code."""
+    names = set(SelectConfig.model_fields) - EXECUTION
+    parts = {
+        "version": [VERSION, version_of("crowdselect"), version_of("bokeh")],
+        "code": sha256((scripts.own_script() + scripts.style()).encode()).hexdigest(),
+        "export": selection_files.spec(config, inputs).key,
+        "config": config.model_dump(mode="json", include=names),
+        "texts": texts,
+    }
+    return sha256(canonical(parts)).hexdigest()
+
+
+def find(
+    config: SelectConfig, inputs: SelectionArtifacts, *, texts: bool = True
+) -> dict[str, Any] | None:
+    """Return OUT's manifest if its report is this selection's, byte for byte.
+
+    Args:
+        config: the resolved config.
+        inputs: the artifacts of the run.
+        texts: whether texts may be read; a report that has them will do in any case.
+    """
+    place = open_backend(config.out)
+    manifest = _manifest(config, inputs)
+    told = manifest["files"].get(REPORT, {})
+    keys = {key_of(config, inputs, texts=with_texts) for with_texts in {texts, True}}
+    if told.get("key") not in keys:
+        return None
+    try:
+        data = place.read(REPORT)
+    except FileNotFoundError:
+        return None
+    return manifest if sha256(data).hexdigest() == told.get("sha256") else None
+
+
+def write(
+    config: SelectConfig, store: Store, inputs: SelectionArtifacts, *, texts: bool = True
+) -> dict[str, Any]:
+    """Write OUT/report.html, and its entry into OUT/manifest.json; return the manifest.
+
+    Args:
+        config: the resolved config.
+        store: where the artifacts are.
+        inputs: the artifacts of the run.
+        texts: whether texts may be read from the data set.
+
+    Raises:
+        ReportError: the page cannot be made, or OUT holds another selection.
+        StorageError: OUT cannot be written.
+        ConfigError: it holds a report.html that is not ours.
+        DamagedArtifact: an artifact of the run is damaged.
+    """
+    place = open_backend(config.out)
+    manifest = _manifest(config, inputs)
+    try:
+        ranking = selection_files.ranking_table(config, store, inputs)
+        data = page(PageData(config, store, inputs, ranking, manifest["summary"], texts))
+    except (UserError, DamagedArtifact):
+        raise
+    except Exception as e:
+        raise ReportError(
+            f"{REPORT} could not be made ({type(e).__name__}: {e}); the other results are in "
+            f"{config.out}, and 'python -m flows.report --out {config.out}' tries again"
+        ) from e
+    check_replaceable(place, [REPORT], config.out)
+    manifest["files"][REPORT] = {
+        "bytes": len(data),
+        "sha256": sha256(data).hexdigest(),
+        "key": key_of(config, inputs, texts=texts),
+    }
+    with writing(place, [REPORT, MANIFEST]):
+        place.replace_all({REPORT: data, MANIFEST: selection_files.encoded(manifest)})
+    return manifest
+
+
+def selected(out: str) -> Selected:
+    """Read what an OUT was made of, from its manifest.
+
+    Raises:
+        StorageError: there is no manifest of a selection, or the store has its artifacts no more.
+    """
+    manifest = selection_files.read_manifest(open_backend(out))
+    if manifest is None:
+        raise StorageError(
+            f"{out}: there is no manifest.json of a selection, which a report is made from; run "
+            f"flows.select with --out {out}"
+        )
+    told = {name: v for name, v in manifest["config"].items() if name in SelectConfig.model_fields}
+    config = checked(
+        SelectConfig, {**told, "out": out}, f"{out}/{MANIFEST}", StorageError
+    ).resolved()
+    store = Store(config.store)
+    try:
+        refs = {
+            role: Ref.of(store.open(*str(name).split("/", 1)))
+            for role, name in manifest["artifacts"].items()
+        }
+        inputs = SelectionArtifacts(**refs)
+    except (DamagedArtifact, TypeError) as e:
+        raise StorageError(
+            f"{out}: the store {config.store} has not all that its report is made from ({e}); run "
+            "flows.select again, with --store if it lies elsewhere"
+        ) from None
+    return Selected(config, inputs, _same_dataset(config, store, inputs))
+
+
+def _same_dataset(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> bool:
+    """Tell whether the data set is the one that was chosen from."""
+    try:
+        now = instructions.spec(config).key
+    except UserError as e:
+        log_warning(f"the report has only the texts that the store has: {e}")
+        return False
+    then = inputs.instructions.open(store).manifest
+    if now in (then.key, *then.inputs.values()):
+        return True
+    log_warning("the data set has changed; the report has only the texts that the store has")
+    return False
+
+
+def _manifest(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, Any]:
+    """Return OUT's manifest, which is that of this selection."""
+    found = selection_files.read_manifest(open_backend(config.out))
+    if found is None or found.get("key") != selection_files.spec(config, inputs).key:
+        raise ReportError(
+            f"{config.out}: another run or an earlier version wrote here, so no report is written; "
+            "run flows.select again"
+        )
+    return found
