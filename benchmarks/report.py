@@ -96,6 +96,7 @@ def measure(folder: Path, rows: int) -> None:
     found = writing.selected(str(folder / "out"))
     started, cpu = time.perf_counter(), time.process_time()
     made = writing.write(found.config, Store(found.config.store), found.inputs)
+    assert made is not None
     seconds, used = time.perf_counter() - started, time.process_time() - cpu
     started = time.perf_counter()
     assert writing.find(found.config, found.inputs) is not None

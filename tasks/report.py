@@ -6,6 +6,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ReportError
 from crowdselect_core.export.selection_files import REPORT
 from crowdselect_core.report.page import writing
 from crowdselect_core.stages.refs import SelectionArtifacts
@@ -20,7 +21,10 @@ log = logging.getLogger("crowdselect")
 def report(
     config: SelectConfig, inputs: SelectionArtifacts, texts: bool = True, again: bool = False
 ) -> State[list[str]]:
-    """Write OUT/report.html, unless it lies there already; return the files of OUT."""
+    """Write OUT/report.html, unless it lies there already; return the files of OUT.
+
+    Where another run has written to OUT since, there is none to write, which the log says.
+    """
     cancellation.check()
     found = None if again else writing.find(config, inputs, texts=texts)
     if found is not None:
@@ -29,6 +33,13 @@ def report(
             name="Cached", message=f"already in {config.out}", data=sorted(found["files"])
         )
     made = writing.write(config, Store(config.store), inputs, texts=texts)
+    if made is None and again:
+        raise ReportError(
+            f"{config.out}: another run or an earlier version wrote here; run flows.select again"
+        )
+    if made is None:
+        log.warning("%s: another run writes here; no report of this one is written", config.out)
+        return Completed(message=f"another run writes to {config.out}", data=[])
     log.info("%-13s %s bytes, in %s", "report", f"{made['files'][REPORT]['bytes']:,}", config.out)
     return Completed(message=f"written to {config.out}", data=sorted(made["files"]))
 

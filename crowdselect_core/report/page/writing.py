@@ -70,7 +70,7 @@ def find(
     """
     place = open_backend(config.out)
     manifest = _manifest(config, inputs)
-    told = manifest["files"].get(REPORT, {})
+    told = manifest["files"].get(REPORT, {}) if manifest else {}
     keys = {key_of(config, inputs, texts=with_texts) for with_texts in {texts, True}}
     if told.get("key") not in keys:
         return None
@@ -83,8 +83,10 @@ def find(
 
 def write(
     config: SelectConfig, store: Store, inputs: SelectionArtifacts, *, texts: bool = True
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Write OUT/report.html, and its entry into OUT/manifest.json; return the manifest.
+
+    Where OUT has another selection by now, nothing is written: whose it is writes its own report.
 
     Args:
         config: the resolved config.
@@ -93,13 +95,15 @@ def write(
         texts: whether texts may be read from the data set.
 
     Raises:
-        ReportError: the page cannot be made, or OUT holds another selection.
+        ReportError: the page cannot be made.
         StorageError: OUT cannot be written.
         ConfigError: it holds a report.html that is not ours.
         DamagedArtifact: an artifact of the run is damaged.
     """
     place = open_backend(config.out)
     manifest = _manifest(config, inputs)
+    if manifest is None:
+        return None
     try:
         ranking = selection_files.ranking_table(config, store, inputs)
         data = page(PageData(config, store, inputs, ranking, manifest["summary"], texts))
@@ -110,6 +114,8 @@ def write(
             f"{REPORT} could not be made ({type(e).__name__}: {e}); the other results are in "
             f"{config.out}, and 'python -m flows.report --out {config.out}' tries again"
         ) from e
+    if _manifest(config, inputs) is None:  # another run may have written there meanwhile
+        return None
     check_replaceable(place, [REPORT], config.out)
     manifest["files"][REPORT] = {
         "bytes": len(data),
@@ -166,12 +172,8 @@ def _same_dataset(config: SelectConfig, store: Store, inputs: SelectionArtifacts
     return False
 
 
-def _manifest(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, Any]:
-    """Return OUT's manifest, which is that of this selection."""
+def _manifest(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, Any] | None:
+    """Return OUT's manifest, None where it is not that of this selection."""
     found = selection_files.read_manifest(open_backend(config.out))
-    if found is None or found.get("key") != selection_files.spec(config, inputs).key:
-        raise ReportError(
-            f"{config.out}: another run or an earlier version wrote here, so no report is written; "
-            "run flows.select again"
-        )
-    return found
+    is_ours = found is not None and found.get("key") == selection_files.spec(config, inputs).key
+    return found if is_ours else None

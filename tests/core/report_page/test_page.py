@@ -172,6 +172,15 @@ def test_a_foreign_report_is_not_replaced(tmp_path: Path) -> None:
         writing.write(chosen.config, chosen.store, chosen.inputs)
 
 
+def test_a_selection_that_another_run_replaced_gets_no_report(tmp_path: Path) -> None:
+    data = str(parquet(tmp_path / "z.parquet", rows()))
+    first = choose(tmp_path, dataset=data, **KEYS)
+    choose(tmp_path, dataset=data, **KEYS | {"budget": 6})
+    assert writing.find(first.config, first.inputs) is None
+    assert writing.write(first.config, first.store, first.inputs) is None
+    assert not (first.out / "report.html").exists()
+
+
 def test_a_page_that_cannot_be_made_says_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
