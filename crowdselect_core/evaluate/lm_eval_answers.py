@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import SamplingConfig
-from crowdselect_core.errors import EvaluationError
+from crowdselect_core.errors import EvaluationError, first_line
 from crowdselect_core.evaluate.answers import answer_cells, answer_spec
 from crowdselect_core.evaluate.calls import ask, cell_of
 from crowdselect_core.evaluate.candidate_engine import SAMPLING, running
@@ -103,10 +103,17 @@ class EngineAnswers:
         found = [rows.get(request.key) for request in requests]
         missing = [row for row in found if row is None or row["text"] is None]
         if missing:
-            why = next((row["error"] for row in missing if row is not None), "calls failed")
+            refused = [row for row in missing if row is not None]  # stored, and not asked again
+            why, remedy = "calls failed", "those that came are stored: run it again"
+            if refused:
+                why = first_line(ValueError(refused[0]["error"] or "no text"), 100)
+                remedy = (
+                    f"{len(refused):,} of these were refused and are not asked again: leave the "
+                    "task out, or set gen_kwargs, limit or num_fewshot so that all are answered"
+                )
             raise EvaluationError(
                 f"{self._where}: {self._model.name}: {len(missing):,} of {len(requests):,} answers "
-                f"are missing ({why}); those that came are stored: run it again"
+                f"are missing ({why}); {remedy}"
             )
         return [row["text"] for row in found if row is not None]
 

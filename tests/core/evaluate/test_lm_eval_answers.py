@@ -16,7 +16,7 @@ from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.benchmarks.lm_eval import LmEval
 from crowdselect_core.evaluate.candidates import Candidate
-from crowdselect_core.evaluate.lm_eval_answers import cut, sampling_of
+from crowdselect_core.evaluate.lm_eval_answers import EngineAnswers, cut, sampling_of
 from crowdselect_core.evaluate.sources import Source
 from crowdselect_core.models.hub import model_identity
 
@@ -134,6 +134,35 @@ def test_an_unknown_bill_is_refused_where_it_has_a_limit(
         opened(config).check(config, world.models(config))
     config = world.config(benchmark, judges=())
     opened(config).check(config, world.models(config))
+
+
+def test_prompts_of_files_that_only_the_task_can_read_are_not_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = World(monkeypatch, tmp_path, lambda name, messages: "a")
+    usual = write_lines(tmp_path / "usual.jsonl", [{"question": "What is it?"}])
+    own = write_lines(tmp_path / "own.jsonl", [{"ctx": "A man sits", "endings": ["a", "b"]}])
+    for file, found in ((usual, ["What is it?"]), (own, None)):
+        benchmark = {"kind": "lm-eval", "tasks": "t", "data_files": {"t": str(file)}}
+        assert opened(world.config(benchmark, judges=())).file_prompts() == found
+
+
+def test_an_answer_that_is_refused_for_good_is_not_promised_to_come(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: dict[str, str | None] = {"good": "yes", "filtered": "a\0b", "down": None}
+    world = World(monkeypatch, tmp_path, lambda name, messages: said[text_of(messages)])
+    config = world.config({"kind": "lm-eval", "tasks": "t"}, judges=())
+    (model,), tools = world.models(config), world.tools(config)
+    for prompts, words in (
+        (("good", "down"), r"1 of 2 answers are missing \(calls failed\);.*: run it again"),
+        (("good", "filtered"), r"1 of 2 answers are missing \(nul_byte: .*1 of these were refused"),
+    ):
+        requests = [
+            {"messages": [{"role": "user", "content": text}], "sampling": {}} for text in prompts
+        ]
+        with pytest.raises(EvaluationError, match=words):
+            EngineAnswers("b", model, tools, lambda calls: None)(requests)
 
 
 def test_generation_arguments_become_a_sampling() -> None:
