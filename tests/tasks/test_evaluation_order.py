@@ -10,7 +10,7 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError, UserError
 from crowdselect_core.evaluate.candidates import candidates
 from crowdselect_core.planning.evaluation_forecast import drawn_prompts
-from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.refs import Ref, Split
 from crowdselect_core.store.artifacts import Store
 from flows import crowd_steps
 from flows import evaluate as flow
@@ -68,9 +68,11 @@ def test_best_answers_of_several_reward_models_are_refused_where_they_are_taken(
     }).resolved()  # fmt: skip
     monkeypatch.setattr(crowd_steps, "run", lambda stage, *inputs: Ref.to_compute(stage.name))
     monkeypatch.setattr(crowd_steps.preflight, "check_data", lambda config, raw: None)
+    drawn = Ref.to_compute("heldout")
+    monkeypatch.setattr(crowd_steps, "split", lambda config, lacks, raw: Split(raw, drawn))
     if kind == "reward-win-rate":
         assert drawn_prompts(config)
-        assert [ref.stage for ref in flow.heldout(config, None)] == ["heldout"]
+        assert flow.heldout(config, None) == [drawn]
         return
     for draw in (lambda: drawn_prompts(config), lambda: flow.heldout(config, None)):
         with pytest.raises(ConfigError, match=r"heldout\.answers best: several reward models"):
