@@ -27,6 +27,7 @@ from crowdselect_core.store.cache.key_index import as_keys, cell_key
 
 MAX_TOKENS = 256  # of an answer, where a task says nothing: lm-eval's own number
 STOPS = 4  # stop strings that OpenAI's API takes; a text is cut at all of them
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 SAME = ("top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
@@ -129,10 +130,12 @@ def sampling_of(where: str, given: Mapping[str, Any]) -> tuple[SamplingConfig, l
     left = dict(given)
     until = left.pop("until", None) or []
     stops = [stop for stop in ([until] if isinstance(until, str) else until) if stop]
-    most = [left.pop(name, None) for name in ("max_gen_toks", "max_new_tokens", "max_tokens")]
-    temperature = left.pop("temperature", None)
-    if left.pop("do_sample", None) is False:
+    most = [left.pop(name, None) for name in LENGTHS]
+    temperature, sampled = left.pop("temperature", None), left.pop("do_sample", None)
+    if sampled is False:
         temperature = 0.0
+    elif sampled and temperature is None:
+        temperature = 1.0  # of transformers and vLLM
     keys = {name: left.pop(name) for name in SAME if left.get(name) is not None}
     if keys.get("top_k", 1) < 1:  # 0 and -1: all tokens
         del keys["top_k"]

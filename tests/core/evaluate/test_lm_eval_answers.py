@@ -172,6 +172,9 @@ def test_generation_arguments_become_a_sampling() -> None:
     assert (sampling.stop, stops[-1]) == (["Q:", "</s>", "A", "B"], "C")
     sampling, _ = sampling_of("b", {"do_sample": True, "temperature": 0.7, "top_p": 0.9})
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0.7, 0.9, 256)
+    sampling, _ = sampling_of("b", {"do_sample": True, "max_completion_tokens": 8})
+    assert (sampling.temperature, sampling.max_tokens) == (1.0, 8)
+    assert sampling_of("b", {})[0].temperature == 0.0
     with pytest.raises(EvaluationError, match="b: the engine takes no generation argument 'beams'"):
         sampling_of("b", {"beams": 3})
     with pytest.raises(EvaluationError, match="b: generation argument top_p"):
