@@ -94,7 +94,10 @@ def heldout_rows(
         ConfigError: nothing is held out, or nobody's answers are named.
         TooManyFailures: too many calls of the model that answers failed.
     """
-    drawn, metrics = _only_heldout(config) if selection is None else _of_selection(selection)
+    if selection is not None:
+        drawn, metrics = _of_selection(selection)
+    else:
+        drawn, metrics = _only_heldout(config, answers=answers)
     if drawn is None:
         raise ConfigError("heldout: nothing is held out; set heldout.share or heldout.file")
     check(drawn)
@@ -105,16 +108,12 @@ def _of_selection(selection: SelectionArtifacts) -> tuple[Ref | None, Ref | None
     return selection.heldout, selection.metrics
 
 
-def _only_heldout(config: SelectConfig) -> tuple[Ref | None, Ref | None]:
+def _only_heldout(config: SelectConfig, *, answers: bool) -> tuple[Ref | None, Ref | None]:
     """Draw the held-out rows; and the metrics of the rest, where the best answer takes them."""
     lacks = find_missing(config)
-    best = config.heldout is not None and config.heldout.answers == BEST
-    if best and lacks and len(config.reward_names) > 1:
-        raise ConfigError(
-            "heldout.answers best: several reward models are compared by their z-scores over the "
-            "rows that remain, and without a selection nobody scores these; name one reward "
-            "model, or a crowd model in heldout.answers"
-        )
+    best = answers and config.heldout is not None and config.heldout.answers == BEST
+    if best:
+        heldout.check_best(config, lacks)
     own = without_missing(config, lacks)
     preflight.describe_data(own)
     raw = run(INSTRUCTIONS, own, None)

@@ -24,7 +24,9 @@ from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import BenchmarkConfig, required
 from crowdselect_core.config.finetune import required as required_training
 from crowdselect_core.evaluate.candidates import Candidate
+from crowdselect_core.evaluate.judging.calibration import Calibration
 from crowdselect_core.evaluate.leaderboard import check_out
+from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.evaluation_forecast import stored_model
@@ -124,10 +126,7 @@ def measured(config: EvaluateConfig, whole: EvaluateConfig | None = None) -> Mea
     if config.selects:
         drawn = heldout(whole, None) if whole is not None else heldout(config, selection)
     stages = [*drawn, *stages]
-    outcomes = [
-        (name, tasks.benchmark.of(name, tasks.benchmark_tags(config, b))(config, b, models, stages))
-        for name, b in named(config)
-    ]
+    outcomes = benchmarked(config, models, stages, calibrations)
     warned = tasks.overlaps(config, data, next(iter(drawn), None)) if config.trains else []
     board = tasks.board(config, outcomes, calibrations, warned)
     return Measured(stages, selection, models, board)
@@ -136,6 +135,22 @@ def measured(config: EvaluateConfig, whole: EvaluateConfig | None = None) -> Mea
 def named(config: EvaluateConfig) -> list[tuple[str, BenchmarkConfig]]:
     """Return the benchmarks with their names."""
     return [(b.name or b.kind, b) for b in required(config.evaluation).benchmarks]
+
+
+def benchmarked(
+    config: EvaluateConfig,
+    models: list[Candidate],
+    stages: list[Ref],
+    calibrations: list[Calibration],
+) -> list[tuple[str, Outcome]]:
+    """Measure by one benchmark after the other; a judge stays the model that it was found to be."""
+    snapshots = {c.judge: c.snapshot for c in calibrations if c.snapshot is not None}
+    outcomes = []
+    for name, one in named(config):
+        task = tasks.benchmark.of(name, tasks.benchmark_tags(config, one))
+        outcomes.append((name, task(config, one, models, stages, dict(snapshots))))
+        snapshots |= outcomes[-1][1].snapshots
+    return outcomes
 
 
 def heldout(config: EvaluateConfig, selection: SelectionArtifacts | None) -> list[Ref]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from prefect import task
@@ -142,12 +142,24 @@ def calibrate(config: EvaluateConfig, judge: JudgeConfig) -> State[Calibration]:
 
 @state_task("benchmark")
 def benchmark(
-    config: EvaluateConfig, benchmark: BenchmarkConfig, models: list[Candidate], stages: list[Ref]
+    config: EvaluateConfig,
+    benchmark: BenchmarkConfig,
+    models: list[Candidate],
+    stages: list[Ref],
+    snapshots: dict[str, str],
 ) -> State[Outcome]:
-    """Measure the models by one benchmark; stored verdicts and results are not computed again."""
+    """Measure the models by one benchmark; stored verdicts and results are not computed again.
+
+    Args:
+        config: the resolved config.
+        benchmark: what is measured by.
+        models: all of them.
+        stages: the artifacts of the run.
+        snapshots: the models that the judges' servers reported so far, by judge.
+    """
     cancellation.check()
     opened = open_benchmark(benchmark, config)
-    outcome = opened.run(models, tools_of(config, stages))
+    outcome = opened.run(models, replace(tools_of(config, stages), snapshots=snapshots))
     log.info("%-13s %s: %s results", "benchmark", opened.name, f"{len(outcome.results):,}")
     return Completed(message=f"{len(outcome.results)} results", data=outcome)
 

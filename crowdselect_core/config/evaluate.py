@@ -140,6 +140,11 @@ class EvaluateConfig(SelectConfig):
                 )
 
     def _check_judgments(self) -> None:
+        if self.model is not None:
+            raise ConfigError(
+                "model: nobody is asked where judgments are given, and the model would not be "
+                "evaluated: leave --model or --judgments out"
+            )
         if self.benchmark is None:
             raise ConfigError("pass --benchmark mt-bench, arena-hard or pairwise")
         if self.benchmark != "arena-hard" and self.style is not None:

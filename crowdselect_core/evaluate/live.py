@@ -57,6 +57,7 @@ class Tools:
         stopped: whether the run was asked to stop.
         check: raises Stopped if so.
         artifacts: keys of the selection's artifacts by stage, where one was made.
+        snapshots: the models that judges' servers reported earlier in this run, by judge.
     """
 
     config: EvaluateConfig
@@ -67,6 +68,7 @@ class Tools:
     stopped: Callable[[], bool]
     check: Callable[[], None]
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    snapshots: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def evaluation(self) -> EvaluationConfig:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import SamplingConfig
-from crowdselect_core.errors import EvaluationError
+from crowdselect_core.errors import EvaluationError, first_line
 from crowdselect_core.evaluate.answers import answer_cells, answer_spec
 from crowdselect_core.evaluate.calls import ask, cell_of
 from crowdselect_core.evaluate.candidate_engine import SAMPLING, running
@@ -27,6 +27,7 @@ from crowdselect_core.store.cache.key_index import as_keys, cell_key
 
 MAX_TOKENS = 256  # of an answer, where a task says nothing: lm-eval's own number
 STOPS = 4  # stop strings that OpenAI's API takes; a text is cut at all of them
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 SAME = ("top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
@@ -103,10 +104,17 @@ class EngineAnswers:
         found = [rows.get(request.key) for request in requests]
         missing = [row for row in found if row is None or row["text"] is None]
         if missing:
-            why = next((row["error"] for row in missing if row is not None), "calls failed")
+            refused = [row for row in missing if row is not None]  # stored, and not asked again
+            why, remedy = "calls failed", "those that came are stored: run it again"
+            if refused:
+                why = first_line(ValueError(refused[0]["error"] or "no text"), 100)
+                remedy = (
+                    f"{len(refused):,} of these were refused and are not asked again: leave the "
+                    "task out, or set gen_kwargs, limit or num_fewshot so that all are answered"
+                )
             raise EvaluationError(
                 f"{self._where}: {self._model.name}: {len(missing):,} of {len(requests):,} answers "
-                f"are missing ({why}); those that came are stored: run it again"
+                f"are missing ({why}); {remedy}"
             )
         return [row["text"] for row in found if row is not None]
 
@@ -122,10 +130,12 @@ def sampling_of(where: str, given: Mapping[str, Any]) -> tuple[SamplingConfig, l
     left = dict(given)
     until = left.pop("until", None) or []
     stops = [stop for stop in ([until] if isinstance(until, str) else until) if stop]
-    most = [left.pop(name, None) for name in ("max_gen_toks", "max_new_tokens", "max_tokens")]
-    temperature = left.pop("temperature", None)
-    if left.pop("do_sample", None) is False:
+    most = [left.pop(name, None) for name in LENGTHS]
+    temperature, sampled = left.pop("temperature", None), left.pop("do_sample", None)
+    if sampled is False:
         temperature = 0.0
+    elif sampled and temperature is None:
+        temperature = 1.0  # of transformers and vLLM
     keys = {name: left.pop(name) for name in SAME if left.get(name) is not None}
     if keys.get("top_k", 1) < 1:  # 0 and -1: all tokens
         del keys["top_k"]

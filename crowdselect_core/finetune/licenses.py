@@ -37,7 +37,7 @@ def base_license(base: BaseModel) -> str | None:
         return None
     try:
         front = yaml.safe_load(text[4:].partition("\n---")[0])
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: of a date that does not exist
         return None  # of a README that is no concern of ours
     named = front.get("license_name") or front.get("license") if isinstance(front, dict) else None
     return str(named)[:MOST] if named else None

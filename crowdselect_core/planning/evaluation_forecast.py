@@ -71,6 +71,8 @@ def drawn_prompts(config: EvaluateConfig) -> list[tuple[Message, ...]]:
         return []
     lacks = find_missing(config)
     heldout.check(config, lacks)
+    if config.needs_heldout_answers and not config.selects:
+        heldout.check_best(config, lacks)
     if not config.asks_heldout:
         return []
     return heldout.heldout_prompts(without_missing(config, lacks))

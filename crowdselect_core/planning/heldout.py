@@ -46,6 +46,21 @@ def check(config: SelectConfig, lacks: MissingWork) -> None:
         )
 
 
+def check_best(config: SelectConfig, lacks: MissingWork) -> None:
+    """Refuse the best answers of a live crowd where no selection scores the rows that remain.
+
+    Raises:
+        ConfigError: several reward models would have to be compared.
+    """
+    best = config.heldout is not None and config.heldout.answers == BEST
+    if best and lacks and len(config.reward_names) > 1:
+        raise ConfigError(
+            "heldout.answers best: several reward models are compared by their z-scores over the "
+            "rows that remain, and without a selection nobody scores these; name one reward "
+            "model, or a crowd model in heldout.answers"
+        )
+
+
 def check_drawn(config: SelectConfig, instructions: Ref, heldout: Ref) -> None:
     """Refuse a split without a held-out row.
 

@@ -1,5 +1,6 @@
 """The order of an evaluation: whatever may refuse it comes before what is paid for."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import ConfigError, UserError
 from crowdselect_core.evaluate.candidates import candidates
-from crowdselect_core.stages.refs import Ref
+from crowdselect_core.planning.evaluation_forecast import drawn_prompts
+from crowdselect_core.stages.refs import Ref, Split
 from crowdselect_core.store.artifacts import Store
 from flows import crowd_steps
 from flows import evaluate as flow
@@ -36,11 +38,45 @@ def test_a_train_file_is_refused_before_held_out_answers_are_paid_for(
     def paid(*args: Any) -> None:
         raise AssertionError("answers are paid for")
 
-    monkeypatch.setattr(crowd_steps, "_only_heldout", lambda config: (drawn, None))
+    monkeypatch.setattr(crowd_steps, "_only_heldout", lambda config, answers: (drawn, None))
     monkeypatch.setattr(crowd_steps, "heldout_answers", paid)
-    monkeypatch.setattr(flow.tasks, "check_train_file", refused)
+    monkeypatch.setattr(flow.training_tasks, "check_file", refused)
     with pytest.raises(ConfigError, match="a held-out row is trained on"):
         flow.story(config_of(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["heldout-loss", "reward-win-rate"])
+def test_best_answers_of_several_reward_models_are_refused_where_they_are_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    """Without a selection: by the dry run too, and only of a benchmark that takes the answers."""
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"instruction": f"Say {word}."}) + "\n" for word in "abcdefgh")
+    )
+    scorer = {"kind": "function", "path": "operator:eq"}
+    engine = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+    benchmark = {"kind": kind}
+    if kind == "reward-win-rate":
+        benchmark |= {"reward_model": scorer | {"name": "other"}}
+    config = EvaluateConfig.model_validate({
+        "store": str(tmp_path / "store"), "out": str(tmp_path / "out"), "model": str(tmp_path),
+        "dataset": str(tmp_path / "rows.jsonl"), "heldout": {"share": 0.5, "answers": "best"},
+        "crowd": [{"name": n, "family": "f", "size": i, "engine": engine | {"model": n}}
+                  for i, n in enumerate(("a", "b"), 1)],
+        "reward_models": [scorer | {"name": f"r{i}", "version": f"{i}"} for i in (1, 2)],
+        "evaluation": {"benchmarks": [benchmark]},
+    }).resolved()  # fmt: skip
+    monkeypatch.setattr(crowd_steps, "run", lambda stage, *inputs: Ref.to_compute(stage.name))
+    monkeypatch.setattr(crowd_steps.preflight, "check_data", lambda config, raw: None)
+    drawn = Ref.to_compute("heldout")
+    monkeypatch.setattr(crowd_steps, "split", lambda config, lacks, raw: Split(raw, drawn))
+    if kind == "reward-win-rate":
+        assert drawn_prompts(config)
+        assert flow.heldout(config, None) == [drawn]
+        return
+    for draw in (lambda: drawn_prompts(config), lambda: flow.heldout(config, None)):
+        with pytest.raises(ConfigError, match=r"heldout\.answers best: several reward models"):
+            draw()
 
 
 def test_a_training_that_cannot_be_is_refused_before_anything_is_drawn(

@@ -76,15 +76,18 @@ class LmEval:
         return Outcome(results)
 
     def file_prompts(self) -> list[str] | None:
-        """Return the prompts of data_files; None where those of a task are lm-eval's alone.
+        """Return the prompts of data_files; None where they are not known.
 
-        Raises:
-            UserError: a file holds something else.
+        A task without a file has lm-eval's own; in a file, only the task knows which columns make
+        a prompt, and those of some have none of the usual names.
         """
         if set(self._config.data_files) != set(self._config.tasks):
             return None
         files = [f for by in self._config.files_by_split.values() for f in by.values()]
-        return [prompt.text for prompt in read_benchmarks(files)]
+        try:
+            return [prompt.text for prompt in read_benchmarks(files)]
+        except ConfigError:  # the note of the overlaps says that these were not compared
+            return None
 
     def _is_asked(self, model: Candidate) -> bool:
         return self._config.use_engine or (model.weights is None and not model.is_pending)

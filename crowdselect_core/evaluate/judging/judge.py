@@ -66,7 +66,8 @@ class Judge:
     def __init__(self, config: JudgeConfig, tools: Tools) -> None:
         self.config, self._tools = config, tools
         self.name = config.name
-        self.snapshot: str | None = None  # the model that the server reports, once it is known
+        # The model that the server reports, once it is known
+        self.snapshot = tools.snapshots.get(config.name)
         self.cells = CallCache(tools.store, verdict_spec(config), VERDICT, BROKEN_OFF)
 
     @property
@@ -105,14 +106,20 @@ class Judge:
         return [found.get(request.key, _missing(calls, request)) for request in requests]
 
     def load(self, prompts: Sequence[Sequence[Message]]) -> Load:
-        """Return what the prompts would cost; nobody is asked."""
+        """Return what the prompts would cost; nobody is asked.
+
+        Raises:
+            EvaluationError: stored verdicts, on these prompts or those before, are of two models.
+        """
         wanted = {_key(messages): messages for messages in prompts}
         self.cells.refresh()
         missing = self.cells.missing(as_keys(wanted))
         lacking = [m for m, lacks in zip(wanted.values(), missing, strict=True) if lacks]
         tokens = sum(estimate(["".join(m["content"] for m in one) for one in lacking]))
         requests = [Request(key, tuple(messages)) for key, messages in wanted.items()]
-        stored = [v.completion_tokens for v in self._stored(requests).values()]
+        found = self._stored(requests).values()
+        self._agreed(v.served_model for v in found)
+        stored = [v.completion_tokens for v in found]
         mean = sum(stored) / len(stored) if any(stored) else None
         return Load(len(prompts), len(lacking), tokens, mean)
 

@@ -119,6 +119,10 @@ REFUSED = [
     ({}, "evaluation.benchmarks is missing"),
     ({"judgments": "j"}, "pass --benchmark mt-bench, arena-hard or pairwise"),
     ({"judgments": "j", "benchmark": "mtbench"}, "found 'mtbench', did you mean 'mt-bench'"),
+    (
+        {"judgments": "j", "benchmark": "mt-bench", "model": "m"},
+        "model: nobody is asked where judg",
+    ),
     ({"judgments": "j", "benchmark": "mt-bench", "style": "s"}, "style control is a part of arena"),
     ({"judgments": "s3://me:pass@b/x", "benchmark": "mt-bench"}, "carries credentials"),
 ]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from judged import board, cells
 from judges import World, text_of, values, write_lines
 
 from crowdselect_core.chat import Message
+from crowdselect_core.config.evaluation import required
 from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
+from crowdselect_core.evaluate.judging.calibration import prompts
+from crowdselect_core.evaluate.judging.judge import Judge
 from crowdselect_core.generate.call_tracker import TooManyFailures
 
 QUESTIONS = [
@@ -206,6 +210,28 @@ def test_two_snapshots_never_stand_in_one_table(
     with pytest.raises(EvaluationError, match=r"different.*gpt-x-1, gpt-x-2.*paid for anew"):
         world.run(world.config(single(folder), models=("m", "n")))
     assert [name for name, _ in world.asked[8:]].count("judge") == 1, "it stops at the first one"
+
+
+def test_a_judge_is_held_to_what_it_was_found_to_be_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path
+) -> None:
+    """By another benchmark of the run, and by the verdicts that are stored."""
+    world = World(monkeypatch, tmp_path, lambda name, messages: "[[A]]")
+    world.served = {"judge": "gpt-x-2"}
+    config = world.config(single(folder))
+    (judge,) = required(config.evaluation).judges
+    tools = replace(world.tools(config), snapshots={"judge": "gpt-x-1"})
+    known = prompts(1)
+    with pytest.raises(EvaluationError, match=r"different.*gpt-x-1, gpt-x-2"):
+        Judge(judge, tools).verdicts(known, "pairs")
+    assert len(world.asked) == 1, "it stops at the first one"
+    world.served = {"judge": "gpt-x-1"}
+    other = [(Message(role="user", content="Another prompt"),)]
+    Judge(judge, tools).verdicts(other, "pairs")
+    both = Judge(judge, world.tools(config))
+    both.load(known)
+    with pytest.raises(EvaluationError, match=r"different.*gpt-x-1, gpt-x-2"):
+        both.load(other)
 
 
 def test_prompts_of_the_folder(

@@ -16,7 +16,7 @@ from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.benchmarks.lm_eval import LmEval
 from crowdselect_core.evaluate.candidates import Candidate
-from crowdselect_core.evaluate.lm_eval_answers import cut, sampling_of
+from crowdselect_core.evaluate.lm_eval_answers import EngineAnswers, cut, sampling_of
 from crowdselect_core.evaluate.sources import Source
 from crowdselect_core.models.hub import model_identity
 
@@ -136,6 +136,35 @@ def test_an_unknown_bill_is_refused_where_it_has_a_limit(
     opened(config).check(config, world.models(config))
 
 
+def test_prompts_of_files_that_only_the_task_can_read_are_not_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = World(monkeypatch, tmp_path, lambda name, messages: "a")
+    usual = write_lines(tmp_path / "usual.jsonl", [{"question": "What is it?"}])
+    own = write_lines(tmp_path / "own.jsonl", [{"ctx": "A man sits", "endings": ["a", "b"]}])
+    for file, found in ((usual, ["What is it?"]), (own, None)):
+        benchmark = {"kind": "lm-eval", "tasks": "t", "data_files": {"t": str(file)}}
+        assert opened(world.config(benchmark, judges=())).file_prompts() == found
+
+
+def test_an_answer_that_is_refused_for_good_is_not_promised_to_come(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: dict[str, str | None] = {"good": "yes", "filtered": "a\0b", "down": None}
+    world = World(monkeypatch, tmp_path, lambda name, messages: said[text_of(messages)])
+    config = world.config({"kind": "lm-eval", "tasks": "t"}, judges=())
+    (model,), tools = world.models(config), world.tools(config)
+    for prompts, words in (
+        (("good", "down"), r"1 of 2 answers are missing \(calls failed\);.*: run it again"),
+        (("good", "filtered"), r"1 of 2 answers are missing \(nul_byte: .*1 of these were refused"),
+    ):
+        requests = [
+            {"messages": [{"role": "user", "content": text}], "sampling": {}} for text in prompts
+        ]
+        with pytest.raises(EvaluationError, match=words):
+            EngineAnswers("b", model, tools, lambda calls: None)(requests)
+
+
 def test_generation_arguments_become_a_sampling() -> None:
     given = {"until": ["Q:", "</s>", "A", "B", "C"], "temperature": 0.7, "top_k": -1}
     sampling, stops = sampling_of("b", {**given, "do_sample": False, "max_gen_toks": 9})
@@ -143,6 +172,9 @@ def test_generation_arguments_become_a_sampling() -> None:
     assert (sampling.stop, stops[-1]) == (["Q:", "</s>", "A", "B"], "C")
     sampling, _ = sampling_of("b", {"do_sample": True, "temperature": 0.7, "top_p": 0.9})
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0.7, 0.9, 256)
+    sampling, _ = sampling_of("b", {"do_sample": True, "max_completion_tokens": 8})
+    assert (sampling.temperature, sampling.max_tokens) == (1.0, 8)
+    assert sampling_of("b", {})[0].temperature == 0.0
     with pytest.raises(EvaluationError, match="b: the engine takes no generation argument 'beams'"):
         sampling_of("b", {"beams": 3})
     with pytest.raises(EvaluationError, match="b: generation argument top_p"):

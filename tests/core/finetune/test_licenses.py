@@ -21,7 +21,12 @@ def test_the_licence_of_the_base_is_what_its_readme_says(tmp_path: Path) -> None
     assert base_license(base(tmp_path / "a", "---\nlicense: mit\ntags: [x]\n---\n# A\n")) == "mit"
     other = "---\nlicense: other\nlicense_name: qwen-research\n---\n"
     assert base_license(base(tmp_path / "b", other)) == "qwen-research"
-    for text in ("# no front matter\nlicense: mit\n", "---\n[\n---\n", "---\n- a\n---\n"):
+    for text in (
+        "# no front matter\nlicense: mit\n",
+        "---\n[\n---\n",
+        "---\n- a\n---\n",
+        "---\ndate: 2024-13-01\n---\n",
+    ):
         assert base_license(base(tmp_path / "c", text)) is None
     assert base_license(BaseModel(SAMPLE, "gguf:1", str(tmp_path))) == "apache-2.0"
 
