@@ -164,7 +164,8 @@ def ranked(
     scores = run(SCORES, config, instructions)
     metrics = run(METRICS, config, scores)
     answers = candidates = run(ANSWERS, config, scores, metrics)
-    balanced = preflight.is_balanced(config, instructions)
+    alone = config.quality is not None and config.quality.only  # nothing is chosen from clusters
+    balanced = not alone and preflight.is_balanced(config, instructions)
     embeds = balanced or needs_vectors(config.method)
     fitted = run(EMBEDDER, config, instructions) if embeds and is_fitted(config) else None
     embeddings = run(EMBEDDINGS, config, instructions, fitted, vectors) if embeds else None
@@ -175,7 +176,8 @@ def ranked(
         gates = gated(config, (instructions, scores, metrics, candidates), vectors, run)
         answers = gates.gated
     tables, given = (scores, metrics, answers), (own, made[0] if made else instructions)
-    counted = method_steps.answer_lengths(config, instructions, tables, run) if lengths else None
+    counts = lengths and not alone
+    counted = method_steps.answer_lengths(config, instructions, tables, run) if counts else None
     values = method_steps.values(config, given, tables, run, instructions)
     held = embeddings if needs_vectors(config.method) else None
     ranking = run(RANKING, config, metrics, answers, None, values, held)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.fields import Place, read_names
@@ -14,6 +14,7 @@ from crowdselect_core.config.row_gates import (
     LengthGate,
     RefusalGate,
     RepetitionGate,
+    is_off,
     is_on,
 )
 from crowdselect_core.errors import ConfigError
@@ -24,7 +25,7 @@ KINDS = ("exact", "normalised", "near", "semantic")  # of duplicates, the strict
 
 def _threshold(default: float) -> BeforeValidator:
     """Read true as the default threshold, false as none."""
-    return BeforeValidator(lambda v: default if is_on(v) else None if v is False else v)
+    return BeforeValidator(lambda v: default if is_on(v) else None if is_off(v) else v)
 
 
 class DuplicatesGate(Gate):
@@ -128,6 +129,14 @@ class QualityConfig(Frozen):
     only: Annotated[bool, Flag(), GATES] = Field(
         False, description="Write the gates' counts and examples to OUT/quality.json, and end"
     )
+
+    @field_validator(
+        "language", "length", "refusals", "broken", "repetition", "decontamination", "duplicates",
+        mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return None if is_off(value) else value
 
     @model_validator(mode="after")
     def _some(self) -> Self:

@@ -22,6 +22,11 @@ def is_on(value: Any) -> bool:
     return value is True or (isinstance(value, str) and value.lower() == "true")
 
 
+def is_off(value: Any) -> bool:
+    """Tell false, also as an environment variable writes it."""
+    return value is False or (isinstance(value, str) and value.lower() == "false")
+
+
 class Gate(Frozen):
     """A gate; `true` in place of its keys turns it on with its defaults."""
 

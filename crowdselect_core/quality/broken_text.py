@@ -48,6 +48,6 @@ def open_end(answer: str) -> str | None:
     emphasis behind them do not count.
     """
     end = answer.rstrip().rstrip("*_").rstrip()
-    if not end or end.endswith(("---", ":-", ":(")):  # a rule, an emoticon
+    if not end or end.endswith(("---", ":-", ":(", ":-(", ";(", ";-(")):  # a rule, an emoticon
         return None
     return end[-1] if end.endswith(_OPEN_ENDS) else None

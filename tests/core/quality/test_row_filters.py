@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from crowdselect_core.config.quality import QualityConfig
+from crowdselect_core.config.row_gates import BrokenGate
 from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.quality.broken_text import has_open_fence, open_end
@@ -122,6 +123,8 @@ def test_further_patterns_of_refusals() -> None:
         ("Why?", "The steps are:  **\n", "response ends in ':'"),
         ("Why?", "See (", "response ends in '('"),
         ("Why?", "A list:\n- one\n---", None),
+        ("Why?", "It broke :(", None),
+        ("Why?", "It broke :-(", None),
     ],
 )
 def test_broken_and_unfinished(instruction: str, response: str, expected: str | None) -> None:
@@ -210,3 +213,16 @@ def test_short_ways_of_writing_gates() -> None:
     assert quality.decontamination is not None
     assert quality.decontamination.against == ["prompts.txt"]
     assert quality.gates == ["broken", "decontamination", "duplicates"]
+
+
+@pytest.mark.parametrize("off", [False, "false"])
+def test_false_leaves_a_gate_off(off: object) -> None:
+    named = QualityConfig(broken=BrokenGate())
+    keys = {gate: off for gate in QualityConfig.model_fields if gate not in ("only", "broken")}
+    assert checked(QualityConfig, {**keys, "broken": True}) == named
+    duplicates = {"exact": True, "near": off, "semantic": off}
+    found = checked(QualityConfig, {"duplicates": duplicates}).duplicates
+    assert found is not None
+    assert found.kinds == ["exact"]
+    with pytest.raises(ConfigError, match="names no gate"):
+        checked(QualityConfig, {"broken": off})
