@@ -141,13 +141,14 @@ def test_a_row_opens_to_its_why(page: Browser, chosen: Chosen) -> None:
 
 def test_the_sliders_select_again(page: Browser, chosen: Chosen) -> None:
     status = "#reselection-status"
-    assert "the same rows as the run's" in text(page, status)
+    page.until(lambda: "the same rows as the run's" in text(page, status), "nothing is selected")
     typed(page, "[data-number='0']", "-1.5")
     typed(page, "#reselection-budget", "0.25")
     typed(page, "#reselection-quota", "proportional")
-    page.until(lambda: "come in" in text(page, status), "the sliders change nothing")
-    command = text(page, "#reselection-command")
-    assert command.endswith("--weights=-1.5,1,2 --budget 0.25 --quota proportional")
+    wanted = "--weights=-1.5,1,2 --budget 0.25 --quota proportional"
+    page.until(  # what was typed is selected by a moment after, one after the other
+        lambda: text(page, "#reselection-command").endswith(wanted), "the sliders change nothing"
+    )
     keys = KEYS | {"budget": 0.25, "weights": [-1.5, 1, 2], "quota": "proportional", "clusters": 4}
     again = choose(
         Path(chosen.config.store).parent, dataset=chosen.config.dataset.path,
