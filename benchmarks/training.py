@@ -121,10 +121,10 @@ class Runs:
     def flow(self, name: str, save_steps: int) -> list[str]:
         """Return the words of a training through the flow, with a store of its own."""
         keys = {
-            "dataset": "unread", "reward_models": ["unread"], "store": str(self.folder / name),
+            "store": str(self.folder / name),
             "out": str(self.folder / f"{name}-out"),
             "training": {**self.recipe, "save_steps": save_steps},
-        }  # fmt: skip
+        }
         config = self.folder / f"{name}.yaml"
         config.write_text(yaml.safe_dump(keys))
         return [sys.executable, "-m", "flows.finetune", "--config", str(config)]

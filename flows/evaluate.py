@@ -32,7 +32,7 @@ from crowdselect_core.planning import preflight
 from crowdselect_core.planning.evaluation_forecast import stored_model
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from flows import crowd_steps
-from flows.finetune import trained_on
+from flows.finetune import check_file, trained_on
 from flows.select import chosen
 from tasks import evaluate as tasks
 from tasks import finetune as training_tasks
@@ -154,12 +154,15 @@ def benchmarked(
 
 
 def heldout(config: EvaluateConfig, selection: SelectionArtifacts | None) -> list[Ref]:
-    """Return the held-out rows and the answers to them, as far as a benchmark asks for them."""
+    """Return the held-out rows and the answers to them, as far as a benchmark asks for them.
+
+    A file that is trained on may hold no held-out prompt, whatever the benchmarks ask for.
+    """
     if not config.needs_heldout:
-        return []
+        return check_file(config) if config.trains_on_file else []
 
     def check(drawn: Ref) -> None:
-        if config.trains and not config.selects:
+        if config.trains_on_file:
             training_tasks.check_file(config, drawn)
 
     return crowd_steps.heldout_rows(

@@ -19,10 +19,11 @@ from typing import Any
 from prefect import flow
 
 from crowdselect_core.config.finetune import required
+from crowdselect_core.config.finetuning import FinetuneConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files, trained_model
 from crowdselect_core.finetune import preflight as training_preflight
-from crowdselect_core.planning import preflight
+from crowdselect_core.planning import heldout, preflight
 from crowdselect_core.reselection.record import SelectionRun
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.graph import PAIRS
@@ -38,7 +39,7 @@ from tasks.stage_task import run as run_task
 
 @flow(name="finetune", version=flow_runs.VERSION, persist_result=False)
 @flow_runs.told
-def finetune(config: SelectConfig) -> Any:
+def finetune(config: FinetuneConfig) -> Any:
     """Fine-tune a small model on the selection (key `training`), which is made where it is missing.
 
     Args:
@@ -48,7 +49,10 @@ def finetune(config: SelectConfig) -> Any:
     config = config.resolved()
     training = required(config.training)
     training_preflight.check(training)
-    preflight.check_out(config, [] if training.train_file else selection_files.names_of(config))
+    if config.dataset is None:
+        preflight.check_writable(config.out)
+    else:
+        preflight.check_out(config, selection_files.names_of(config) if config.selects else [])
     trained_model.check_replaceable(config.out)
     return crowd_steps.repaired(config, story)
 
@@ -71,18 +75,16 @@ def story(config: SelectConfig) -> dict[str, Any]:
     }
 
 
-def check_file(config: SelectConfig) -> None:
-    """Refuse a file of training rows that holds a held-out prompt."""
+def check_file(config: SelectConfig) -> list[Ref]:
+    """Refuse a file of training rows that holds a held-out prompt; return the held-out rows."""
 
     def check(drawn: Ref) -> None:
         tasks.check_file(config, drawn)
 
     if config.heldout is None:
-        return
-    # Only the prompts of the data set are read: whoever answers them is of no concern here.
-    heldout = config.heldout.model_copy(update={"answers": None})
-    own = config.model_copy(update={"crowd": [], "reward_models": [], "heldout": heldout})
-    crowd_steps.heldout_rows(own, None, answers=False, check=check)
+        return []
+    own = heldout.prompts_alone(config)
+    return crowd_steps.heldout_rows(own, None, answers=False, check=check)
 
 
 def trained_on(selection: SelectionRun, run: Runner = run_task) -> Ref:

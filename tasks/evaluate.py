@@ -42,7 +42,7 @@ from crowdselect_core.evaluate.judging.judge import judge_engine
 from crowdselect_core.evaluate.live import Benchmark, Tools
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.generate.factory import check_all
-from crowdselect_core.planning.evaluation_forecast import drawn_prompts
+from crowdselect_core.planning.evaluation_forecast import drawn_prompts, evaluation_bills
 from crowdselect_core.report.leaderboard import as_lines, as_markdown
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -222,7 +222,7 @@ def _check_bills(
 ) -> None:
     """Refuse a bill that is too high; look whether the models and judges of it are there."""
     evaluation, tools = required(config.evaluation), tools_of(config)
-    bills = forecast.bills(benchmarks, models, tools, drawn_prompts(config))
+    bills = evaluation_bills(benchmarks, models, tools, drawn_prompts(config))
     forecast.refuse_above(bills, evaluation.max_cost)
     asked = [
         judge

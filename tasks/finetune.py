@@ -26,7 +26,7 @@ from crowdselect_core.finetune import hub_upload
 from crowdselect_core.finetune.base_model import base_model
 from crowdselect_core.finetune.curve import Step
 from crowdselect_core.finetune.data import rows_of
-from crowdselect_core.finetune.licenses import answer_licenses
+from crowdselect_core.finetune.licenses import answer_licenses, crowd_licenses
 from crowdselect_core.report.training import curve_rows, training_lines
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -116,7 +116,8 @@ def push(config: SelectConfig, model: Ref) -> State[str]:
     """Upload the trained model to the hub; returns its address."""
     cancellation.check()
     repository = str(required(config.training).push_to)
-    place = hub_upload.upload_model(repository, model.open(Store(config.store)))
+    stored = model.open(Store(config.store))
+    place = hub_upload.upload_model(repository, stored, crowd_licenses(config))
     log.info("%-13s %s", "push-model", place)
     return Completed(message=f"uploaded to {place}", data=place)
 
@@ -125,7 +126,8 @@ def push(config: SelectConfig, model: Ref) -> State[str]:
 def export(config: SelectConfig, model: Ref) -> State[dict[str, Any]]:
     """Write OUT/model, OUT/training.parquet and OUT/training.json, unless they lie there."""
     cancellation.check()
-    written = trained_model.write(config.out, model.open(Store(config.store)))
+    stored = model.open(Store(config.store))
+    written = trained_model.write(config.out, stored, crowd_licenses(config))
     cached = written.pop("cached")
     told = {"lines": training_lines(written), "files": sorted([*written["files"], "training.json"])}
     if cached:

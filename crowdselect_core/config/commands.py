@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.finetuning import FinetuneConfig
 from crowdselect_core.config.flags import (
     EVALUATION,
     EXPERIMENT,
@@ -41,6 +42,7 @@ class Command:
         on_pairs: switches by which it reports on two places and ends, name to help.
         asks: flags with a value by which it reports something and ends, name to metavar and help.
         only: the keys that are its flags, where it takes few; it has no dry run then.
+        sample: whether the embedded sample stands in where no data set is named.
     """
 
     about: str
@@ -50,6 +52,7 @@ class Command:
     on_pairs: Mapping[str, str] = field(default_factory=dict)
     asks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     only: tuple[str, ...] = ()
+    sample: bool = True
 
     @property
     def options(self) -> list[Option]:
@@ -90,6 +93,7 @@ COMMANDS: dict[str, Command] = {
     "finetune": Command(
         "Fine-tune a small model on the selection; a run that was killed goes on from its last "
         "checkpoint. Without --dataset and --config, selects from the embedded sample.",
+        config=FinetuneConfig,
         steps=(SCORES, SELECTION, TRAINING),
     ),
     "reselect": Command(
@@ -103,6 +107,7 @@ COMMANDS: dict[str, Command] = {
         config=ReportConfig,
         steps=(),
         only=("out",),
+        sample=False,
     ),
     "evaluate": Command(
         "Evaluate the trained model, its base and others by the benchmarks of the key "
@@ -110,6 +115,7 @@ COMMANDS: dict[str, Command] = {
         "compute the results of judgment files; no model is asked.",
         config=EvaluateConfig,
         steps=(SCORES, SELECTION, TRAINING, EVALUATION),
+        sample=False,
     ),
     "experiment": Command(
         "Compare methods of selection over replicates (key `experiment`): by their choices, or by "

@@ -8,6 +8,7 @@ from crowdselect_core.config.benchmarks import HeldoutLossBenchmark, RewardWinRa
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.evaluation import BenchmarkConfig, required
 from crowdselect_core.config.fields import Place
+from crowdselect_core.config.finetuning import check_heldout
 from crowdselect_core.config.flags import Flag
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
@@ -80,6 +81,11 @@ class EvaluateConfig(SelectConfig):
         return self.trains and self.training is not None and self.training.train_file is None
 
     @property
+    def trains_on_file(self) -> bool:
+        """Whether a model is trained on training.train_file."""
+        return self.trains and not self.selects
+
+    @property
     def needs_heldout(self) -> bool:
         """Whether a benchmark takes the held-out rows."""
         return self.asks_heldout or self.needs_heldout_answers
@@ -120,6 +126,8 @@ class EvaluateConfig(SelectConfig):
                 "no model to evaluate: name one by --model PATH, in evaluation.models, or give the "
                 "section training"
             )
+        if self.trains_on_file:
+            check_heldout(self.heldout, self.dataset)
         if not self.selects and not (self.needs_heldout and self.dataset is not None):
             return self
         if self.dataset is None:

@@ -219,8 +219,9 @@ class EvaluationConfig(Frozen):
     max_cost: Annotated[float | None, Flag("MONEY")] = Field(
         None,
         ge=0,
-        description="Most that answers and verdicts may cost at the prices of the engines; a "
-        "higher forecast is refused before anything is asked",
+        description="Most that answers and verdicts may cost at the prices of the engines, the "
+        "crowd's answers to held-out prompts and their scores among them; a higher forecast is "
+        "refused before anything is asked",
     )
 
     @model_validator(mode="after")

@@ -80,13 +80,18 @@ def load(
     set_by = [from_environment(os.environ if environ is None else environ, flow), flags]
     command = COMMANDS[flow]
     values = from_file(file) if file else {}
-    needs_data = command.config.model_fields["dataset"].is_required()
-    if needs_data and not file and not any("dataset" in layer for layer in set_by):
+    if command.sample and not file and not any(_names_data(layer) for layer in set_by):
         values = from_file(str(SAMPLE / "config.yaml")) | {"dataset": str(SAMPLE / "zoo.parquet")}
     for layer in set_by:
         values = _merged(values, layer, command.config)
     _crowd_first(values)
     return checked(command.config, values).resolved(scores=SCORES in command.steps)
+
+
+def _names_data(layer: Mapping[str, Any]) -> bool:
+    """Tell whether a layer names a data set, or a file that is trained on instead."""
+    training = layer.get("training")
+    return "dataset" in layer or (isinstance(training, dict) and "train_file" in training)
 
 
 def _crowd_first(values: dict[str, Any]) -> None:

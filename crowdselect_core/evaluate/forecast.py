@@ -30,7 +30,7 @@ class Bill:
     """What one model or judge has to do.
 
     Args:
-        what: `answers` or `verdicts`.
+        what: `answers`, `verdicts` or `scores`.
         name: of the model, or of the judge and the benchmark.
         requests: that the store lacks.
         cached: that the store has.
@@ -40,6 +40,8 @@ class Bill:
         price: of a token.
         judge: who gives the verdicts.
         grades: the benchmark whose reward model they are grades of.
+        hours: of the work, where they are known; a price may be one of hours.
+        told: what the user sees, where it is not made of these.
     """
 
     what: str
@@ -52,15 +54,19 @@ class Bill:
     price: PriceConfig
     judge: str | None = None
     grades: str | None = None
+    hours: float | None = None
+    told: str | None = None
 
     @property
     def money(self) -> float:
         """At the prices of the config."""
-        return self.price.cost(self.prompt_tokens, self.completion_tokens, None)
+        return self.price.cost(self.prompt_tokens, self.completion_tokens, self.hours)
 
     @property
     def line(self) -> str:
         """What the user sees."""
+        if self.told is not None:
+            return f"{self.what:<10} {self.told}"
         words = [f"{self.requests:,} to ask, {self.cached:,} cached"]
         if self.requests:
             words.append(f"{self.prompt_tokens:,.0f} prompt tokens")

@@ -3,9 +3,9 @@
 Output columns: benchmark, metric, category (null: all of them), model, judge (null where nobody
 judges or the files name none), value, low, high (ends of the interval; null where there is none),
 n (verdicts that the value is computed from), unparsed (verdicts that cannot be read, which nothing
-is computed from), cost (of a model's answers and the verdicts on them at the prices of the engines;
-null: nobody was asked, or no prices are set). The metrics and their units stand in `mt_bench`,
-`arena_hard` and `pairwise`.
+is computed from; of lm-eval refused answers, which count as empty ones), cost (of a model's answers
+and the verdicts on them at the prices of the engines; null: nobody was asked, or no prices are
+set). The metrics and their units stand in `mt_bench`, `arena_hard` and `pairwise`.
 """
 
 import io
@@ -69,6 +69,20 @@ def compute(config: EvaluateConfig) -> Leaderboard:
     if not outcome.results:
         raise EvaluationError(f"{path}: holds no judgment of any model but the baseline")
     return Leaderboard(table_of({str(config.benchmark): outcome}), outcome.notes)
+
+
+def judgment_files(config: EvaluateConfig) -> list[str]:
+    """Return the files whose judgments count; they are not read.
+
+    Args:
+        config: resolved.
+
+    Raises:
+        EvaluationError: nothing lies there, or no judgments.
+        StorageError: their place cannot be reached.
+    """
+    found = FINDERS[config.benchmark or "mt-bench"](str(config.judgments))
+    return [file.shown for file in found.files]
 
 
 def table_of(outcomes: Mapping[str, Outcome]) -> pl.DataFrame:
@@ -175,6 +189,9 @@ def _pairwise(path: str, config: EvaluateConfig) -> Outcome:
 
 EVALUATORS: dict[str, Callable[[str, EvaluateConfig], Outcome]] = {
     "mt-bench": _mt_bench, "arena-hard": _arena_hard, "pairwise": _pairwise,
+}  # fmt: skip
+FINDERS: dict[str, Callable[[str], Benchmark]] = {
+    "mt-bench": mt_bench.find, "arena-hard": arena_rows.find, "pairwise": pairwise.find,
 }  # fmt: skip
 
 

@@ -58,15 +58,16 @@ class EngineAnswers:
         self._opened = None
         self._stack.close()
 
-    def __call__(self, requests: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Return the answers, asking for those that the store lacks.
+    def __call__(self, requests: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Return the answers, asking for those that the store lacks; None where one is refused.
 
         Args:
             requests: of `lm_eval_process`: messages, and sampling in lm-eval's names.
 
         Raises:
             TooManyFailures: more calls failed than may; the answers that came are stored.
-            EvaluationError: an answer is missing, or a key of the sampling is unknown.
+            EvaluationError: a call failed, a larger share than max_failure_rate is refused for
+                good, or a key of the sampling is unknown.
         """
         groups: dict[str, tuple[SamplingConfig, list[str], list[int]]] = {}
         for place, one in enumerate(requests):
@@ -75,12 +76,34 @@ class EngineAnswers:
             groups.setdefault(name, (sampling, stops, []))[2].append(place)
         limit = self._tools.config.max_failure_rate
         calls = CallTracker(self._model.name, len(requests), 0, limit, self._report)
-        texts = [""] * len(requests)
+        rows: list[Mapping[str, Any]] = [{}] * len(requests)
         for sampling, stops, places in groups.values():
             found = self._answers([requests[i]["messages"] for i in places], sampling, calls)
-            for place, text in zip(places, found, strict=True):
-                texts[place] = cut(text, stops)
-        return texts
+            for place, row in zip(places, found, strict=True):
+                text = row.get("text")
+                rows[place] = {**row, "text": None if text is None else cut(text, stops)}
+        self._check(rows, limit)
+        return [row["text"] for row in rows]
+
+    def _check(self, rows: Sequence[Mapping[str, Any]], limit: float) -> None:
+        """Refuse answers of which too many are missing; a failed call is asked again."""
+        missing = [row for row in rows if row["text"] is None]
+        refused = [row for row in missing if "key" in row]  # stored, and not asked again
+        too_many = len(refused) > limit * len(rows)
+        if len(refused) == len(missing) and not too_many:
+            return
+        why, remedy = "calls failed", "those that came are stored: run it again"
+        if too_many:
+            why = first_line(ValueError(refused[0]["error"] or "no text"), 100)
+            remedy = (
+                f"{len(refused):,} of these were refused and are not asked again: leave the task "
+                "out, set gen_kwargs, limit or num_fewshot so that all are answered, or raise "
+                f"max_failure_rate ({limit:g}), up to which they count as empty answers"
+            )
+        raise EvaluationError(
+            f"{self._where}: {self._model.name}: {len(missing):,} of {len(rows):,} answers are "
+            f"missing ({why}); {remedy}"
+        )
 
     def _engine(self, sampling: SamplingConfig) -> Engine:
         """Open the engine, or another one: requests set only their temperature and max_tokens."""
@@ -95,28 +118,14 @@ class EngineAnswers:
 
     def _answers(
         self, prompts: Sequence[Sequence[Message]], sampling: SamplingConfig, calls: CallTracker
-    ) -> list[str]:
+    ) -> list[Mapping[str, Any]]:
+        """Return the rows of the store; an empty one where a call failed."""
         cells = answer_cells(self._model, sampling, self._tools)
         requests = _requests(prompts, sampling)
         ask(cells, requests, lambda: self._engine(sampling), calls, cell_of)
         table = read_answers(cells, as_keys(request.key for request in requests))
         rows = {row["key"]: row for row in table.iter_rows(named=True)}
-        found = [rows.get(request.key) for request in requests]
-        missing = [row for row in found if row is None or row["text"] is None]
-        if missing:
-            refused = [row for row in missing if row is not None]  # stored, and not asked again
-            why, remedy = "calls failed", "those that came are stored: run it again"
-            if refused:
-                why = first_line(ValueError(refused[0]["error"] or "no text"), 100)
-                remedy = (
-                    f"{len(refused):,} of these were refused and are not asked again: leave the "
-                    "task out, or set gen_kwargs, limit or num_fewshot so that all are answered"
-                )
-            raise EvaluationError(
-                f"{self._where}: {self._model.name}: {len(missing):,} of {len(requests):,} answers "
-                f"are missing ({why}); {remedy}"
-            )
-        return [row["text"] for row in found if row is not None]
+        return [rows.get(request.key, {}) for request in requests]
 
 
 def sampling_of(where: str, given: Mapping[str, Any]) -> tuple[SamplingConfig, list[str]]:

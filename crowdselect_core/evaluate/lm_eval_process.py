@@ -128,7 +128,7 @@ def asked_model(folder: Path, say: Say, in_chat: bool) -> Any:
 
         def generate_until(self, requests: Sequence[Any]) -> list[str]:
             self.number += 1
-            lines = [json.dumps(_request(one.args, in_chat)) + "\n" for one in requests]
+            lines = [json.dumps(_request(one, in_chat)) + "\n" for one in requests]
             (folder / file_of("asked", self.number)).write_text("".join(lines), "utf-8")
             answers = folder / file_of("answers", self.number)
             say({"asks": self.number})
@@ -151,10 +151,10 @@ def asked_model(folder: Path, say: Say, in_chat: bool) -> Any:
     return AskedModel()
 
 
-def _request(asked: Sequence[Any], in_chat: bool) -> dict[str, Any]:
-    context, sampling = asked[0], asked[1]
+def _request(asked: Any, in_chat: bool) -> dict[str, Any]:
+    context, sampling = asked.args[0], asked.args[1]
     messages = json.loads(context) if in_chat else [{"role": "user", "content": context}]
-    return {"messages": messages, "sampling": sampling}
+    return {"task": asked.task_name, "messages": messages, "sampling": sampling}
 
 
 def _run(model: Any, manager: Any, tasks: list[Any], options: Mapping[str, Any]) -> dict[str, Any]:

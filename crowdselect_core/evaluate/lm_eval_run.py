@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,8 @@ from crowdselect_core.processes.supervised import SupervisedProcess
 
 POLL = 0.2  # seconds between two looks at the process
 
-Answers = Callable[[Sequence[Mapping[str, Any]]], Sequence[str]]
+# None: refused for good; the task scores an empty answer then
+Answers = Callable[[Sequence[Mapping[str, Any]]], Sequence[str | None]]
 Report = Callable[[int, int], None]
 
 
@@ -93,7 +95,7 @@ def run(
         environment["NLTK_DATA"] = str(Path(config.nltk_data).absolute())
     # In the folder of the run: tasks of one's own name data files relative to it.
     process = SupervisedProcess(named, [str(w) for w in words], environment, log, lambda: True)
-    done = 0
+    done, refused = 0, Counter[str]()
     try:
         process.start()
         with results.open(encoding="utf-8") as lines:
@@ -101,9 +103,10 @@ def run(
                 running = process.runs()
                 report(len(config.tasks) - len(tasks) + done, len(config.tasks))
                 for line in _whole_lines(lines):
-                    if _answered(json.loads(line), model, work):
+                    if _answered(json.loads(line), model, work, refused):
                         continue
-                    yield results_of(named, line)
+                    yield results_of(named, line, refused)
+                    refused.clear()
                     done += 1
                 if not running:
                     break
@@ -115,15 +118,19 @@ def run(
         raise EvaluationError(f"{named}: lm-eval ended with exit code {process.exit_code}\n{last}")
 
 
-def _answered(line: Mapping[str, Any], model: HarnessModel, work: Path) -> bool:
-    """Answer the requests of a task, if the line names a file of them."""
+def _answered(
+    line: Mapping[str, Any], model: HarnessModel, work: Path, refused: Counter[str]
+) -> bool:
+    """Answer the requests of a task, if the line names a file of them; count those refused."""
     if "asks" not in line or model.answers is None:
         return False
     number = int(line["asks"])
     asked, given = (work / lm_eval_process.file_of(name, number) for name in ("asked", "answers"))
     requests = [json.loads(one) for one in asked.read_text("utf-8").splitlines()]
+    texts = model.answers(requests)
+    refused.update(one["task"] for one, text in zip(requests, texts, strict=True) if text is None)
     part = given.with_suffix(".part")
-    part.write_text(json.dumps(list(model.answers(requests))), "utf-8")
+    part.write_text(json.dumps([text or "" for text in texts]), "utf-8")
     part.rename(given)  # it appears whole
     return True
 

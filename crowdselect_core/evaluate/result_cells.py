@@ -24,13 +24,23 @@ CELL: Columns = {"results": pl.String}
 
 @dataclass(frozen=True)
 class Measured:
-    """One number: a metric with its interval (null where there is none) and its sample size."""
+    """One number: a metric with its interval (null where there is none) and its sample size.
+
+    Args:
+        metric: its name.
+        value: null where it could not be computed.
+        low: end of the interval.
+        high: the other one.
+        n: samples.
+        unparsed: those of them without an answer, which count as wrong.
+    """
 
     metric: str
     value: float | None
     low: float | None = None
     high: float | None = None
     n: int = 0
+    unparsed: int = 0
 
 
 class ResultCells:
@@ -77,7 +87,7 @@ def as_results(model: str, measured: Sequence[Measured]) -> list[Result]:
             low=one.low,
             high=one.high,
             n=one.n,
-            unparsed=0,
+            unparsed=one.unparsed,
         )
         for one in measured
     ]

@@ -6,10 +6,15 @@ training.json names every file with its size and sha256; while files are written
 import json
 import re
 import tempfile
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from crowdselect_core.errors import ConfigError, DamagedArtifact, shown
+from crowdselect_core.finetune.card import FILE as CARD
+from crowdselect_core.finetune.card import current_card
 from crowdselect_core.finetune.files import unpack
 from crowdselect_core.store.artifacts import Artifact
 from crowdselect_core.store.backend.base import StorageBackend
@@ -41,8 +46,15 @@ def check_replaceable(out: str) -> None:
         )
 
 
-def write(out: str, model: Artifact) -> dict[str, Any]:
+def write(
+    out: str, model: Artifact, licenses: Mapping[str, str | None] = MappingProxyType({})
+) -> dict[str, Any]:
     """Write a trained model to OUT, unless it lies there already.
+
+    Args:
+        out: where to.
+        model: the stored model.
+        licenses: of the crowd models as the config has them now, for the model card.
 
     Returns:
         What training.json says, and whether it lay there (`cached`).
@@ -53,27 +65,41 @@ def write(out: str, model: Artifact) -> dict[str, Any]:
         DamagedArtifact: the stored model is damaged.
     """
     place = open_backend(out)
-    files = model.manifest.facts.get("files", {})
+    files = dict(model.manifest.facts.get("files", {}))
     if not all(_OURS.fullmatch(name) for name in files):
         raise DamagedArtifact(f"{model.manifest.folder} names a file that is none of a model's")
-    told = {**model.manifest.facts["training"], "files": files}
+    told, card = current_card(model.manifest.facts["training"], licenses)
+    if card is not None:
+        data = card.encode()
+        files[CARD] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+    told["files"] = files
     before = _read(place)
-    if before == told and _is_there(place, told["files"]):
+    if before == told and _is_there(place, files):
         return {**told, "cached": True}
     check_replaceable(out)
+    rest = {name: stated for name, stated in files.items() if name != CARD}
+    card_alone = card is not None and _lies_there(place, before, rest)
     with tempfile.TemporaryDirectory(prefix="crowdselect-model-") as folder:
-        written = unpack(model, Path(folder))
+        written = {} if card_alone else unpack(model, Path(folder))
         owned = _owned(place)
-        place.replace(PENDING, json.dumps(sorted(owned | {*written, FILE})).encode())
+        place.replace(PENDING, json.dumps(sorted(owned | {*files, FILE})).encode())
         place.remove(FILE)
-        for name in sorted(owned - {*written, FILE}):
+        for name in sorted(owned - {*files, FILE}):
             place.remove(name)
         for name in sorted(written):
             place.upload(name, Path(folder) / name)
+    if card is not None:
+        place.replace(CARD, card.encode())
     text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)
     place.replace(FILE, text.encode("utf-8", "backslashreplace") + b"\n")
     place.remove(PENDING)
     return {**told, "cached": False}
+
+
+def _lies_there(place: StorageBackend, before: dict[str, Any], files: dict[str, Any]) -> bool:
+    """Tell whether these files lie in OUT, and training.json named no others but a card."""
+    named = {n: stated for n, stated in before.get("files", {}).items() if n != CARD}
+    return named == files and _is_there(place, files)
 
 
 def _owned(place: StorageBackend) -> set[str]:

@@ -2,11 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.finetune.card import FILE as CARD
+from crowdselect_core.finetune.card import current_card
 from crowdselect_core.finetune.files import unpack
 from crowdselect_core.store.artifacts import Artifact
 
@@ -37,12 +40,15 @@ def check(key: str = KEY) -> None:
         raise ConfigError(f"{key}: HF_HUB_OFFLINE is set: unset it to upload")
 
 
-def upload_model(repository: str, model: Artifact) -> str:
+def upload_model(
+    repository: str, model: Artifact, licenses: Mapping[str, str | None] = MappingProxyType({})
+) -> str:
     """Upload a model's files in one commit; files that are there already are not sent again.
 
     Args:
         repository: org/name; made, private, where it is missing.
         model: the trained model.
+        licenses: of the crowd models as the config has them now, for the model card.
 
     Returns:
         The address of the repository.
@@ -54,6 +60,9 @@ def upload_model(repository: str, model: Artifact) -> str:
     check()
     with tempfile.TemporaryDirectory(prefix="crowdselect-push-") as folder:
         unpack(model, Path(folder))
+        _, card = current_card(model.manifest.facts["training"], licenses)
+        if card is not None:
+            (Path(folder) / CARD).write_text(card, "utf-8")
         key = model.manifest.facts["training"]["key"]
         message = f"CrowdSelect training {key[:16]}"
         return upload(KEY, repository, Path(folder) / "model", message, "the model", PATTERNS)

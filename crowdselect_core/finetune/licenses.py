@@ -11,6 +11,7 @@ import polars as pl
 import yaml
 
 from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.finetune.base_model import SAMPLE, BaseModel
 
 OF_SAMPLE = "apache-2.0"  # SmolLM2
@@ -54,6 +55,16 @@ def answer_licenses(crowd: Sequence[CrowdModel], selected: pl.DataFrame) -> dict
     names = {name for column in columns for name in selected[column].drop_nulls().unique()}
     known = {model.name: model.license for model in crowd}
     return {name: known.get(name) for name in sorted(names)}
+
+
+def crowd_licenses(config: SelectConfig) -> dict[str, str | None]:
+    """Return the licence of every model of a config; none where its crowd was not read.
+
+    A config that trains on a file is not asked whose answers stand in it.
+    """
+    if isinstance(config.crowd, str):
+        return {}
+    return {model.name: model.license for model in config.crowd}
 
 
 def plain(text: str) -> str:

@@ -1,6 +1,6 @@
 """What an evaluation would do: training, questions, answers, verdicts, tokens, money."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from crowdselect_core.chat import Message
@@ -9,12 +9,14 @@ from crowdselect_core.config.finetune import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate import forecast
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
-from crowdselect_core.evaluate.candidates import candidates, expected
-from crowdselect_core.evaluate.live import Report, Tools
+from crowdselect_core.evaluate.candidates import Candidate, candidates, expected
+from crowdselect_core.evaluate.leaderboard import judgment_files
+from crowdselect_core.evaluate.live import Benchmark, Report, Tools
 from crowdselect_core.generate.base import never
 from crowdselect_core.generate.factory import Secret
 from crowdselect_core.planning import heldout
 from crowdselect_core.planning.dry_run import Planner
+from crowdselect_core.planning.heldout_cost import heldout_bills
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.training_forecast import Story, training_forecast
 from crowdselect_core.stages.base import Runner
@@ -34,7 +36,11 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
         UserError: whatever the run itself would refuse before its first step.
     """
     if config.judgments is not None:
-        return [f"judgments  {config.judgments}: no model is asked", f"out        {config.out}"]
+        files = judgment_files(config)
+        return [
+            f"judgments  {config.judgments}: {len(files):,} files; no model is asked",
+            f"out        {config.out}",
+        ]
     lines, trained = _training(config, story)
     tools = quiet_tools(config, secret)
     benchmarks = [open_benchmark(b, config) for b in tools.evaluation.benchmarks]
@@ -42,14 +48,12 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
     for benchmark in benchmarks:
         benchmark.check(config, expected(config, models))
     drawn = drawn_prompts(config)
-    if config.needs_heldout_answers:
-        lines += heldout.answers_line(config, find_missing(config))
     for benchmark in benchmarks:
         questions = forecast.asked(benchmark, drawn)
         turns = sum(len(q.turns) for q in questions)
         asked = f"{len(questions):,} questions, {turns:,} turns" if turns else "no answers"
         lines.append(f"benchmark  {benchmark.name}: {asked}")
-    found = forecast.bills(benchmarks, models, tools, drawn)
+    found = evaluation_bills(benchmarks, models, tools, drawn)
     lines += [bill.line for bill in found]
     money = sum(bill.money for bill in found)
     limit = tools.evaluation.max_cost
@@ -59,6 +63,16 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
     )
     forecast.refuse_above(found, limit)
     return lines
+
+
+def evaluation_bills(
+    benchmarks: Sequence[Benchmark],
+    models: Sequence[Candidate],
+    tools: Tools,
+    drawn: Sequence[Sequence[Message]],
+) -> list[forecast.Bill]:
+    """Forecast all that an evaluation pays for; see `forecast.bills`."""
+    return [*heldout_bills(tools.config), *forecast.bills(benchmarks, models, tools, drawn)]
 
 
 def drawn_prompts(config: EvaluateConfig) -> list[tuple[Message, ...]]:
@@ -73,9 +87,8 @@ def drawn_prompts(config: EvaluateConfig) -> list[tuple[Message, ...]]:
     heldout.check(config, lacks)
     if config.needs_heldout_answers and not config.selects:
         heldout.check_best(config, lacks)
-    if not config.asks_heldout:
-        return []
-    return heldout.heldout_prompts(without_missing(config, lacks))
+    drawn = heldout.heldout_prompts(without_missing(config, lacks))
+    return drawn if config.asks_heldout else []
 
 
 def quiet_tools(config: EvaluateConfig, secret: Secret) -> Tools:

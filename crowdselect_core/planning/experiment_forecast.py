@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.evaluate import forecast
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import candidates, expected
 from crowdselect_core.experiment.cells import Cell
@@ -15,6 +14,7 @@ from crowdselect_core.generate.factory import Secret
 from crowdselect_core.planning.dry_run import Planner
 from crowdselect_core.planning.evaluation_forecast import (
     drawn_prompts,
+    evaluation_bills,
     quiet_tools,
     trained_key,
 )
@@ -167,7 +167,7 @@ def _evaluation_lines(missing: Sequence[_Found], secret: Secret) -> Iterator[str
     models = candidates(config, tools.store, None)
     for benchmark in benchmarks:
         benchmark.check(config, expected(config, models))
-    found = forecast.bills(benchmarks, models, tools, drawn_prompts(config))
+    found = evaluation_bills(benchmarks, models, tools, drawn_prompts(config))
     requests, money = sum(b.requests for b in found), sum(b.money for b in found)
     yield (
         f"evaluation {len(benchmarks)} benchmarks; a cell asks {requests:,} requests for "

@@ -1,11 +1,12 @@
 """The grid of an experiment, checked before anything is computed."""
 
+from crowdselect_core.config.heldout import BEST
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.experiment.grid import Grid, grid
 from crowdselect_core.experiment.settings import required
 from crowdselect_core.finetune import preflight as training_preflight
-from crowdselect_core.planning import preflight
+from crowdselect_core.planning import heldout, preflight
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.stages.partitions import open_dataset
 
@@ -19,10 +20,11 @@ def experiment_grid(config: SelectConfig) -> Grid:
         config: resolved.
 
     Raises:
-        UserError: what a cell's flow would refuse before its first stage, or a held-out split that
-            replicates cannot vary.
+        UserError: what a cell's flow would refuse before its first stage, a held-out split that
+            replicates cannot vary, or answers to the held-out rows that no cell can have.
     """
     _check_split(config)
+    _check_heldout(config)
     found = grid(config, round(data_rows(config) * pool_share(config)))
     for cell in found.choosing:
         preflight.check(cell.config, trains=cell.trains)
@@ -57,4 +59,18 @@ def _check_split(config: SelectConfig) -> None:
         raise ConfigError(
             "experiment.replicate.split: each replicate draws its own held-out rows, and "
             "heldout.file names them; use heldout.share, or set split: false"
+        )
+
+
+def _check_heldout(config: SelectConfig) -> None:
+    """Refuse a key `heldout` before the crowd is asked, of whose answers all cells are made."""
+    lacks, experiment = find_missing(config), required(config)
+    heldout.check(config, lacks)
+    wanted = config.heldout.answers if config.heldout is not None else None
+    known = (None, BEST, *(m.name for m in config.everyone))
+    if experiment.train and lacks and wanted not in known:
+        raise ConfigError(
+            f"heldout.answers {wanted!r}: is a column of {config.dataset.path}, and the cells "
+            "choose from the crowd's answers, which are generated first and have no such column: "
+            "name a crowd model, or best"
         )

@@ -96,8 +96,23 @@ def bills(config: SelectConfig, lacks: MissingWork) -> Iterator[str]:
         )
 
 
-def answer_bill(config: SelectConfig, lacks: MissingWork, store: Store, model: CrowdModel) -> Bill:
-    """Forecast one model's answers."""
+def answer_bill(
+    config: SelectConfig,
+    lacks: MissingWork,
+    store: Store,
+    model: CrowdModel,
+    *,
+    heldout: bool = False,
+) -> Bill:
+    """Forecast one model's answers.
+
+    Args:
+        config: whole.
+        lacks: what has to be made.
+        store: where answers are kept.
+        model: that answers.
+        heldout: whether it answers the held-out prompts, instead of the others.
+    """
     dataset = open_dataset(without_missing(config, lacks))
     cells = open_cells(store, model)
     cells.refresh()
@@ -106,7 +121,7 @@ def answer_bill(config: SelectConfig, lacks: MissingWork, store: Store, model: C
     rows = counted = 0
     tokens = 0.0
     keys: list[Keys] = []
-    for prompts in _parts(dataset, left_out_rows(config, dataset)):
+    for prompts in _parts(dataset, left_out_rows(config, dataset, heldout=heldout)):
         rows += len(prompts)
         keys.append(as_keys(prompt_key(p.messages) for p in prompts))
         if counted < COUNTED:
@@ -135,14 +150,14 @@ def _completions(bill: Bill, model: CrowdModel, pace: Throughput | None) -> None
         bill.price = engine.price
 
 
-def _parts(dataset: Dataset, heldout_N: NDArray[np.bool_] | None) -> Iterator[list[Prompt]]:
-    """Yield the usable prompts that are not held out, in parts of bounded size."""
+def _parts(dataset: Dataset, left_out_N: NDArray[np.bool_] | None) -> Iterator[list[Prompt]]:
+    """Yield the usable prompts that are not left out, in parts of bounded size."""
     for part in dataset.partitions(PART):
         for first, prompts in dataset.prompts(part):
             usable = [
                 prompt
                 for row, prompt in enumerate(prompts, first)
-                if prompt.error is None and (heldout_N is None or not heldout_N[row])
+                if prompt.error is None and (left_out_N is None or not left_out_N[row])
             ]
             if usable:
                 yield usable

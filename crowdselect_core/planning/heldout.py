@@ -8,10 +8,10 @@ from crowdselect_core.config.heldout import BEST
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, SelectionError, nearest, shown
 from crowdselect_core.ingest.dataset import Dataset
-from crowdselect_core.planning.missing_work import MissingWork, without_missing
+from crowdselect_core.planning.missing_work import MissingWork
 from crowdselect_core.quality.sketches import rensa
 from crowdselect_core.stages.heldout.listed import read_heldout
-from crowdselect_core.stages.heldout.split import is_drawn, is_listed, split_seed
+from crowdselect_core.stages.heldout.split import check_prompts, is_drawn, is_listed, split_seed
 from crowdselect_core.stages.heldout.subsample import staying_prompts
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref, Split
@@ -67,9 +67,14 @@ def check_drawn(config: SelectConfig, instructions: Ref, heldout: Ref) -> None:
     Raises:
         SelectionError: there is none.
     """
-    if not heldout.is_computed or heldout.rows or config.heldout is None:
+    if heldout.is_computed:
+        _check_any(config, heldout.rows, instructions.rows)
+
+
+def _check_any(config: SelectConfig, heldout: int, rows: int) -> None:
+    if heldout or config.heldout is None:
         return
-    of = f"none of the {instructions.rows:,} rows of {config.dataset.path}"
+    of = f"none of the {rows:,} rows of {config.dataset.path}"
     if config.heldout.file is not None:
         raise SelectionError(
             f"heldout.file {config.heldout.file}: {of} is in the list; correct its ids or prompts"
@@ -77,6 +82,12 @@ def check_drawn(config: SelectConfig, instructions: Ref, heldout: Ref) -> None:
     raise SelectionError(
         f"heldout.share {config.heldout.share}: {of} is held out; raise the share, or use more rows"
     )
+
+
+def prompts_alone(config: SelectConfig) -> SelectConfig:
+    """Return the config of the held-out prompts alone: whoever answers them is of no concern."""
+    heldout = config.heldout and config.heldout.model_copy(update={"answers": None})
+    return config.model_copy(update={"crowd": [], "reward_models": [], "heldout": heldout})
 
 
 def check_rest(config: SelectConfig, split: Split) -> None:
@@ -108,6 +119,7 @@ def heldout_rows(config: SelectConfig, dataset: Dataset) -> NDArray[np.bool_] | 
     """
     if config.heldout is None:
         return None
+    check_prompts(dataset)
     share, file = config.heldout.share, config.heldout.file
     listed = read_heldout(file) if file is not None else None
     parts = dataset.partitions(ROWS)
@@ -124,12 +136,21 @@ def heldout_rows(config: SelectConfig, dataset: Dataset) -> NDArray[np.bool_] | 
     return found
 
 
-def left_out_rows(config: SelectConfig, dataset: Dataset) -> NDArray[np.bool_] | None:
+def left_out_rows(
+    config: SelectConfig, dataset: Dataset, *, heldout: bool = False
+) -> NDArray[np.bool_] | None:
     """Tell, for every row, whether it is held out or not subsampled; None where all remain.
 
     Near-duplicates of held-out rows are not told. Reads the prompts.
+
+    Args:
+        config: of the data set.
+        dataset: an open data set.
+        heldout: whether the held-out rows are those that remain, and all others are left out.
     """
     found = heldout_rows(config, dataset)
+    if heldout:
+        return None if found is None else ~found
     if config.subsample is None:
         return found
     parts = dataset.partitions(ROWS)
@@ -145,11 +166,15 @@ def heldout_prompts(config: SelectConfig) -> list[tuple[Message, ...]]:
 
     Args:
         config: whose data set has all columns that it names; see `without_missing`.
+
+    Raises:
+        SelectionError: there is none.
     """
     dataset = open_dataset(config)
     found_N = heldout_rows(config, dataset)
     if found_N is None:
         return []
+    _check_any(config, int(found_N.sum()), len(found_N))
     return [
         prompt.messages
         for part in dataset.partitions(ROWS)
@@ -159,21 +184,16 @@ def heldout_prompts(config: SelectConfig) -> list[tuple[Message, ...]]:
     ]
 
 
-def answers_line(config: SelectConfig, lacks: MissingWork) -> list[str]:
-    """Say who is asked for answers to the held-out prompts; nothing where nobody is."""
-    wanted = config.heldout.answers if config.heldout else None
-    asked = [m.name for m in lacks.answers if wanted in (m.name, BEST)]
-    if not asked:
-        return []
-    rows = len(heldout_prompts(without_missing(config, lacks)))
-    return [f"held out   {rows:,} prompts are answered by {shown(asked, 10)}, as cached"]
-
-
 def line(config: SelectConfig, dataset: Dataset) -> list[str]:
-    """Say how many rows are held out; nothing where none is."""
+    """Say how many rows are held out; nothing without the key `heldout`.
+
+    Raises:
+        SelectionError: none is.
+    """
     found = heldout_rows(config, dataset)
     if found is None:
         return []
+    _check_any(config, int(found.sum()), len(found))
     return [
         f"held out   {int(found.sum()):,} rows; near-duplicates of them leave as well, which the "
         "run counts"

@@ -88,6 +88,15 @@ def check_out(config: SelectConfig, names: Sequence[str]) -> None:
     check_replaceable(place, names, config.out)
 
 
+def check_writable(out: str) -> None:
+    """Find out before the work whether files can be written to OUT.
+
+    Raises:
+        StorageError: they cannot.
+    """
+    open_backend(out).check_writable()
+
+
 def describe_data(config: SelectConfig) -> None:
     """Log a line each on what a prompt is made of, and on the files that are not read."""
     log.info("%s", open_dataset(config).prompt_line())

@@ -75,17 +75,30 @@ class ScoreBill:
 
 
 def score_bill(
-    config: SelectConfig, lacks: MissingWork, store: Store, reward: RewardConfig
+    config: SelectConfig,
+    lacks: MissingWork,
+    store: Store,
+    reward: RewardConfig,
+    *,
+    heldout: bool = False,
 ) -> ScoreBill:
-    """Forecast one reward model's scores; nothing is asked or written."""
+    """Forecast one reward model's scores; nothing is asked or written.
+
+    Args:
+        config: whole.
+        lacks: what has to be made.
+        store: where answers and scores are kept.
+        reward: that scores.
+        heldout: whether it scores the answers to the held-out prompts, instead of the others.
+    """
     own = without_missing(config, lacks)
     bill = ScoreBill(reward.name, reward.kind, price=reward.price)
-    there = StoredLookup(config, lacks, store)
+    there = StoredLookup(config, lacks, store, heldout=heldout)
     reference = there.reference(reward)
     dataset = open_dataset(own)
     rows = sum(part.rows for part in dataset.partitions(COUNTED))
-    if (heldout_N := left_out_rows(config, dataset)) is not None:
-        rows -= int(heldout_N.sum())
+    if (left_out_N := left_out_rows(config, dataset, heldout=heldout)) is not None:
+        rows -= int(left_out_N.sum())
     for model in config.everyone:
         answered = there.stored_answers(model)
         if answered is None or (rewards.is_pairwise(reward) and reference is None):

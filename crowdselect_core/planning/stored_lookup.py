@@ -10,7 +10,7 @@ from crowdselect_core.stages.crowd.prompts import PROMPTS
 from crowdselect_core.stages.crowd.responses import RESPONSES
 from crowdselect_core.stages.crowd.rewards import REWARDS, is_pairwise
 from crowdselect_core.stages.crowd.zoo import ZOO, Member, Scored
-from crowdselect_core.stages.heldout.split import expected
+from crowdselect_core.stages.heldout.split import expected, expected_heldout
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.instructions import INSTRUCTIONS
 from crowdselect_core.store.artifacts import Store
@@ -23,12 +23,16 @@ class StoredLookup:
         config: whole, with the models that are to be asked.
         lacks: what has to be made.
         store: where it would be.
+        heldout: whether those of the held-out rows are looked up, instead of the others'.
     """
 
-    def __init__(self, config: SelectConfig, lacks: MissingWork, store: Store) -> None:
+    def __init__(
+        self, config: SelectConfig, lacks: MissingWork, store: Store, *, heldout: bool = False
+    ) -> None:
         self._config = without_missing(config, lacks)
         i = INSTRUCTIONS.spec(self._config)
-        rows = expected(self._config, Ref(stage=i.stage, key=i.key, rows=0))
+        of = expected_heldout if heldout else expected
+        rows = of(self._config, Ref(stage=i.stage, key=i.key, rows=0))
         p = PROMPTS.spec(self._config, rows)
         self._prompts = Ref(stage=p.stage, key=p.key, rows=0)
         self._crowd, self._store = config.everyone, store

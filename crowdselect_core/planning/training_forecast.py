@@ -1,20 +1,26 @@
 """What a fine-tuning would do: rows, steps, rows that are too long, memory, disk, time, cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+import polars as pl
 
 from crowdselect_core.config.finetune import TrainingConfig, required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import shown
+from crowdselect_core.evaluate.training_overlap import refuse_heldout
 from crowdselect_core.finetune import own_trainer, preflight
 from crowdselect_core.finetune.base_model import BaseModel
 from crowdselect_core.finetune.checkpoints import Checkpoints
 from crowdselect_core.finetune.data import rows_of
+from crowdselect_core.finetune.licenses import answer_licenses
 from crowdselect_core.finetune.measured import measured_rate
 from crowdselect_core.finetune.pair_rows import PairRows
 from crowdselect_core.finetune.recipe import has_gpu, kind_of_work, layout
 from crowdselect_core.finetune.rows import ChatRows
+from crowdselect_core.planning import heldout
 from crowdselect_core.planning.dry_run import forecast
+from crowdselect_core.planning.missing_work import MissingWork
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -41,8 +47,9 @@ def training_forecast(config: SelectConfig, story: Story) -> list[str]:
     base = preflight.check(training)
     store = Store(config.store)
     if training.train_file is not None:
+        check_train_file(config)
         lines = [f"store      {config.store}", f"out        {config.out}"]
-        return lines + _lines(training, base, store, rows_of(training, None), None)
+        return lines + _lines(training, base, store, rows_of(training, None), None, {})
     made: list[Ref] = []
 
     def watched(config: SelectConfig, *, run: Runner) -> None:
@@ -50,9 +57,27 @@ def training_forecast(config: SelectConfig, story: Story) -> list[str]:
 
     lines = forecast(config, watched, "finetune")
     known = [ref for ref in made if ref.is_computed]
-    rows = rows_of(training, known[0].open(store).frame()) if known else None
+    rows: ChatRows | PairRows | None = None
+    licenses: dict[str, str | None] = {}
+    if known:
+        frame = known[0].open(store).frame()
+        rows, licenses = rows_of(training, frame), answer_licenses(config.everyone, frame)
     budget = config.budget if isinstance(config.budget, int) and not config.budget_tokens else None
-    return lines + _lines(training, base, store, rows, budget)
+    return lines + _lines(training, base, store, rows, budget, licenses)
+
+
+def check_train_file(config: SelectConfig) -> None:
+    """Refuse a file of training rows that holds a held-out prompt; nothing is computed for it.
+
+    Raises:
+        UserError: it does, or nothing is held out.
+    """
+    if config.heldout is None:
+        return
+    own = heldout.prompts_alone(config)
+    heldout.check(own, MissingWork((), ()))
+    drawn = pl.DataFrame({"messages": [list(p) for p in heldout.heldout_prompts(own)]})
+    refuse_heldout(required(config.training), drawn)
 
 
 def _lines(
@@ -61,6 +86,7 @@ def _lines(
     store: Store,
     rows: ChatRows | PairRows | None,
     budget: int | None,
+    licenses: Mapping[str, str | None],
 ) -> list[str]:
     if training.command is not None:
         return _lines_of_a_command(training, base, store, rows)
@@ -77,7 +103,7 @@ def _lines(
         what = "preference pairs of the selection" if training.on_pairs else "rows as selected"
         lines.append(f"training   {what}, {steps} steps{most}; tokens are known then")
     else:
-        prepared = prepare(training, base, rows, gpu)
+        prepared = prepare(training, base, rows, gpu, licenses)
         lines += _rows(prepared, store)
         missing = store.find(prepared.spec) is None
         tokens = prepared.rows.counts["tokens"] if missing else None

@@ -33,6 +33,8 @@ def test_a_leaderboard_from_files(command: Command, server: Server, tmp_path: Pa
 def test_what_the_user_can_mend(command: Command, tmp_path: Path) -> None:
     evaluate = command.of("evaluate").within(tmp_path)
     assert "evaluation.benchmarks is missing" in evaluate.run().ended(2).error
+    nowhere = ("--judgments", tmp_path / "none", "--benchmark", "mt-bench", "--dry-run")
+    assert "none: no such file or folder" in evaluate.run(*nowhere).ended(2).error
     file = write_rows(tmp_path / "x_single.jsonl", ['{"question_id": 81, "mod'])
     flags = ("--judgments", file, "--benchmark", "mt-bench")
     assert "x_single.jsonl: line 1: is no JSON" in evaluate.run(*flags).ended(2).error

@@ -36,9 +36,7 @@ def config(place: Path, **keys: object) -> Path:
     """Write a config that trains on train.jsonl."""
     training = recipe(place / "tiny", num_train_epochs=12, train_file="train.jsonl") | keys
     path = place / f"{uuid.uuid4().hex}.yaml"
-    path.write_text(yaml.safe_dump({
-        "dataset": "unread.jsonl", "reward_models": ["unread"], "training": training,
-    }))  # fmt: skip
+    path.write_text(yaml.safe_dump({"training": training}))
     return path
 
 
@@ -107,14 +105,27 @@ def test_a_file_with_a_held_out_row_is_not_trained_on(command: Command, place: P
     write_rows(held, [{"prompt": prompts[1]}])
     path = place / "held-out.yaml"
     training = recipe(place / "tiny", num_train_epochs=1, train_file="train.jsonl")
-    keys = {"dataset": "data.jsonl", "heldout": {"file": str(held)}, "training": training}
+    benchmark = {"kind": "command", "command": "true"}  # it needs no held-out row
+    keys = {"dataset": "data.jsonl", "heldout": {"file": str(held)}, "training": training,
+            "evaluation": {"benchmarks": [benchmark]}}  # fmt: skip
     path.write_text(yaml.safe_dump(keys))
     here = command.of("finetune").with_models().within(place)
     to = ["--config", path, "--store", "held", "--out", "h"]
-    assert "rows hold a held-out prompt or a near-duplicate" in here.run(*to).ended(2).error
+    allowed = {"CROWDSELECT_ALLOW_COMMANDS": "1"}
+    for run in (here, here.of("evaluate")):
+        for more in (["--dry-run"], []):
+            error = run.run(*to, *more, env=allowed).ended(2).error
+            assert "rows hold a held-out prompt or a near-duplicate" in error
     assert not list((place / "held").glob("checkpoint/*"))
+    write_rows(held, [{"prompt": "Nobody asks this."}])
+    for more in (["--dry-run"], []):
+        assert (
+            "none of the 4 rows of data.jsonl is in the list" in here.run(*to, *more).ended(2).error
+        )
     write_rows(held, [{"prompt": "Other."}])
-    assert "step 1/" in here.run(*to).ended(0).stderr
+    done = here.run(*to).ended(0)
+    assert "step 1/" in done.stderr
+    assert "no answers in the data set" not in done.stderr
 
 
 def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
@@ -132,9 +143,7 @@ def test_a_trainer_of_the_users_own(command: Command, place: Path) -> None:
         "command": f"{sys.executable} -S {script} {{base_model}} {{output_dir}}",
     }  # fmt: skip
     path = place / "command.yaml"
-    path.write_text(yaml.safe_dump({
-        "dataset": "unread.jsonl", "reward_models": ["unread"], "training": training,
-    }))  # fmt: skip
+    path.write_text(yaml.safe_dump({"training": training}))
     here, to = (
         command.of("finetune").with_models().within(place),
         ["--store", "own", "--out", "own-out"],

@@ -84,7 +84,9 @@ def test_killed_in_a_bucket_they_end_as_undisturbed_in_a_folder(
     with serving(tmp_path / "calm-endpoint") as endpoint:
         config = write_config(calm, tiny, endpoint.url, "store", "out")
         dry = evaluate.within(calm).run("--config", config, "--dry-run").ended(0).stdout
-        assert "prompts are answered by m0, m1, as cached" in dry
+        for name in ("m0", "m1"):
+            assert f"answers    to the held-out prompts, {name}: " in dry
+        assert "scores     of the held-out answers, words (function): " in dry
         assert not endpoint.asked
         evaluate.within(calm).run("--config", config).ended(0)
         undisturbed = endpoint.asked

@@ -1,7 +1,6 @@
 """The benchmark command: a program of the user's measures every model."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,8 +8,8 @@ from crowdselect_core.config.benchmarks import CommandBenchmark
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.evaluate import command_benchmark
 from crowdselect_core.evaluate.benchmarks.local_models import local_models
-from crowdselect_core.evaluate.benchmarks.steps import counted
-from crowdselect_core.evaluate.candidates import Candidate, opened
+from crowdselect_core.evaluate.benchmarks.steps import laid_out
+from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.result_cells import Measured, as_results
 from crowdselect_core.evaluate.sources import folder_of
@@ -52,18 +51,16 @@ class Command:
         return Outcome(results, notes)
 
     def _measured(self, model: Candidate, tools: Tools) -> list[Measured]:
-        with ExitStack() as stack:
-            report = stack.enter_context(tools.shown(self.name, model.name))
-            gpus = stack.enter_context(tools.lent(None, model.name))
-            tools.check()
-            source = stack.enter_context(opened(model, tools.store))
-            work = stack.enter_context(TemporaryDirectory(prefix="crowdselect-command-"))
-            counted(model.name, report)(0, 1)
+        with (
+            laid_out(self.name, model, tools) as weights,
+            TemporaryDirectory(prefix="crowdselect-command-") as work,
+        ):
+            weights.count(0, 1)
             return command_benchmark.measure(
                 self._config,
                 model.name,
-                folder_of(self._where, source),
+                folder_of(self._where, weights.source),
                 Path(work),
                 tools.check,
-                gpus,
+                weights.gpus,
             )

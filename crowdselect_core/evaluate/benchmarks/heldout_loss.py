@@ -1,9 +1,7 @@
 """The benchmark heldout-loss: the loss of every model on the held-out rows."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from importlib.util import find_spec
-from pathlib import Path
 
 from crowdselect_core.config.benchmarks import HeldoutLossBenchmark
 from crowdselect_core.config.evaluate import EvaluateConfig
@@ -11,8 +9,8 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate import heldout_loss, heldout_results
 from crowdselect_core.evaluate.benchmarks import heldout
 from crowdselect_core.evaluate.benchmarks.local_models import local_models
-from crowdselect_core.evaluate.benchmarks.steps import counted
-from crowdselect_core.evaluate.candidates import Candidate, opened
+from crowdselect_core.evaluate.benchmarks.steps import laid_out
+from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.heldout_loss import HeldOutAnswer, LossModel
 from crowdselect_core.evaluate.heldout_results import Losses
 from crowdselect_core.evaluate.live import Question, Tools
@@ -62,20 +60,14 @@ class HeldoutLoss:
     def _losses(self, model: Candidate, rows: Sequence[HeldOutAnswer], tools: Tools) -> Losses:
         training = tools.config.training
         longest = self._config.max_length or (training.max_length if training else MAX_LENGTH)
-        with ExitStack() as stack:
-            report = stack.enter_context(tools.shown(self.name, model.name))
-            gpus = stack.enter_context(tools.lent(None, model.name))
-            tools.check()  # it may have waited long for its device
-            source = stack.enter_context(opened(model, tools.store, merged=False))
-            weights = model.base or source
+        with laid_out(self.name, model, tools, merged=False) as weights:
             whole = LossModel(
                 model.name,
                 str(model.weights),
-                weights.model,
-                weights.revision,
-                Path(source.model) if model.is_adapter else None,
+                weights.source.model,
+                weights.source.revision,
+                weights.adapter,
                 self._config.dtype,
-                torch_device(gpus) or "cpu",
+                torch_device(weights.gpus) or "cpu",
             )
-            count = counted(model.name, report)
-            return heldout_loss.row_losses(tools.store, whole, rows, longest, count)
+            return heldout_loss.row_losses(tools.store, whole, rows, longest, weights.count)

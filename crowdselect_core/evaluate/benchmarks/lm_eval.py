@@ -1,7 +1,7 @@
 """The benchmark lm-eval: tasks of lm-evaluation-harness on every model."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,11 +12,12 @@ from crowdselect_core.config.evaluation import required
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.evaluate import lm_eval_tasks
 from crowdselect_core.evaluate.answers import price_of
-from crowdselect_core.evaluate.benchmarks.steps import counted
-from crowdselect_core.evaluate.candidates import Candidate, opened
+from crowdselect_core.evaluate.benchmarks.steps import laid_out
+from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.lm_eval_answers import EngineAnswers, engine_identity
 from crowdselect_core.evaluate.lm_eval_process import ASKED
+from crowdselect_core.evaluate.lm_eval_results import refusals
 from crowdselect_core.evaluate.lm_eval_run import HarnessModel, where
 from crowdselect_core.evaluate.result_cells import Measured, as_results
 from crowdselect_core.evaluate.tally import Outcome, Result
@@ -70,10 +71,12 @@ class LmEval:
             UserError: lm-eval has no such task, or fails.
         """
         results: list[Result] = []
+        notes: list[str] = []
         for model in models:
-            found = self._stored(model, tools)
-            results += as_results(model.name, found or self._measured(model, tools))
-        return Outcome(results)
+            found = self._stored(model, tools) or self._measured(model, tools)
+            results += as_results(model.name, found)
+            notes += refusals(self.name, model.name, found)
+        return Outcome(results, notes)
 
     def file_prompts(self) -> list[str] | None:
         """Return the prompts of data_files; None where they are not known.
@@ -102,36 +105,33 @@ class LmEval:
         return lm_eval_tasks.stored(tools.store, self._config, identity, model.system_prompt)
 
     def _measured(self, model: Candidate, tools: Tools) -> list[Measured]:
-        with ExitStack() as stack:
-            report = stack.enter_context(tools.shown(self.name, model.name))
-            work = stack.enter_context(TemporaryDirectory(prefix="crowdselect-lm-eval-"))
-            if self._is_asked(model):
-                answers = EngineAnswers(self._where, model, tools, report)
-                stack.callback(answers.close)
-                whole = HarnessModel(
-                    model.name, self._identity(model, tools), ASKED, {}, answers=answers,
-                    system_prompt=model.system_prompt,
-                )  # fmt: skip
-                return lm_eval_tasks.measure(
-                    tools.store, self._config, whole, Path(work), lambda done, of: tools.check()
-                )
-            whole = self._local(model, tools, stack)
-            count = counted(model.name, report)
-            return lm_eval_tasks.measure(tools.store, self._config, whole, Path(work), count)
+        measure = self._by_engine if self._is_asked(model) else self._by_transformers
+        with TemporaryDirectory(prefix="crowdselect-lm-eval-") as work:
+            return measure(model, tools, Path(work))
 
-    def _local(self, model: Candidate, tools: Tools, stack: ExitStack) -> HarnessModel:
-        """Lend a device and lay out the weights; lm-eval runs them by transformers."""
-        gpus = stack.enter_context(tools.lent(None, model.name))
-        tools.check()
-        source = stack.enter_context(opened(model, tools.store, merged=False))
-        weights = model.base or source
-        return lm_eval_tasks.hf_model(
-            self._config,
-            model.name,
-            str(model.weights),
-            weights.model,
-            weights.revision,
-            Path(source.model) if model.is_adapter else None,
-            gpus,
-            model.system_prompt,
-        )
+    def _by_engine(self, model: Candidate, tools: Tools, work: Path) -> list[Measured]:
+        with (
+            tools.shown(self.name, model.name) as report,
+            closing(EngineAnswers(self._where, model, tools, report)) as answers,
+        ):
+            whole = HarnessModel(
+                model.name, self._identity(model, tools), ASKED, {}, answers=answers,
+                system_prompt=model.system_prompt,
+            )  # fmt: skip
+            return lm_eval_tasks.measure(
+                tools.store, self._config, whole, work, lambda done, of: tools.check()
+            )
+
+    def _by_transformers(self, model: Candidate, tools: Tools, work: Path) -> list[Measured]:
+        with laid_out(self.name, model, tools, merged=False) as weights:
+            whole = lm_eval_tasks.hf_model(
+                self._config,
+                model.name,
+                str(model.weights),
+                weights.source.model,
+                weights.source.revision,
+                weights.adapter,
+                weights.gpus,
+                model.system_prompt,
+            )
+            return lm_eval_tasks.measure(tools.store, self._config, whole, work, weights.count)

@@ -123,12 +123,21 @@ HELDOUT = Stage("heldout", "Set rows aside for an evaluation.", heldout_spec, he
 
 def _with_prompts(config: SelectConfig) -> Dataset:
     dataset = open_dataset(config)
+    check_prompts(dataset)
+    return dataset
+
+
+def check_prompts(dataset: Dataset) -> None:
+    """Refuse a data set without prompts.
+
+    Raises:
+        DatasetError: it has none.
+    """
     if dataset.layout.prompt is None:
         raise DatasetError(
-            f"{config.dataset.path}: has no instruction texts, and rows are held out by their "
+            f"{dataset.config.path}: has no instruction texts, and rows are held out by their "
             "prompts; leave heldout out, or add the texts"
         )
-    return dataset
 
 
 def is_listed(listed: HeldoutList, ids: Sequence[str], prompts: Sequence[Prompt]) -> Bools:
@@ -273,9 +282,14 @@ def expected(config: SelectConfig, instructions: Ref) -> Ref:
         return instructions
     heldout = duplicates = None
     if config.heldout is not None:
-        named = heldout_spec(config, instructions)
-        heldout = Ref(stage=named.stage, key=named.key, rows=0)
+        heldout = expected_heldout(config, instructions)
         named = duplicates_spec(config, instructions, heldout)
         duplicates = Ref(stage=named.stage, key=named.key, rows=0)
     named = remaining_spec(config, instructions, heldout, duplicates)
+    return Ref(stage=named.stage, key=named.key, rows=0)
+
+
+def expected_heldout(config: SelectConfig, instructions: Ref) -> Ref:
+    """Return the reference to the held-out rows, whether or not they are computed."""
+    named = heldout_spec(config, instructions)
     return Ref(stage=named.stage, key=named.key, rows=0)

@@ -301,6 +301,30 @@ def test_a_config_file_without_a_data_set(tmp_path: Path) -> None:
     assert resolved(["--config", str(tmp_path / "c.yaml"), "--dataset", "d"]).budget == 5
 
 
+def test_a_file_of_training_rows_needs_no_data_set_but_for_held_out_rows(tmp_path: Path) -> None:
+    train = {"base_model": "b", "train_file": "t.jsonl"}
+    for training, more, refused in (
+        (train, {}, None),
+        (train, {"heldout": {"share": 0.1}, "dataset": "d.jsonl"}, None),
+        (train, {"heldout": {"share": 0.1}}, "dataset is missing: heldout sets rows of it aside"),
+        ({"base_model": "b"}, {}, "dataset is missing: the model is trained on a selection of it"),
+        (None, {"dataset": "d.jsonl"}, "training is missing"),
+    ):
+        evaluation = {"benchmarks": [{"kind": "lm-eval", "tasks": "t"}]}
+        keys = {"training": training, "evaluation": evaluation, **more}
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(keys))
+        for flow in ("finetune", "evaluate") if training else ("finetune",):
+            if refused is None:
+                load(str(tmp_path / "c.yaml"), {}, {}, flow)
+                continue
+            with pytest.raises(ConfigError, match=refused):
+                load(str(tmp_path / "c.yaml"), {}, {}, flow)
+    flags = {"training": train}
+    assert load(None, flags, {}, "finetune").dataset is None  # the sample does not stand in
+    sample = load(None, {"training": {"base_model": "b"}}, {}, "finetune").dataset
+    assert Path(sample.path).name == "zoo.parquet"
+
+
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(["--help"])

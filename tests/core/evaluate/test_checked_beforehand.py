@@ -14,8 +14,15 @@ from crowdselect_core.chat import Message
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import required
 from crowdselect_core.config.finetune import TrainingConfig
+from crowdselect_core.config.finetuning import FinetuneConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import ConfigError, EvaluationError, UserError
+from crowdselect_core.errors import (
+    ConfigError,
+    DatasetError,
+    EvaluationError,
+    SelectionError,
+    UserError,
+)
 from crowdselect_core.evaluate import engine_check, forecast, training_overlap
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import Candidate, Source, expected
@@ -25,11 +32,13 @@ from crowdselect_core.finetune.base_model import base_model
 from crowdselect_core.finetune.rows import file_rows
 from crowdselect_core.generate.factory import check_all
 from crowdselect_core.planning.evaluation_forecast import stored_model
+from crowdselect_core.planning.training_forecast import check_train_file
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.build import build
 from crowdselect_core.store.plan import ShardResult, single
+from flows import evaluate
 
 BASE = Candidate(name="b", role="base", weights="sha256:1", source=Source(model="b"))
 PRICE = {"input": 1_000.0, "output": 2_000.0}
@@ -168,6 +177,49 @@ def test_a_training_file_with_a_held_out_row_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"1 of its 3 rows hold a held-out prompt.*line 2"):
         training_overlap.refuse_heldout(near, drawn)
     training_overlap.refuse_heldout(rows_in(tmp_path, "Something else.", "Another."), drawn)
+
+
+def test_a_dry_run_looks_for_held_out_rows_in_the_training_file(tmp_path: Path) -> None:
+    pytest.importorskip("rensa")
+    rows = [{"id": str(i), "instruction": text} for i, text in enumerate((HELD, "Else.", "More."))]
+    write_lines(tmp_path / "data.jsonl", rows)
+    (tmp_path / "held.txt").write_text("0")
+
+    def config(heldout: dict[str, Any], *prompts: str) -> FinetuneConfig:
+        training, data = rows_in(tmp_path, *prompts), str(tmp_path / "data.jsonl")
+        return FinetuneConfig.model_validate(
+            {"dataset": data, "heldout": heldout, "training": training}
+        ).resolved()
+
+    listed = {"file": str(tmp_path / "held.txt"), "answers": "best"}
+    check_train_file(config(listed, "Something.", "Else."))
+    with pytest.raises(ConfigError, match="1 of its 2 rows hold a held-out prompt"):
+        check_train_file(config(listed, "Something.", HELD))
+    with pytest.raises(SelectionError, match=r"share 1e-09: none of the 3 rows of .* is held out"):
+        check_train_file(config({"share": 1e-9}, "Something."))
+    write_lines(tmp_path / "data.jsonl", [{"id": "0", "ant": {"content": "No prompt.", "r": 1.0}}])
+    with pytest.raises(DatasetError, match="has no instruction texts, and rows are held out by"):
+        check_train_file(config({"share": 0.5}, "Something."))
+
+
+def test_a_run_compares_the_training_file_whatever_its_benchmarks_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[EvaluateConfig] = []
+    drawn = Ref(stage="heldout", key="k", rows=1)
+
+    def check_file(config: EvaluateConfig) -> list[Ref]:
+        found.append(config)
+        return [drawn]
+
+    monkeypatch.setattr(evaluate, "check_file", check_file)
+    keys = {"dataset": {"path": "d.jsonl"}, "heldout": {"share": 0.5}}
+    plain = config_of(tmp_path, [{"kind": "lm-eval", "tasks": "t"}], **keys)
+    config = training(plain).resolved()
+    assert not config.needs_heldout
+    assert (evaluate.heldout(config, None), found) == ([drawn], [config])
+    given = plain.model_copy(update={"model": "m"}).resolved()  # nothing is trained
+    assert (evaluate.heldout(given, None), len(found)) == ([], 1)
 
 
 def test_training_rows_that_overlap_a_benchmark_are_counted() -> None:

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judged import board, cells, compared, compared_v2, graded, paired, write_rows
 
+from crowdselect_core.config.evaluate import BenchmarkKind, EvaluateConfig
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import EvaluationError
+from crowdselect_core.planning.evaluation_forecast import evaluation_forecast
+from crowdselect_core.stages.base import Runner
+from crowdselect_core.stages.refs import Ref
 
 GOOD = graded("m", 81, 1, 8)
 PAIR = paired(("a", "b"), 81, "tie", "tie")
@@ -86,10 +91,25 @@ def test_judgments_of_another_version_of_the_questions(tmp_path: Path, benchmark
         board(tmp_path, benchmark)
 
 
+def _unused(config: SelectConfig, run: Runner) -> Ref:
+    raise AssertionError("nothing is selected")
+
+
+def test_a_dry_run_counts_the_files(tmp_path: Path) -> None:
+    for name in ("a_single.jsonl", "b_single.jsonl", "question.jsonl"):
+        write_rows(tmp_path / name, [GOOD])
+    config = EvaluateConfig(judgments=str(tmp_path), benchmark="mt-bench", out="o")
+    told = [f"judgments  {tmp_path}: 2 files; no model is asked", "out        o"]
+    assert evaluation_forecast(config, _unused, str) == told
+
+
 @pytest.mark.parametrize("benchmark", ["mt-bench", "arena-hard"])
-def test_places_without_judgments(tmp_path: Path, benchmark: str) -> None:
+def test_places_without_judgments(tmp_path: Path, benchmark: BenchmarkKind) -> None:
     with pytest.raises(EvaluationError, match="nowhere: no such file or folder; expected"):
         board(tmp_path / "nowhere", benchmark)
+    config = EvaluateConfig(judgments=str(tmp_path / "nowhere"), benchmark=benchmark)
+    with pytest.raises(EvaluationError, match="nowhere: no such file or folder; expected"):
+        evaluation_forecast(config, _unused, str)  # a dry run finds it too
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("x")
     with pytest.raises(EvaluationError, match="empty: holds no judgments; expected"):

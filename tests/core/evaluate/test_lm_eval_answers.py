@@ -147,22 +147,52 @@ def test_prompts_of_files_that_only_the_task_can_read_are_not_known(
         assert opened(world.config(benchmark, judges=())).file_prompts() == found
 
 
-def test_an_answer_that_is_refused_for_good_is_not_promised_to_come(
+def test_an_answer_that_is_refused_for_good_is_empty_up_to_the_failure_rate(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     said: dict[str, str | None] = {"good": "yes", "filtered": "a\0b", "down": None}
     world = World(monkeypatch, tmp_path, lambda name, messages: said[text_of(messages)])
     config = world.config({"kind": "lm-eval", "tasks": "t"}, judges=())
     (model,), tools = world.models(config), world.tools(config)
-    for prompts, words in (
-        (("good", "down"), r"1 of 2 answers are missing \(calls failed\);.*: run it again"),
-        (("good", "filtered"), r"1 of 2 answers are missing \(nul_byte: .*1 of these were refused"),
-    ):
+
+    def ask(*prompts: str) -> list[str | None]:
         requests = [
             {"messages": [{"role": "user", "content": text}], "sampling": {}} for text in prompts
         ]
+        return EngineAnswers("b", model, tools, lambda calls: None)(requests)
+
+    assert ask("good", "filtered") == ["yes", None]  # max_failure_rate 0.5
+    for prompts, words in (
+        (("good", "down"), r"1 of 2 answers are missing \(calls failed\);.*: run it again"),
+        (("good", "filtered", "good", "down"), r"2 of 4 .*\(calls failed\);.*: run it again"),
+        (
+            ("filtered",),
+            r"1 of 1 .*\(nul_byte: .*1 of these were refused.*max_failure_rate \(0.5\)",
+        ),
+    ):
         with pytest.raises(EvaluationError, match=words):
-            EngineAnswers("b", model, tools, lambda calls: None)(requests)
+            ask(*prompts)
+
+
+@pytest.mark.model
+def test_a_refused_answer_is_scored_as_an_empty_one_and_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ifeval: dict[str, Any]
+) -> None:
+    refused = "Two young boys"  # else right, one of the one instruction of its prompt
+    world = World(monkeypatch, tmp_path, lambda name, messages: next(
+        "a\0b" if part == refused else text
+        for part, text in ANSWERS.items() if part in text_of(messages)
+    ))  # fmt: skip
+    config = world.config({**ifeval, "limit": 5}, judges=())
+    for _ in range(2):  # measured, then stored
+        outcome = world.run(config)
+        found = {r.metric: (r.value, r.n, r.unparsed) for r in outcome.results}
+        assert found["ifeval/prompt_level_strict_acc"] == (pytest.approx(0.4), 5, 1)
+        assert found["ifeval/inst_level_strict_acc"] == (pytest.approx(5 / 8), 5, 1)
+        assert outcome.notes == [
+            "lm-eval: m: 1 answers of ifeval (n 5) were refused for good and count as empty ones"
+        ]
+    assert len(world.asked) == 5
 
 
 def test_generation_arguments_become_a_sampling() -> None:

@@ -12,7 +12,7 @@ from tinymodel import write_tiny
 from crowdselect_core.config.benchmarks import LmEvalBenchmark
 from crowdselect_core.errors import ConfigError, EvaluationError
 from crowdselect_core.evaluate import lm_eval_tasks
-from crowdselect_core.evaluate.lm_eval_results import results_of
+from crowdselect_core.evaluate.lm_eval_results import refusals, results_of
 from crowdselect_core.store.artifacts import Store
 
 QUESTIONS = ["The cat", "A dog", "One ant", "Two bees", "Some fox", "An owl"]
@@ -213,3 +213,19 @@ def test_what_is_not_there_is_told_beforehand(
         lm_eval_tasks.check(benchmark(["gsm8k"], data_files={"gsm8k": str(tmp_path / "nothing")}))
     with pytest.raises(ValidationError, match=r"data_files: 'gsm' is none of tasks, did you mean"):
         benchmark(["gsm8k"], data_files={"gsm": "x"})
+
+
+def test_refused_answers_are_counted_where_they_were_asked_and_in_their_group() -> None:
+    metrics = {"alias": "x", "acc,none": 0.5, "acc_stderr,none": 0.1}
+    told = {"task": "g", "results": dict.fromkeys(("g", "a", "b"), metrics),
+            "n": {"g": 9, "a": 4, "b": 5}}  # fmt: skip
+    task, found = results_of("lm", json.dumps(told), {"b": 2})
+    assert task == "g"
+    assert [(one.metric, one.n, one.unparsed) for one in found] == [
+        ("g/acc", 9, 2), ("a/acc", 4, 0), ("b/acc", 5, 2),
+    ]  # fmt: skip
+    assert refusals("lm-eval", "m", found) == [
+        "lm-eval: m: 2 answers of g (n 9) were refused for good and count as empty ones",
+        "lm-eval: m: 2 answers of b (n 5) were refused for good and count as empty ones",
+    ]
+    assert refusals("lm-eval", "m", results_of("lm", json.dumps(told))[1]) == []

@@ -12,6 +12,7 @@ import pytest
 from crowdselect_core.config.reward import JudgeSampling
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
+from crowdselect_core.experiment.cells import as_whole
 from crowdselect_core.generate.base import Answer, Failure, Request, never
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.ingest.prompts import read_text
@@ -218,6 +219,25 @@ def test_answers_to_held_out_prompts_are_those_of_one_model(tmp_path: Path) -> N
     assert [answer for _, answer in pairs] == [f"a1: {text}" for text in texts]
     held = is_drawn([read_text(text) for text in TEXTS], 0.5, config.seed)
     assert texts == [text for text, is_held in zip(TEXTS, held, strict=True) if is_held]
+
+
+def test_an_experiment_lacks_nothing_once_its_crowd_has_answered(tmp_path: Path) -> None:
+    """So the best of several reward models is known, though no cell's selection scores the rest."""
+    heldout = {"share": 0.5, "answers": "best"}
+    config = config_of(tmp_path, TEXTS, heldout=heldout)
+    [judge] = config.reward_models
+    assert not isinstance(judge, str)
+    second = judge.model_copy(update={"name": "second"})
+    world = World(config.model_copy(update={"heldout": None}))
+    members = [
+        Member(m.answered, (*m.scored, Scored("second", ("",), m.scored[0].rewards)))
+        for m in world.scored(world.answered(), Longer())
+    ]
+    several = config.model_copy(update={"reward_models": [judge, second]})
+    made = dataset_of(several, world.run(ZOO, world.config, world.prompts, members))
+    whole = as_whole(several, made)
+    assert (whole.heldout, whole.reward_names) == (config.heldout, ["judge", "second"])
+    assert not find_missing(whole)
 
 
 def test_a_prompt_on_several_rows_is_asked_once(tmp_path: Path) -> None:
