@@ -146,6 +146,18 @@ def test_a_loss_is_best_when_low_and_a_gain_is_turned() -> None:
     assert "-0.30 [-0.40, -0.20]" in text(html, "gain")
 
 
+def test_a_cell_whose_cost_is_not_known_has_its_gain_all_the_same() -> None:
+    other = "reward k=10 n=1000"
+    table = experiment(
+        [*CELLS, *cell(other, {WIN: [81.0] * 3}, cost_tokens=None, answer_tokens=None)]
+    )
+    compared = comparisons([comparison(), comparison(a=other, primary=False)])
+    html = shown(experiment=table, comparisons=compared)
+    section = html.split('id="gain"')[1].split("</section>")[0]
+    assert section.count("<circle") == 1
+    assert f"2 {other} +2.0 [-1.0, 5.0] – – 1,500 600" in text(html, "gain")
+
+
 def test_choices_are_described() -> None:
     rows = text(shown(), "choices")
     assert f"{CROWD} 1,000 2.100 0.6000" in rows

@@ -27,14 +27,15 @@ def gain(data: ExperimentData, limits: Limits) -> Section | None:
         return None
     names = (primary["benchmark"], primary["metric"])
     own = {r.cell: r for r in data.results if (r.benchmark, r.metric) == names}
-    rows = list(_gains(data, own, primary))[: limits.rows]
+    every = list(_gains(data, own, primary))
+    rows = every[: limits.rows]
     cost = _cost([row["result"] for row in rows])
-    rows = [row for row in rows if cost and row["result"].costs[cost] is not None]
-    if cost is None or not rows:
+    if cost is None:
         return None
     points = [
         Point(i, row["result"].costs[cost], row["gain"], "own", row["low"], row["high"])
         for i, row in enumerate(rows, 1)
+        if row["result"].costs[cost] is not None
     ]
     way = better(*names)
     html = filled(
@@ -44,6 +45,7 @@ def gain(data: ExperimentData, limits: Limits) -> Section | None:
         baseline=primary["b"],
         unit=unit(*names),
         way=way,
+        left_out=len(every) - len(rows),
     )
     return Section("gain", "What a gain costs", html)
 
@@ -82,7 +84,7 @@ def _gains(
 
 
 def _cost(found: list[CellResult]) -> str | None:
-    """Return the cost that all of them know, or else the first that any does."""
+    """Return the first cost that any of them has; None where none has one."""
     for cost in COSTS:
         if any(r.costs[cost] for r in found):
             return cost
