@@ -1,6 +1,6 @@
 """Words and orders that several sections share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from crowdselect_core.experiment.metric_words import better
 from crowdselect_core.experiment.schemas import CHOICE
@@ -49,12 +49,11 @@ def metrics(data: ExperimentData) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))
 
 
-def best_first(rows: Iterable[CellResult]) -> list[CellResult]:
+def best_first(rows: Sequence[CellResult]) -> list[CellResult]:
     """Sort results of one metric, the best first; in their own order where none is known."""
-    rows = list(rows)
     way = better(rows[0].benchmark, rows[0].metric) if rows else "unknown"
     if way == "unknown":
-        return rows
+        return list(rows)
     sign = -1.0 if way == "higher" else 1.0
     return sorted(rows, key=lambda r: (r.mean is None, sign * (r.mean or 0.0)))
 
