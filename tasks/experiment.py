@@ -19,6 +19,7 @@ from crowdselect_core.experiment.made import Made, Remembering
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_grid import experiment_grid
 from crowdselect_core.report.experiment import as_lines, as_markdown, as_rows
+from crowdselect_core.report.experiment_page import writing as experiment_page
 from crowdselect_core.stages.base import How, Runner
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.store.artifacts import Store
@@ -112,6 +113,15 @@ def results(
         "tables": as_rows(told),
     }
     return Completed(message=f"written to {config.out}", data=shown)
+
+
+@state_task("report")
+def report(out: str) -> State[int]:
+    """Write OUT/report.html from the tables in OUT."""
+    cancellation.check()
+    size = experiment_page.write(out)
+    log.info("%-13s %s bytes, in %s", "report", f"{size:,}", out)
+    return Completed(message=f"written to {out}", data=size)
 
 
 @task(name="publish-experiment", **OPTIONS)

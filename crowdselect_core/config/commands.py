@@ -103,7 +103,8 @@ COMMANDS: dict[str, Command] = {
         further={"list": "list the selections of the series, and end"},
     ),
     "report": Command(
-        "Make OUT/report.html again, from OUT/manifest.json and the store that it names.",
+        "Make OUT/report.html again: of a selection from OUT/manifest.json and the store that it "
+        "names, of an experiment from the tables in OUT.",
         config=ReportConfig,
         steps=(),
         only=("out",),
@@ -120,7 +121,7 @@ COMMANDS: dict[str, Command] = {
     "experiment": Command(
         "Compare methods of selection over replicates (key `experiment`): by their choices, or by "
         "models that are trained on them and evaluated. A grid that was killed goes on.",
-        steps=(SCORES, SELECTION, TRAINING, EVALUATION, EXPERIMENT),
+        steps=(SCORES, SELECTION, TRAINING, EVALUATION, EXPERIMENT, REPORT),
         further={
             "preflight": "check models, licences, memory and judges of all cells, and end",
         },

@@ -21,6 +21,11 @@ CONTROLS: tuple[Control, ...] = (
     "full-pool",
 )  # fmt: skip
 
+# Tables of published numbers, by the names in experiment/published/paper.yaml.
+PublishedName = Literal[
+    "table1", "table2", "table4", "table7", "table13", "tables14-17", "table18", "table19"
+]  # fmt: skip
+
 Budget = Annotated[int | float, BeforeValidator(read_budget)]
 OneResponse = Annotated[str | list[str], BeforeValidator(read_response)]
 Keys = dict[str, Any]
@@ -52,6 +57,7 @@ def _listed(value: Any) -> Any:
 
 
 Crowds = Annotated[list[Crowd], BeforeValidator(_listed)]
+PublishedNames = Annotated[list[PublishedName], BeforeValidator(_listed)]
 RewardSets = Annotated[list[Literal["all"] | list[str]], BeforeValidator(_listed)]
 
 
@@ -193,6 +199,11 @@ class ExperimentConfig(Frozen):
     )
     full_pool_rows: int = Field(
         5000, ge=0, description="Most rows with which the full pool is a control"
+    )
+    published: PublishedNames = Field(
+        [],
+        description="Tables of the paper whose numbers the report shows beside the results",
+        examples=["table2"],
     )
     gpus_per_cell: int = Field(1, ge=1, description="GPUs that a cell sees")
     max_parallel: Annotated[int | None, Flag("N", "--max-parallel")] = Field(

@@ -212,8 +212,8 @@ class SelectConfig(Frozen):
     )
     report: Annotated[bool, Flag(), REPORT] = Field(
         True,
-        description="Write report.html, a page that shows what was chosen and why; see "
-        "docs/report.md",
+        description="Write report.html, a page that shows what was chosen and why, or what an "
+        "experiment found; see docs/report.md",
     )
     quality: Annotated[QualityConfig | None, SELECTION] = Field(
         None, description="Quality gates before the selection; see docs/quality.md"

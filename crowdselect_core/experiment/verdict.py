@@ -48,13 +48,13 @@ def verdict(row: Mapping[str, Any], *, split: bool, planned: int) -> str:
     """
     n = int(row["replicates"])
     way = better(row["benchmark"], row["metric"])
-    what = f"{row['a']} - {row['b']}: {_numbers(row)} {unit(row['benchmark'], row['metric'])}"
+    what = f"{row['a']} - {row['b']}: {numbers(row)} {unit(row['benchmark'], row['metric'])}"
     over = f"over {_counted(n, split)}" + (f" of {planned} planned" if n < planned else "")
-    line = f"{what} {over} ({_direction(way)}): {_finding(row, way)}"
+    line = f"{what} {over} ({_direction(way)}): {finding(row, way)}"
     if row["detectable"] is not None and row["detectable"] > 0:
         line += f"; {_counted(n, split)} find differences from {row['detectable']:.2g}"
     if not row["primary"]:
-        line += f"; exploratory, p = {_p(row['p_holm'])} after Holm's correction"
+        line += f"; exploratory, p = {p_text(row['p_holm'])} after Holm's correction"
     return line + "".join(f". {warning}" for warning in _warnings(n, split))
 
 
@@ -80,7 +80,7 @@ def _warnings(n: int, split: bool) -> list[str]:
     return found
 
 
-def _finding(row: Mapping[str, Any], way: Better) -> str:
+def finding(row: Mapping[str, Any], way: Better) -> str:
     """Say whether there is a difference, and for whom."""
     if row["low"] is None:
         return "a single replicate has no interval, so nothing can be said"
@@ -90,7 +90,7 @@ def _finding(row: Mapping[str, Any], way: Better) -> str:
         return "not distinguishable"
     p = row["p"] if row["primary"] else row["p_holm"]
     if p > ALPHA:
-        return f"not distinguishable (the interval excludes 0, but p = {_p(p)})"
+        return f"not distinguishable (the interval excludes 0, but p = {p_text(p)})"
     if way == "unknown":
         return f"{row['a']} is {'higher' if row['difference'] > 0 else 'lower'}"
     won = (row["difference"] > 0) == (way == "higher")
@@ -106,7 +106,7 @@ def _counted(n: int, split: bool) -> str:
     return f"{n} {name}" + ("" if n == 1 else "s")
 
 
-def _numbers(row: Mapping[str, Any]) -> str:
+def numbers(row: Mapping[str, Any]) -> str:
     """Write the difference and its interval with two digits of the interval's half width."""
     difference, low, high = row["difference"], row["low"], row["high"]
     half = abs(difference) if low is None else (high - low) / 2
@@ -117,5 +117,6 @@ def _numbers(row: Mapping[str, Any]) -> str:
     return f"{difference:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _p(p: float) -> str:
+def p_text(p: float) -> str:
+    """Write a p value with two digits."""
     return f"{p:.2g}" if p >= 0.001 else f"{p:.0e}"

@@ -29,11 +29,12 @@ from crowdselect_core.experiment.schemas import (
 )
 from crowdselect_core.experiment.settings import required
 from crowdselect_core.experiment.verdict import verdicts
+from crowdselect_core.export.selection_files import REPORT
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
-from crowdselect_core.store.out_files import check_replaceable, writing
+from crowdselect_core.store.out_files import check_replaceable, owned_files, writing
 from crowdselect_core.util.versions import version_of
 
 MANIFEST = "manifest.json"
@@ -44,7 +45,7 @@ FILES = [COMPARISONS_FILE, EXPERIMENT_FILE, OVERLAPS_FILE, MANIFEST]
 def names_of(config: SelectConfig) -> list[str]:
     """Name the files that an experiment may write into OUT."""
     more = [ADVICE_FILE, SENSITIVITY_FILE] if required(config).advisor else []
-    return [*FILES, *more]
+    return [*FILES, *more, *([REPORT] if config.report else [])]
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,9 @@ def recipes(cells: Sequence[Cell]) -> dict[str, str]:
 def write(config: SelectConfig, told: Results) -> None:
     """Write the tables, and OUT/manifest.json.
 
+    What an earlier experiment left beside them, and this one has not, is removed: its report shows
+    other results.
+
     Raises:
         StorageError: OUT cannot be written.
         ConfigError: it holds a file of such a name that is not a run's own.
@@ -201,8 +205,12 @@ def write(config: SelectConfig, told: Results) -> None:
     names = [*files, MANIFEST]
     check_replaceable(place, names, config.out)
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+    gone = (owned_files(place) & {ADVICE_FILE, SENSITIVITY_FILE, REPORT}) - set(files)
     with writing(place, names):
-        place.replace_all({**files, MANIFEST: text.encode("utf-8", "backslashreplace") + b"\n"})
+        place.replace_all(
+            {**files, MANIFEST: text.encode("utf-8", "backslashreplace") + b"\n"},
+            gone=sorted(gone),
+        )
 
 
 def _choosing(

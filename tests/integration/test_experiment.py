@@ -48,8 +48,17 @@ def test_choices_alone_are_made_once(command: Command, place: Path) -> None:
     first = here.run("--config", file, "--no-train").ended(0)
     assert "cached       0 of 14" in first.stdout
     assert "alone/experiment.parquet" in first.stdout
+    assert "alone/report.html" in first.stdout
+    page = place / "alone" / "report.html"
+    assert "Nothing was trained" in page.read_text("utf-8")
     again = here.run("--config", file, "--no-train").ended(0)
     assert "cached       14 of 14" in again.stdout
+    whole = page.read_bytes()
+    page.unlink()
+    here.of("report").run("--out", "alone").ended(0)
+    assert page.read_bytes() == whole
+    here.run("--config", file, "--no-train", "--no-report").ended(0)
+    assert not page.exists()
     refused = here.run("--config", file)
     assert "training is missing" in refused.ended(2).error
 
@@ -96,6 +105,7 @@ def test_a_killed_grid_goes_on_for_free(command: Command, place: Path) -> None:
     differences = [values["crowdselect k=2 n=4", r] - values["random k=2 n=4", r] for r in (0, 1)]
     assert primary["difference"] == pytest.approx(sum(differences) / 2)
     assert "verdict      crowdselect k=2 n=4 - random k=2 n=4: " in whole.stdout
+    assert "named beforehand" in (out / "report.html").read_text("utf-8")
     manifest = json.loads((out / "manifest.json").read_text())
     assert sum(name.endswith("/model") for name in manifest["artifacts"]) == 4
     plan = here.run("--config", file, "--dry-run").ended(0)

@@ -79,6 +79,6 @@ def assembled(title: str, sections: Sequence[Section]) -> bytes:
     if len(html) > MOST_BYTES:
         raise ReportError(
             f"report.html: {len(html):,} bytes, expected at most {MOST_BYTES:,}; set report: false "
-            "and read ranking.parquet"
+            "and read the tables beside it"
         )
     return html

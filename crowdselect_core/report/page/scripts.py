@@ -15,7 +15,7 @@ from crowdselect_core.report.page.packing import LEVEL
 # Joined into one script; its functions are its own.
 OWN = (
     "unpacking.js", "dom.js", "reselection.js", "details.js", "table.js", "sliders.js", "map.js",
-    "main.js",
+    "sorting.js", "main.js",
 )  # fmt: skip
 BOKEH = ("bokeh.min.js", "bokeh-gl.min.js", "bokeh-api.min.js")
 BOKEH_BLOCK = "bokeh"  # the element that holds the latter

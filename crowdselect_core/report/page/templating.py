@@ -1,5 +1,6 @@
 """The templates of the page: everything that is put into them is escaped."""
 
+import math
 from functools import cache
 from typing import Any
 
@@ -8,6 +9,7 @@ from markupsafe import Markup
 from crowdselect_core.report.page.texts import in_one_line, visible
 
 CELL = 200  # characters of a data text in a cell of a table
+LINE = 1000  # of a line that stands alone
 
 
 @cache
@@ -21,7 +23,9 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {f.__name__: f for f in (number, percent, decimals, cell, visible)}
+    made.filters |= {
+        f.__name__: f for f in (number, percent, decimals, figure, cell, line, visible)
+    }
     return made
 
 
@@ -51,6 +55,20 @@ def decimals(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.00
 
 
+def figure(value: float | None, digits: int = 4) -> str:
+    """Write a number of any size with some significant digits, an en dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == round(value) or abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:#.{digits}g}"
+
+
 def cell(text: str | None) -> str:
     """Return the beginning of a data text on one line."""
     return in_one_line(text, CELL)
+
+
+def line(text: str | None) -> str:
+    """Return a data text on one line, at most LINE characters of it."""
+    return in_one_line(text, LINE)

@@ -45,7 +45,7 @@ TAKEN = {
         "--official",
         "--training-base-model",
     },
-    "experiment": SELECT | {"--train", "--max-parallel", "--preflight", "--compare"},
+    "experiment": SELECT | {"--train", "--max-parallel", "--preflight", "--compare", "--report"},
     "report": {"--config", "--out", "--quiet"},
 }
 

@@ -43,6 +43,7 @@ async function attempt(what, work) {
 }
 
 async function start() {
+  await attempt("Sorting", async () => setUpSorting());
   const chosen = await attempt("The table of the chosen rows", setUpRows);
   const points = await attempt("The map", mapPoints);
   await attempt("The figures of the metrics", setUpBars);

@@ -1,0 +1,1 @@
+"""Published tables that an experiment can be held against: numbers, their place, what is known."""
