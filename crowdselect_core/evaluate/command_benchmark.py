@@ -157,7 +157,8 @@ def _rows(where: str, told: list[Any]) -> Iterator[Measured]:
         n = row.get("n")
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
             raise EvaluationError(f"{where}: n of {metric!r} is {_short(n)}, expected a count")
-        yield Measured(metric, n=n or 0, **numbers)
+        value, low, high = numbers["value"], numbers.get("low"), numbers.get("high")
+        yield Measured(metric, value, low, high, n=n or 0)
 
 
 def _name(where: str, name: Any) -> str:
