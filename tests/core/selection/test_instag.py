@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crowdselect_core.annotate.tags import Unreadable, prompt_of, read_tags
@@ -33,6 +35,45 @@ def test_sampling_is_the_published_one(seed: int) -> None:
     order = sorted(range(40), key=lambda i: (-scores[i], i))
     assert order[:25] == plain_sampling(tags, 25)
     assert all(scores[i] <= 0 for i in order[25:])
+
+
+TAGS = st.lists(st.sampled_from("abcdef"), max_size=4, unique=True)
+
+
+@given(st.lists(TAGS, max_size=25), st.integers(0, 30))
+def test_sampling_takes_the_rows_of_the_plain_passes_in_their_order(
+    tags: list[list[str]], picks: int
+) -> None:
+    """Rows without tags, rows alike, more picks than rows: always the same rows, in one order."""
+    tagged = sum(map(bool, tags))
+    scores = sampling_scores(tags, picks)
+    order = sorted(range(len(tags)), key=lambda i: (-scores[i], i))
+    expected = plain_sampling(tags, min(picks, tagged))
+    assert order[: len(expected)] == expected
+    assert [scores[i] for i in expected] == list(range(len(expected), 0, -1))
+    assert all(scores[i] <= 0 for i in order[len(expected) :])
+
+
+def test_half_of_all_rows_are_sampled_in_time_that_grows_with_them() -> None:
+    """Many passes over many waiting rows: each tag of a row is looked at a bounded number of times.
+
+    A scan of all waiting rows in every pass would read 4,000 rows' tags some 2,000 times.
+    """
+    looked = 0
+
+    class Told(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            nonlocal looked
+            looked += 1
+            return super().__iter__()
+
+    rng = random.Random(0)
+    tags = [
+        Told([f"t{rng.randrange(40)}", f"u{int(rng.paretovariate(1)) % 30}"]) for _ in range(4_000)
+    ]
+    scores = sampling_scores(tags, 2_000)
+    assert sum(score > 0 for score in scores) == 2_000
+    assert looked < 20_000
 
 
 def test_a_pass_ends_with_the_last_new_tag() -> None:
