@@ -30,6 +30,7 @@ from crowdselect_core.selection.methods.rank import rank_random
 from crowdselect_core.selection.methods.ranked_by import ranked_by
 from crowdselect_core.selection.methods.rds import round_robin
 from crowdselect_core.selection.quota import rows_of_budget
+from crowdselect_core.stages.select.method_identity import filter_end
 from crowdselect_core.store.artifacts import Artifact
 
 
@@ -118,7 +119,10 @@ def _k_center(
 def _deita(
     config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
 ) -> pl.DataFrame:
-    """Rank by complexity x quality, then drop rows that resemble one that ranks before them."""
+    """Rank by complexity x quality, then drop rows that resemble one that ranks before them.
+
+    The filter may end with the budget (`filter_end`); the rows behind rank by their score.
+    """
     if given.values is None:
         raise ValueError("method deita: no values are given")
     graded = annotates(config)
@@ -139,7 +143,7 @@ def _deita(
         .to_series()
         .to_numpy()
     )
-    kept_E = dissimilar(vectors_ED[order_E], config.deita.threshold)
+    kept_E = dissimilar(vectors_ED[order_E], config.deita.threshold, filter_end(config))
     dropped = ids[order_E[~kept_E]]
     lacks = pl.when(pl.col("instruction_id").is_in(dropped.implode())).then(pl.lit(SIMILAR))
     values = values.with_columns(lacks=pl.coalesce("lacks", lacks))

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crowdselect_core.annotate.rds_values import rds_values
 from crowdselect_core.selection.methods.by_value import rank_by_value
@@ -76,6 +78,27 @@ def test_deitas_filter_over_the_edge_of_a_block_by_hand() -> None:
     assert np.flatnonzero(dissimilar(vectors, 0.9)).tolist() == [0, 1]
     assert dissimilar(vectors[:2] * 0, 0.9).all()  # nothing resembles a vector of length 0
     assert dissimilar(vectors[:0], 0.9).tolist() == []
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.sampled_from([-0.5, 0.3, 0.9]))
+def test_deitas_filter_that_ends_with_the_budget_keeps_the_same_rows(
+    seed: int, most: int, threshold: float
+) -> None:
+    """Up to the row that fills the budget as without an end; the rows behind are not filtered."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(int(rng.integers(0, 50)), 2)).astype(np.float32)
+    whole = np.flatnonzero(dissimilar(vectors, threshold))
+    ended = dissimilar(vectors, threshold, most)
+    assert np.flatnonzero(ended)[:most].tolist() == whole[:most].tolist()
+    if 0 < most <= len(whole):
+        assert ended[whole[most - 1] :].all()
+
+
+def test_deitas_filter_ends_within_a_block_by_hand() -> None:
+    """Rows in turns of two directions, 600 of them: the budget is full at row 1, or never."""
+    vectors = np.tile(np.eye(2, dtype=np.float32), (300, 1))
+    assert dissimilar(vectors, 0.9, 2).all()
+    assert np.flatnonzero(dissimilar(vectors, 0.9, 3)).tolist() == [0, 1]
 
 
 def test_deitas_score_is_never_made_up() -> None:

@@ -116,6 +116,31 @@ def test_deita_from_columns(tmp_path: Path) -> None:
     assert told["row-003"]["reason"] == "not eligible: no quality"
 
 
+def test_deitas_filter_ends_with_the_budget_where_that_changes_no_choice(tmp_path: Path) -> None:
+    """Rows 0 and 1, and 4 and 5, are alike; the best two are 5 and 3, so 4 leaves and 0 is left."""
+    vectors = [[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.0], [-1.0, 0.01]]
+    path = zoo(
+        tmp_path, rows(6), c=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], q=[1.0] * 6, vector=vectors
+    )  # fmt: skip
+    keys: dict[str, Any] = {
+        "method": "deita", "deita": {"complexity": "c", "quality": "q"},
+        "embedder": "column:vector",
+    }  # fmt: skip
+
+    def dropped(**more: Any) -> tuple[list[str], list[str]]:
+        found = chosen_of(tmp_path, path, **keys | more)
+        table = found.ranking.filter(pl.col("reason").str.contains("too similar"))
+        return found.ids, table["instruction_id"].to_list()
+
+    two = ["row-005", "row-003"]
+    assert dropped(budget=2) == (two, ["row-004"])
+    assert dropped(budget=0.5)[1] == ["row-000", "row-004"]  # a share of all that are kept
+    gated = {"quality": {"duplicates": ["exact"]}}
+    assert dropped(budget=2, **gated) == (two, ["row-000", "row-004"])
+    assert dropped(budget=2, clusters=2)[1] == ["row-000", "row-004"]
+    assert dropped(budget=4) == ([*two, "row-002", "row-001"], ["row-004"])
+
+
 def test_one_row_of_a_duplicate_group_stays_whatever_the_method_leaves_out(tmp_path: Path) -> None:
     """Row 1 leaves as a duplicate of 0; then 2, which resembles it alone, is none of deita's."""
     vectors = [[0.0, 1.0], [1.0, 0.0], [1.0, 0.01], [-1.0, 0.0], [0.0, -1.0], [-1.0, -1.0]]
