@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.annotate import deita_grades, ifd_values, rds_values, tags
-from crowdselect_core.annotate.base import Annotator
-from crowdselect_core.annotate.grades import PROMPT, GradeAnnotator
+from crowdselect_core.annotate.base import Annotator, Row
+from crowdselect_core.annotate.grades import PROMPT, GradeAnnotator, prompt_of
 from crowdselect_core.annotate.targets import Target, read_targets
 from crowdselect_core.config.engine import EngineConfig
 from crowdselect_core.config.method_models import LanguageModel, LocalModel
@@ -42,6 +42,8 @@ class Kind:
         values: from cells (with `error`), and those of the targets, to what the method ranks by,
             and `lacks`, row by row.
         targets: what is annotated beside the rows.
+        prompts: what an LLM is asked about a row, a request each; None for a model that runs in
+            this process.
         engine: what runs the LLM; None for a model that runs in this process.
         max_unparsed: share of a run's rows whose replies may be unreadable.
         wanted: whether the method needs it; else what it ranks by is in the data set.
@@ -53,6 +55,7 @@ class Kind:
     open: Callable[[SelectConfig, Resources], Annotator]
     values: Callable[[SelectConfig, pl.DataFrame, pl.DataFrame], pl.DataFrame]
     targets: Callable[[SelectConfig], Sequence[Target]] = no_targets
+    prompts: Callable[[SelectConfig, Row], list[str]] | None = None
     engine: Callable[[SelectConfig], EngineConfig | None] = lambda config: None
     max_unparsed: Callable[[SelectConfig], float] = lambda config: 1.0
     wanted: Callable[[SelectConfig], bool] = lambda config: True
@@ -134,6 +137,10 @@ def _grade_identity(config: SelectConfig) -> dict[str, Any]:
     return llm | {"prompt": PROMPT, "dimension": own.dimension}
 
 
+def _grade_prompts(config: SelectConfig, row: Row) -> list[str]:
+    return [prompt_of(config.direct_score.dimension, row.instruction, row.response)]
+
+
 def _open_grades(config: SelectConfig, resources: Resources) -> Annotator:
     own = config.direct_score
     return GradeAnnotator(own, _engine("direct-score", own, own.required_engine, resources))
@@ -158,6 +165,10 @@ def _deita_identity(config: SelectConfig) -> dict[str, Any]:
     own = config.deita
     prompts = [deita_grades.COMPLEXITY, deita_grades.QUALITY]
     return llm_identity("deita", own, own.required_engine) | {"prompts": prompts}
+
+
+def _deita_prompts(config: SelectConfig, row: Row) -> list[str]:
+    return deita_grades.prompts_of(deita_grades.turns_of(row.messages, row.response))
 
 
 def _open_deita(config: SelectConfig, resources: Resources) -> Annotator:
@@ -192,6 +203,7 @@ KINDS: Mapping[str, Kind] = {
         identity=_tag_identity,
         open=_open_tags,
         values=_tags,
+        prompts=lambda config, row: [tags.prompt_of(row.instruction)],
         engine=lambda config: config.instag.engine,
         max_unparsed=lambda config: config.instag.max_unparsed,
     ),
@@ -201,6 +213,7 @@ KINDS: Mapping[str, Kind] = {
         identity=_deita_identity,
         open=_open_deita,
         values=_deita,
+        prompts=_deita_prompts,
         engine=lambda config: config.deita.engine,
         max_unparsed=lambda config: config.deita.max_unparsed,
         wanted=lambda config: config.deita.is_graded,
@@ -211,6 +224,7 @@ KINDS: Mapping[str, Kind] = {
         identity=_grade_identity,
         open=_open_grades,
         values=_grades,
+        prompts=_grade_prompts,
         engine=lambda config: config.direct_score.engine,
         max_unparsed=lambda config: config.direct_score.max_unparsed,
     ),

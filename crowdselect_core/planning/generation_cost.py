@@ -106,7 +106,7 @@ def answer_bill(config: SelectConfig, lacks: MissingWork, store: Store, model: C
     rows = counted = 0
     tokens = 0.0
     keys: list[Keys] = []
-    for prompts in _parts(dataset, left_out_rows(config, dataset)):
+    for prompts in usable_prompts(dataset, left_out_rows(config, dataset)):
         rows += len(prompts)
         keys.append(as_keys(prompt_key(p.messages) for p in prompts))
         if counted < COUNTED:
@@ -135,7 +135,7 @@ def _completions(bill: Bill, model: CrowdModel, pace: Throughput | None) -> None
         bill.price = engine.price
 
 
-def _parts(dataset: Dataset, heldout_N: NDArray[np.bool_] | None) -> Iterator[list[Prompt]]:
+def usable_prompts(dataset: Dataset, heldout_N: NDArray[np.bool_] | None) -> Iterator[list[Prompt]]:
     """Yield the usable prompts that are not held out, in parts of bounded size."""
     for part in dataset.partitions(PART):
         for first, prompts in dataset.prompts(part):

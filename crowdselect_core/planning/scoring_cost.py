@@ -99,7 +99,7 @@ def score_bill(
     pace = read_pace(store, cache_spec(reward))
     bill.rate = pace.calls_a_second if pace is not None and pace.calls else None
     if isinstance(reward, JudgeReward):
-        _judged(bill, reward, own, [_answer_tokens(store, m, lacks) for m in config.everyone])
+        _judged(bill, reward, own, [answer_tokens(store, m, lacks) for m in config.everyone])
     return bill
 
 
@@ -123,7 +123,7 @@ def _judged(
         bill.rate = reward.engine.rate / (reward.sampling.max_tokens * sides)
 
 
-def _answer_tokens(store: Store, model: CrowdModel, lacks: MissingWork) -> float:
+def answer_tokens(store: Store, model: CrowdModel, lacks: MissingWork) -> float:
     """Return the tokens of an answer: as measured, else the most that can come."""
     if model in lacks.answers:
         pace = read_pace(store, answer_cells(model))
