@@ -20,7 +20,7 @@ from crowdselect_core.planning.annotation_cost import most_bill
 from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.planning.missing_work import MissingWork
 from crowdselect_core.store.artifacts import Store
-from flows.select import ranked
+from flows.select import gated, ranked
 
 PRICE = {"input": 2e6, "output": 1e6}  # 2 a prompt token, 1 a completion token
 
@@ -108,7 +108,7 @@ def test_a_run_that_ends_before_the_ranking_reads_nothing(
     config = config_of(tmp_path, endpoint.url, "instag")
     for gates, reads in ({"broken": True}, False), ({"duplicates": ["exact"]}, True):
         quality = QualityConfig.model_validate({**gates, "only": True})
-        lines = forecast(config.model_copy(update={"quality": quality}), ranked)
+        lines = forecast(config.model_copy(update={"quality": quality}), gated)
         assert any(line.startswith("annotated  ") for line in lines) is reads
         assert any("annotations: " in line for line in lines) is reads
 
