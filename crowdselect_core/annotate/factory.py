@@ -13,6 +13,7 @@ from crowdselect_core.annotate.targets import Target, read_targets
 from crowdselect_core.config.engine import EngineConfig
 from crowdselect_core.config.method_models import LanguageModel, LocalModel
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Engine
 from crowdselect_core.generate.factory import open_engine
 from crowdselect_core.generate.identity import engine_identity, sampling_identity
@@ -85,10 +86,18 @@ def cache_spec(config: SelectConfig, trained: str | None = None) -> Spec:
     return Spec(STAGE, VERSION, identity | ({"trained": trained} if trained else {}))
 
 
-def local_identity(config: LocalModel, model: str) -> dict[str, Any]:
-    """Name the weights of a model that runs in this process, and how they are read."""
+def local_identity(key: str, config: LocalModel, model: str) -> dict[str, Any]:
+    """Name the weights of a model that runs in this process, and how they are read.
+
+    Raises:
+        ConfigError: they are not there; `key` is the config key that names the model.
+    """
+    try:
+        weights = model_identity(model, config.revision)
+    except ConfigError as e:
+        raise ConfigError(f"{key}: {e}") from None
     return {
-        "weights": model_identity(model, config.revision),
+        "weights": weights,
         "dtype": config.dtype,
         "attn_implementation": config.attn_implementation,
     }
@@ -96,7 +105,7 @@ def local_identity(config: LocalModel, model: str) -> dict[str, Any]:
 
 def _ifd_identity(config: SelectConfig) -> dict[str, Any]:
     own = config.ifd
-    identity = local_identity(own, own.required_model)
+    identity = local_identity("ifd.model", own, own.required_model)
     identity |= {"variant": own.variant, "max_length": own.tokens}
     if own.pre_experienced is not None:
         identity["pre_experienced"] = own.pre_experienced.model_dump(mode="json")
@@ -112,7 +121,7 @@ def _open_ifd(config: SelectConfig, resources: Resources) -> Annotator:
 
 def _rds_identity(config: SelectConfig) -> dict[str, Any]:
     own = config.rds
-    return local_identity(own, own.required_model) | {"max_length": own.max_length}
+    return local_identity("rds.model", own, own.required_model) | {"max_length": own.max_length}
 
 
 def _open_rds(config: SelectConfig, resources: Resources) -> Annotator:

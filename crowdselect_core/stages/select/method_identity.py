@@ -24,7 +24,7 @@ def method_identity(config: SelectConfig) -> dict[str, Any]:
     if method == "length":
         return {
             "of": config.length.of,
-            "counter": counter_identity(config.length.tokenizer),
+            "counter": counter_identity(config.length.tokenizer, "length.tokenizer"),
         }
     if method == "k-center":
         return {"budget": config.budget}

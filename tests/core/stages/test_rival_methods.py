@@ -240,10 +240,24 @@ def test_keys_of_the_crowds_methods_are_as_they_were(tmp_path: Path) -> None:
         ({"method": "k-center", "budget_tokens": 99}, "give --budget in rows"),
         ({"method": "ifd"}, "--ifd-model"),
         ({"method": "rds+"}, "--rds-model"),
-        ({"method": "rds+", "rds": {"model": "./x"}}, "does not exist"),
+        (
+            {"method": "rds+", "rds": {"model": "./x"}},
+            "rds.model: model folder './x' does not exist",
+        ),
+        (
+            {"method": "ifd", "ifd": {"model": "./x"}},
+            "ifd.model: model folder './x' does not exist",
+        ),
         ({"method": "deita"}, "--deita-complexity and --deita-quality"),
         ({"method": "deita", "deita": {"complexity": "a", "quality": "b"}}, "has no column 'a'"),
-        ({"method": "length", "length": {"tokenizer": "./none"}}, "does not exist"),
+        (
+            {"method": "length", "length": {"tokenizer": "./none"}},
+            "length.tokenizer: tokenizer folder './none' does not exist",
+        ),
+        (
+            {"budget_tokens": 9, "tokenizer": "/nowhere"},
+            "tokenizer: tokenizer folder '/nowhere' does not exist",
+        ),
     ],
 )
 def test_what_a_method_lacks_is_told_before_anything_runs(
