@@ -22,6 +22,7 @@ from crowdselect_core.stages.methods.annotations import ANNOTATIONS
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.util.text import plural
 
 ROWS = 50_000
 
@@ -59,8 +60,10 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     layout = dataset.layout
     rows = sum(part.rows for part in dataset.partitions(ROWS))
     lines = [
-        f"data set   {config.dataset.path}: {rows:,} rows, {len(config.models)} crowd models, "
-        f"{len(layout.scores):,} score columns, {len(layout.answers)} answer columns",
+        f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
+        f"{plural(len(config.models), 'crowd model')}, "
+        f"{plural(len(layout.scores), 'score column')}, "
+        f"{plural(len(layout.answers), 'answer column')}",
         dataset.prompt_line(),
         *heldout.line(config, dataset),
         f"budget     {config.budget_tokens or config.budget} "
@@ -78,8 +81,9 @@ def _live(config: SelectConfig, lacks: MissingWork) -> list[str]:
     dataset = open_dataset(without_missing(config, lacks))
     rows = sum(part.rows for part in dataset.partitions(ROWS))
     return [
-        f"data set   {config.dataset.path}: {rows:,} rows, {len(config.everyone)} models, "
-        f"{len(lacks.answers)} to generate answers, {len(lacks.scores)} reward models to score",
+        f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
+        f"{plural(len(config.everyone), 'model')}, {len(lacks.answers)} to generate answers, "
+        f"{plural(len(lacks.scores), 'reward model')} to score",
         dataset.prompt_line(),
         *heldout.line(config, dataset),
         f"store      {config.store}",
@@ -128,7 +132,7 @@ class Planner:
         """Return the stage's artifact, or what stands for it."""
         known = all(ref.is_computed for ref in refs_in([*inputs, *named.values()]))
         found = self.store.find(stage.spec(config, *inputs, **named)) if known else None
-        state = "to compute" if found is None else f"Cached, {found.rows:,} rows"
+        state = "to compute" if found is None else f"Cached, {plural(found.rows, 'row')}"
         self.states.append((stage.name, state))
         if found is None and stage.name == ANNOTATIONS.name:
             self.annotations.append((config, inputs))

@@ -23,6 +23,7 @@ from crowdselect_core.stages.crowd import rewards
 from crowdselect_core.stages.crowd.throughput import read_pace
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.util.text import plural
 
 COUNTED = 2_000  # instructions whose mean length stands for all
 
@@ -57,9 +58,9 @@ class ScoreBill:
     def line(self) -> str:
         """What the user sees."""
         most = "" if self.certain else "at most "
-        words = [f"{most}{self.answers:,} answers ({self.cached:,} have their score)"]
+        words = [f"{most}{plural(self.answers, 'answer')} ({self.cached:,} have their score)"]
         if self.requests:
-            words.append(f"{self.requests:,} requests")
+            words.append(plural(self.requests, "request"))
             words.append(f"{self.prompt_tokens:,.0f} prompt tokens (UTF-8 bytes / 4)")
             words.append(f"{self.completion_tokens:,.0f} completion tokens (at most)")
         if self.answers:

@@ -13,7 +13,7 @@ from crowdselect_core.stages.quality.gated import failures
 from crowdselect_core.stages.refs import GateArtifacts, RowArtifacts
 from crowdselect_core.stages.select.kept_answers import answer_reader
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.util.text import excerpt
+from crowdselect_core.util.text import excerpt, plural
 
 EXAMPLES = 3  # of each gate, by instruction_id
 
@@ -71,7 +71,7 @@ def gate_lines(told: Mapping[str, Any] | None) -> list[str]:
     """Say in lines how many rows each gate refuses."""
     if told is None:
         return []
-    lines = [f"{told['passed']:,} of {told['candidates']:,} rows pass all gates"]
+    lines = [f"{told['passed']:,} of {plural(told['candidates'], 'row')} pass all gates"]
     for gate, found in told["gates"].items():
         line = f"{gate}: {found['removed']:,} removed"
         if found["fails"] != found["removed"]:
