@@ -93,7 +93,7 @@ def planned_bill(config: SelectConfig, store: Store, inputs: Sequence[object]) -
         return most_bill(config, store, MissingWork((), ()))
     model = next((ref for ref in trained if ref.is_computed), None)
     work = AnnotatedRows(config, store, scores, metrics, answers, model)
-    bill = _empty(config, store, certain=True)
+    bill = _empty(config, store, certain=not trained or model is not None)
     _, bill.cached = work.count()
     for row in work.unannotated():
         _add(bill, config, row)
