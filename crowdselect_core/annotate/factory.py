@@ -146,10 +146,6 @@ def _grade_identity(config: SelectConfig) -> dict[str, Any]:
     return llm | {"prompt": PROMPT, "dimension": own.dimension}
 
 
-def _grade_prompts(config: SelectConfig, row: Row) -> list[str]:
-    return [prompt_of(config.direct_score.dimension, row.instruction, row.response)]
-
-
 def _open_grades(config: SelectConfig, resources: Resources) -> Annotator:
     own = config.direct_score
     return GradeAnnotator(own, _engine("direct-score", own, own.required_engine, resources))
@@ -233,7 +229,9 @@ KINDS: Mapping[str, Kind] = {
         identity=_grade_identity,
         open=_open_grades,
         values=_grades,
-        prompts=_grade_prompts,
+        prompts=lambda config, row: [
+            prompt_of(config.direct_score.dimension, row.instruction, row.response)
+        ],
         engine=lambda config: config.direct_score.engine,
         max_unparsed=lambda config: config.direct_score.max_unparsed,
     ),

@@ -106,7 +106,10 @@ def test_a_run_that_ends_before_the_ranking_reads_nothing(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
     config = config_of(tmp_path, endpoint.url, "instag")
-    for gates, reads in ({"broken": True}, False), ({"duplicates": ["exact"]}, True):
+    wanted: list[tuple[dict[str, Any], bool]] = [
+        ({"broken": True}, False), ({"duplicates": ["exact"]}, True),
+    ]  # fmt: skip
+    for gates, reads in wanted:
         quality = QualityConfig.model_validate({**gates, "only": True})
         lines = forecast(config.model_copy(update={"quality": quality}), gated)
         assert any(line.startswith("annotated  ") for line in lines) is reads

@@ -315,7 +315,8 @@ def test_gates_that_remove_everything_are_named(
         with pytest.raises(SelectionError) as caught:
             select(tmp_path, quality=gates)
         assert message in str(caught.value)
-    for more in ({}, {"duplicates": ["exact"]}):
+    further: list[dict[str, Any]] = [{}, {"duplicates": ["exact"]}]
+    for more in further:
         config, found, built = examined(tmp_path, quality={**gates, **more, "only": True})
         told = gate_report(config, Store(config.store), found.inputs)
         assert told is not None
