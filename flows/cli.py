@@ -72,7 +72,7 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
 
     console.plain_warnings()
     from crowdselect_core.report.card import upload_forecast
-    from flows.select import chosen, ranked
+    from flows.select import chosen, gated
 
     if isinstance(config, EvaluateConfig):
         from crowdselect_core.planning.evaluation_forecast import evaluation_forecast
@@ -95,7 +95,7 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
         lines = training_forecast(config, lambda c, run: trained_on(chosen(c, run=run), run))
     else:
         alone = config.quality is not None and config.quality.only
-        lines = forecast(config, ranked if alone else chosen, flow)
+        lines = forecast(config, gated if alone else chosen, flow)
         if flow == "select" and config.push_to and not alone:
             lines += upload_forecast(config, chosen)
     print("\n".join(lines))

@@ -22,34 +22,25 @@ from prefect import flow
 from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import figure_files, hub_dataset, selection_files
-from crowdselect_core.planning import heldout, preflight
+from crowdselect_core.planning import preflight
 from crowdselect_core.planning.gate_check import check_alone
-from crowdselect_core.planning.missing_work import find_missing, without_missing
-from crowdselect_core.reselection.record import KnownSelection, RankedRun, SelectionRun
+from crowdselect_core.reselection.record import KnownSelection, RankedRun, RowsRun, SelectionRun
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.graph import (
-    ANSWERS,
     CENTERS,
     CLUSTERS,
     COMPARISON,
-    CONTAMINATION,
     DEDUPLICATED,
-    DUPLICATE_GROUPS,
     EMBEDDER,
     EMBEDDINGS,
-    GATED,
-    INSTRUCTIONS,
-    METRICS,
     PAIRS,
     RANKING,
-    ROW_FILTERS,
-    SCORES,
     SELECTION,
 )
-from crowdselect_core.stages.refs import GateArtifacts, RankedArtifacts, Ref, SelectionArtifacts
+from crowdselect_core.stages.refs import RankedArtifacts, Ref, SelectionArtifacts
 from crowdselect_core.stages.select.embedder import is_fitted
 from crowdselect_core.stages.select.method_identity import needs_vectors
-from flows import crowd_steps, method_steps
+from flows import crowd_steps, method_steps, row_steps
 from tasks import flow_runs
 from tasks import quality as gate_tasks
 from tasks import report as report_tasks
@@ -73,7 +64,7 @@ def select(config: SelectConfig) -> Any:
     preflight.check(config)
     preflight.check_out(config, selection_files.names_of(config))
     if config.quality and config.quality.only:
-        return crowd_steps.repaired(config, lambda config: examined(ranked(config)))
+        return crowd_steps.repaired(config, examined)
     if config.figures:
         figure_files.check_replaceable(config.out)
     if config.push_to:
@@ -147,23 +138,11 @@ def ranked(
         run: as there.
         lengths: whether the tokens of all answers that could be kept are counted.
     """
-    if run is run_task:
-        method_steps.check(config)
-    lacks, made, split = find_missing(config), list[Ref](), None
-    own = without_missing(config, lacks)  # what the data set has by itself
-    heldout.check(config, lacks)
-    if lacks:
-        config, split, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
-    else:
-        preflight.describe_data(config)
-    earlier = None if lacks or not known else known.raw
-    raw = run(INSTRUCTIONS, config, earlier)
-    preflight.check_data(config, raw)
-    split = split or crowd_steps.split(config, lacks, raw, run)
-    instructions = raw if lacks else split.rows
-    scores = run(SCORES, config, instructions)
-    metrics = run(METRICS, config, scores)
-    answers = candidates = run(ANSWERS, config, scores, metrics)
+    rows = row_steps.rows(config, known, vectors, run)
+    config, found = rows.config, rows.inputs
+    instructions, scores, metrics, answers = (
+        found.instructions, found.scores, found.metrics, found.answers,
+    )  # fmt: skip
     alone = config.quality is not None and config.quality.only  # nothing is chosen from clusters
     balanced = not alone and preflight.is_balanced(config, instructions)
     embeds = balanced or needs_vectors(config.method)
@@ -171,53 +150,28 @@ def ranked(
     embeddings = run(EMBEDDINGS, config, instructions, fitted, vectors) if embeds else None
     centers = run(CENTERS, config, embeddings) if embeddings and balanced else None
     clusters = run(CLUSTERS, config, embeddings, centers) if embeddings and centers else None
-    gates = None
-    if config.quality is not None:
-        gates = gated(config, (instructions, scores, metrics, candidates), vectors, run)
-        answers = gates.gated
-    tables, given = (scores, metrics, answers), (own, made[0] if made else instructions)
-    counts = lengths and not alone
+    tables, counts = (scores, metrics, answers), lengths and not alone
     counted = method_steps.answer_lengths(config, instructions, tables, run) if counts else None
-    values = method_steps.values(config, given, tables, run, instructions)
+    values = method_steps.values(config, rows.given, tables, run, instructions)
     held = embeddings if needs_vectors(config.method) else None
     ranking = run(RANKING, config, metrics, answers, None, values, held)
-    if gates and gates.duplicate_groups:  # the best row of each group stays, and all rank again
-        answers = run(DEDUPLICATED, config, answers, gates.duplicate_groups, ranking)
+    if found.duplicate_groups:  # the best row of each group stays, and all rank again
+        answers = run(DEDUPLICATED, config, answers, found.duplicate_groups, ranking)
         ranking = run(RANKING, config, metrics, answers, None, values, held)
 
     inputs = RankedArtifacts(
-        instructions=instructions, scores=scores, metrics=metrics, answers=answers,
+        **{**vars(found), "answers": answers},
         embedder=fitted, embeddings=embeddings, centers=centers, clusters=clusters,
-        lengths=counted, values=values,
-        ranking=ranking, heldout=split.heldout, heldout_duplicates=split.duplicates,
-        **(gates.refs() if gates else {}),
+        lengths=counted, values=values, ranking=ranking,
     )  # fmt: skip
-    return RankedRun(config, inputs, raw, made)
+    return RankedRun(config, inputs, rows.dataset, rows.made, rows.own)
 
 
-def gated(
-    config: SelectConfig, rows: tuple[Ref, Ref, Ref, Ref], vectors: Sequence[Ref], run: Runner
-) -> GateArtifacts:
-    """Run the quality gates; vectors that they compare have the seed 0, whatever the run's."""
-    instructions, scores, metrics, candidates = rows
-    quality, unseeded = required(config.quality), config.model_copy(update={"seed": 0})
-    fitted = embeddings = None
-    if quality.wants_vectors:
-        fitted = run(EMBEDDER, unseeded, instructions) if is_fitted(config) else None
-        embeddings = run(EMBEDDINGS, unseeded, instructions, fitted, vectors)
-    filters = run(ROW_FILTERS, config, scores, metrics, candidates) if quality.row_gates else None
-    contamination = groups = None
-    if quality.decontamination:
-        contamination = run(CONTAMINATION, config, instructions, fitted, embeddings)
-    if quality.duplicates:
-        groups = run(DUPLICATE_GROUPS, config, instructions, embeddings)
-    return GateArtifacts(
-        candidates=candidates,
-        row_filters=filters,
-        contamination=contamination,
-        duplicate_groups=groups,
-        gated=run(GATED, config, candidates, filters, contamination),
-    )
+def gated(config: SelectConfig, *, run: Runner = run_task) -> RowsRun:
+    """Run the stages that the quality gates need: a ranking where one keeps the best of a group."""
+    if required(config.quality).ends_before_ranking:
+        return row_steps.rows(config, run=run)
+    return ranked(config, run=run)
 
 
 def written(chosen: SelectionRun) -> dict[str, Any]:
@@ -243,8 +197,14 @@ def reported(config: SelectConfig, inputs: SelectionArtifacts, *, texts: bool = 
     return report_tasks.report(config, inputs, texts) if config.report else []
 
 
-def examined(rows: RankedRun) -> dict[str, Any]:
-    """Write what the quality gates found to OUT, and choose nothing."""
+def examined(config: SelectConfig) -> dict[str, Any]:
+    """Write what the quality gates found to OUT, and choose nothing.
+
+    Raises:
+        SelectionError: nothing passes them, once that is written.
+    """
+    rows = gated(config)
     told = gate_tasks.export_gates(rows.config, rows.inputs)
+    row_steps.check_gates(rows.config, rows.inputs)
     stages = crowd_steps.told([*rows.before, *rows.inputs.refs().values()])
     return {"lines": told["lines"], "files": told["files"], "stages": stages}

@@ -11,7 +11,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
 from crowdselect_core.report.quality import gate_lines, gate_report
 from crowdselect_core.report.text import LONG, markdown_text
-from crowdselect_core.stages.refs import RankedArtifacts
+from crowdselect_core.stages.refs import RowArtifacts
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.out_files import QUALITY
 from tasks import cancellation
@@ -21,7 +21,7 @@ log = logging.getLogger("crowdselect")
 
 
 @state_task("export-gates")
-def export_gates(config: SelectConfig, inputs: RankedArtifacts) -> State[dict[str, Any]]:
+def export_gates(config: SelectConfig, inputs: RowArtifacts) -> State[dict[str, Any]]:
     """Write OUT/quality.json and show the counts in the UI."""
     cancellation.check()
     told = gate_report(config, Store(config.store), inputs)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from crowdselect_core.annotate.base import Annotation, Row
 from crowdselect_core.annotate.grades import read_score
-from crowdselect_core.annotate.llm import MOST_RAW, ask, filled
+from crowdselect_core.annotate.llm import MOST_RAW, ask, cut, filled, raw
 from crowdselect_core.chat import Message
 from crowdselect_core.config.method_models import DeitaConfig
 from crowdselect_core.generate.base import Answer, Engine, Failure, Request
@@ -133,24 +133,22 @@ def _key(row: bytes, place: int) -> bytes:
 
 
 def _read(answer: Answer) -> Annotation:
-    words = answer.text or ""
-    grade = read_score(words, LEAST, GREATEST)
+    grade = read_score(answer.text or "", LEAST, GREATEST)
     if grade is None:
-        cut = "; it was cut, raise sampling.max_tokens" if answer.finish_reason == "length" else ""
-        why = f"unparsed: expected a number from 1 to 6 alone on the first line{cut}"
-        return Annotation(answer.key, (None, words), why, Failure.ROW)
-    return Annotation(answer.key, (grade, words))
+        why = f"unparsed: expected a number from 1 to 6 alone on the first line{cut(answer)}"
+        return Annotation(answer.key, (None, raw(answer)), why, Failure.ROW)
+    return Annotation(answer.key, (grade, raw(answer)))
 
 
 def _together(graded: _Graded) -> Annotation:
     """Return the annotation of a row of whose questions all are answered."""
     replies = [graded.replies[place] for place in range(2 * graded.turns)]
-    raw = "\n".join(one.cell[1] for one in replies if one.cell)[:MOST_RAW]
+    whole = "\n".join(one.cell[1] for one in replies if one.cell)[:MOST_RAW]
     failed = [one for one in replies if one.failure is not None]
     # What may pass comes first: asked again, the row may still be graded.
     failed.sort(key=lambda one: one.failure is not Failure.INFRASTRUCTURE)
     if failed:
-        cell = (None, None, raw) if failed[0].failure is Failure.ROW else ()
+        cell = (None, None, whole) if failed[0].failure is Failure.ROW else ()
         return Annotation(graded.key, cell, failed[0].error, failed[0].failure)
     grades = [one.cell[0] for one in replies]
-    return Annotation(graded.key, (grades[: graded.turns], grades[graded.turns :], raw))
+    return Annotation(graded.key, (grades[: graded.turns], grades[graded.turns :], whole))

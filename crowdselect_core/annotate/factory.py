@@ -7,12 +7,13 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.annotate import deita_grades, ifd_values, rds_values, tags
-from crowdselect_core.annotate.base import Annotator
-from crowdselect_core.annotate.grades import PROMPT, GradeAnnotator
+from crowdselect_core.annotate.base import Annotator, Row
+from crowdselect_core.annotate.grades import PROMPT, GradeAnnotator, prompt_of
 from crowdselect_core.annotate.targets import Target, read_targets
 from crowdselect_core.config.engine import EngineConfig
 from crowdselect_core.config.method_models import LanguageModel, LocalModel
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Engine
 from crowdselect_core.generate.factory import open_engine
 from crowdselect_core.generate.identity import engine_identity, sampling_identity
@@ -42,6 +43,8 @@ class Kind:
         values: from cells (with `error`), and those of the targets, to what the method ranks by,
             and `lacks`, row by row.
         targets: what is annotated beside the rows.
+        prompts: what an LLM is asked about a row, a request each; None for a model that runs in
+            this process.
         engine: what runs the LLM; None for a model that runs in this process.
         max_unparsed: share of a run's rows whose replies may be unreadable.
         wanted: whether the method needs it; else what it ranks by is in the data set.
@@ -53,6 +56,7 @@ class Kind:
     open: Callable[[SelectConfig, Resources], Annotator]
     values: Callable[[SelectConfig, pl.DataFrame, pl.DataFrame], pl.DataFrame]
     targets: Callable[[SelectConfig], Sequence[Target]] = no_targets
+    prompts: Callable[[SelectConfig, Row], list[str]] | None = None
     engine: Callable[[SelectConfig], EngineConfig | None] = lambda config: None
     max_unparsed: Callable[[SelectConfig], float] = lambda config: 1.0
     wanted: Callable[[SelectConfig], bool] = lambda config: True
@@ -82,10 +86,18 @@ def cache_spec(config: SelectConfig, trained: str | None = None) -> Spec:
     return Spec(STAGE, VERSION, identity | ({"trained": trained} if trained else {}))
 
 
-def local_identity(config: LocalModel, model: str) -> dict[str, Any]:
-    """Name the weights of a model that runs in this process, and how they are read."""
+def local_identity(key: str, config: LocalModel, model: str) -> dict[str, Any]:
+    """Name the weights of a model that runs in this process, and how they are read.
+
+    Raises:
+        ConfigError: they are not there; `key` is the config key that names the model.
+    """
+    try:
+        weights = model_identity(model, config.revision)
+    except ConfigError as e:
+        raise ConfigError(f"{key}: {e}") from None
     return {
-        "weights": model_identity(model, config.revision),
+        "weights": weights,
         "dtype": config.dtype,
         "attn_implementation": config.attn_implementation,
     }
@@ -93,7 +105,7 @@ def local_identity(config: LocalModel, model: str) -> dict[str, Any]:
 
 def _ifd_identity(config: SelectConfig) -> dict[str, Any]:
     own = config.ifd
-    identity = local_identity(own, own.required_model)
+    identity = local_identity("ifd.model", own, own.required_model)
     identity |= {"variant": own.variant, "max_length": own.tokens}
     if own.pre_experienced is not None:
         identity["pre_experienced"] = own.pre_experienced.model_dump(mode="json")
@@ -109,7 +121,7 @@ def _open_ifd(config: SelectConfig, resources: Resources) -> Annotator:
 
 def _rds_identity(config: SelectConfig) -> dict[str, Any]:
     own = config.rds
-    return local_identity(own, own.required_model) | {"max_length": own.max_length}
+    return local_identity("rds.model", own, own.required_model) | {"max_length": own.max_length}
 
 
 def _open_rds(config: SelectConfig, resources: Resources) -> Annotator:
@@ -160,6 +172,10 @@ def _deita_identity(config: SelectConfig) -> dict[str, Any]:
     return llm_identity("deita", own, own.required_engine) | {"prompts": prompts}
 
 
+def _deita_prompts(config: SelectConfig, row: Row) -> list[str]:
+    return deita_grades.prompts_of(deita_grades.turns_of(row.messages, row.response))
+
+
 def _open_deita(config: SelectConfig, resources: Resources) -> Annotator:
     own = config.deita
     engine = _engine("deita", own, own.required_engine, resources)
@@ -192,6 +208,7 @@ KINDS: Mapping[str, Kind] = {
         identity=_tag_identity,
         open=_open_tags,
         values=_tags,
+        prompts=lambda config, row: [tags.prompt_of(row.instruction)],
         engine=lambda config: config.instag.engine,
         max_unparsed=lambda config: config.instag.max_unparsed,
     ),
@@ -201,6 +218,7 @@ KINDS: Mapping[str, Kind] = {
         identity=_deita_identity,
         open=_open_deita,
         values=_deita,
+        prompts=_deita_prompts,
         engine=lambda config: config.deita.engine,
         max_unparsed=lambda config: config.deita.max_unparsed,
         wanted=lambda config: config.deita.is_graded,
@@ -211,6 +229,9 @@ KINDS: Mapping[str, Kind] = {
         identity=_grade_identity,
         open=_open_grades,
         values=_grades,
+        prompts=lambda config, row: [
+            prompt_of(config.direct_score.dimension, row.instruction, row.response)
+        ],
         engine=lambda config: config.direct_score.engine,
         max_unparsed=lambda config: config.direct_score.max_unparsed,
     ),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from crowdselect_core.annotate.base import Annotation, Row
-from crowdselect_core.annotate.llm import ask, filled
+from crowdselect_core.annotate.llm import ask, cut, filled, raw
 from crowdselect_core.chat import Message
 from crowdselect_core.config.method_models import DirectScoreConfig
 from crowdselect_core.generate.base import Answer, Engine, Failure, Request
@@ -64,12 +64,11 @@ class GradeAnnotator:
         return Request(row.key, (message,), self._config.sampling.seed)
 
     def _read(self, answer: Answer) -> Annotation:
-        words = answer.text or ""
-        score = read_score(words)
+        score = read_score(answer.text or "")
         if score is None:
-            why = "unparsed: expected a number from 0 to 5 alone on the first line"
-            return Annotation(answer.key, (None, words), why, Failure.ROW)
-        return Annotation(answer.key, (score, words))
+            why = f"unparsed: expected a number from 0 to 5 alone on the first line{cut(answer)}"
+            return Annotation(answer.key, (None, raw(answer)), why, Failure.ROW)
+        return Annotation(answer.key, (score, raw(answer)))
 
 
 def prompt_of(dimension: str, instruction: str, answer: str) -> str:

@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 
 from crowdselect_core.annotate.base import Annotation
 from crowdselect_core.generate.base import Answer, Engine, Request
@@ -44,6 +43,16 @@ def ask(
         if answer.error is not None:
             done(Annotation(answer.key, error=answer.error, failure=answer.failure))
         else:
-            done(read(replace(answer, text=(answer.text or "")[:MOST_RAW])))
+            done(read(answer))
 
     engine.run(requests, reply)
+
+
+def raw(answer: Answer) -> str:
+    """Return what is kept of a reply: its start. It is read as a whole."""
+    return (answer.text or "")[:MOST_RAW]
+
+
+def cut(answer: Answer) -> str:
+    """Return what to say of an unreadable reply that was cut by the limit of tokens."""
+    return "; it was cut, raise sampling.max_tokens" if answer.finish_reason == "length" else ""

@@ -15,6 +15,7 @@ Floats = NDArray[np.floating[Any]]
 
 CELL = {"vector": pl.List(pl.Float32)}
 SIMILARITIES = "similarities"
+NARROW = ("instruction_id", "target_similarity", "lacks")  # what is stored beside these
 ROUNDED = 5  # decimals: how rows are batched moves a cosine by about 1e-6 in float32
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 
 from crowdselect_core.annotate.base import Annotation, Row
-from crowdselect_core.annotate.llm import ask, filled
+from crowdselect_core.annotate.llm import ask, cut, filled, raw
 from crowdselect_core.chat import Message
 from crowdselect_core.config.method_models import InstagConfig
 from crowdselect_core.errors import first_line
@@ -96,7 +96,7 @@ def read_tags(words: str) -> list[str]:
 def _read(answer: Answer) -> Annotation:
     words = answer.text or ""
     try:
-        return Annotation(answer.key, (read_tags(words), words))
+        return Annotation(answer.key, (read_tags(words), raw(answer)))
     except Unreadable as e:
-        cut = "; it was cut, raise sampling.max_tokens" if answer.finish_reason == "length" else ""
-        return Annotation(answer.key, (None, words), f"unparsed: {e}{cut}"[:500], Failure.ROW)
+        why = f"unparsed: {e}{cut(answer)}"[:500]
+        return Annotation(answer.key, (None, raw(answer)), why, Failure.ROW)

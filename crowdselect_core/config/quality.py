@@ -151,6 +151,11 @@ class QualityConfig(Frozen):
         return [n for n in type(self).model_fields if n != "only" and getattr(self, n) is not None]
 
     @property
+    def ends_before_ranking(self) -> bool:
+        """Whether nothing is ranked: the run ends, and no gate keeps the best of some rows."""
+        return self.only and self.duplicates is None
+
+    @property
     def row_gates(self) -> list[str]:
         """The gates that look at one row alone and at its answer, in order."""
         return [name for name in self.gates if name not in ("decontamination", "duplicates")]

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import heldout, preflight
+from crowdselect_core.planning.annotation_cost import most_bill, planned_bill
 from crowdselect_core.planning.generation_cost import bills
 from crowdselect_core.planning.missing_work import (
     MissingWork,
@@ -13,10 +15,14 @@ from crowdselect_core.planning.missing_work import (
     scoring,
     without_missing,
 )
+from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.stages.base import P, Runner, Stage, refs_in
+from crowdselect_core.stages.crowd.zoo import dataset_of
+from crowdselect_core.stages.methods.annotations import ANNOTATIONS
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.util.text import plural
 
 ROWS = 50_000
 
@@ -32,7 +38,8 @@ class Story(Protocol):
 def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[str]:
     """Say what a run of this config would compute; the data set is checked, nothing is written.
 
-    Where answers or scores are missing, the bill of making them comes first.
+    Where answers or scores are missing, the bill of making them comes first. What a method's model
+    reads is the last line.
 
     Args:
         config: the resolved config.
@@ -47,13 +54,16 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     lacks = {"score": scoring, "generate": answering}.get(flow, find_missing)(config)
     heldout.check(config, lacks)
     if lacks:
-        return _live(config, lacks)
+        own = [] if flow in ("score", "generate") else _annotated(config, lacks, story)
+        return [*_live(config, lacks), *own]
     dataset = open_dataset(config)
     layout = dataset.layout
     rows = sum(part.rows for part in dataset.partitions(ROWS))
     lines = [
-        f"data set   {config.dataset.path}: {rows:,} rows, {len(config.models)} crowd models, "
-        f"{len(layout.scores):,} score columns, {len(layout.answers)} answer columns",
+        f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
+        f"{plural(len(config.models), 'crowd model')}, "
+        f"{plural(len(layout.scores), 'score column')}, "
+        f"{plural(len(layout.answers), 'answer column')}",
         dataset.prompt_line(),
         *heldout.line(config, dataset),
         f"budget     {config.budget_tokens or config.budget} "
@@ -64,21 +74,41 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     planner = Planner(Store(config.store))
     story(config, run=planner)
     lines += [f"stage      {name}: {state}" for name, state in planner.states]
-    return lines
+    return [*lines, *_annotations(planner)]
 
 
 def _live(config: SelectConfig, lacks: MissingWork) -> list[str]:
     dataset = open_dataset(without_missing(config, lacks))
     rows = sum(part.rows for part in dataset.partitions(ROWS))
     return [
-        f"data set   {config.dataset.path}: {rows:,} rows, {len(config.everyone)} models, "
-        f"{len(lacks.answers)} to generate answers, {len(lacks.scores)} reward models to score",
+        f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
+        f"{plural(len(config.everyone), 'model')}, {len(lacks.answers)} to generate answers, "
+        f"{plural(len(lacks.scores), 'reward model')} to score",
         dataset.prompt_line(),
         *heldout.line(config, dataset),
         f"store      {config.store}",
         f"out        {config.out}",
         *bills(config, lacks),
     ]
+
+
+def _annotated(config: SelectConfig, lacks: MissingWork, story: Story) -> list[str]:
+    """Say what the method's model reads of a live crowd's rows: at most, till all is answered."""
+    ends = config.quality is not None and config.quality.ends_before_ranking
+    if ends or not annotates(config):
+        return []
+    store = Store(config.store)
+    zoo = StoredLookup(config, lacks, store).zoo()
+    if zoo is None:
+        return [f"annotated  {most_bill(config, store, lacks).line}"]
+    planner = Planner(store)
+    story(dataset_of(config, zoo), run=planner)
+    return _annotations(planner)
+
+
+def _annotations(planner: "Planner") -> list[str]:
+    bills = [planned_bill(own, planner.store, inputs) for own, inputs in planner.annotations]
+    return [f"annotated  {bill.line}" for bill in bills]
 
 
 @dataclass(frozen=True)
@@ -89,10 +119,12 @@ class Planner:
         store: where the artifacts would be.
         states: each stage that was asked for, with `Cached` or `to compute`; after an input that
             is to be computed, everything is.
+        annotations: the config and inputs of every stage of annotations that is not cached.
     """
 
     store: Store
     states: list[tuple[str, str]] = field(default_factory=list)
+    annotations: list[tuple[SelectConfig, tuple[object, ...]]] = field(default_factory=list)
 
     def __call__(
         self, stage: Stage[P], config: SelectConfig, /, *inputs: P.args, **named: P.kwargs
@@ -100,6 +132,8 @@ class Planner:
         """Return the stage's artifact, or what stands for it."""
         known = all(ref.is_computed for ref in refs_in([*inputs, *named.values()]))
         found = self.store.find(stage.spec(config, *inputs, **named)) if known else None
-        state = "to compute" if found is None else f"Cached, {found.rows:,} rows"
+        state = "to compute" if found is None else f"Cached, {plural(found.rows, 'row')}"
         self.states.append((stage.name, state))
+        if found is None and stage.name == ANNOTATIONS.name:
+            self.annotations.append((config, inputs))
         return Ref.to_compute(stage.name) if found is None else Ref.of(found)

@@ -28,6 +28,7 @@ from crowdselect_core.stages.crowd.throughput import Throughput, read_pace
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.key_index import Keys, as_keys
+from crowdselect_core.util.text import plural
 
 COUNTED = 2_000  # prompts whose tokens are counted; the rest is scaled up from them
 PART = 10_000  # prompts that are read at once
@@ -62,7 +63,7 @@ class Bill:
         """What the user sees."""
         whole = self.requests + self.cached
         share = f"{self.cached / whole:.0%} cached" if whole else "no prompts"
-        words = [f"{self.requests:,} requests ({share})"]
+        words = [f"{plural(self.requests, 'request')} ({share})"]
         if self.requests:
             words.append(f"{self.prompt_tokens:,.0f} prompt tokens ({self.counted_by})")
             words.append(f"{self.completion_tokens:,.0f} completion tokens ({self.completion_by})")
@@ -121,7 +122,7 @@ def answer_bill(
     rows = counted = 0
     tokens = 0.0
     keys: list[Keys] = []
-    for prompts in _parts(dataset, left_out_rows(config, dataset, heldout=heldout)):
+    for prompts in usable_prompts(dataset, left_out_rows(config, dataset, heldout=heldout)):
         rows += len(prompts)
         keys.append(as_keys(prompt_key(p.messages) for p in prompts))
         if counted < COUNTED:
@@ -140,7 +141,7 @@ def _completions(bill: Bill, model: CrowdModel, pace: Throughput | None) -> None
     engine = model.engine
     if pace is not None and pace.calls and pace.completion_tokens:
         bill.completion_tokens = pace.completion_tokens / pace.calls * bill.requests
-        bill.completion_by = f"as measured over {pace.calls:,} answers"
+        bill.completion_by = f"as measured over {plural(pace.calls, 'answer')}"
         bill.rate = pace.rate
     else:
         bill.completion_tokens = float(model.sampling.max_tokens * bill.requests)
@@ -150,7 +151,9 @@ def _completions(bill: Bill, model: CrowdModel, pace: Throughput | None) -> None
         bill.price = engine.price
 
 
-def _parts(dataset: Dataset, left_out_N: NDArray[np.bool_] | None) -> Iterator[list[Prompt]]:
+def usable_prompts(
+    dataset: Dataset, left_out_N: NDArray[np.bool_] | None
+) -> Iterator[list[Prompt]]:
     """Yield the usable prompts that are not left out, in parts of bounded size."""
     for part in dataset.partitions(PART):
         for first, prompts in dataset.prompts(part):

@@ -57,7 +57,7 @@ def check_method(config: SelectConfig) -> None:
             "--mode refit"
         )
     if method == "length":
-        counter(config.length.tokenizer)
+        counter(config.length.tokenizer, "length.tokenizer")
     method_identity(config)
     if is_function(method):
         check_import(method, search_path(), config.function.time_limit)

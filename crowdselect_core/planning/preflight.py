@@ -57,7 +57,7 @@ def check(config: SelectConfig, trains: bool = False) -> None:
             read_ids(path)
     _check_pairs(config, trains)
     if config.budget_tokens is not None:
-        counter(config.tokenizer)
+        counter(config.tokenizer, "tokenizer")
 
 
 def _check_pairs(config: SelectConfig, trains: bool) -> None:

@@ -23,6 +23,7 @@ from crowdselect_core.stages.crowd import rewards
 from crowdselect_core.stages.crowd.throughput import read_pace
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.util.text import plural
 
 COUNTED = 2_000  # instructions whose mean length stands for all
 
@@ -57,9 +58,9 @@ class ScoreBill:
     def line(self) -> str:
         """What the user sees."""
         most = "" if self.certain else "at most "
-        words = [f"{most}{self.answers:,} answers ({self.cached:,} have their score)"]
+        words = [f"{most}{plural(self.answers, 'answer')} ({self.cached:,} have their score)"]
         if self.requests:
-            words.append(f"{self.requests:,} requests")
+            words.append(plural(self.requests, "request"))
             words.append(f"{self.prompt_tokens:,.0f} prompt tokens (UTF-8 bytes / 4)")
             words.append(f"{self.completion_tokens:,.0f} completion tokens (at most)")
         if self.answers:
@@ -112,7 +113,7 @@ def score_bill(
     pace = read_pace(store, cache_spec(reward))
     bill.rate = pace.calls_a_second if pace is not None and pace.calls else None
     if isinstance(reward, JudgeReward):
-        _judged(bill, reward, own, [_answer_tokens(store, m, lacks) for m in config.everyone])
+        _judged(bill, reward, own, [answer_tokens(store, m, lacks) for m in config.everyone])
     return bill
 
 
@@ -136,7 +137,7 @@ def _judged(
         bill.rate = reward.engine.rate / (reward.sampling.max_tokens * sides)
 
 
-def _answer_tokens(store: Store, model: CrowdModel, lacks: MissingWork) -> float:
+def answer_tokens(store: Store, model: CrowdModel, lacks: MissingWork) -> float:
     """Return the tokens of an answer: as measured, else the most that can come."""
     if model in lacks.answers:
         pace = read_pace(store, answer_cells(model))

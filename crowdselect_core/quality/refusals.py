@@ -8,21 +8,32 @@ comes late, is not found.
 import re
 from collections.abc import Iterable
 
+_CANNOT = r"(?:can'?t|cannot|can not|won'?t|will not)"
+# Not "only", "simply" and the like: these begin an answer that goes further, or a reservation.
+_ADVERB = r"(?!(?:only|simply|merely|solely|fully|completely|entirely)\b)\w+ly "
+# Not "can't help but", "won't give up", "can't recommend it enough".
 _VERBS = (
-    "answer|assist|comply|continue|create|discuss|do|engage|fulfil|fulfill|generate|give|help|offer"
-    "|participate|produce|promote|provide|recommend|satisfy|share|support|write"
+    r"answer|assist|comply|continue|create|discuss|do|engage|fulfil|fulfill|generate"
+    r"|give(?! (?:away|in|up)\b)|help(?! (?:but|it|myself|\w+ing)\b)|offer|participate|produce"
+    r"|promote|provide|recommend(?![^.!?\n]{0,60}\benough\b)|satisfy|share|support|write"
 )
+_IMPROPER = "(?:not (?:appropriate|ethical)|inappropriate|unethical"
+_IT_IS = r"\b(?:it is|it's|it would be|that would be) "
 PATTERNS = (
     r"\b(?:i'?m|i am) (?:(?:very|so|really|deeply|truly) )?sorry,? but\b",
     r"\bi apologi[sz]e,? but\b",
     r"\bsorry,? (?:but )?i (?:can'?t|cannot|can not|won'?t|am unable|'?m unable)\b",
     r"\b(?:i'?m|i am) (?:unable|not able|not allowed|not permitted|not programmed) to\b",
-    rf"\bi (?:can'?t|cannot|can not|won'?t|will not) (?:\w+ly )?(?:{_VERBS})\b",
+    rf"\bi {_CANNOT}(?:,? (?:and|or) {_CANNOT})?,? (?:in good (?:conscience|faith),? )?"
+    rf"(?:{_ADVERB})?(?:{_VERBS})\b",
     r"\bi (?:must|have to) (?:respectfully |politely )?(?:decline|refuse)\b",
     r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b[^.!?\n]{0,60}"
     r"\bi (?:can'?t|cannot|can not|don'?t|do not|am not|am unable|'?m not|'?m unable)\b",
-    r"\b(?:it is|it's|it would be|that would be) (?:not (?:appropriate|ethical)|inappropriate"
-    r"|unethical|illegal) (?:for me )?to\b",
+    # What is illegal or improper is what many questions are about: only what the writer may not do.
+    rf"{_IT_IS}{_IMPROPER}|illegal) for me to\b",
+    rf"{_IT_IS}{_IMPROPER}) to (?:say (?:any )?more\b|(?:answer|assist|comply|create|fulfil|fulfill"
+    r"|generate|help|produce|provide|satisfy|write)\b(?: \w+){0,3}? (?:(?:this|that|such an?|your)"
+    r" (?:\w+ )?request|such (?:\w+ )?(?:advice|content|information|instructions|material))\b)",
     r"\bagainst my (?:programming|guidelines|policy|policies|principles)\b",
 )
 

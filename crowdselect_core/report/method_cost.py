@@ -6,6 +6,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.stages.select.method_ranking import is_rival
+from crowdselect_core.util.text import plural
 
 
 def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, int]:
@@ -43,11 +44,12 @@ def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, i
 def cost_line(cost: dict[str, int]) -> str:
     """Say in one line what a selection needs."""
     share = f"{cost['answers'] / max(cost['crowd'], 1):.1%} of the whole crowd's {cost['crowd']:,}"
-    words = [f"needs {cost['answers']:,} answers of {cost['models']:,} models ({share})"]
+    answers, models = plural(cost["answers"], "answer"), plural(cost["models"], "model")
+    words = [f"needs {answers} of {models} ({share})"]
     if cost["scores"]:
-        words.append(f"{cost['scores']:,} scores")
+        words.append(plural(cost["scores"], "score"))
     if cost.get("trained"):
-        words.append(f"a training on {cost['trained']:,} rows first")
+        words.append(f"a training on {plural(cost['trained'], 'row')} first")
     if cost["annotated"]:
-        words.append(f"{cost['annotated']:,} rows read by the method's model")
+        words.append(f"{plural(cost['annotated'], 'row')} read by the method's model")
     return ", ".join(words)

@@ -10,10 +10,10 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.selection.eligibility import GATE_CODES, reason_code
 from crowdselect_core.stages.quality.contamination import EMBEDDING
 from crowdselect_core.stages.quality.gated import failures
-from crowdselect_core.stages.refs import GateArtifacts, RankedArtifacts
+from crowdselect_core.stages.refs import GateArtifacts, RowArtifacts
 from crowdselect_core.stages.select.kept_answers import answer_reader
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.util.text import excerpt
+from crowdselect_core.util.text import excerpt, plural
 
 EXAMPLES = 3  # of each gate, by instruction_id
 
@@ -21,7 +21,7 @@ Report = dict[str, Any]
 
 
 def gate_report(
-    config: SelectConfig, store: Store, inputs: RankedArtifacts, *, texts: bool = True
+    config: SelectConfig, store: Store, inputs: RowArtifacts, *, texts: bool = True
 ) -> Report | None:
     """Count the rows that each gate refuses, and show some; None without gates.
 
@@ -71,7 +71,7 @@ def gate_lines(told: Mapping[str, Any] | None) -> list[str]:
     """Say in lines how many rows each gate refuses."""
     if told is None:
         return []
-    lines = [f"{told['passed']:,} of {told['candidates']:,} rows pass all gates"]
+    lines = [f"{told['passed']:,} of {plural(told['candidates'], 'row')} pass all gates"]
     for gate, found in told["gates"].items():
         line = f"{gate}: {found['removed']:,} removed"
         if found["fails"] != found["removed"]:
@@ -98,7 +98,7 @@ def _examples(
 
 
 def _contamination(
-    config: SelectConfig, store: Store, inputs: RankedArtifacts, gates: GateArtifacts,
+    config: SelectConfig, store: Store, inputs: RowArtifacts, gates: GateArtifacts,
     candidates: pl.DataFrame, *, texts: bool,
 ) -> Report:  # fmt: skip
     """Tell of every row the match that is its reason: one of words before one of embeddings."""
@@ -126,7 +126,7 @@ def _contamination(
 
 
 def _duplicates(
-    config: SelectConfig, store: Store, inputs: RankedArtifacts, answers: pl.DataFrame, *,
+    config: SelectConfig, store: Store, inputs: RowArtifacts, answers: pl.DataFrame, *,
     texts: bool,
 ) -> Report:  # fmt: skip
     """Tell of the groups, of the rows that leave by the strictest kind, and of some pairs."""
@@ -151,7 +151,7 @@ def _duplicates(
 
 
 def _instructions(
-    config: SelectConfig, store: Store, inputs: RankedArtifacts, ids: pl.Series
+    config: SelectConfig, store: Store, inputs: RowArtifacts, ids: pl.Series
 ) -> dict[str, str | None]:
     """Return the instructions of rows, by id."""
     reader = answer_reader(config, store, inputs.scores, inputs.metrics)

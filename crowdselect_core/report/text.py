@@ -14,7 +14,7 @@ import polars as pl
 from crowdselect_core.report.method_cost import cost_line
 from crowdselect_core.report.quality import gate_lines
 from crowdselect_core.report.summary import in_words
-from crowdselect_core.util.text import plain
+from crowdselect_core.util.text import plain, plural
 
 WIDTH = 72  # characters of an instruction that are shown
 LONG = 400  # characters of our own sentences, of lists of reasons and of paths
@@ -100,9 +100,9 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     ineligible = sum(summary["ineligible"].values())
     rows_in = f"{summary['rows_in']:,}"
     if summary["duplicate_rows"]:
-        rows_in += f" ({summary['duplicate_rows']:,} duplicates)"
+        rows_in += f" ({plural(summary['duplicate_rows'], 'duplicate')})"
     if summary["missing_scores"]:
-        rows_in += f", {summary['missing_scores']:,} scores missing"
+        rows_in += f", {plural(summary['missing_scores'], 'score')} missing"
     facts = [
         ("rows in", rows_in),
         *_heldout(summary),
@@ -124,8 +124,8 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(
             (
                 "changes",
-                f"{change['came']:,} rows added, {change['went']:,} removed, {change['stayed']:,} "
-                "retained since the previous selection",
+                f"{plural(change['came'], 'row')} added, {change['went']:,} removed, "
+                f"{change['stayed']:,} retained since the previous selection",
             )
         )
     facts += [("note", one_line(note, 300)) for note in summary["notes"]]
@@ -141,7 +141,8 @@ def _heldout(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "heldout" not in summary:
         return []
     found = summary["heldout"]
-    words = f"{found['rows']:,} rows, and {found['near_duplicates']:,} near-duplicates left out"
+    near = plural(found["near_duplicates"], "near-duplicate")
+    words = f"{plural(found['rows'], 'row')}, and {near} left out"
     return [("held out", words)]
 
 
@@ -151,7 +152,7 @@ def _student(student: Mapping[str, Any]) -> str:
         return f"{name} has no score"
     behind = "undefined" if student["mean_headroom"] is None else f"{student['mean_headroom']:.4g}"
     return (
-        f"{name}: mean score {student['mean_score']:.4g} over {student['scores']:,} rows, "
+        f"{name}: mean score {student['mean_score']:.4g} over {plural(student['scores'], 'row')}, "
         f"mean headroom {behind}"
     )
 

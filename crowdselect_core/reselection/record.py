@@ -15,7 +15,13 @@ from crowdselect_core.config.reselect import Mode
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.reselection.settings import CHOICE
-from crowdselect_core.stages.refs import REMAINING_ROWS, RankedArtifacts, Ref, SelectionArtifacts
+from crowdselect_core.stages.refs import (
+    REMAINING_ROWS,
+    RankedArtifacts,
+    Ref,
+    RowArtifacts,
+    SelectionArtifacts,
+)
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.checksummed_json import dumps_checksummed, loads_checksummed
 from crowdselect_core.store.identity import canonical
@@ -112,26 +118,40 @@ class SelectionRun:
 
 
 @dataclass(frozen=True)
-class RankedRun:
-    """What a selection chooses from: the config of it, and its artifacts up to the ranking.
+class RowsRun:
+    """What a selection chooses from: the config of it, and its artifacts up to the gates.
 
     Args:
         config: its data set has all answers and scores.
         inputs: the artifacts.
         dataset: the instructions of all that was ever answered and scored.
         made: artifacts of answers and scores that the data set lacked.
+        own: the config of what the data set has by itself.
     """
 
     config: SelectConfig
-    inputs: RankedArtifacts
+    inputs: RowArtifacts
     dataset: Ref
     made: Sequence[Ref]
+    own: SelectConfig
 
     @property
     def before(self) -> list[Ref]:
         """The artifacts that come before `inputs`, in order."""
         left = self.inputs.instructions.stage == REMAINING_ROWS
         return [*self.made] or ([self.dataset] if left else [])
+
+    @property
+    def given(self) -> tuple[SelectConfig, Ref]:
+        """The config of the data set as the user gave it, and its instructions."""
+        return self.own, self.made[0] if self.made else self.inputs.instructions
+
+
+@dataclass(frozen=True)
+class RankedRun(RowsRun):
+    """The same, and its artifacts up to the ranking."""
+
+    inputs: RankedArtifacts
 
 
 @dataclass(frozen=True)

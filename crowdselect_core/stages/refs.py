@@ -94,10 +94,10 @@ class GateArtifacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankedArtifacts:
-    """The artifacts up to a ranking.
+class RowArtifacts:
+    """The artifacts up to the rows that may be chosen.
 
-    `answers` says which rows may be chosen; with quality gates `candidates` says it without them.
+    `answers` says which these are; with quality gates `candidates` says it without them.
     """
 
     instructions: Ref
@@ -109,13 +109,6 @@ class RankedArtifacts:
     duplicate_groups: Ref | None = None
     gated: Ref | None = None
     answers: Ref
-    embedder: Ref | None = None
-    embeddings: Ref | None = None
-    centers: Ref | None = None
-    clusters: Ref | None = None
-    lengths: Ref | None = None
-    values: Ref | None = None
-    ranking: Ref
     heldout: Ref | None = None
     heldout_duplicates: Ref | None = None
 
@@ -135,6 +128,19 @@ class RankedArtifacts:
             duplicate_groups=self.duplicate_groups,
             gated=self.gated,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedArtifacts(RowArtifacts):
+    """The artifacts up to a ranking."""
+
+    embedder: Ref | None = None
+    embeddings: Ref | None = None
+    centers: Ref | None = None
+    clusters: Ref | None = None
+    lengths: Ref | None = None
+    values: Ref | None = None
+    ranking: Ref
 
 
 @dataclass(frozen=True, kw_only=True)

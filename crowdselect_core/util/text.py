@@ -9,3 +9,8 @@ def plain(text: str) -> str:
 def excerpt(text: str, characters: int = 300) -> str:
     """Return the beginning of a text, as a report shows it."""
     return text if len(text) <= characters else f"{text[: characters - 3]}..."
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun: '1 row', '2,000 rows'."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -50,6 +50,10 @@ def test_counts_alone_then_a_selection(command: Command, tmp_path: Path) -> None
 
     again = select.run(*flags, "--quality-only").ended(0)  # beside a selection
     assert "seconds" in again.stdout
+    config.write_text(yaml.safe_dump({"quality": {"broken": True}, "budget": 5}))
+    lone = select.run(*flags, "--quality-only", "--dry-run").ended(0)  # no gate needs a ranking
+    assert "gated: " in lone.stdout
+    assert "ranking: " not in lone.stdout
 
 
 def test_what_the_user_can_mend(command: Command, tmp_path: Path) -> None:
@@ -59,6 +63,11 @@ def test_what_the_user_can_mend(command: Command, tmp_path: Path) -> None:
     select = command.within(tmp_path / "run")
     error = select.run(*zoo.flags, "--config", config, "--budget", "2").ended(2).error
     assert "quality.length removes all " in error
+    alone = select.run(*zoo.flags, "--config", config, "--quality-only").ended(2)
+    assert "quality.length removes all " in alone.error
+    told = json.loads((tmp_path / "run" / "out" / "quality.json").read_text())
+    assert (told["passed"], told["gates"]["length"]["removed"]) == (0, told["candidates"])
+    assert told["gates"]["length"]["examples"]
     config.write_text("quality: {broken: true, only: true}")
     reselect = command.of("reselect").within(tmp_path / "run")
     error = reselect.run(*zoo.flags, "--config", config, "--mode", "refit").ended(2).error

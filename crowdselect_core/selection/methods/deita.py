@@ -57,21 +57,25 @@ def deita_scores(complexity: pl.Series, quality: pl.Series) -> pl.DataFrame:
     )
 
 
-def dissimilar(vectors_ED: Floats, threshold: float) -> NDArray[np.bool_]:
+def dissimilar(vectors_ED: Floats, threshold: float, most: int | None = None) -> NDArray[np.bool_]:
     """Tell which rows are kept: those whose cosine to no kept row before them is above a threshold.
 
     Args:
         vectors_ED: best row first.
         threshold: 0.9 as published; a cosine equal to it is kept.
+        most: kept rows after which the filter ends, as the published one does with a full budget;
+            the rows behind count as kept. Without it, all rows are filtered.
 
     Returns:
-        kept_E. Time grows with rows x kept rows; memory holds the kept vectors once more.
+        kept_E. Time grows with the rows up to the end x kept rows; memory holds the kept vectors
+        once more.
     """
     rows = len(vectors_ED)
     lengths_E = np.linalg.norm(vectors_ED, axis=1, keepdims=True)
     unit_ED = vectors_ED / np.where(lengths_E > 0, lengths_E, 1.0)
     kept_E = np.zeros(rows, dtype=bool)
-    kept_KD = np.empty_like(unit_ED)
+    limit = rows if most is None else min(most, rows)
+    kept_KD = np.empty((limit, unit_ED.shape[1]), dtype=unit_ED.dtype)
     count = 0
     with one_thread():
         for start in range(0, rows, BLOCK):
@@ -81,6 +85,9 @@ def dissimilar(vectors_ED: Floats, threshold: float) -> NDArray[np.bool_]:
                 highest_B = (block_BD @ kept_KD[:count].T).max(axis=1)
             inside_BB = block_BD @ block_BD.T
             for place in range(len(block_BD)):
+                if count == limit:
+                    kept_E[start + place :] = True
+                    return kept_E
                 if highest_B[place] > threshold:
                     continue
                 kept_E[start + place] = True

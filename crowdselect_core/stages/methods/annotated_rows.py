@@ -8,6 +8,7 @@ import polars as pl
 
 from crowdselect_core.annotate.base import Row
 from crowdselect_core.annotate.factory import cache_spec, kind_of
+from crowdselect_core.annotate.targets import Target
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.ingest.prompts import prompt_key
@@ -82,7 +83,7 @@ class AnnotatedRows:
             for target in self._targets:
                 if target.key not in asked and mine(target.key) and self._left([target.key]):
                     asked.add(target.key)
-                    yield Row(target.key, target.messages, "", target.response)
+                    yield _target_row(target)
             for found, keys in self._shards():
                 self.cells.refresh()
                 left = {key for key in self._left(keys) if key not in asked and mine(key)}
@@ -90,6 +91,21 @@ class AnnotatedRows:
                     if key in left and key not in asked:
                         asked.add(key)
                         yield _row(key, found, place)
+
+    def unannotated(self) -> Iterator[Row]:
+        """Yield the rows and targets without an annotation, each once, as they are now."""
+        self.cells.refresh()
+        asked: set[bytes] = set()
+        for target in self._targets:
+            if target.key not in asked and self._left([target.key]):
+                asked.add(target.key)
+                yield _target_row(target)
+        for found, keys in self._shards():
+            left = set(self._left(keys))
+            for place, key in enumerate(keys):
+                if key in left and key not in asked:
+                    asked.add(key)
+                    yield _row(key, found, place)
 
     def table(self, frame: pl.DataFrame, failed: Mapping[bytes, str]) -> pl.DataFrame:
         """Return what the method reads of the rows of a shard."""
@@ -132,6 +148,10 @@ class AnnotatedRows:
         there = [key for key in keys if key is not None]
         lacks = self.cells.missing(as_keys(there))
         return [key for key, absent in zip(there, lacks.tolist(), strict=True) if absent]
+
+
+def _target_row(target: Target) -> Row:
+    return Row(target.key, target.messages, "", target.response)
 
 
 def _row(key: bytes | None, found: KeptRows, place: int) -> Row:

@@ -12,14 +12,16 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import SelectionError
 from crowdselect_core.selection.eligibility import GATE_CODES
 from crowdselect_core.stages.base import Stage
-from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.refs import GateArtifacts, Ref
 from crowdselect_core.stages.shards import sliced
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.store.plan import Plan
+from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import ANSWERABLE, check
+from crowdselect_core.util.once import Once
 
 STAGE, VERSION = "gated", 1
+OPEN = pl.col("answerable") & pl.col("barred").is_null()  # of rows that may be chosen
 DEDUPLICATED_STAGE, DEDUPLICATED_VERSION = "deduplicated", 3
 
 
@@ -43,22 +45,25 @@ def plan(
     """Give every row that a gate refuses its reason: that of the first gate, in their order.
 
     Output columns: ANSWERABLE, in the order of the data set.
-
-    Raises:
-        SelectionError: a gate, or all of them together, leave no row.
+    Counts: passed, the rows that may be chosen.
     """
 
-    def make() -> tuple[pl.DataFrame, list[str]]:
+    def make() -> pl.DataFrame:
         table = answers.open(store).frame()
         failed = failures(store, filters, contamination)
-        _check_some_left(config, table, failed)
         first = failed.unique("instruction_id", keep="first", maintain_order=True)
         reason = first.select("instruction_id", reason=pl.format("{}: {}", "code", "detail"))
         joined = table.join(reason, on="instruction_id", how="left", maintain_order="left")
         joined = joined.with_columns(barred=pl.coalesce("barred", "reason")).drop("reason")
-        return check(joined, ANSWERABLE, STAGE), []
+        return check(joined, ANSWERABLE, STAGE)
 
-    return sliced(make, answers.rows, config.shard_rows)
+    whole, size = Once(make), config.shard_rows
+
+    def shard(index: int) -> ShardResult:
+        part = whole().slice(index * size, size)
+        return ShardResult(part, {"passed": part.filter(OPEN).height})
+
+    return Plan(-(-answers.rows // size), shard, cut={"rows": size})
 
 
 GATED = Stage(
@@ -98,11 +103,19 @@ def failures(store: Store, filters: Ref | None, contamination: Ref | None) -> pl
     )
 
 
-def _check_some_left(config: SelectConfig, table: pl.DataFrame, failed: pl.DataFrame) -> None:
-    """Refuse gates that leave nothing to choose from."""
-    candidates = table.filter(pl.col("answerable") & pl.col("barred").is_null())
+def check_some_left(config: SelectConfig, gates: GateArtifacts) -> None:
+    """Refuse gates that leave nothing to choose from.
+
+    Raises:
+        SelectionError: a gate, or all of them but that of duplicates together, leave no row.
+    """
+    if not gates.gated.is_computed or gates.gated.counts.get("passed"):
+        return
+    store = Store(config.store)
+    candidates = gates.candidates.open(store).frame().filter(OPEN)
     if candidates.is_empty():
         return  # the choice itself says why
+    failed = failures(store, gates.row_filters, gates.contamination)
     lost = failed.join(candidates, on="instruction_id", how="semi")
     by_gate: Mapping[str, int] = {
         gate: lost.filter(pl.col("gate") == gate)["instruction_id"].n_unique()
@@ -146,7 +159,7 @@ def deduplicated_plan(
     def make() -> tuple[pl.DataFrame, list[str]]:
         table = passed.open(store).frame()
         ranked = ranking.open(store).frame(["instruction_id", "score", "eligible"])
-        open_ = table.filter(pl.col("answerable") & pl.col("barred").is_null())
+        open_ = table.filter(OPEN)
         found = lesser_duplicates(groups.open(store).frame(), ranked, open_)
         joined = table.join(found, on="instruction_id", how="left", maintain_order="left")
         reason = pl.format("{}: {}", pl.lit(GATE_CODES["duplicates"]), "duplicate_of")

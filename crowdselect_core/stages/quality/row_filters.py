@@ -18,7 +18,7 @@ from crowdselect_core.tables import FAILURES, check
 from crowdselect_core.util.text import excerpt
 from crowdselect_core.util.versions import version_of
 
-STAGE, VERSION = "row-filters", 1
+STAGE, VERSION = "row-filters", 2
 JUDGED = "judged"  # the count of rows that were looked at
 
 

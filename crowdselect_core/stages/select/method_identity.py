@@ -24,16 +24,16 @@ def method_identity(config: SelectConfig) -> dict[str, Any]:
     if method == "length":
         return {
             "of": config.length.of,
-            "counter": counter_identity(config.length.tokenizer),
+            "counter": counter_identity(config.length.tokenizer, "length.tokenizer"),
         }
     if method == "k-center":
         return {"budget": config.budget}
     if method == "deita" and not annotates(config):
-        return {"columns": config.deita.columns, "threshold": config.deita.threshold}
+        return {"columns": config.deita.columns, **_filter_identity(config)}
     if annotates(config):
         identity: dict[str, Any] = {"annotations": cache_spec(config).key}
         if method == "deita":
-            identity |= {"threshold": config.deita.threshold}
+            identity |= _filter_identity(config)
         if method == "instag":
             identity |= {"budget": config.budget, "min_frequency": config.instag.min_frequency}
             identity |= _tag_embedder(config.instag)
@@ -54,6 +54,23 @@ def _tag_embedder(config: InstagConfig) -> dict[str, Any]:
     if config.embedder is None:
         return {}
     return {"tag_embedder": embedder_identity(config.embedder), "similarity": config.similarity}
+
+
+def filter_end(config: SelectConfig) -> int | None:
+    """Return the kept rows after which deita's filter ends; None where it goes through all rows.
+
+    It ends with the budget where the best rows that are kept are the selection. Clusters take rows
+    further behind, a share or tokens need what is eligible in all, and the gate of duplicates
+    keeps of each group the best row that the filter keeps.
+    """
+    whole = isinstance(config.budget, int) and config.budget_tokens is None
+    gated = config.quality is not None and config.quality.duplicates is not None
+    return int(config.budget) if whole and config.clusters <= 1 and not gated else None
+
+
+def _filter_identity(config: SelectConfig) -> dict[str, Any]:
+    end = filter_end(config)
+    return {"threshold": config.deita.threshold} | ({} if end is None else {"budget": end})
 
 
 def needs_vectors(method: str) -> bool:

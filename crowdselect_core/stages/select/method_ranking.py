@@ -4,14 +4,11 @@ Array names carry their shape: N rows, E rows that may be chosen, in id order, D
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from crowdselect_core.annotate.factory import annotates
-from crowdselect_core.annotate.rds_values import SIMILARITIES, as_matrix
 from crowdselect_core.config.methods import COLUMN, column_of, is_function
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.embedding import load_model
@@ -30,21 +27,8 @@ from crowdselect_core.selection.methods.rank import rank_random
 from crowdselect_core.selection.methods.ranked_by import ranked_by
 from crowdselect_core.selection.methods.rds import round_robin
 from crowdselect_core.selection.quota import rows_of_budget
-from crowdselect_core.store.artifacts import Artifact
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a rival method is given beside the metrics.
-
-    Args:
-        values: what it ranks by, by instruction_id.
-        vectors: the embeddings of the rows.
-    """
-
-    values: pl.DataFrame | None = None
-    vectors: Artifact | None = None
-
+from crowdselect_core.stages.select.method_identity import filter_end
+from crowdselect_core.stages.select.method_inputs import Given, eligible_vectors, similarities
 
 Ranked = Callable[[SelectConfig, pl.DataFrame, Given, References | None], pl.DataFrame]
 
@@ -118,7 +102,10 @@ def _k_center(
 def _deita(
     config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
 ) -> pl.DataFrame:
-    """Rank by complexity x quality, then drop rows that resemble one that ranks before them."""
+    """Rank by complexity x quality, then drop rows that resemble one that ranks before them.
+
+    The filter may end with the budget (`filter_end`); the rows behind rank by their score.
+    """
     if given.values is None:
         raise ValueError("method deita: no values are given")
     graded = annotates(config)
@@ -139,7 +126,7 @@ def _deita(
         .to_series()
         .to_numpy()
     )
-    kept_E = dissimilar(vectors_ED[order_E], config.deita.threshold)
+    kept_E = dissimilar(vectors_ED[order_E], config.deita.threshold, filter_end(config))
     dropped = ids[order_E[~kept_E]]
     lacks = pl.when(pl.col("instruction_id").is_in(dropped.implode())).then(pl.lit(SIMILAR))
     values = values.with_columns(lacks=pl.coalesce("lacks", lacks))
@@ -150,16 +137,15 @@ def _rds(
     config: SelectConfig, metrics: pl.DataFrame, given: Given, sorted_R_of: References | None
 ) -> pl.DataFrame:
     """Rank by turns of the targets; see `round_robin`."""
-    if given.values is None:
+    if given.values is None or given.table is None:
         raise ValueError("method rds+: no values are given")
-    values = given.values.drop(SIMILARITIES)
-    ranked = rank_by_value(metrics, values, "target_similarity", sorted_R_of)
-    fit = ranked.filter("eligible").select("instruction_id").sort("instruction_id")
-    rows = fit.join(given.values, on="instruction_id", how="left", maintain_order="left")
-    if fit.is_empty():
-        return ranked
-    found = as_matrix(rows[SIMILARITIES]).astype(np.float64)
-    scores = fit.with_columns(score=pl.Series(round_robin(found, _picks(config, fit.height))))
+    ranked = rank_by_value(metrics, given.values, "target_similarity", sorted_R_of)
+    fit = ranked.filter("eligible").select("instruction_id", "target_similarity")
+    fit = fit.sort("instruction_id").with_row_index("place")
+    blocks = partial(similarities, given.table, fit.select("instruction_id", "place"))
+    highest_E = fit["target_similarity"].to_numpy()
+    scores_E = round_robin(blocks, highest_E, _picks(config, fit.height))
+    scores = fit.select("instruction_id", score=pl.Series(scores_E, dtype=pl.Float64))
     joined = ranked.select("instruction_id").join(
         scores, on="instruction_id", how="left", maintain_order="left"
     )
@@ -197,24 +183,6 @@ def _picks(config: SelectConfig, eligible: int) -> int:
         return min(rows_of_budget(config.budget, eligible), eligible)
     except SelectionError:
         return 0  # the selection says so
-
-
-def eligible_vectors(
-    candidates: pl.DataFrame, given: Given
-) -> tuple[NDArray[np.float32], pl.Series]:
-    """Return vectors_ED of the eligible rows of a ranking and their ids, in id order.
-
-    Memory: all vectors of the rows at once.
-    """
-    if given.vectors is None:
-        raise ValueError("no vectors are given")
-    fit = candidates.filter("eligible").select("instruction_id").sort("instruction_id")
-    frames = [
-        frame.join(fit, on="instruction_id", how="semi")
-        for frame in given.vectors.frames(["instruction_id", "vector"])
-    ]
-    table = pl.concat(frames).sort("instruction_id")
-    return table["vector"].to_numpy(), table["instruction_id"]
 
 
 RIVALS: Mapping[str, Ranked] = {

@@ -15,7 +15,8 @@ from crowdselect_core.selection.metric_weights import method_weights
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.method_identity import method_identity
-from crowdselect_core.stages.select.method_ranking import Given, is_rival, rival_ranking
+from crowdselect_core.stages.select.method_inputs import Given
+from crowdselect_core.stages.select.method_ranking import is_rival, rival_ranking
 from crowdselect_core.stages.select.metrics import BEST
 from crowdselect_core.stages.shards import sliced
 from crowdselect_core.store.artifacts import Store
@@ -106,8 +107,10 @@ def plan(
         sorted_R_of = None
         if reference is not None:
             sorted_R_of = references(reference.open(store).frame([*METRIC_NAMES, "eligible"]))
-        given = Given(
-            values.open(store).frame() if values else None, vectors.open(store) if vectors else None
+        given = Given.of(
+            config,
+            values.open(store) if values else None,
+            vectors.open(store) if vectors else None,
         )
         return ranked(config, store, metrics, answers, sorted_R_of=sorted_R_of, given=given)
 

@@ -42,7 +42,7 @@ def spec(
     }
     if config.budget_tokens is not None:
         identity["budget_tokens"] = config.budget_tokens
-        identity["tokenizer"] = counter_identity(config.tokenizer)
+        identity["tokenizer"] = counter_identity(config.tokenizer, "tokenizer")
     else:
         identity["budget"] = config.budget
     if mode.kind.startswith("random"):

@@ -133,7 +133,7 @@ def test_long_lists_of_reasons_are_not_cut_short() -> None:
     )
     assert f"ineligible {ineligible}\n" in text
     assert "rows in    1,234 (1,000 duplicates), 2,000 scores missing\n" in text
-    cost = "needs 1,234 answers of 1 models (10.0% of the whole crowd's 12,340), 9 rows read by"
+    cost = "needs 1,234 answers of 1 model (10.0% of the whole crowd's 12,340), 9 rows read by"
     assert f"cost       {cost} the method's model\n" in text
     assert "clusters   3 with chosen rows, 1 to 4 each\n" in text
     assert "overlap    2 of 8 with random (2.1 expected by chance)\n" in text

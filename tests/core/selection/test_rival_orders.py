@@ -1,17 +1,22 @@
 """The orders of the rival methods, against plain references and by hand."""
 
 import json
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from crowdselect_core.annotate.rds_values import rds_values
+from crowdselect_core.selection.methods import rds
 from crowdselect_core.selection.methods.by_value import rank_by_value
 from crowdselect_core.selection.methods.deita import deita_score, dissimilar
 from crowdselect_core.selection.methods.k_center import k_center_distances
-from crowdselect_core.selection.methods.rds import round_robin
 
 FILTER = Path(__file__).parents[4] / "shared" / "data" / "ifd" / "deita_filter.json"
 
@@ -78,6 +83,27 @@ def test_deitas_filter_over_the_edge_of_a_block_by_hand() -> None:
     assert dissimilar(vectors[:0], 0.9).tolist() == []
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.sampled_from([-0.5, 0.3, 0.9]))
+def test_deitas_filter_that_ends_with_the_budget_keeps_the_same_rows(
+    seed: int, most: int, threshold: float
+) -> None:
+    """Up to the row that fills the budget as without an end; the rows behind are not filtered."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(int(rng.integers(0, 50)), 2)).astype(np.float32)
+    whole = np.flatnonzero(dissimilar(vectors, threshold))
+    ended = dissimilar(vectors, threshold, most)
+    assert np.flatnonzero(ended)[:most].tolist() == whole[:most].tolist()
+    if 0 < most <= len(whole):
+        assert ended[whole[most - 1] :].all()
+
+
+def test_deitas_filter_ends_within_a_block_by_hand() -> None:
+    """Rows in turns of two directions, 600 of them: the budget is full at row 1, or never."""
+    vectors = np.tile(np.eye(2, dtype=np.float32), (300, 1))
+    assert dissimilar(vectors, 0.9, 2).all()
+    assert np.flatnonzero(dissimilar(vectors, 0.9, 3)).tolist() == [0, 1]
+
+
 def test_deitas_score_is_never_made_up() -> None:
     assert deita_score([2.0, 3.0], [4.0, 0.5]) == (9.5, None)
     assert deita_score(2, 3.0) == (6.0, None)
@@ -86,6 +112,63 @@ def test_deitas_score_is_never_made_up() -> None:
     assert deita_score(1.0, float("nan")) == (None, "no_quality")
     assert deita_score([1.0, 2.0], [1.0]) == (None, "turns_differ")
     assert deita_score([], [1.0]) == (None, "no_complexity")
+
+
+def round_robin(similar: NDArray[np.float64], picks: int, size: int = 3) -> NDArray[np.float64]:
+    """Hand the rows over in blocks, the last rows first."""
+
+    def blocks() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        for start in reversed(range(0, len(similar), size)):
+            part = similar[start : start + size]
+            yield np.arange(start, start + len(part)), part.astype(np.float32)
+
+    return rds.round_robin(blocks, similar.max(axis=1, initial=-1.0), picks)
+
+
+def plain_round_robin(similar: NDArray[np.float64], picks: int) -> list[int]:
+    """Take for target after target the best row that is left, looking at all of them."""
+    taken: list[int] = []
+    while len(taken) < min(picks, len(similar)):
+        own = similar[:, len(taken) % similar.shape[1]]
+        taken.append(min((r for r in range(len(own)) if r not in taken), key=lambda r: -own[r]))
+    return taken
+
+
+@pytest.mark.parametrize("depth", [1, 3, 1_024])
+@given(seed=st.integers(0, 2**32 - 1), picks=st.integers(0, 45), size=st.integers(1, 9))
+def test_targets_take_turns_as_a_plain_loop_has_them(
+    depth: int, seed: int, picks: int, size: int
+) -> None:
+    """Whatever the blocks, with many ties, and where targets run out of their first rows."""
+    rng = np.random.default_rng(seed)
+    shape = int(rng.integers(0, 40)), int(rng.integers(1, 6))
+    similar = np.round(rng.uniform(-1, 1, size=shape), 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rds, "DEPTH", depth)
+        scores = round_robin(similar, picks, size)
+    expected = plain_round_robin(similar, picks)
+    assert [scores[row] for row in expected] == list(range(len(expected), 0, -1))
+    rest = np.setdiff1d(np.arange(len(similar)), expected)
+    assert scores[rest].tolist() == (similar.max(axis=1, initial=-1.0)[rest] - 1).tolist()
+
+
+def test_targets_hold_no_more_than_their_best_rows() -> None:
+    """200,000 rows x 40 targets are 64 MB as float64; a choice of 500 takes a part of that."""
+    rows, targets = 200_000, 40
+
+    def blocks() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        rng = np.random.default_rng(0)
+        for start in range(0, rows, 4_000):
+            yield np.arange(start, start + 4_000), rng.random((4_000, targets), dtype=np.float32)
+
+    tracemalloc.start()
+    try:
+        scores = rds.round_robin(blocks, np.ones(rows), 500)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (scores >= 1).sum() == 500
+    assert peak < 16e6
 
 
 def test_targets_take_turns_by_hand() -> None:

@@ -16,6 +16,7 @@ from crowdselect_core.experiment.cells import as_whole
 from crowdselect_core.generate.base import Answer, Failure, Request, never
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.ingest.prompts import read_text
+from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.planning.generation_cost import bills
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.planning.scoring_cost import ScoreBill, score_bill
@@ -42,7 +43,7 @@ from crowdselect_core.stages.heldout.answers import heldout_pairs
 from crowdselect_core.stages.heldout.split import is_drawn
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.executors.base import Job
-from flows.select import chosen
+from flows.select import chosen, ranked
 
 JUDGE = {
     "kind": "judge", "name": "judge", "mode": "pairwise", "reference_model": "b",
@@ -394,6 +395,28 @@ def test_what_is_scored_needs_no_scorer(tmp_path: Path) -> None:
     found = there.zoo()
     assert found is not None
     assert found.key == ZOO.spec(world.config, world.prompts, members).key
+
+
+def test_the_bill_of_a_method_is_exact_once_all_is_answered(tmp_path: Path) -> None:
+    """Five rows, two of them with one prompt: each is asked for its grade, equal pairs once."""
+    engine = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "g"}
+    own = {"engine": engine, "sampling": {"max_tokens": 7}}
+    keys = {"method": "direct-score", "direct_score": own, "budget": 2, "clusters": 0}
+    config = config_of(tmp_path, ["One.", "Two.", "Three.", "Four.", "One."], **keys)
+
+    def told() -> str:
+        return next(line for line in forecast(config, ranked) if line.startswith("annotated  "))
+
+    assert told().startswith("annotated  direct-score: at most 5 rows to read (0 cached), 5 req")
+    world = World(config)
+    members = world.scored(world.answered(), Longer())
+    zoo = world.run(ZOO, world.config, world.prompts, members)
+    assert "at most 5 rows to read" in told()  # till it is known which answers are kept
+    whole = dataset_of(config, zoo)
+    ranked(whole.model_copy(update={"method": "reward"}), run=world.run)
+    line = told()
+    assert line.startswith("annotated  direct-score: 4 rows to read (0 cached), 4 requests, ")
+    assert "28 completion tokens (at most)" in line
 
 
 def test_a_row_of_a_live_crowd_is_explained_from_the_store(tmp_path: Path) -> None:

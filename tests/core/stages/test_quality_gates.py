@@ -14,6 +14,8 @@ from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DatasetError, SelectionError
 from crowdselect_core.planning import preflight
+from crowdselect_core.report.quality import gate_report
+from crowdselect_core.reselection.record import RankedRun, RowsRun
 from crowdselect_core.reselection.settings import measures
 from crowdselect_core.selection.eligibility import reason_code
 from crowdselect_core.stages.base import InProcess, Stage
@@ -21,7 +23,8 @@ from crowdselect_core.stages.graph import compute
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.executors.base import Job
-from flows.select import chosen
+from flows.row_steps import check_gates
+from flows.select import chosen, gated
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -307,9 +310,58 @@ def test_similar_embeddings_of_a_benchmark(tmp_path: Path) -> None:
 def test_gates_that_remove_everything_are_named(
     tmp_path: Path, gates: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SelectionError) as caught:
-        select(tmp_path, quality=gates)
-    assert message in str(caught.value)
+    """Where nothing is chosen, what they found is told first: then counts are needed most."""
+    for _ in range(2):  # computed, and cached
+        with pytest.raises(SelectionError) as caught:
+            select(tmp_path, quality=gates)
+        assert message in str(caught.value)
+    further: list[dict[str, Any]] = [{}, {"duplicates": ["exact"]}]
+    for more in further:
+        config, found, built = examined(tmp_path, quality={**gates, **more, "only": True})
+        told = gate_report(config, Store(config.store), found.inputs)
+        assert told is not None
+        assert (told["candidates"], told["passed"]) == (40, 0)
+        assert sum(gate["removed"] for gate in told["gates"].values()) == 40
+        assert told["gates"]["length"]["examples"]
+        assert ("ranking" in built) is bool(more)
+        with pytest.raises(SelectionError) as caught:
+            check_gates(config, found.inputs)
+        assert message in str(caught.value)
+
+
+def test_counts_alone_need_no_ranking_without_a_gate_of_duplicates(tmp_path: Path) -> None:
+    """The method's numbers, and what they would be made of, are read by no other gate."""
+    keys = {"method": "length", "length": {"of": "response"}}
+    _, whole, _ = examined(tmp_path, quality={**GATES, "only": True}, **keys)
+    config, found, built = examined(
+        tmp_path, quality={"refusals": True, "broken": True, "only": True}, **keys
+    )
+    assert isinstance(whole, RankedRun)
+    assert not isinstance(found, RankedRun)
+    assert [n for n in built if n in ("lengths", "ranking", "embeddings", "clusters")] == []
+    told = gate_report(config, Store(config.store), found.inputs)
+    assert told is not None
+    assert {gate: t["removed"] for gate, t in told["gates"].items()} == {"refusals": 2, "broken": 1}
+    check_gates(config, found.inputs)
+
+
+def examined(folder: Path, **keys: Any) -> tuple[SelectConfig, RowsRun, list[str]]:
+    """Run the stages that the gates need; also return the names of all that were asked for."""
+    data, built = folder / "zoo.parquet", list[str]()
+    if not data.exists():
+        parquet(data, planted(), row_group_size=9)
+    given = {
+        "dataset": str(data), "crowd": CROWD, "reward_models": [REWARD], "budget": 5,
+        "store": str(folder / "store"), "out": str(folder / "out"),
+    }  # fmt: skip
+    config = load(None, given | keys, {})
+    runner = InProcess(Store(config.store))
+
+    def noted(stage: Stage[Any], config: SelectConfig, *inputs: Any, **named: Any) -> Ref:
+        built.append(stage.name)
+        return runner(stage, config, *inputs, **named)
+
+    return config, gated(config, run=noted), built
 
 
 def test_one_row_and_equal_rows(tmp_path: Path) -> None:

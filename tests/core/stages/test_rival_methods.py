@@ -1,5 +1,7 @@
 """The rival methods through the stages of a selection: what they rank by, need and refuse."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.errors import UserError
 from crowdselect_core.planning import preflight
 from crowdselect_core.stages.select import ranking
+from crowdselect_core.stages.select.method_inputs import Given
+from crowdselect_core.stages.select.method_ranking import rival_ranking
 
 
 def zoo(folder: Path, table: list[Row], **columns: Any) -> str:
@@ -116,6 +120,31 @@ def test_deita_from_columns(tmp_path: Path) -> None:
     assert told["row-003"]["reason"] == "not eligible: no quality"
 
 
+def test_deitas_filter_ends_with_the_budget_where_that_changes_no_choice(tmp_path: Path) -> None:
+    """Rows 0 and 1, and 4 and 5, are alike; the best two are 5 and 3, so 4 leaves and 0 is left."""
+    vectors = [[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.0], [-1.0, 0.01]]
+    path = zoo(
+        tmp_path, rows(6), c=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], q=[1.0] * 6, vector=vectors
+    )  # fmt: skip
+    keys: dict[str, Any] = {
+        "method": "deita", "deita": {"complexity": "c", "quality": "q"},
+        "embedder": "column:vector",
+    }  # fmt: skip
+
+    def dropped(**more: Any) -> tuple[list[str], list[str]]:
+        found = chosen_of(tmp_path, path, **keys | more)
+        table = found.ranking.filter(pl.col("reason").str.contains("too similar"))
+        return found.ids, table["instruction_id"].to_list()
+
+    two = ["row-005", "row-003"]
+    assert dropped(budget=2) == (two, ["row-004"])
+    assert dropped(budget=0.5)[1] == ["row-000", "row-004"]  # a share of all that are kept
+    gated = {"quality": {"duplicates": ["exact"]}}
+    assert dropped(budget=2, **gated) == (two, ["row-000", "row-004"])
+    assert dropped(budget=2, clusters=2)[1] == ["row-000", "row-004"]
+    assert dropped(budget=4) == ([*two, "row-002", "row-001"], ["row-004"])
+
+
 def test_one_row_of_a_duplicate_group_stays_whatever_the_method_leaves_out(tmp_path: Path) -> None:
     """Row 1 leaves as a duplicate of 0; then 2, which resembles it alone, is none of deita's."""
     vectors = [[0.0, 1.0], [1.0, 0.0], [1.0, 0.01], [-1.0, 0.0], [0.0, -1.0], [-1.0, -1.0]]
@@ -130,6 +159,51 @@ def test_one_row_of_a_duplicate_group_stays_whatever_the_method_leaves_out(tmp_p
     assert chosen.ids == ["row-000", "row-003", "row-004"]
     told = chosen.ranking.filter(pl.col("instruction_id") == "row-002")["reason"][0]
     assert "row-003" in told
+
+
+@dataclass
+class Annotated:
+    """The shards of a table of annotations, of which no more is read than is asked for."""
+
+    shards: list[pl.DataFrame]
+    read: list[list[str]] = field(default_factory=list)
+
+    def frames(self, columns: list[str]) -> Iterator[pl.DataFrame]:
+        self.read.append(columns)
+        yield from (shard.select(columns) for shard in self.shards)
+
+    def frame(self, columns: list[str]) -> pl.DataFrame:
+        return pl.concat(self.frames(columns))
+
+
+def test_rds_reads_the_cosines_shard_by_shard() -> None:
+    """By hand: targets take d, then a, then b; c has no vector and e is barred."""
+    values = pl.DataFrame(
+        {
+            "instruction_id": ["d", "c", "b", "a", "e"],
+            "target_similarity": [0.9, None, 0.4, 0.8, 1.0],
+            "similarities": [[0.9, 0.1], None, [0.4, 0.3], [0.2, 0.8], [1.0, 1.0]],
+            "lacks": [None, "not_finite", None, None, None],
+        }
+    )
+    table: Any = Annotated([values[:2], values[2:2], values[2:]])
+    metrics = pl.DataFrame(
+        {
+            "instruction_id": list("abcde"), "answerable": [True] * 5,
+            "barred": [None] * 4 + ["excluded"],
+        }
+    )  # fmt: skip
+    config = load(None, KEYS | {"dataset": "x", "method": "rds+", "budget": 3}, {})
+    found = rival_ranking(config, metrics, Given.of(config, table, None))
+    assert dict(found.select("instruction_id", "score").iter_rows()) == {
+        "d": 3, "a": 2, "b": 1, "c": None, "e": None,
+    }  # fmt: skip
+    assert found["target_similarity"].to_list() == [0.8, 0.4, None, 0.9, 1.0]
+    assert table.read[0] == ["instruction_id", "target_similarity", "lacks"]
+    nothing = rival_ranking(
+        config, metrics.with_columns(answerable=False), Given.of(config, table, None)
+    )
+    assert not nothing["eligible"].any()
 
 
 def test_k_center_on_a_vector_column(tmp_path: Path) -> None:
@@ -166,10 +240,24 @@ def test_keys_of_the_crowds_methods_are_as_they_were(tmp_path: Path) -> None:
         ({"method": "k-center", "budget_tokens": 99}, "give --budget in rows"),
         ({"method": "ifd"}, "--ifd-model"),
         ({"method": "rds+"}, "--rds-model"),
-        ({"method": "rds+", "rds": {"model": "./x"}}, "does not exist"),
+        (
+            {"method": "rds+", "rds": {"model": "./x"}},
+            "rds.model: model folder './x' does not exist",
+        ),
+        (
+            {"method": "ifd", "ifd": {"model": "./x"}},
+            "ifd.model: model folder './x' does not exist",
+        ),
         ({"method": "deita"}, "--deita-complexity and --deita-quality"),
         ({"method": "deita", "deita": {"complexity": "a", "quality": "b"}}, "has no column 'a'"),
-        ({"method": "length", "length": {"tokenizer": "./none"}}, "does not exist"),
+        (
+            {"method": "length", "length": {"tokenizer": "./none"}},
+            "length.tokenizer: tokenizer folder './none' does not exist",
+        ),
+        (
+            {"budget_tokens": 9, "tokenizer": "/nowhere"},
+            "tokenizer: tokenizer folder '/nowhere' does not exist",
+        ),
     ],
 )
 def test_what_a_method_lacks_is_told_before_anything_runs(
