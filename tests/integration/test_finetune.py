@@ -105,7 +105,7 @@ def test_a_file_with_a_held_out_row_is_not_trained_on(command: Command, place: P
     write_rows(held, [{"prompt": prompts[1]}])
     path = place / "held-out.yaml"
     training = recipe(place / "tiny", num_train_epochs=1, train_file="train.jsonl")
-    benchmark = {"kind": "command", "command": "true"}  # it needs no held-out row
+    benchmark = {"kind": "command", "command": "true {model_dir}"}  # it needs no held-out row
     keys = {"dataset": "data.jsonl", "heldout": {"file": str(held)}, "training": training,
             "evaluation": {"benchmarks": [benchmark]}}  # fmt: skip
     path.write_text(yaml.safe_dump(keys))
