@@ -70,6 +70,7 @@ class StandIn:
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where logs go
+    monkeypatch.setenv("CROWDSELECT_ALLOW_COMMANDS", "1")  # engine.python is one
     return StandIn(tmp_path)
 
 
