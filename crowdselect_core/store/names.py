@@ -37,8 +37,9 @@ RESULTS = {  # what a run writes into OUT
     "pairs.jsonl", "dataset_info.json", "membership.parquet", "drift.json", "manifest.json",
     "responses.parquet", "generation.json", "scores.parquet", "scoring.json",
     "leaderboard.parquet", "evaluation.json", "quality.json", "training.json", "training.parquet",
-    "dataset_card.md",
-    "report.html",
+    "dataset_card.md", "report.html",
+    "experiment.parquet", "comparisons.parquet", "overlaps.parquet", "advice.parquet",
+    "sensitivity.parquet",
 }  # fmt: skip
 
 _FIGURE = re.compile(r"figures/(?:figures\.json|[a-z_]+\.(?:svg|png))")  # of a selection in OUT

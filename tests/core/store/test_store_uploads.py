@@ -10,7 +10,7 @@ from leftovers import LATER, soon, told
 from servers import S3Server
 
 from crowdselect_core.evaluate import leaderboard, out_files
-from crowdselect_core.export import trained_model
+from crowdselect_core.export import dataset_card, experiment_files, trained_model
 from crowdselect_core.export.long_tables import GENERATION, RESPONSES, SCORES, SCORING
 from crowdselect_core.export.selection_files import MANIFEST, OURS
 from crowdselect_core.store.admin.gc import delete, garbage
@@ -91,7 +91,9 @@ def test_a_bucket_as_a_root(
 
 def test_whatever_a_run_writes_may_be_uploaded() -> None:
     written = {*OURS, MANIFEST, RESPONSES, GENERATION, SCORES, SCORING, leaderboard.FILE}
-    written |= {trained_model.FILE, trained_model.CURVE, out_files.FILE}
+    written |= {trained_model.FILE, trained_model.CURVE, out_files.FILE, dataset_card.FILE}
+    written |= {*experiment_files.FILES, experiment_files.ADVICE_FILE}
+    written |= {experiment_files.SENSITIVITY_FILE}
     assert written == RESULTS
     cells = f"generated/{'a' * 64}/cells-{'b' * 64}.parquet"
     for name in (SHARD, cells, f"zoo/{'a' * 64}/{FILE}", "selections/mine/000001.json"):
