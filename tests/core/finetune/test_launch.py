@@ -108,7 +108,7 @@ def test_a_cancel_ends_the_processes_and_they_have_their_gpus(tmp_path: Path) ->
     assert (tmp_path / "rank-0").read_text().endswith(" 5,7")
 
 
-@pytest.mark.parametrize("loss", ["sft", "dpo"])
+@pytest.mark.parametrize("loss", ["sft", pytest.param("dpo", marks=pytest.mark.slow)])
 def test_two_processes_train_as_one(tmp_path: Path, tiny: Path, loss: str) -> None:
     """Gradients are added up in another order, so the losses differ by rounding alone.
 
