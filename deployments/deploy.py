@@ -172,11 +172,10 @@ def _update(
     from prefect.client.schemas.objects import ConcurrencyOptions
     from prefect.exceptions import PrefectHTTPStatusError
     from prefect.flows import load_flow_from_entrypoint
-    from prefect.utilities.callables import parameter_schema
     from prefect.utilities.templating import apply_values
 
     limit = dict(one["concurrency_limit"])
-    schema = parameter_schema(load_flow_from_entrypoint(one["entrypoint"]))
+    schema = load_flow_from_entrypoint(one["entrypoint"]).parameters
     update = DeploymentUpdate(
         description=one["description"],
         tags=one["tags"],

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from servers import BIN, LOCAL, UP, answers, free_port, quiet_environment, wait_until_ready
 
+# Loops for deployments, schedules and triggers, of which the runs of this server have none.
+UNUSED = ("SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "CANCELLATION_CLEANUP",
+          "TRIGGERS")  # fmt: skip
 CACHE = Path(__file__).parent.parent / ".pytest_cache"
 
 
@@ -51,6 +54,7 @@ def _start_prefect(folder: Path, port: int) -> "subprocess.Popen[bytes]":
         "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # SQLite's wait for its lock
+        **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in UNUSED},
     }
     with (folder / "prefect.log").open("wb") as log:
         return subprocess.Popen(

@@ -74,7 +74,7 @@ EXPERIMENT = {
 
 
 def test_a_killed_grid_goes_on_for_free(command: Command, place: Path) -> None:
-    here = command.of("experiment").within(place)
+    here = command.of("experiment").with_models().within(place)
     keys: dict[str, Any] = {
         "training": recipe(place / "tiny", num_train_epochs=1),
         "evaluation": {"benchmarks": [{"kind": "heldout-loss"}]},
@@ -116,7 +116,7 @@ def test_a_killed_grid_goes_on_for_free(command: Command, place: Path) -> None:
     board = pl.read_parquet(place / "single" / "leaderboard.parquet")
     own = board.filter((pl.col("model") == "tiny-trained") & (pl.col("metric") == "loss_per_row"))
     assert own["value"].item() == values["random k=2 n=4", 1]
-    assert "to train" not in single.shown
+    assert "to train" not in single.stdout
 
 
 def _cell(place: Path, file: Path) -> Path:

@@ -37,7 +37,7 @@ def example(models: Path) -> dict[str, object]:
     for model in kept:
         model["engine"]["model"] = str(models / Path(model["engine"]["model"]).name)
         model["engine"]["dtype"] = "float32"
-        model["sampling"] |= {"max_tokens": 32}
+        model["sampling"] |= {"max_tokens": 16}
     config["reward_models"][0]["model"] = str(models / "smollm2")
     path = str(ROOT / config["dataset"]["path"])
     return config | {
@@ -79,7 +79,7 @@ def test_an_instruction_file_becomes_a_training_set(
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(example(models)))
-    run, store = command.within(tmp_path), tmp_path / "store"
+    run, store = command.with_models().within(tmp_path), tmp_path / "store"
     kept: dict[tuple[str, bytes], str] = {}
     for seen in (lambda: len(answers(store)) >= ROWS, lambda: len(scores(store)) >= ROWS):
         with run.start("--config", config, "--allow-short") as process:

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from command import Command, Result, contents, finish, shards, stamps
+from prefects import lay_database
 from runs import Run, Server
 
 pytestmark = pytest.mark.server
@@ -151,6 +152,7 @@ def test_two_runs_at_once_on_one_store(
 def test_a_run_without_a_prefect_server_starts_one(
     command: Command, flags: list[str], undisturbed: Run, tmp_path: Path
 ) -> None:
+    lay_database(tmp_path / "prefect")
     home = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")}
     result = command.within(tmp_path / "run").run(*flags, env=home).ended(0)
     assert "starting a temporary Prefect server" in result.stderr

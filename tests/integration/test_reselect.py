@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +27,16 @@ class Growing:
     """A data set that files are added to, with 100 rows in `a` and 30 in `b`."""
 
     def __init__(self, folder: Path, command: Command) -> None:
-        zoo = write_zoo(folder / "whole", 130, row_group=10, hostile_every=13)
         self.folder, self._command = folder, command.within(folder)
-        self.rows = pl.read_parquet(zoo.path)
-        (folder / "crowd.yaml").write_bytes(zoo.crowd.read_bytes())
-        (folder / "data").mkdir()
-        self.add("a", self.rows[:100])
+        if not (folder / "whole").exists():
+            zoo = write_zoo(folder / "whole", 130, row_group=10, hostile_every=13)
+            (folder / "crowd.yaml").write_bytes(zoo.crowd.read_bytes())
+            (folder / "data").mkdir()
+            self.add("a", self._whole()[:100])
+        self.rows = self._whole()
+
+    def _whole(self) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / "whole" / "zoo.parquet")
 
     def add(self, name: str, rows: pl.DataFrame) -> None:
         rows.write_parquet(self.folder / "data" / f"{name}.parquet", row_group_size=10)
@@ -57,6 +62,20 @@ class Growing:
 @pytest.fixture
 def growing(tmp_path: Path, command: Command) -> Growing:
     return Growing(tmp_path, command)
+
+
+@pytest.fixture(scope="module")
+def first(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a data set from which was selected once; never changed."""
+    growing = Growing(tmp_path_factory.mktemp("first"), command)
+    growing.run()
+    return growing.folder
+
+
+@pytest.fixture
+def selected(first: Path, tmp_path: Path, command: Command) -> Growing:
+    """A data set of which the first 100 rows took part in selection 1."""
+    return Growing(Path(shutil.copytree(first, tmp_path / "selected")), command)
 
 
 def numbers(table: pl.DataFrame) -> pl.DataFrame:
@@ -119,13 +138,12 @@ def check_quantiles(base: pl.DataFrame, new: pl.DataFrame) -> None:
         assert row["score"] == pytest.approx(total, abs=1e-9)
 
 
-def test_refit_is_what_a_selection_of_today_would_be(growing: Growing) -> None:
-    growing.run()
-    growing.add("b", growing.rows[100:])
-    growing.run()  # frozen, between
-    growing.run("--mode", "refit")
-    growing.is_as_selected_today()
-    assert growing.run("--mode", "refit").stdout.startswith("no new rows since selection 3")
+def test_refit_is_what_a_selection_of_today_would_be(selected: Growing) -> None:
+    selected.add("b", selected.rows[100:])
+    selected.run()  # frozen, between
+    selected.run("--mode", "refit")
+    selected.is_as_selected_today()
+    assert selected.run("--mode", "refit").stdout.startswith("no new rows since selection 3")
 
 
 def test_a_refit_sees_scores_that_changed_under_known_ids(growing: Growing) -> None:
@@ -168,45 +186,42 @@ def test_rows_that_are_gone_leave_and_rows_that_return_are_known_again(growing: 
     assert not growing.table("membership")["new"].any()
 
 
-def test_earlier_selections_can_be_named_and_rolled_back_to(growing: Growing) -> None:
-    growing.run()
-    first = contents(growing.folder / "out")
-    growing.add("b", growing.rows[100:])
-    growing.run("--budget", "30")
-    listed = growing.run("--list").stdout.splitlines()
+def test_earlier_selections_can_be_named_and_rolled_back_to(selected: Growing) -> None:
+    first = contents(selected.folder / "out")
+    selected.add("b", selected.rows[100:])
+    selected.run("--budget", "30")
+    listed = selected.run("--list").stdout.splitlines()
     assert [line[:14].strip() for line in listed] == ["selection  1", "* selection  2"]
-    growing.run("--rollback-to", "1")
-    back = contents(growing.folder / "out")
+    selected.run("--rollback-to", "1")
+    back = contents(selected.folder / "out")
     for name in ("train.jsonl", "selection.parquet", "ranking.parquet"):
         assert back[name] == first[name]
-    assert growing.run("--list").stdout.startswith("* selection  1")
-    refused = growing.run("--rollback-to", "7", status=2)
+    assert selected.run("--list").stdout.startswith("* selection  1")
+    refused = selected.run("--rollback-to", "7", status=2)
     assert "has no selection 7 (found: 1, 2)" in refused.error
-    named = growing.run("--base", "2", "--budget", "21")
+    named = selected.run("--base", "2", "--budget", "21")
     assert "selection  3 of series default (frozen, from selection 2)" in named.stdout
 
 
-def test_what_does_not_fit_the_base_is_refused(growing: Growing) -> None:
-    growing.run()
-    other = growing.run("--weights", "1,1,1", status=2)
+def test_what_does_not_fit_the_base_is_refused(selected: Growing) -> None:
+    other = selected.run("--weights", "1,1,1", status=2)
     assert "ranking.weights" in other.error
     assert "--mode refit" in other.error
-    assert "limit" in growing.run("--limit", "5", status=2).error
-    assert "series" in growing.run("--series", "../x", status=2).error
+    assert "limit" in selected.run("--limit", "5", status=2).error
+    assert "series" in selected.run("--series", "../x", status=2).error
 
 
-def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(growing: Growing) -> None:
-    growing.run()
-    growing.add("b", growing.rows[100:])
-    pointer = growing.folder / ".crowdselect/selections/default/latest.json"
+def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(selected: Growing) -> None:
+    selected.add("b", selected.rows[100:])
+    pointer = selected.folder / ".crowdselect/selections/default/latest.json"
     before = pointer.read_bytes()
     for stage, number in (("metrics", 3), ("selection", 2), ("out", 2)):
-        growing.run(status=-signal.SIGKILL, kill=f"{stage}:{number}")
+        selected.run(status=-signal.SIGKILL, kill=f"{stage}:{number}")
         assert pointer.read_bytes() == before
-    growing.run()
+    selected.run()
     assert pointer.read_bytes() != before
-    again = contents(growing.folder / "out")
-    calm = Growing(growing.folder / "calm", growing._command.cold())
+    again = contents(selected.folder / "out")
+    calm = Growing(selected.folder / "calm", selected._command.cold())
     calm.run()
     calm.add("b", calm.rows[100:])
     calm.run()
@@ -216,50 +231,47 @@ def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(growing: Grow
 
 
 def test_a_damaged_table_of_the_base_stops_a_frozen_run_and_a_refit_does_without(
-    growing: Growing,
+    selected: Growing,
 ) -> None:
-    growing.run()
-    growing.add("b", growing.rows[100:])
-    [shard] = shards(growing.folder / ".crowdselect", "metrics")[1:2]
+    selected.add("b", selected.rows[100:])
+    [shard] = shards(selected.folder / ".crowdselect", "metrics")[1:2]
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    refused = growing.run(status=2)
+    refused = selected.run(status=2)
     lines = refused.stderr.splitlines()
     assert any(shard.name in li and "is damaged" in li for li in lines), refused.stderr
     assert "--mode refit" in lines[-1]
-    again = growing.run("--mode", "refit")
+    again = selected.run("--mode", "refit")
     assert "selection  2 of series default (refit, from selection 1)" in again.stdout
-    growing.is_as_selected_today()
+    selected.is_as_selected_today()
 
 
 @pytest.mark.parametrize("stage", ["comparison", "scores", "embeddings", "instructions"])
 def test_a_base_that_lost_a_manifest_stops_a_frozen_run_and_a_refit_does_without(
-    growing: Growing, stage: str
+    selected: Growing, stage: str
 ) -> None:
-    growing.run()
-    growing.add("b", growing.rows[100:])
-    [manifest] = (growing.folder / ".crowdselect" / stage).glob("*/manifest.json")
+    selected.add("b", selected.rows[100:])
+    [manifest] = (selected.folder / ".crowdselect" / stage).glob("*/manifest.json")
     manifest.unlink()
-    assert "--mode refit" in growing.run(status=2).error
-    again = growing.run("--mode", "refit")
+    assert "--mode refit" in selected.run(status=2).error
+    again = selected.run("--mode", "refit")
     assert "selection  2 of series default (refit, from selection 1)" in again.stdout
     assert "continuing without the tables of the base" in again.stderr
-    assert "no new rows since selection 2" in growing.run().stdout
+    assert "no new rows since selection 2" in selected.run().stdout
 
 
-def test_a_rollback_is_told_and_written_by_the_settings_of_then(growing: Growing) -> None:
-    growing.run()
-    first = contents(growing.folder / "out")
-    growing.run("--mode", "refit", "--method", "reward", "--clusters", "0")
-    before = stamps(growing.folder / ".crowdselect" / "metrics")
-    growing.run("--rollback-to", "1", "--method", "reward", "--clusters", "0")
-    back = contents(growing.folder / "out")
+def test_a_rollback_is_told_and_written_by_the_settings_of_then(selected: Growing) -> None:
+    first = contents(selected.folder / "out")
+    selected.run("--mode", "refit", "--method", "reward", "--clusters", "0")
+    before = stamps(selected.folder / ".crowdselect" / "metrics")
+    selected.run("--rollback-to", "1", "--method", "reward", "--clusters", "0")
+    back = contents(selected.folder / "out")
     for name in ("train.jsonl", "selection.parquet", "ranking.parquet"):
         assert back[name] == first[name]
     told = json.loads(back["manifest.json"])["config"]
     assert (told["method"], told["clusters"]) == ("crowdselect", 3)
-    assert stamps(growing.folder / ".crowdselect" / "metrics") == before
+    assert stamps(selected.folder / ".crowdselect" / "metrics") == before
 
 
 @pytest.fixture
@@ -296,10 +308,9 @@ def test_a_live_crowd_is_asked_for_the_new_rows_only(
         assert (work / "out" / name).read_bytes() == (work / "plain" / name).read_bytes()
 
 
-def test_the_ui_shows_what_changed(growing: Growing, server: Server) -> None:
-    growing.run()
-    growing.add("b", growing.rows[100:])
-    growing.run()
+def test_the_ui_shows_what_changed(selected: Growing, server: Server) -> None:
+    selected.add("b", selected.rows[100:])
+    selected.run()
     shown = server.artifacts(server.latest())
     assert "30 new" in shown["reselection"]["data"]
     rows = json.loads(shown["reselection-members"]["data"])
@@ -349,15 +360,14 @@ def test_a_bucket_that_files_arrive_in(
     assert "MARKED" not in refused.shown
 
 
-def test_two_at_once_make_one_selection(growing: Growing) -> None:
-    growing.run()
-    growing.add("b", growing.rows[100:])
-    here = growing._command.of("reselect")
+def test_two_at_once_make_one_selection(selected: Growing) -> None:
+    selected.add("b", selected.rows[100:])
+    here = selected._command.of("reselect")
     own = ["--dataset", "data", *FLAGS]
     with here.start(*own) as one, here.start(*own, "--out", "other") as two:
         results = [finish(one).ended(0), finish(two).ended(0)]
     assert any("selection  2 of series default" in r.stdout for r in results)
-    assert len(growing.run("--list").stdout.splitlines()) == 2
+    assert len(selected.run("--list").stdout.splitlines()) == 2
     for name in ("train.jsonl", "selection.parquet", "ranking.parquet"):
-        ours, theirs = (growing.folder / out / name for out in ("out", "other"))
+        ours, theirs = (selected.folder / out / name for out in ("out", "other"))
         assert ours.read_bytes() == theirs.read_bytes()

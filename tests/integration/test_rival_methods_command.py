@@ -18,7 +18,7 @@ def test_ifd_annotates_the_rows_once_and_a_column_ranks(command: Command, tmp_pa
     table = pl.read_parquet(zoo.path).with_columns(depth=pl.int_range(24))
     table.write_parquet(zoo.path)
     model = write_tiny(tmp_path / "tiny")
-    select = command.within(tmp_path / "run")
+    select = command.with_models().within(tmp_path / "run")
     flags = [*zoo.flags, "--budget", "5", "--clusters", "0"]
     ifd = [*flags, "--method", "ifd", "--ifd-model", str(model)]
 
@@ -50,7 +50,7 @@ def test_the_model_of_ifd_is_trained_first(command: Command, tmp_path: Path) -> 
     first = {"rows": 8, "clusters": 2, "learning_rate": 1e-3, "global_batch_size": 4}
     ifd = {"model": str(model), "pre_experienced": first | {"max_length": 256}}
     config.write_text(yaml.safe_dump({"method": "ifd", "ifd": ifd, "budget": 2, "clusters": 0}))
-    select = command.within(tmp_path / "run")
+    select = command.with_models().within(tmp_path / "run")
     dry = select.run(*zoo.flags, "--config", config, "--dry-run").ended(0)
     assert "annotations: to compute" in dry.stdout
     told = select.run(*zoo.flags, "--config", config).ended(0)

@@ -10,6 +10,7 @@ import psutil
 import pytest
 from command import ROOT
 from deployed import KEYS, SECONDS, Deployed, launch, new_ports
+from prefects import lay_database
 from servers import LOCAL, quiet_environment
 
 pytestmark = pytest.mark.server
@@ -79,6 +80,7 @@ def deployed_again(server: Deployed) -> "subprocess.CompletedProcess[str]":
 
 def test_what_a_team_set_and_what_ran_outlive_an_orderly_end_and_a_kill(tmp_path: Path) -> None:
     ports = new_ports()
+    lay_database(tmp_path / "state" / "prefect")
     server = Deployed.start(tmp_path / "state", ports)
     is_fresh(server)
     run = server.ended(server.run("select/select"))

@@ -38,13 +38,13 @@ def quick(drill: Drill) -> Drill:
 def alone(quick: Drill) -> list[dict[str, bytes]]:
     """The files of a run of each config, one after the other in a store that nobody else uses.
 
-    Each in a process whose hash seed is its own.
+    Forks of another process than the eight, so their hash seed is another.
     """
     found = []
     with quick.run("alone", Place()) as one:
         for place, more in enumerate([SAME, *OTHERS]):
             out = str(one.work / f"out-{place}")
-            one.command.cold().run(*one.flags(), "--out", out, *more).ended(0)
+            one.command.with_models().run(*one.flags(), "--out", out, *more).ended(0)
             found.append(files(out))
     return found
 
