@@ -19,7 +19,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped, UserError
 from crowdselect_core.generate.call_tracker import TooManyFailures
 from crowdselect_core.util.text import plain
-from flows import console, options, server_check
+from flows import console, flow_schemas, options, server_check
 from tasks import terminal
 
 if TYPE_CHECKING:  # prefect is imported late: see console.prepare
@@ -72,6 +72,9 @@ def look(what: str, config: SelectConfig, flow: str) -> int:
 
     console.plain_warnings()
     from crowdselect_core.report.card import upload_forecast
+
+    with flow_schemas.skipped():
+        import_module(f"flows.{flow}")  # and the flows that it calls
     from flows.select import chosen, gated
 
     if isinstance(config, EvaluateConfig):
@@ -202,7 +205,8 @@ def _ended(config: SelectConfig, flow: str) -> "State[Any] | None":
 
     from tasks.server_patience import busy_server
 
-    call = getattr(import_module(f"flows.{flow}"), flow)
+    with flow_schemas.skipped():
+        call = getattr(import_module(f"flows.{flow}"), flow)
     try:
         with tags(OURS):
             return cast("State[Any]", call(config, return_state=True))

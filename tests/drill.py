@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 import polars as pl
-from command import Command
+from command import Command, tracebacks
 from endpoints import Endpoint, model, serving, write_work
 
 from crowdselect_core.store.artifacts import Store
@@ -28,7 +28,7 @@ from crowdselect_core.store.backend.open import open_backend
 FILES = ("train.jsonl", "selection.parquet", "ranking.parquet")
 # What a run says when it reads bytes that are not what they should be.
 DAMAGE = ("damaged", "vanish", "computing it again", "computing only", "computed again",
-          "written again", "is gone", "was not written by a build", "Traceback")  # fmt: skip
+          "written again", "is gone", "was not written by a build")  # fmt: skip
 CHECKS = '''
 import hashlib, time
 from pathlib import Path
@@ -283,7 +283,8 @@ def repeats(lines: Sequence[str], ends: Sequence[int]) -> list[int]:
 
 def damage(stderr: str) -> list[str]:
     """Return the lines that tell of bytes that were not what they should be."""
-    return [line for line in stderr.splitlines() if any(word in line for word in DAMAGE)]
+    lines = [line for line in stderr.splitlines() if any(word in line for word in DAMAGE)]
+    return lines + tracebacks(stderr)
 
 
 def lives(random: Random, shortest: float, longest: float, most: int) -> Callable[[], float | None]:

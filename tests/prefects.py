@@ -45,7 +45,7 @@ class PrefectServer:
         process = self.started.result()
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=90)
+        process.wait(timeout=240)
 
 
 def _start_prefect(folder: Path, port: int) -> "subprocess.Popen[bytes]":

@@ -171,7 +171,7 @@ class S3Server:
     def stop(self) -> None:
         """End the server; in order it would take 15 seconds."""
         self.process.kill()
-        self.process.wait(timeout=90)
+        self.process.wait(timeout=240)
 
 
 def _spawn(argv: list[str], folder: Path) -> subprocess.Popen[bytes]:

@@ -36,7 +36,7 @@ def part(
 ) -> Iterator[Callable[..., SupervisedProcess]]:
     """Make and start a part whose starts do what the words say: works, fails, hangs."""
     monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(server, "START_SECONDS", 60.0)
+    monkeypatch.setattr(server, "START_SECONDS", 240.0)
     made: list[SupervisedProcess] = []
 
     def make(*words: str) -> SupervisedProcess:

@@ -82,7 +82,7 @@ def refused(result: Result) -> str:
     """Return the one line of a run that ended with something the user can mend."""
     result.ended(2)
     assert "MARKED" not in result.shown, "a credential is shown"
-    assert "Traceback" not in result.shown
+    assert not result.tracebacks
     return result.error
 
 

@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ import polars as pl
 import pytest
 import yaml
 from command import Command
-from servers import free_port
+from servers import UP, answers, free_port, wait_until_ready
 
 SCRIPT = Path(__file__).parents[3] / "shared" / "data" / "field" / "endpoint.py"
 LIFE = 900  # seconds after which it ends by itself
@@ -42,13 +40,7 @@ def field(tmp_path: Path) -> Iterator[Field]:
     port, log = free_port(), tmp_path / "asked.jsonl"
     process = subprocess.Popen([sys.executable, str(SCRIPT), str(port), str(LIFE), str(log)])
     try:
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models"):
-                    break
-            except OSError:
-                assert process.poll() is None
-                time.sleep(0.1)
+        wait_until_ready(process, lambda: answers(f"http://127.0.0.1:{port}/v1/models"), UP)
         yield Field(f"http://127.0.0.1:{port}/v1", log)
     finally:
         process.kill()

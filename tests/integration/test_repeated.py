@@ -132,7 +132,7 @@ def test_a_run_whose_end_the_server_was_told_twice_says_what_it_chose(
         for run in (whole, again)
     ]
     assert lines[0] == lines[1]
-    assert "Traceback" not in again.stderr
+    assert not again.tracebacks
     assert server.latest()["state"]["type"] == "COMPLETED"
     wrong = here.run(*flags, "--budget", "100000", forgetful="1").ended(2)
     assert "budget" in wrong.error

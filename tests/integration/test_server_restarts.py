@@ -117,7 +117,7 @@ def kill(server: Deployed) -> None:
     assert len(family) >= 6, "three parts and their guards"
     server.process.kill()
     server.process.wait()
-    _, left = psutil.wait_procs(family, timeout=90)
+    _, left = psutil.wait_procs(family, timeout=240)
     assert not left
 
 

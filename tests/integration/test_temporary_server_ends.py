@@ -35,7 +35,7 @@ def test_a_killed_run_leaves_no_server(command: Command) -> None:
         servers = temporary(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        _, left = psutil.wait_procs(servers, timeout=90)
+        _, left = psutil.wait_procs(servers, timeout=240)
         assert not left
 
 
@@ -44,7 +44,7 @@ def test_an_orderly_run_leaves_nothing(command: Command) -> None:
         until(lambda: bool(temporary(process.pid)), process)
         family = psutil.Process(process.pid).children(recursive=True)
         finish(process).ended(0)
-    end = time.monotonic() + 90
+    end = time.monotonic() + 240
     while (left := [p for p in family if p.is_running()]) and time.monotonic() < end:
         time.sleep(0.1)
     assert not left

@@ -13,7 +13,7 @@ def test_results_come_in_the_order_of_the_things(at_once: int) -> None:
 
 
 def test_as_many_as_may_run_at_once_do() -> None:
-    both = Barrier(2, timeout=60)
+    both = Barrier(2, timeout=240)
     assert sorted(each([0, 1], lambda _: both.wait(), 2)) == [0, 1]  # neither waits in vain
 
 

@@ -17,6 +17,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     yield server
     family = server.family()
     assert server.stop() == 0
-    _, left = psutil.wait_procs(family, timeout=90)
+    _, left = psutil.wait_procs(family, timeout=240)
     assert not left
     assert "stopped; the state stays on disk" in server.said

@@ -51,7 +51,7 @@ def kill_worker_and_run(server: Deployed, run: dict[str, Any]) -> None:
     worker.send_signal(signal.SIGSTOP)  # so that it cannot tell the end of the run
     engine.kill()
     worker.kill()
-    _, left = psutil.wait_procs([worker, engine], timeout=60)
+    _, left = psutil.wait_procs([worker, engine], timeout=240)
     assert not left
 
 
