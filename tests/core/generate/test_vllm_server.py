@@ -53,7 +53,7 @@ needs_vllm = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def allowed() -> Iterator[None]:
     """Let this process run the interpreter that a config names."""
     with pytest.MonkeyPatch.context() as patch:
@@ -107,7 +107,7 @@ def chats() -> Iterator[Request]:
     yield Request(b"long", (Message(role="user", content="word " * CONTEXT),), seed=0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
     folder = tmp_path_factory.mktemp("vllm")
     model = str(make_smollm2(folder / "models"))
