@@ -52,20 +52,20 @@ def repaired(config: C, story: Callable[[C], T]) -> T:
     raise DamagedArtifact(f"{config.store}: still corrupt after {REPAIRS} repairs; check the disk")
 
 
-def split(config: SelectConfig, lacks: MissingWork, raw: Ref, run: Runner = run) -> Split:
+def split(config: SelectConfig, missing: MissingWork, raw: Ref, run: Runner = run) -> Split:
     """Set the held-out rows of a data set aside, what resembles them, and draw the subsample.
 
     Args:
         config: whole; without the keys `heldout` and `subsample` all rows remain.
-        lacks: what the data set has not.
+        missing: what the data set has not.
         raw: its instructions.
         run: what runs a stage.
     """
     if config.heldout is None and config.subsample is None:
         return Split(raw)
-    own, drawn, duplicates = without_missing(config, lacks), None, None
+    own, drawn, duplicates = without_missing(config, missing), None, None
     if config.heldout is not None:
-        heldout.check(config, lacks)
+        heldout.check(config, missing)
         drawn = run(HELDOUT, own, raw)
         heldout.check_drawn(own, raw, drawn)
         duplicates = run(DUPLICATES, own, raw, drawn)
@@ -110,14 +110,14 @@ def _of_selection(selection: SelectionArtifacts) -> tuple[Ref | None, Ref | None
 
 def _only_heldout(config: SelectConfig, *, answers: bool) -> tuple[Ref | None, Ref | None]:
     """Draw the held-out rows; and the metrics of the rest, where the best answer takes them."""
-    lacks = find_missing(config)
+    missing = find_missing(config)
     best = answers and config.heldout is not None and config.heldout.answers == BEST
     if best:
-        heldout.check_best(config, lacks)
-    own = without_missing(config, lacks)
+        heldout.check_best(config, missing)
+    own = without_missing(config, missing)
     preflight.describe_data(own)
     raw = run(INSTRUCTIONS, own, None)
-    found = split(config, lacks, raw)
+    found = split(config, missing, raw)
     if not best or len(config.reward_names) < 2:
         return found.heldout, None
     return found.heldout, run(METRICS, own, run(SCORES, own, found.rows))
@@ -135,73 +135,75 @@ def heldout_answers(config: SelectConfig, drawn: Ref, metrics: Ref | None) -> Re
         ConfigError: nobody's answers are named.
         TooManyFailures: too many calls of the model failed.
     """
-    lacks, name = find_missing(config), whose(config)
-    if name == BEST and lacks:
-        return _best_of_live(config, lacks, drawn, metrics)
-    own = without_missing(config, lacks)
-    model = next((m for m in lacks.answers if m.name == name), None)
+    missing, name = find_missing(config), whose(config)
+    if name == BEST and missing:
+        return _best_of_live(config, missing, drawn, metrics)
+    own = without_missing(config, missing)
+    model = next((m for m in missing.answers if m.name == name), None)
     if model is None:
         return run(HELDOUT_ANSWERS, own, drawn, None, metrics)
     alone = MissingWork((model,), ())
     tasks.check_engines(config, alone)
     prompts = run(PROMPTS, own, drawn)
-    responses = tasks.responses.of(name, tasks.tags(model))(config, lacks, prompts, model)
+    responses = tasks.responses.of(name, tasks.tags(model))(config, missing, prompts, model)
     return run(HELDOUT_ANSWERS, own, drawn, Answered(model, responses))
 
 
-def _best_of_live(config: SelectConfig, lacks: MissingWork, drawn: Ref, metrics: Ref | None) -> Ref:
+def _best_of_live(
+    config: SelectConfig, missing: MissingWork, drawn: Ref, metrics: Ref | None
+) -> Ref:
     """Have the crowd answer the held-out prompts and the reward models score them: the best."""
-    tasks.check_engines(config, lacks)
-    tasks.check_scorers(config, lacks)
-    prompts = run(PROMPTS, without_missing(config, lacks), drawn)
+    tasks.check_engines(config, missing)
+    tasks.check_scorers(config, missing)
+    prompts = run(PROMPTS, without_missing(config, missing), drawn)
     several = metrics if len(config.reward_names) > 1 else None
-    whole, _ = zoo_of(config, lacks, prompts, several)
+    whole, _ = zoo_of(config, missing, prompts, several)
     own = whole.model_copy(update={"heldout": config.heldout})
     rows = run(HELDOUT, own, run(INSTRUCTIONS, whole, None))  # all of them, by the same key
     return run(HELDOUT_ANSWERS, own, rows, None, several)
 
 
 def prompted(
-    config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
+    config: SelectConfig, missing: MissingWork, earlier: Ref | None = None
 ) -> tuple[Ref, Split, Ref]:
     """Read the instructions, set the held-out ones aside, name the prompts of the rest."""
-    heldout.check(config, lacks)
-    own = without_missing(config, lacks)
+    heldout.check(config, missing)
+    own = without_missing(config, missing)
     preflight.describe_data(own)
     raw = run(INSTRUCTIONS, own, earlier)
-    found = split(config, lacks, raw)
+    found = split(config, missing, raw)
     return raw, found, run(PROMPTS, own, found.rows)
 
 
-def answered(config: SelectConfig, lacks: MissingWork, prompts: Ref) -> list[Answered]:
+def answered(config: SelectConfig, missing: MissingWork, prompts: Ref) -> list[Answered]:
     """Have every model that lacks answers asked, all at once; take the others from the data set.
 
     Raises:
         TooManyFailures: of some models too many calls failed; the others are finished first.
     """
-    own, absent = without_missing(config, lacks), {m.name for m in lacks.answers}
+    own, absent = without_missing(config, missing), {m.name for m in missing.answers}
     refs = {
         m.name: run(DATASET_RESPONSES, own, prompts, m.name)
         for m in config.everyone
         if m.name not in absent
     }
     futures = {
-        m.name: tasks.responses.of(m.name, tasks.tags(m)).submit(config, lacks, prompts, m)
-        for m in lacks.answers
+        m.name: tasks.responses.of(m.name, tasks.tags(m)).submit(config, missing, prompts, m)
+        for m in missing.answers
     }
     refs |= finished(futures)
     return [Answered(m, refs[m.name]) for m in config.everyone]
 
 
-def scored(config: SelectConfig, lacks: MissingWork, crowd: list[Answered]) -> list[Member]:
+def scored(config: SelectConfig, missing: MissingWork, crowd: list[Answered]) -> list[Member]:
     """Have every reward model score the crowd's answers.
 
     Raises:
         TooManyFailures: of some reward models too many calls failed; the others are finished.
     """
     futures = {
-        r.name: tasks.rewards.of(r.name, tasks.tags(r)).submit(config, lacks, r, crowd)
-        for r in lacks.scores
+        r.name: tasks.rewards.of(r.name, tasks.tags(r)).submit(config, missing, r, crowd)
+        for r in missing.scores
     }
     refs = finished(futures)
     heads = {name: tuple(found[0].facts["heads"]) for name, found in refs.items()}
@@ -212,25 +214,25 @@ def scored(config: SelectConfig, lacks: MissingWork, crowd: list[Answered]) -> l
 
 
 def zoo(
-    config: SelectConfig, lacks: MissingWork, earlier: Ref | None = None
+    config: SelectConfig, missing: MissingWork, earlier: Ref | None = None
 ) -> tuple[SelectConfig, Split, list[Ref]]:
     """Make the answers and scores that the data set lacks, and return the config of the whole.
 
     Args:
         config: whole.
-        lacks: what has to be made.
+        missing: what has to be made.
         earlier: the instructions of the data set as it was; see `stages.select.instructions`.
     """
-    tasks.check_engines(config, lacks)
-    tasks.check_scorers(config, lacks)
-    raw, found, prompts = prompted(config, lacks, earlier)
-    config, made = zoo_of(config, lacks, prompts)
+    tasks.check_engines(config, missing)
+    tasks.check_scorers(config, missing)
+    raw, found, prompts = prompted(config, missing, earlier)
+    config, made = zoo_of(config, missing, prompts)
     return config, found, [raw, *found.made[-1:], *made]
 
 
 def zoo_of(
     config: SelectConfig,
-    lacks: MissingWork,
+    missing: MissingWork,
     prompts: Ref,
     reference: Ref | None = None,
 ) -> tuple[SelectConfig, list[Ref]]:
@@ -238,13 +240,13 @@ def zoo_of(
 
     Args:
         config: whole.
-        lacks: what has to be made.
+        missing: what has to be made.
         prompts: of the rows.
         reference: metrics of other rows, by whose means and deviations samples are compared.
     """
-    crowd = answered(config, lacks, prompts)
-    members = scored(config, lacks, crowd)
-    made = run(ZOO, without_missing(config, lacks), prompts, members, reference)
+    crowd = answered(config, missing, prompts)
+    members = scored(config, missing, crowd)
+    made = run(ZOO, without_missing(config, missing), prompts, members, reference)
     refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
     return dataset_of(config, made), [prompts, *refs, made]
 
@@ -266,6 +268,6 @@ def finished(futures: dict[str, PrefectFuture[Any]]) -> dict[str, Any]:
     return results
 
 
-def told(stages: Sequence[Ref]) -> list[dict[str, Any]]:
+def stage_summaries(stages: Sequence[Ref]) -> list[dict[str, Any]]:
     """Return what the closing summary shows of the stages."""
     return [ref.model_dump(include={"stage", "rows", "cached", "seconds"}) for ref in stages]

@@ -42,7 +42,7 @@ from tasks.secrets import lend
 
 
 @flow(name="evaluate", version=flow_runs.VERSION, persist_result=False)
-@flow_runs.told
+@flow_runs.tracked
 def evaluate(config: EvaluateConfig) -> Any:
     """Evaluate the trained model, its base and others, or compute the results of judgment files.
 
@@ -83,7 +83,7 @@ def story(config: EvaluateConfig) -> dict[str, Any]:
     """Train where it is missing, have the models answer, judge, write and show the leaderboard."""
     found = measured(config)
     tasks.publish(found.board["markdown"])
-    told = crowd_steps.told(found.stages)
+    told = crowd_steps.stage_summaries(found.stages)
     return {"lines": found.board["lines"], "files": found.board["files"], "stages": told}
 
 

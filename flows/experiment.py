@@ -45,7 +45,7 @@ from tasks.stage_task import run as run_task
 
 
 @flow(name="experiment", version=flow_runs.VERSION, persist_result=False)
-@flow_runs.told
+@flow_runs.tracked
 def experiment(config: SelectConfig) -> Any:
     """Compare selections by their choices, or by the models that are trained on them.
 
@@ -80,12 +80,12 @@ def answered(config: SelectConfig) -> SelectConfig:
     They are made of all rows, those that a replicate holds out too: another replicate chooses among
     these.
     """
-    lacks = find_missing(config)
-    if not lacks:
+    missing = find_missing(config)
+    if not missing:
         preflight.describe_data(config)
         return config
     every = config.model_copy(update={"heldout": None, "subsample": None})
-    made, _, _ = crowd_steps.zoo(every, lacks)
+    made, _, _ = crowd_steps.zoo(every, missing)
     return as_whole(config, made)
 
 

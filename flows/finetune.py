@@ -38,7 +38,7 @@ from tasks.stage_task import run as run_task
 
 
 @flow(name="finetune", version=flow_runs.VERSION, persist_result=False)
-@flow_runs.told
+@flow_runs.tracked
 def finetune(config: FinetuneConfig) -> Any:
     """Fine-tune a small model on the selection (key `training`), which is made where it is missing.
 
@@ -71,7 +71,7 @@ def story(config: SelectConfig) -> dict[str, Any]:
     return told | {
         "files": [*told["files"], *made["files"]],
         "lines": made["lines"],
-        "stages": told["stages"] + crowd_steps.told(new) + made["stages"],
+        "stages": told["stages"] + crowd_steps.stage_summaries(new) + made["stages"],
     }
 
 
@@ -105,4 +105,4 @@ def trained(config: SelectConfig, data: Ref | None) -> dict[str, Any]:
     if training.push_to:
         told["lines"].append(f"uploaded     to {tasks.push(config, models[-1])}")
     tasks.publish(config, told["lines"])
-    return told | {"stages": crowd_steps.told(models)}
+    return told | {"stages": crowd_steps.stage_summaries(models)}

@@ -29,7 +29,7 @@ from tasks.secrets import lend
 
 
 @flow(name="generate", version=flow_runs.VERSION, persist_result=False)
-@flow_runs.told
+@flow_runs.tracked
 def generate(config: SelectConfig) -> Any:
     """Generate the answers of every model of the crowd to the instructions of a data set.
 
@@ -38,18 +38,20 @@ def generate(config: SelectConfig) -> Any:
     """
     lend(config)
     config = config.resolved(scores=False)
-    lacks = answering(config)
+    missing = answering(config)
     preflight.check_out(config, long_tables.ANSWER_FILES)
-    return crowd_steps.repaired(config, lambda config: story(config, lacks))
+    return crowd_steps.repaired(config, lambda config: story(config, missing))
 
 
-def story(config: SelectConfig, lacks: MissingWork) -> dict[str, Any]:
+def story(config: SelectConfig, missing: MissingWork) -> dict[str, Any]:
     """Check the endpoints, ask every model, write OUT/responses.parquet."""
-    tasks.check_engines(config, lacks)
-    raw, split, prompts = crowd_steps.prompted(config, lacks)
-    crowd = crowd_steps.answered(config, lacks, prompts)
-    written = tasks.export_responses(config, lacks, crowd)
+    tasks.check_engines(config, missing)
+    raw, split, prompts = crowd_steps.prompted(config, missing)
+    crowd = crowd_steps.answered(config, missing, prompts)
+    written = tasks.export_responses(config, missing, crowd)
     tasks.publish("generation-summary", written["lines"])
     return written | {
-        "stages": crowd_steps.told([raw, *split.made, prompts, *(a.responses for a in crowd)])
+        "stages": crowd_steps.stage_summaries(
+            [raw, *split.made, prompts, *(a.responses for a in crowd)]
+        )
     }

@@ -26,7 +26,7 @@ from tasks.secrets import lend
 
 
 @flow(name="report", version=flow_runs.VERSION, persist_result=False)
-@flow_runs.told
+@flow_runs.tracked
 def report(config: ReportConfig) -> Any:
     """Make the report of a selection or of an experiment again.
 

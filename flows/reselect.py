@@ -58,7 +58,7 @@ OVERTAKEN = 5  # runs that may add a selection while this one makes its own
 
 
 @flow(name="reselect", version=flow_runs.VERSION, persist_result=False)
-@flow_runs.told
+@flow_runs.tracked
 def reselect(config: ReselectConfig) -> Any:
     """Select again from a data set that rows have been added to.
 
@@ -122,11 +122,11 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
         return recorded(config, start, chosen(config), {}, seen)
     base, frozen = tasks.known(config, start), config.mode == "frozen"
     settled = is_settled(config, base)
-    lacks = find_missing(config)
-    raw = run(stages.INSTRUCTIONS, without_missing(config, lacks), base.raw)
+    missing = find_missing(config)
+    raw = run(stages.INSTRUCTIONS, without_missing(config, missing), base.raw)
     if frozen and settled and raw.key == base.raw.key:
         return calm(config, base)
-    split = crowd_steps.split(config, lacks, raw)
+    split = crowd_steps.split(config, missing, raw)
     arrived = run(stages.ARRIVALS, config, split.rows, base.parts["scores"])
     changes = tasks.changes(config, base, split.rows, arrived)
     if frozen and settled and not any(changes.values()):
@@ -167,21 +167,21 @@ def is_settled(config: ReselectConfig, base: KnownSelection) -> bool:
 
 def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> NewRows:
     """Answer, score, measure, embed and rank the new rows alone, by the base's measures."""
-    lacks, zoo, rows = find_missing(config), None, arrived
+    missing, zoo, rows = find_missing(config), None, arrived
     scored: SelectConfig = config
     method_steps.check(config)
-    if lacks:
-        live_tasks.check_engines(config, lacks)
-        live_tasks.check_scorers(config, lacks)
-        prompts = run(stages.PROMPTS, without_missing(config, lacks), arrived)
+    if missing:
+        live_tasks.check_engines(config, missing)
+        live_tasks.check_scorers(config, missing)
+        prompts = run(stages.PROMPTS, without_missing(config, missing), arrived)
         fitted = base.references["metrics"]
-        scored, made = crowd_steps.zoo_of(config, lacks, prompts, fitted)
+        scored, made = crowd_steps.zoo_of(config, missing, prompts, fitted)
         zoo, rows = made[-1], run(stages.INSTRUCTIONS, scored)
     references = base.references
     scores = run(stages.SCORES, scored, rows)
     metrics = run(stages.METRICS, scored, scores, references["metrics"])
     answers = run(stages.ANSWERS, scored, scores, metrics)
-    own = (without_missing(config, lacks), arrived)
+    own = (without_missing(config, missing), arrived)
     values = method_steps.values(scored, own, (scores, metrics, answers), run)
     ranking = run(stages.RANKING, scored, metrics, answers, references["ranking"], values)
     centers, embeddings, clusters = references.get("centers"), None, None

@@ -47,18 +47,18 @@ def rows(
     alone = config.quality is not None and config.quality.only
     if run is run_task and not (alone and required(config.quality).ends_before_ranking):
         method_steps.check(config)
-    lacks, made, split = find_missing(config), list[Ref](), None
-    own = without_missing(config, lacks)  # what the data set has by itself
-    heldout.check(config, lacks)
-    if lacks:
-        config, split, made = crowd_steps.zoo(config, lacks, known.raw if known else None)
+    missing, made, split = find_missing(config), list[Ref](), None
+    own = without_missing(config, missing)  # what the data set has by itself
+    heldout.check(config, missing)
+    if missing:
+        config, split, made = crowd_steps.zoo(config, missing, known.raw if known else None)
     else:
         preflight.describe_data(config)
-    earlier = None if lacks or not known else known.raw
+    earlier = None if missing or not known else known.raw
     raw = run(INSTRUCTIONS, config, earlier)
     preflight.check_data(config, raw)
-    split = split or crowd_steps.split(config, lacks, raw, run)
-    instructions = raw if lacks else split.rows
+    split = split or crowd_steps.split(config, missing, raw, run)
+    instructions = raw if missing else split.rows
     scores = run(SCORES, config, instructions)
     metrics = run(METRICS, config, scores)
     answers = run(ANSWERS, config, scores, metrics)

@@ -28,7 +28,7 @@ from tasks.secrets import lend
 
 
 @flow(name="score", version=flow_runs.VERSION, persist_result=False)
-@flow_runs.told
+@flow_runs.tracked
 def score(config: SelectConfig) -> Any:
     """Have every reward model score the answers of the crowd.
 
@@ -37,19 +37,19 @@ def score(config: SelectConfig) -> Any:
     """
     lend(config)
     config = config.resolved()
-    lacks = scoring(config)
+    missing = scoring(config)
     preflight.check_out(config, long_tables.SCORE_FILES)
-    return crowd_steps.repaired(config, lambda config: story(config, lacks))
+    return crowd_steps.repaired(config, lambda config: story(config, missing))
 
 
-def story(config: SelectConfig, lacks: MissingWork) -> dict[str, Any]:
+def story(config: SelectConfig, missing: MissingWork) -> dict[str, Any]:
     """Check the reward models, have the answers made and scored, write OUT/scores.parquet."""
-    tasks.check_engines(config, lacks)
-    tasks.check_scorers(config, lacks)
-    raw, split, prompts = crowd_steps.prompted(config, lacks)
-    crowd = crowd_steps.answered(config, lacks, prompts)
-    members = crowd_steps.scored(config, lacks, crowd)
+    tasks.check_engines(config, missing)
+    tasks.check_scorers(config, missing)
+    raw, split, prompts = crowd_steps.prompted(config, missing)
+    crowd = crowd_steps.answered(config, missing, prompts)
+    members = crowd_steps.scored(config, missing, crowd)
     written = tasks.export_scores(config, members)
     tasks.publish("scoring-summary", written["lines"])
     refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
-    return written | {"stages": crowd_steps.told([raw, *split.made, prompts, *refs])}
+    return written | {"stages": crowd_steps.stage_summaries([raw, *split.made, prompts, *refs])}

@@ -50,7 +50,7 @@ from tasks.stage_task import run as run_task
 
 
 @flow(name="select", version=flow_runs.VERSION, persist_result=False)
-@flow_runs.told
+@flow_runs.tracked
 def select(config: SelectConfig) -> Any:
     """Choose the best rows of a data set that a crowd has answered and reward models have scored.
 
@@ -182,7 +182,7 @@ def written(chosen: SelectionRun) -> dict[str, Any]:
     return {
         "summary": told["summary"],
         "files": [*told["files"], *told["figures"]],
-        "stages": crowd_steps.told(chosen.stages),
+        "stages": crowd_steps.stage_summaries(chosen.stages),
     }
 
 
@@ -206,5 +206,5 @@ def examined(config: SelectConfig) -> dict[str, Any]:
     rows = gated(config)
     told = gate_tasks.export_gates(rows.config, rows.inputs)
     row_steps.check_gates(rows.config, rows.inputs)
-    stages = crowd_steps.told([*rows.before, *rows.inputs.refs().values()])
+    stages = crowd_steps.stage_summaries([*rows.before, *rows.inputs.refs().values()])
     return {"lines": told["lines"], "files": told["files"], "stages": stages}

@@ -54,21 +54,21 @@ _own: ContextVar[Devices | None] = ContextVar("own_devices", default=None)
 
 
 @state_task("check-engines")
-def check_engines(config: SelectConfig, lacks: MissingWork) -> State[None]:
+def check_engines(config: SelectConfig, missing: MissingWork) -> State[None]:
     """Check within seconds that every model which is to answer can be reached."""
-    there = StoredLookup(config, lacks, Store(config.store))
-    models = [m for m in lacks.answers if there.stored_answers(m) is None]
+    there = StoredLookup(config, missing, Store(config.store))
+    models = [m for m in missing.answers if there.stored_answers(m) is None]
     check_all({m.name: engine_of(m, secret) for m in models})
     return Completed(message=f"{len(models)} models checked", data=None)
 
 
 @state_task("responses")
 def responses(
-    config: SelectConfig, lacks: MissingWork, prompts: Ref, model: CrowdModel
+    config: SelectConfig, missing: MissingWork, prompts: Ref, model: CrowdModel
 ) -> State[Ref]:
     """Generate the answers of one model that are missing in the store, and write its table."""
     cancellation.check()
-    started, store, own = time.monotonic(), Store(config.store), without_missing(config, lacks)
+    started, store, own = time.monotonic(), Store(config.store), without_missing(config, missing)
     wanted = RESPONSES.spec(own, prompts, model)
     found = store.find(wanted)
     if found is not None:
@@ -90,10 +90,10 @@ def responses(
 
 
 @state_task("check-scorers")
-def check_scorers(config: SelectConfig, lacks: MissingWork) -> State[None]:
+def check_scorers(config: SelectConfig, missing: MissingWork) -> State[None]:
     """Check within seconds that every reward model can score, before an answer is generated."""
-    there = StoredLookup(config, lacks, Store(config.store))
-    rewards = [r for r in lacks.scores if not there.is_scored(r)]
+    there = StoredLookup(config, missing, Store(config.store))
+    rewards = [r for r in missing.scores if not there.is_scored(r)]
     for reward in rewards:
         scorer = scorer_of(reward, Resources(secret))
         try:
@@ -105,11 +105,11 @@ def check_scorers(config: SelectConfig, lacks: MissingWork) -> State[None]:
 
 @state_task("rewards")
 def rewards(
-    config: SelectConfig, lacks: MissingWork, reward: RewardConfig, crowd: list[Answered]
+    config: SelectConfig, missing: MissingWork, reward: RewardConfig, crowd: list[Answered]
 ) -> State[list[Ref]]:
     """Score the answers that have no score yet, and write the tables of scores."""
     cancellation.check()
-    store, own = Store(config.store), without_missing(config, lacks)
+    store, own = Store(config.store), without_missing(config, missing)
     reference = _reference(reward, crowd)
     refs: dict[str, Ref] = {}
     started = time.monotonic()
@@ -147,7 +147,7 @@ def rewards(
 
 @state_task("export-responses")
 def export_responses(
-    config: SelectConfig, lacks: MissingWork, crowd: list[Answered]
+    config: SelectConfig, missing: MissingWork, crowd: list[Answered]
 ) -> State[dict[str, Any]]:
     """Write OUT/responses.parquet, unless it is there and current."""
     cancellation.check()
@@ -160,7 +160,7 @@ def export_responses(
     key = long_tables.responses_key(crowd)
     if long_tables.is_there(config, long_tables.GENERATION, long_tables.RESPONSES, key):
         return Completed(name="Cached", message=f"already in {config.out}", data=told)
-    long_tables.write_responses(without_missing(config, lacks), store, crowd, summary)
+    long_tables.write_responses(without_missing(config, missing), store, crowd, summary)
     return Completed(message=f"written to {config.out}", data=told)
 
 

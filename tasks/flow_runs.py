@@ -18,7 +18,7 @@ VERSION = version_of("crowdselect")  # of all flows: Prefect would take that of 
 _outcomes: list[Any] = []  # of the last story, one at the most
 
 
-def told(story: Callable[P, Any]) -> Callable[P, Any]:
+def tracked(story: Callable[P, Any]) -> Callable[P, Any]:
     """Make a flow of its story: it can be cancelled, its lines go to the run, it is remembered.
 
     Every call to the server, from the flow's first on, waits for one that is busy.

@@ -100,29 +100,29 @@ def planned_bill(config: SelectConfig, store: Store, inputs: Sequence[object]) -
     return bill
 
 
-def most_bill(config: SelectConfig, store: Store, lacks: MissingWork) -> AnnotationBill:
+def most_bill(config: SelectConfig, store: Store, missing: MissingWork) -> AnnotationBill:
     """Forecast the most that can be asked, by the prompts of the data set.
 
     An answer counts as the mean of the first ones of the models that may be kept. Rows are cached
     where that follows from their prompt alone.
     """
     bill, kind = _empty(config, store, certain=False), kind_of(config)
-    dataset = open_dataset(without_missing(config, lacks))
+    dataset = open_dataset(without_missing(config, missing))
     cells = cells_of(config, store)
     cells.refresh()
     seen: set[bytes] = set()
-    answer = _mean_answer(config, dataset, store, lacks) if kind.reads_response else 0.0
+    answer = _mean_answer(config, dataset, store, missing) if kind.reads_response else 0.0
     for target in kind.targets(config):
         _add(bill, config, Row(target.key, target.messages, "", target.response))
     for prompts in usable_prompts(dataset, left_out_rows(config, dataset)):
         keys = [cell_key(prompt_key(prompt.messages)) for prompt in prompts]
         absent = cells.missing(as_keys(keys)).tolist()
-        for prompt, key, missing in zip(prompts, keys, absent, strict=True):
+        for prompt, key, is_missing in zip(prompts, keys, absent, strict=True):
             if not kind.reads_response:
                 if key in seen:
                     continue
                 seen.add(key)
-                if not missing:
+                if not is_missing:
                     bill.cached += 1
                     continue
             _add(bill, config, Row(key, prompt.messages, prompt.text), answer)
@@ -159,7 +159,9 @@ def _model(config: SelectConfig) -> LanguageModel:
     return sections[config.method]
 
 
-def _mean_answer(config: SelectConfig, dataset: Dataset, store: Store, lacks: MissingWork) -> float:
+def _mean_answer(
+    config: SelectConfig, dataset: Dataset, store: Store, missing: MissingWork
+) -> float:
     """Return the mean tokens of an answer that may be kept; of one to be made, what is expected."""
     part = dataset.partitions(COUNTED)[0]
     names, found = set(mode_of(config).models), list[float]()
@@ -168,7 +170,7 @@ def _mean_answer(config: SelectConfig, dataset: Dataset, store: Store, lacks: Mi
         if model.name not in names:
             continue
         if leaf is None:
-            found.append(answer_tokens(store, model, lacks))
+            found.append(answer_tokens(store, model, missing))
             continue
         texts = (t for b in dataset.table.read(part, [leaf]) for t in b.arrays[leaf].to_pylist())
         counts = estimate([text for text in texts if text])

@@ -51,11 +51,11 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     """
     if flow in ("select", "finetune", "reselect"):
         preflight.check(config, trains=flow == "finetune")
-    lacks = {"score": scoring, "generate": answering}.get(flow, find_missing)(config)
-    heldout.check(config, lacks)
-    if lacks:
-        own = [] if flow in ("score", "generate") else _annotated(config, lacks, story)
-        return [*_live(config, lacks), *own]
+    missing = {"score": scoring, "generate": answering}.get(flow, find_missing)(config)
+    heldout.check(config, missing)
+    if missing:
+        own = [] if flow in ("score", "generate") else _annotated(config, missing, story)
+        return [*_live(config, missing), *own]
     dataset = open_dataset(config)
     layout = dataset.layout
     rows = sum(part.rows for part in dataset.partitions(ROWS))
@@ -77,30 +77,30 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     return [*lines, *_annotations(planner)]
 
 
-def _live(config: SelectConfig, lacks: MissingWork) -> list[str]:
-    dataset = open_dataset(without_missing(config, lacks))
+def _live(config: SelectConfig, missing: MissingWork) -> list[str]:
+    dataset = open_dataset(without_missing(config, missing))
     rows = sum(part.rows for part in dataset.partitions(ROWS))
     return [
         f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
-        f"{plural(len(config.everyone), 'model')}, {len(lacks.answers)} to generate answers, "
-        f"{plural(len(lacks.scores), 'reward model')} to score",
+        f"{plural(len(config.everyone), 'model')}, {len(missing.answers)} to generate answers, "
+        f"{plural(len(missing.scores), 'reward model')} to score",
         dataset.prompt_line(),
         *heldout.line(config, dataset),
         f"store      {config.store}",
         f"out        {config.out}",
-        *bills(config, lacks),
+        *bills(config, missing),
     ]
 
 
-def _annotated(config: SelectConfig, lacks: MissingWork, story: Story) -> list[str]:
+def _annotated(config: SelectConfig, missing: MissingWork, story: Story) -> list[str]:
     """Say what the method's model reads of a live crowd's rows: at most, till all is answered."""
     ends = config.quality is not None and config.quality.ends_before_ranking
     if ends or not annotates(config):
         return []
     store = Store(config.store)
-    zoo = StoredLookup(config, lacks, store).zoo()
+    zoo = StoredLookup(config, missing, store).zoo()
     if zoo is None:
-        return [f"annotated  {most_bill(config, store, lacks).line}"]
+        return [f"annotated  {most_bill(config, store, missing).line}"]
     planner = Planner(store)
     story(dataset_of(config, zoo), run=planner)
     return _annotations(planner)

@@ -83,11 +83,11 @@ def drawn_prompts(config: EvaluateConfig) -> list[tuple[Message, ...]]:
     """
     if not config.needs_heldout:
         return []
-    lacks = find_missing(config)
-    heldout.check(config, lacks)
+    missing = find_missing(config)
+    heldout.check(config, missing)
     if config.needs_heldout_answers and not config.selects:
-        heldout.check_best(config, lacks)
-    drawn = heldout.heldout_prompts(without_missing(config, lacks))
+        heldout.check_best(config, missing)
+    drawn = heldout.heldout_prompts(without_missing(config, missing))
     return drawn if config.asks_heldout else []
 
 

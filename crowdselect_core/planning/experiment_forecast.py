@@ -49,7 +49,7 @@ def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> l
     Raises:
         UserError: whatever the run itself would refuse before its first stage.
     """
-    found, lacks = experiment_grid(config), find_missing(config)
+    found, missing_work = experiment_grid(config), find_missing(config)
     rows, share = data_rows(config), pool_share(config)
     lines = [
         f"data set   {config.dataset.path}: {rows:,} rows, of which a replicate chooses among "
@@ -59,9 +59,9 @@ def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> l
         f"store      {config.store}",
         f"out        {config.out}",
     ]
-    if lacks:
+    if missing_work:
         every = config.model_copy(update={"heldout": None, "subsample": None})
-        lines += bills(every, lacks)
+        lines += bills(every, missing_work)
         return [*lines, *_cell_lines(found, []), "cached     known once these are made"]
     store = Store(config.store)
     looked = [_looked(point, story, store) for point in points(config, found)]

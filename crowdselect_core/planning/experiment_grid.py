@@ -64,11 +64,11 @@ def _check_split(config: SelectConfig) -> None:
 
 def _check_heldout(config: SelectConfig) -> None:
     """Refuse a key `heldout` before the crowd is asked, of whose answers all cells are made."""
-    lacks, experiment = find_missing(config), required(config)
-    heldout.check(config, lacks)
+    missing, experiment = find_missing(config), required(config)
+    heldout.check(config, missing)
     wanted = config.heldout.answers if config.heldout is not None else None
     known = (None, BEST, *(m.name for m in config.everyone))
-    if experiment.train and lacks and wanted not in known:
+    if experiment.train and missing and wanted not in known:
         raise ConfigError(
             f"heldout.answers {wanted!r}: is a column of {config.dataset.path}, and the cells "
             "choose from the crowd's answers, which are generated first and have no such column: "

@@ -78,13 +78,13 @@ class Bill:
         return f"{self.name}: {', '.join(words)}"
 
 
-def bills(config: SelectConfig, lacks: MissingWork) -> Iterator[str]:
+def bills(config: SelectConfig, missing: MissingWork) -> Iterator[str]:
     """Yield a line per model and reward model, and the totals; nothing is asked or written."""
     store = Store(config.store)
-    made = [answer_bill(config, lacks, store, model) for model in lacks.answers]
+    made = [answer_bill(config, missing, store, model) for model in missing.answers]
     for bill in made:
         yield f"answers    {bill.line}"
-    scores = [score_bill(config, lacks, store, r) for r in lacks.scores]
+    scores = [score_bill(config, missing, store, r) for r in missing.scores]
     for score in scores:
         yield f"scores     {score.line}"
     money = sum(b.money for b in made) + sum(b.money for b in scores)
@@ -99,7 +99,7 @@ def bills(config: SelectConfig, lacks: MissingWork) -> Iterator[str]:
 
 def answer_bill(
     config: SelectConfig,
-    lacks: MissingWork,
+    missing: MissingWork,
     store: Store,
     model: CrowdModel,
     *,
@@ -109,12 +109,12 @@ def answer_bill(
 
     Args:
         config: whole.
-        lacks: what has to be made.
+        missing: what has to be made.
         store: where answers are kept.
         model: that answers.
         heldout: whether it answers the held-out prompts, instead of the others.
     """
-    dataset = open_dataset(without_missing(config, lacks))
+    dataset = open_dataset(without_missing(config, missing))
     cells = open_cells(store, model)
     cells.refresh()
     count, counted_by = _counter(model)

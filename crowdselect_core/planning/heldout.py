@@ -19,7 +19,7 @@ from crowdselect_core.stages.refs import Ref, Split
 ROWS = 10_000  # that are read at once
 
 
-def check(config: SelectConfig, lacks: MissingWork) -> None:
+def check(config: SelectConfig, missing: MissingWork) -> None:
     """Refuse a key `heldout` that nothing could come of.
 
     Raises:
@@ -46,14 +46,14 @@ def check(config: SelectConfig, lacks: MissingWork) -> None:
         )
 
 
-def check_best(config: SelectConfig, lacks: MissingWork) -> None:
+def check_best(config: SelectConfig, missing: MissingWork) -> None:
     """Refuse the best answers of a live crowd where no selection scores the rows that remain.
 
     Raises:
         ConfigError: several reward models would have to be compared.
     """
     best = config.heldout is not None and config.heldout.answers == BEST
-    if best and lacks and len(config.reward_names) > 1:
+    if best and missing and len(config.reward_names) > 1:
         raise ConfigError(
             "heldout.answers best: several reward models are compared by their z-scores over the "
             "rows that remain, and without a selection nobody scores these; name one reward "

@@ -22,18 +22,18 @@ def heldout_bills(config: EvaluateConfig) -> list[Bill]:
     """
     if not config.needs_heldout_answers or config.heldout is None:
         return []
-    lacks, store, wanted = find_missing(config), Store(config.store), config.heldout.answers
+    missing, store, wanted = find_missing(config), Store(config.store), config.heldout.answers
     bills: list[Bill] = []
-    for model in lacks.answers:
+    for model in missing.answers:
         if wanted in (model.name, BEST):
-            made = answer_bill(config, lacks, store, model, heldout=True)
+            made = answer_bill(config, missing, store, model, heldout=True)
             bills.append(Bill(
                 "answers", f"{model.name} to the held-out prompts", made.requests, made.cached,
                 made.prompt_tokens, made.completion_tokens, made.completion_by, made.price,
                 hours=made.hours, told=f"to the held-out prompts, {made.line}",
             ))  # fmt: skip
-    for reward in lacks.scores if wanted == BEST else ():
-        scored = score_bill(config, lacks, store, reward, heldout=True)
+    for reward in missing.scores if wanted == BEST else ():
+        scored = score_bill(config, missing, store, reward, heldout=True)
         bills.append(Bill(
             "scores", f"{reward.name} on the held-out answers", scored.requests, scored.cached,
             scored.prompt_tokens, scored.completion_tokens, "at most: max_tokens each",

@@ -102,8 +102,8 @@ def _check_annotator(config: SelectConfig) -> None:
 
 def _check_data(config: SelectConfig) -> None:
     """Look for the texts or the column that the method reads in the data set as it was given."""
-    lacks = find_missing(config)
-    dataset = open_dataset(without_missing(config, lacks))
+    missing = find_missing(config)
+    dataset = open_dataset(without_missing(config, missing))
     if (column := column_of(config.method)) is not None:
         find_number(dataset, column)
     if config.method == "deita" and not annotates(config):
@@ -116,7 +116,7 @@ def _check_data(config: SelectConfig) -> None:
             f"{config.dataset.path}: has no instruction texts, which method {config.method} reads; "
             "choose another method"
         )
-    if reads_responses(config) and not dataset.layout.answers and not lacks.answers:
+    if reads_responses(config) and not dataset.layout.answers and not missing.answers:
         raise DatasetError(
             f"{config.dataset.path}: has no answers, which method {config.method} reads; choose "
             "another method"

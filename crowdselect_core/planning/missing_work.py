@@ -54,9 +54,9 @@ def find_missing(config: SelectConfig) -> MissingWork:
     return MissingWork(absent, scores)
 
 
-def without_missing(config: SelectConfig, lacks: MissingWork) -> SelectConfig:
+def without_missing(config: SelectConfig, missing: MissingWork) -> SelectConfig:
     """Return the config of what the data set has by itself."""
-    absent = {m.name for m in lacks.answers}
+    absent = {m.name for m in missing.answers}
     crowd = [m for m in config.everyone if m.name not in absent]
     columns = [r for r in config.reward_models if isinstance(r, str)]
     if columns and not crowd:

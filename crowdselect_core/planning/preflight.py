@@ -115,30 +115,30 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
     has_texts = instructions.facts["instructions"] and instructions.facts["answers"]
     if has_texts:
         return
-    lacks = "answers" if instructions.facts["instructions"] else "instruction texts"
+    what = "answers" if instructions.facts["instructions"] else "instruction texts"
     if config.quality is not None:
         raise DatasetError(
-            f"{config.dataset.path}: has no {lacks}, so the quality gates have nothing to look at; "
+            f"{config.dataset.path}: has no {what}, so the quality gates have nothing to look at; "
             "leave quality out"
         )
     if config.push_to is not None:
         raise DatasetError(
-            f"{config.dataset.path}: has no {lacks}, so there is nothing to upload; leave push_to "
+            f"{config.dataset.path}: has no {what}, so there is nothing to upload; leave push_to "
             "out"
         )
     if config.export:
         raise DatasetError(
-            f"{config.dataset.path}: has no {lacks}, so there is nothing to write as "
+            f"{config.dataset.path}: has no {what}, so there is nothing to write as "
             f"{shown(config.export)}; leave --export out"
         )
     if config.budget_tokens is not None:
         raise DatasetError(
-            f"{config.dataset.path}: has no {lacks}, so tokens cannot be counted; use "
+            f"{config.dataset.path}: has no {what}, so tokens cannot be counted; use "
             "--budget, in rows"
         )
     log.warning(
         "no %s in the data set: selection.parquet has ids alone, and train.jsonl is not written",
-        lacks,
+        what,
     )
 
 

@@ -77,7 +77,7 @@ class ScoreBill:
 
 def score_bill(
     config: SelectConfig,
-    lacks: MissingWork,
+    missing: MissingWork,
     store: Store,
     reward: RewardConfig,
     *,
@@ -87,14 +87,14 @@ def score_bill(
 
     Args:
         config: whole.
-        lacks: what has to be made.
+        missing: what has to be made.
         store: where answers and scores are kept.
         reward: that scores.
         heldout: whether it scores the answers to the held-out prompts, instead of the others.
     """
-    own = without_missing(config, lacks)
+    own = without_missing(config, missing)
     bill = ScoreBill(reward.name, reward.kind, price=reward.price)
-    there = StoredLookup(config, lacks, store, heldout=heldout)
+    there = StoredLookup(config, missing, store, heldout=heldout)
     reference = there.reference(reward)
     dataset = open_dataset(own)
     rows = sum(part.rows for part in dataset.partitions(COUNTED))
@@ -104,7 +104,7 @@ def score_bill(
         answered = there.stored_answers(model)
         if answered is None or (rewards.is_pairwise(reward) and reference is None):
             bill.certain, cached = False, 0
-            left = rows * (model.sampling.n if model in lacks.answers else 1)
+            left = rows * (model.sampling.n if model in missing.answers else 1)
         else:
             left, cached = rewards.count(own, store, reward, answered, reference)
         bill.answers, bill.cached = bill.answers + left, bill.cached + cached
@@ -113,7 +113,7 @@ def score_bill(
     pace = read_pace(store, cache_spec(reward))
     bill.rate = pace.calls_a_second if pace is not None and pace.calls else None
     if isinstance(reward, JudgeReward):
-        _judged(bill, reward, own, [answer_tokens(store, m, lacks) for m in config.everyone])
+        _judged(bill, reward, own, [answer_tokens(store, m, missing) for m in config.everyone])
     return bill
 
 
@@ -137,9 +137,9 @@ def _judged(
         bill.rate = reward.engine.rate / (reward.sampling.max_tokens * sides)
 
 
-def answer_tokens(store: Store, model: CrowdModel, lacks: MissingWork) -> float:
+def answer_tokens(store: Store, model: CrowdModel, missing: MissingWork) -> float:
     """Return the tokens of an answer: as measured, else the most that can come."""
-    if model in lacks.answers:
+    if model in missing.answers:
         pace = read_pace(store, answer_cells(model))
         if pace is not None and pace.calls and pace.completion_tokens:
             return pace.completion_tokens / pace.calls

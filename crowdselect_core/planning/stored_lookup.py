@@ -21,22 +21,22 @@ class StoredLookup:
 
     Args:
         config: whole, with the models that are to be asked.
-        lacks: what has to be made.
+        missing: what has to be made.
         store: where it would be.
         heldout: whether those of the held-out rows are looked up, instead of the others'.
     """
 
     def __init__(
-        self, config: SelectConfig, lacks: MissingWork, store: Store, *, heldout: bool = False
+        self, config: SelectConfig, missing: MissingWork, store: Store, *, heldout: bool = False
     ) -> None:
-        self._config = without_missing(config, lacks)
+        self._config = without_missing(config, missing)
         i = INSTRUCTIONS.spec(self._config)
         of = expected_heldout if heldout else expected
         rows = of(self._config, Ref(stage=i.stage, key=i.key, rows=0))
         p = PROMPTS.spec(self._config, rows)
         self._prompts = Ref(stage=p.stage, key=p.key, rows=0)
         self._crowd, self._store = config.everyone, store
-        self._asked, self._rewards = {m.name for m in lacks.answers}, lacks.scores
+        self._asked, self._rewards = {m.name for m in missing.answers}, missing.scores
 
     @property
     def prompts(self) -> Ref:

@@ -141,10 +141,10 @@ def _of_manifest(config: SelectConfig, told: Mapping[str, Any]) -> FoundSelectio
 
 def _of_store(config: SelectConfig, story: Story) -> FoundSelection:
     """Look every stage up by its key; of a live crowd the answers and scores first."""
-    store, lacks = Store(config.store), find_missing(config)
+    store, missing = Store(config.store), find_missing(config)
     whole = config
-    if lacks:
-        zoo = StoredLookup(config, lacks, store).zoo()
+    if missing:
+        zoo = StoredLookup(config, missing, store).zoo()
         if zoo is None:
             raise NotStored("answers and scores of the whole crowd")
         whole = dataset_of(config, zoo)
@@ -167,10 +167,10 @@ def _differences(config: SelectConfig, there: SelectConfig) -> list[str]:
         different.append("crowd")
     if config.reward_names != there.reward_names:
         different.append("reward_models")
-    lacks = find_missing(config)
-    if bool(lacks) != is_artifact(there.dataset.path):
+    missing = find_missing(config)
+    if bool(missing) != is_artifact(there.dataset.path):
         different.append("dataset")
-    elif lacks:
+    elif missing:
         different += _zoo_differs(config, there)
     elif config.dataset != there.dataset or config.limit != there.limit:
         different.append("dataset or limit")

@@ -297,10 +297,10 @@ def test_of_several_samples_the_best_is_shown_and_the_mean_counts(tmp_path: Path
 
 def test_the_bill_tells_what_a_judge_will_cost_and_what_is_scored(tmp_path: Path) -> None:
     config = config_of(tmp_path, TEXTS, price={"input": 2.0, "output": 8.0})
-    lacks = find_missing(config)
+    missing = find_missing(config)
 
     def bill() -> ScoreBill:
-        return score_bill(config, lacks, Store(config.store), lacks.scores[0])
+        return score_bill(config, missing, Store(config.store), missing.scores[0])
 
     first = bill()
     assert (first.answers, first.cached, first.certain) == (18, 0, False)
@@ -320,7 +320,7 @@ def test_the_bill_tells_what_a_judge_will_cost_and_what_is_scored(tmp_path: Path
     assert (last.answers, last.cached, last.money) == (0, 18, 0.0)
     assert last.line == "judge (judge): 0 answers (18 have their score)"
     longer = config_of(tmp_path, [*TEXTS, "One more."])
-    more = score_bill(longer, find_missing(longer), Store(config.store), lacks.scores[0])
+    more = score_bill(longer, find_missing(longer), Store(config.store), missing.scores[0])
     assert more.rate is not None
     assert "hours at" in more.line
 
@@ -373,23 +373,23 @@ def test_the_bill_asks_nothing_of_a_model_that_has_answered(tmp_path: Path) -> N
     changed = SelectConfig.model_validate(
         config.model_dump(mode="json") | {"crowd": [entry, other]}
     ).resolved()
-    lacks = find_missing(changed)
-    assert [m.name for m in lacks.answers] == ["b"]
-    assert score_bill(changed, lacks, Store(changed.store), lacks.scores[0]).answers == 18
+    missing = find_missing(changed)
+    assert [m.name for m in missing.answers] == ["b"]
+    assert score_bill(changed, missing, Store(changed.store), missing.scores[0]).answers == 18
 
 
 def test_what_is_scored_needs_no_scorer(tmp_path: Path) -> None:
     config = config_of(tmp_path, TEXTS)
-    lacks = find_missing(config)
-    there = StoredLookup(config, lacks, Store(config.store))
+    missing = find_missing(config)
+    there = StoredLookup(config, missing, Store(config.store))
     assert there.stored_answers(config.everyone[0]) is None
-    assert not there.is_scored(lacks.scores[0])
+    assert not there.is_scored(missing.scores[0])
     world = World(config)
     crowd = world.answered()
     assert all(there.stored_answers(m) is not None for m in config.everyone)
-    assert not there.is_scored(lacks.scores[0])
+    assert not there.is_scored(missing.scores[0])
     members = world.scored(crowd, Longer())
-    assert there.is_scored(lacks.scores[0])
+    assert there.is_scored(missing.scores[0])
     assert there.zoo() is None
     world.zoo(members)
     found = there.zoo()

@@ -94,15 +94,15 @@ def chosen_of(
 
 def zoo_of(config: SelectConfig, rows: Mapping[str, Mapping[str, Samples]]) -> SelectConfig:
     """Make the zoo as the tasks do, and return the config that chooses from it."""
-    store, lacks = Store(config.store), find_missing(config)
-    own = without_missing(config, lacks)
+    store, missing = Store(config.store), find_missing(config)
+    own = without_missing(config, missing)
     run = InProcess(store)
     asked = run(PROMPTS, own, run(INSTRUCTIONS, own))
     members = []
     for model in config.everyone:
         generation.generate(own, store, asked, model, Table(rows, model.name), ignore)
         answered, scored = Answered(model, run(RESPONSES, own, asked, model)), []
-        for place, reward in enumerate(lacks.scores):
+        for place, reward in enumerate(missing.scores):
             work = (own, store, reward, answered, None)
             rewards.score(*work, Table(rows, place), ignore)
             ref = run(REWARDS, own, reward, answered, None, {}, ("",))
