@@ -1,6 +1,5 @@
 """Token-matched arms: whose they are, the tokens that they choose, and what the dry run knows."""
 
-from pathlib import Path
 from typing import Any
 
 import polars as pl
