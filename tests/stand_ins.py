@@ -67,6 +67,7 @@ def environment(grid: Path, url: str, **experiment: Any) -> dict[str, str]:
         "EVALUATION__ENGINE": {"kind": "transformers", "dtype": "float32"},
         "EVALUATION__JUDGES": json.loads(json.dumps(evaluation["judges"]).replace(HOSTED, url)),
         "EVALUATION__BENCHMARKS": [b | {"max_tokens": TOKENS} for b in evaluation["benchmarks"]],
+        "EVALUATION__CALIBRATION": 0,
         "EXPERIMENT__CELLS": cells,
         **{f"EXPERIMENT__{name.upper()}": value for name, value in experiment.items()},
     }

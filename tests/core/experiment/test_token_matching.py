@@ -1,5 +1,6 @@
 """Token-matched arms: whose they are, the tokens that they choose, and what the dry run knows."""
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,6 +17,7 @@ from crowdselect_core.experiment.schemas import EXPERIMENT
 from crowdselect_core.experiment.token_matching import arm_points, matched_points
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_forecast import experiment_forecast
+from crowdselect_core.report.experiment_page import writing
 from crowdselect_core.stages.base import InProcess
 from crowdselect_core.stages.graph import INSTRUCTIONS
 from crowdselect_core.store.artifacts import Store
@@ -156,6 +158,10 @@ def test_the_results_tell_of_the_arms(config: SelectConfig, found: Grid, made: l
     counted = dict(own.select("cell", "value").iter_rows())
     assert 0 <= counted[LONGEST] - counted[FLAT] < 100
     assert any("so their number is not the budget's" in note for note in told.notes)
+    experiment_files.write(config, told)
+    writing.write(config.out)
+    page = Path(config.out, "report.html").read_text("utf-8")
+    assert page.count(CLUSTERED) > 1
 
 
 def test_the_dry_run_counts_the_arms(config: SelectConfig, found: Grid, made: list[Made]) -> None:
