@@ -328,11 +328,13 @@ def test_rows_of_a_reselection_are_explained(growing: Growing) -> None:
                  plain.filter(new & ~selected & pl.col("eligible"))):  # fmt: skip
         row = rows.row(0, named=True)
         place = growing.rows["uuid"].to_list().index(row["instruction_id"])
-        file, number = ("a", place) if place < 100 else ("b", place - 100)
+        file = "a" if place < 100 else "b"
         # of the OUT alone, whatever it was made with
         told = growing.select("--explain", row["instruction_id"]).stdout
-        assert f"why        {row['why']}" in told
-        assert f"row {number} of {file}.parquet" in told
+        assert f"source     {file}.parquet, row {place} of the data set" in told
+        assert row["reason"] is None or f"why        {row['reason']}" in told
+        chosen_as = "none, not chosen" if row["rank"] is None else f"{row['rank']} of 24"
+        assert f"rank       {chosen_as}" in told
         assert f"  | {texts[row['instruction_id']]}" in told
         assert told.count("--- answer of ") == 6
     same = growing.select("--dataset", "data", *FLAGS, "--explain", row["instruction_id"]).stdout
