@@ -14,7 +14,7 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
     sys.exit(main(flow="experiment"))
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -29,6 +29,7 @@ from crowdselect_core.experiment.cells import as_whole
 from crowdselect_core.experiment.grid import Grid, Point, points
 from crowdselect_core.experiment.made import Made, made_of
 from crowdselect_core.experiment.settings import required
+from crowdselect_core.experiment.token_matching import matched_points
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import find_missing
@@ -90,10 +91,16 @@ def answered(config: SelectConfig) -> SelectConfig:
 
 
 def chosen(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
-    """Make the choices of all cells: a task for the cells of one replicate."""
+    """Make the choices of all cells, the token-matched arms when the others are known."""
     choose = partial(choice, vectors=embedded(config, found, instructions))
+    made = choices(points(config, found), choose)
+    return [*made, *choices(arms(config, found, made), choose)]
+
+
+def choices(work: Iterable[Point], choose: tasks.Choose) -> list[Made]:
+    """Make choices: a task for those of one replicate, and more where a model runs."""
     made: list[Made] = []
-    for number, group in groupby(points(config, found), lambda point: point.replicate.number):
+    for number, group in groupby(work, lambda point: point.replicate.number):
         batch: list[Point] = []
         for point in group:
             if annotates(point.config):  # its model runs, or is asked, in a task of its own
@@ -135,10 +142,17 @@ def trained(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
     """Train and evaluate on the choice of every cell, each as a run of its own."""
     experiment = required(config)
     at_once = experiment.max_parallel or max(crowd.gpus() // experiment.gpus_per_cell, 1)
-    work = list(points(config, found))
+    first = choices(matched_points(config, found), choice)  # their tokens are the arms' budgets
+    work = [*points(config, found), *arms(config, found, first)]
+    work.sort(key=lambda point: point.replicate.number)
     both = parallel.each(work, lambda point: cell_run(config, point), at_once)
     cells = [cell for cell, _ in both]
     return [*cells, *untuned(found, list(zip(work, (base for _, base in both), strict=True)))]
+
+
+def arms(config: SelectConfig, found: Grid, made: list[Made]) -> list[Point]:
+    """Return the token-matched arms of choices that are made."""
+    return tasks.token_matched(config, found, made) if found.matched else []
 
 
 def untuned(found: Grid, bases: list[tuple[Point, Made]]) -> Iterator[Made]:

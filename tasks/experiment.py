@@ -16,6 +16,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment import cell_files
 from crowdselect_core.experiment.grid import Grid, Point
 from crowdselect_core.experiment.made import Made, Remembering
+from crowdselect_core.experiment.token_matching import arm_points
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_grid import experiment_grid
 from crowdselect_core.report.experiment import as_lines, as_markdown, as_rows
@@ -73,6 +74,13 @@ def choices(points: list[Point], choose: Choose) -> State[list[Made]]:
     log.info("%-13s replicate %d: %s", "choices", points[0].replicate.number, words)
     name = "Cached" if cached == len(made) else None
     return Completed(name=name, message=words, data=made)
+
+
+@state_task("token-matched")
+def token_matched(config: SelectConfig, found: Grid, made: list[Made]) -> State[list[Point]]:
+    """Count the tokens of the answers of choices: they are the budgets of the arms that match."""
+    work = list(arm_points(config, found, made, Store(config.store)))
+    return Completed(message=f"{len(work)} arms", data=work)
 
 
 @state_task("cell-result")

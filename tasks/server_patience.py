@@ -3,7 +3,8 @@
 Prefect's own client tries a call again five times, the last after about a minute, says nothing
 meanwhile, and ends at once where a new client finds nobody listening. Every task asks for its
 concurrency slot so, and eight runs on one SQLite keep a server busy for longer than that. Here
-every call of every Prefect client waits up to PATIENCE seconds, and the log says so.
+every call of every Prefect client waits up to PATIENCE seconds. The log says so once the wait
+lasts: SQLite refuses a call now and then even on a quiet machine, and takes it a second later.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ log = logging.getLogger("crowdselect")
 PATIENCE = 300.0  # seconds that one call is tried again
 LAST = 10.0  # the same, once a call was given up or the run is to stop
 LONGEST = 10.0  # seconds between two tries, at most
+QUIET = 2.0  # seconds that may pass after the first refusal before the log speaks of it
 GATEWAY_TIMEOUT = 504  # what a proxy before a busy server answers; Prefect's client knows the rest
 MAINTENANCE = "Prefect-Maintenance"  # Prefect's client waits for the end of it by itself
 
@@ -72,6 +74,7 @@ class _Call:
         self._host = request.url.host
         self._begun = time.monotonic()
         self._tries = 0
+        self._is_told = False  # whether the log says that the call waits
         self._asked = 0.0  # seconds that the server wants to be left alone
 
     def refused(self, response: httpx.Response) -> bool:
@@ -81,7 +84,7 @@ class _Call:
             self._asked = float(after) if after.isdecimal() else 0.0
             return True
         _given_up.clear()
-        if self._tries:
+        if self._is_told:
             log.info("the Prefect server answers again, after %.0f s", self._waited)
         return False
 
@@ -98,15 +101,17 @@ class _Call:
                 f"the Prefect server at {self._host} {why} for {patience:g} s ({self._name}); "
                 "committed results stay: run again when it is up and less busy"
             ) from cause
-        if not self._tries:
+        # Never twice at one time: those that wait together would come together.
+        pause = min(LONGEST, 2.0 ** min(self._tries, 10)) * random.uniform(0.75, 1.25)  # noqa: S311
+        pause = max(pause, self._asked)
+        if not self._is_told and (self._tries or pause > QUIET):
+            self._is_told = True
             log.warning(
                 "waiting for the Prefect server: it %s (%s), trying again for up to %g s",
                 why, self._name, patience,
             )  # fmt: skip
         self._tries += 1
-        # Never twice at one time: those that wait together would come together.
-        pause = min(LONGEST, 2.0 ** min(self._tries - 1, 10)) * random.uniform(0.75, 1.25)  # noqa: S311
-        return min(max(pause, self._asked), max(patience - self._waited, 0.0))
+        return min(pause, max(patience - self._waited, 0.0))
 
     @property
     def _waited(self) -> float:

@@ -23,8 +23,8 @@ def _smollm_tokenizer() -> Any:
     return load_tokenizer(find_gguf())
 
 
-def write_tiny(folder: Path, **keys: Any) -> Path:
-    """Write the model in float32; the same bytes each time."""
+def write_tiny(folder: Path, seed: int = 0, **keys: Any) -> Path:
+    """Write the model in float32; the same bytes each time, others with another seed."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     tokenizer = smollm_tokenizer()
@@ -42,7 +42,7 @@ def write_tiny(folder: Path, **keys: Any) -> Path:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = transformers.LlamaConfig(**{**sizes, **keys})
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -197,6 +197,12 @@ class ExperimentConfig(Frozen):
         "random with the same response rule, random with random answers, the top reward, the "
         "longest answer, the teacher, the untuned model, the full pool; false: none",
     )
+    token_matched: bool | list[str] = Field(
+        False,
+        description="Compare each method of the grid, or those that are named, also with random "
+        "rows whose kept answers have as many tokens as those of its choice",
+        examples=[True, ["crowdselect"]],
+    )
     full_pool_rows: int = Field(
         5000, ge=0, description="Most rows with which the full pool is a control"
     )

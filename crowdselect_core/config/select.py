@@ -57,6 +57,7 @@ from crowdselect_core.errors import ConfigError
 
 Direction = Literal["top", "bottom"]
 Quota = Literal["equal", "proportional", "reference"]
+Counted = Literal["row", "answer"]
 RewardModels = Annotated[list[str | RewardConfig], BeforeValidator(read_names)]
 Budget = Annotated[int | float, BeforeValidator(read_budget)]
 Response = Annotated[str | list[str] | None, BeforeValidator(read_response)]
@@ -133,6 +134,10 @@ class SelectConfig(Frozen):
         ge=1,
         description="Tokens to select, of instruction and answer, instead of rows",
         examples=[5_000_000],
+    )
+    budget_tokens_of: Annotated[Counted, Flag("row|answer"), SELECTION] = Field(
+        "row",
+        description="What budget_tokens counts: instruction and answer, or the answer alone",
     )
     tokenizer: Annotated[str | None, Flag("NAME"), SELECTION] = Field(
         None,
@@ -296,6 +301,14 @@ class SelectConfig(Frozen):
         """Whether more than one model's answers may be kept, as a preference pair needs."""
         mode = self.response_mode
         return mode in MODES if isinstance(mode, str) else len(set(mode)) > 1
+
+    @property
+    def token_budget(self) -> str | None:
+        """The budget in tokens, in words; None where it is rows or a share of them."""
+        if self.budget_tokens is None:
+            return None
+        of = "answer tokens" if self.budget_tokens_of == "answer" else "tokens"
+        return f"{self.budget_tokens:,} {of}"
 
     @property
     def response_mode(self) -> str | list[str]:

@@ -18,6 +18,7 @@ from crowdselect_core.selection.metric_weights import METHODS
 from crowdselect_core.store.identity import canonical
 
 UNTUNED = "untuned"
+TOKEN_MATCHED = "token-matched-random"  # noqa: S105 - no password
 
 Keys = Mapping[str, Any]
 
@@ -72,6 +73,8 @@ class Cell:
         setting: whose answers and scores, and the training.
         trains: whether a model is trained on the choice.
         control: which fair control it is; None for a cell of the grid.
+        matches: of a token-matched arm, the cell whose answers' tokens it matches; the config then
+            has no `budget_tokens` yet.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Cell:
     setting: Setting
     trains: bool = False
     control: str | None = None
+    matches: str | None = None
 
     @property
     def chooses(self) -> bool:
@@ -100,6 +104,12 @@ class Cell:
         return f"{plain}-{sha256(self.name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
     @property
+    def _method(self) -> str:
+        if self.matches is not None:
+            return TOKEN_MATCHED
+        return self.config.method if self.chooses else UNTUNED
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The columns of experiment.parquet that are the same in every replicate."""
         config, training = self.config, self.config.training if self.trains else None
@@ -115,7 +125,7 @@ class Cell:
         }
         return {
             "cell": self.name,
-            "method": config.method if self.chooses else UNTUNED,
+            "method": self._method,
             **(of_choice if self.chooses else dict.fromkeys(of_choice)),
             "base_model": training.base_model if training else None,
             "loss": training.loss if training and self.chooses else None,

@@ -55,14 +55,16 @@ def compare(
     *,
     replicates: Sequence[int] | None = None,
     recipe_of: Mapping[str, str] | None = None,
+    matched: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Comparisons:
     """Compare the cells of an experiment, replicate by replicate.
 
     Only cells of the same benchmark, metric, budget, base model, loss, peft, response rule and
     recipe are compared; with a primary comparison only pairs that have its method or its baseline
-    on a side (see `pairing.pairs`). A pair counts the replicates that both cells have; the others
-    are named in `notes`, and so is a pair that shares none.
+    on a side; a token-matched arm with its cell alone (see `pairing.pairs`). A pair counts the
+    replicates that both cells have; the others are named in `notes`, and so is a pair that shares
+    none.
 
     Input columns: schemas.EXPERIMENT.
 
@@ -80,6 +82,7 @@ def compare(
             the training seed differs between replicates.
         replicates: those that were planned; None: all that any cell has.
         recipe_of: as `pairing.groups`.
+        matched: as `pairing.pairs`.
         seed: of the draws of sign flips.
 
     Raises:
@@ -91,7 +94,7 @@ def compare(
     notes = missing_notes(table, found, planned)
     made: list[_Pair] = []
     for group in found:
-        for a, b in pairs(group, primary):
+        for a, b in pairs(group, primary, matched or {}):
             both = [r for r in planned if r in a.values and r in b.values]
             if not both:
                 notes.append(

@@ -4,13 +4,14 @@ Each stands beside every group of cells that share budget, response rule, crowd,
 training, so that like is compared with like.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crowdselect_core.config.experiment import CONTROLS, Control
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.experiment.cells import Cell, Setting
+from crowdselect_core.errors import ConfigError, nearest, shown
+from crowdselect_core.experiment.cells import TOKEN_MATCHED, Cell, Setting, replaced
 from crowdselect_core.experiment.settings import make, required, untuned
 
 LONGEST, FULL = "longest-answer", "full-pool"  # labels of methods
@@ -47,6 +48,38 @@ def controls(
         bases = {c.config.training.base_model: c for c in cells if c.config.training}
         found += [untuned(cell) for cell in bases.values()]
     return found, left_out
+
+
+def token_matched(config: SelectConfig, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the token-matched arms of cells: random rows, and of a cell with clusters random rows
+    of these too. Their budgets follow in `token_matching`, once the choices are made.
+
+    Args:
+        config: resolved; of the whole experiment.
+        cells: of the grid, and its controls.
+
+    Raises:
+        ConfigError: a method is named that no cell has.
+    """
+    wanted = required(config).token_matched
+    if isinstance(wanted, bool):
+        named = [c for c in cells if c.control is None] if wanted else []
+    else:
+        known = sorted({c.config.method for c in cells if _varies(c)} | {c.label for c in cells})
+        for name in wanted:
+            if name not in known:
+                raise ConfigError(
+                    f"experiment.token_matched: no cell is of the method {name!r}"
+                    f"{nearest(name, known)} ({shown(known)})"
+                )
+        named = [c for c in cells if {c.config.method, c.label} & {*wanted}]
+    return [
+        _arm(cell, clusters)
+        for cell in named
+        if _varies(cell)
+        for clusters in dict.fromkeys((0, cell.config.clusters))
+        if clusters != 1
+    ]
 
 
 def _left_out(config: SelectConfig, pool_rows: int, wanted: list[Control]) -> list[str]:
@@ -110,3 +143,23 @@ def _keys(
         yield {**flat, "method": "teacher", "response": None}, None
     elif control == "full-pool":
         yield {**flat, "method": "random", "budget": 1.0, "budget_tokens": None}, FULL
+
+
+def _varies(cell: Cell) -> bool:
+    """Tell whether the rows of a cell are not random ones themselves."""
+    return cell.chooses and cell.config.method not in ("random", "teacher")
+
+
+def _arm(cell: Cell, clusters: int) -> Cell:
+    keys = {
+        "method": "random", "direction": "top", "clusters": clusters,
+        "budget_tokens_of": "answer", "response": cell.config.response_mode,
+    }  # fmt: skip
+    return replace(
+        cell,
+        name=f"{TOKEN_MATCHED} k={clusters} of {cell.name}",
+        config=replaced(cell.config, keys, evaluates=cell.trains),
+        label=TOKEN_MATCHED,
+        control=TOKEN_MATCHED,
+        matches=cell.name,
+    )

@@ -14,7 +14,7 @@ from crowdselect_core.config.experiment import (
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.experiment.cells import Cell, Replicate, Setting, identity, in_replicate
-from crowdselect_core.experiment.controls import controls
+from crowdselect_core.experiment.controls import controls, token_matched
 from crowdselect_core.experiment.settings import NAME, make, required
 
 AXES = (
@@ -42,6 +42,11 @@ class Grid:
         """The cells that choose rows."""
         return [cell for cell in self.cells if cell.chooses]
 
+    @property
+    def matched(self) -> dict[str, str]:
+        """By the name of a token-matched arm, the cell whose answers' tokens it matches."""
+        return {cell.name: cell.matches for cell in self.cells if cell.matches is not None}
+
 
 @dataclass(frozen=True)
 class Point:
@@ -58,11 +63,19 @@ class Point:
         )
 
 
-def points(config: SelectConfig, found: Grid) -> Iterator[Point]:
-    """Yield every choosing cell in every replicate; all cells of a replicate together."""
+def points(config: SelectConfig, found: Grid, *, arms: bool = False) -> Iterator[Point]:
+    """Yield every choosing cell in every replicate; all cells of a replicate together.
+
+    Args:
+        config: resolved.
+        found: its grid.
+        arms: whether the token-matched arms are yielded, whose budgets are not known yet, or the
+            others.
+    """
     for replicate in found.replicates:
         for cell in found.choosing:
-            yield Point(cell, replicate, in_replicate(cell, replicate, required(config)))
+            if (cell.matches is not None) == arms:
+                yield Point(cell, replicate, in_replicate(cell, replicate, required(config)))
 
 
 def grid(config: SelectConfig, pool_rows: int) -> Grid:
@@ -85,6 +98,7 @@ def grid(config: SelectConfig, pool_rows: int) -> Grid:
     own = [cell for part in parts for cell in _cells(config, experiment, part)]
     added, left_out = controls(config, own, pool_rows)
     cells = _distinct([*own, *added])
+    cells += token_matched(config, cells)
     replicates = [Replicate(number, seed) for number, seed in enumerate(experiment.seeds)]
     return Grid(cells, replicates, left_out)
 

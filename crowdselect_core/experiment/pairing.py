@@ -1,7 +1,8 @@
 """Which cells of an experiment are compared, and what each has in every replicate.
 
 Source: METHOD, "Evaluation, exactly": two selections are compared like with like, the same response
-rule, base model, recipe, budget and questions.
+rule, base model, recipe, budget and questions. A token-matched arm has the budget of the cell that
+it matches, as answer tokens instead of rows, and is compared with that cell alone.
 """
 
 import math
@@ -91,13 +92,30 @@ def groups(
     return [[Arm(row, values) for row, values in arms.values()] for arms in found.values()]
 
 
-def pairs(group: Group, primary: Primary | None) -> Iterator[tuple[Arm, Arm]]:
+def pairs(
+    group: Group, primary: Primary | None, matched: Mapping[str, str]
+) -> Iterator[tuple[Arm, Arm]]:
     """Yield the pairs of a group that are compared, the method before its baseline.
 
-    With a primary comparison these are the pairs with its method or its baseline on a side: every
-    further pair would make Holm's correction harsher for an answer that nobody asked for. Without
-    one, or where neither is in the group, all pairs.
+    A token-matched arm makes one pair, behind the cell that it matches: with every other cell it
+    shares neither rows nor tokens. Of the others, with a primary comparison, come the pairs with
+    its method or its baseline on a side: every further pair would make Holm's correction harsher
+    for an answer that nobody asked for. Without one, or where neither is in the group, all pairs.
+
+    Args:
+        group: of `groups`.
+        primary: the comparison that was named beforehand.
+        matched: by the cell of a token-matched arm the cell that it matches.
     """
+    by_cell = {arm.cell: arm for arm in group}
+    free = [arm for arm in group if arm.cell not in matched]
+    yield from _free_pairs(free, primary)
+    for name, cell in matched.items():
+        if name in by_cell and cell in by_cell:
+            yield by_cell[cell], by_cell[name]
+
+
+def _free_pairs(group: Group, primary: Primary | None) -> Iterator[tuple[Arm, Arm]]:
     methods = [arm.row["method"] for arm in group]
     named = {primary.method, primary.baseline} if primary else set()
     every = not named & set(methods)

@@ -19,10 +19,12 @@ CHOICE = "choice"  # the benchmark of what is measured of a choice, without trai
 # A row per cell, replicate and metric.
 EXPERIMENT: Columns = {
     "cell": pl.String,  # name of the cell, e.g. "crowdselect k=10 n=1000"
-    "method": pl.String,  # untuned: the base model as it is, nothing is chosen
+    "method": pl.String,  # untuned: nothing is chosen; token-matched-random: see docs
     "direction": pl.String,  # top or bottom; null for untuned
     "clusters": pl.Int64,  # 0: none
-    "budget": pl.Float64,  # rows, or below 1 a share of the eligible; null: tokens, or untuned
+    # rows, or below 1 a share of the eligible; null: tokens, or untuned. Of a token-matched arm that
+    # of the cell that it matches
+    "budget": pl.Float64,
     "weights": pl.String,  # "1,1,2"; null where the method weighs nothing
     "response": pl.String,  # whose answer is kept: best, random, ... or a model's name
     "reward_models": pl.String,  # names joined by ","

@@ -149,7 +149,7 @@ def _reward(reward: RewardConfig) -> list[str]:
 
 def _method(config: SelectConfig, facts: CardFacts) -> str:
     summary = facts.summary
-    wanted = f"{config.budget_tokens:,} tokens" if config.budget_tokens else f"{config.budget}"
+    wanted = config.token_budget or f"{config.budget}"
     response = config.response_mode
     rows = [
         ["method", summary["method"]],

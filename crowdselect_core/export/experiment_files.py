@@ -11,7 +11,7 @@ import polars as pl
 
 from crowdselect_core.config.experiment import PrimaryConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.experiment.cells import Cell, Replicate
+from crowdselect_core.experiment.cells import TOKEN_MATCHED, Cell, Replicate
 from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.comparisons import Comparisons, compare
 from crowdselect_core.experiment.descriptions import Described
@@ -105,7 +105,12 @@ def results(
     experiment, share = table(every, described), heldout_share(config)
     numbers = [replicate.number for replicate in found.replicates]
     compared = compare(
-        experiment, primary_of(config), share, replicates=numbers, recipe_of=recipes(found.cells)
+        experiment,
+        primary_of(config),
+        share,
+        replicates=numbers,
+        recipe_of=recipes(found.cells),
+        matched=found.matched,
     )
     return Results(
         cells=[cell.name for cell in found.cells],
@@ -114,7 +119,7 @@ def results(
         comparisons=compared,
         overlaps=overlaps(choices, share),
         verdicts=verdicts(compared),
-        notes=[*found.left_out, *compared.notes, *_notes(made)],
+        notes=[*found.left_out, *_arm_notes(found), *compared.notes, *_notes(made)],
         artifacts=dict(_artifacts(made)),
         advised=_advised(config, found, store, by_place, len(ids)),
     )
@@ -220,6 +225,16 @@ def _choosing(
         made = by_place.get((cell.name, replicate.number))
         if made is not None:
             yield cell, made
+
+
+def _arm_notes(found: Grid) -> Iterator[str]:
+    """Yield what a reader must know of token-matched arms, where there are any."""
+    if found.matched:
+        yield (
+            f"{TOKEN_MATCHED}: random rows, in each replicate so many that their answers have the "
+            "tokens of those of the cell that is named, so their number is not the budget's; each "
+            "is compared with that cell alone"
+        )
 
 
 def _notes(made: Sequence[Made]) -> Iterator[str]:

@@ -66,8 +66,7 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
         f"{plural(len(layout.answers), 'answer column')}",
         dataset.prompt_line(),
         *heldout.line(config, dataset),
-        f"budget     {config.budget_tokens or config.budget} "
-        f"{'tokens' if config.budget_tokens else 'rows or share of the eligible'}",
+        f"budget     {config.token_budget or f'{config.budget} rows or share of the eligible'}",
         f"store      {config.store}",
         f"out        {config.out}",
     ]

@@ -10,6 +10,7 @@ from crowdselect_core.evaluate.candidates import candidates, expected
 from crowdselect_core.experiment.cells import Cell
 from crowdselect_core.experiment.grid import Grid, Point, points
 from crowdselect_core.experiment.settings import required
+from crowdselect_core.experiment.token_matching import matched_points, with_tokens
 from crowdselect_core.generate.factory import Secret
 from crowdselect_core.planning.dry_run import Planner
 from crowdselect_core.planning.evaluation_forecast import (
@@ -65,6 +66,7 @@ def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> l
         return [*lines, *_cell_lines(found, []), "cached     known once these are made"]
     store = Store(config.store)
     looked = [_looked(point, story, store) for point in points(config, found)]
+    looked += _looked_arms(config, found, story, store)
     lines += _cell_lines(found, looked)
     cached = sum(one.is_cached for one in looked)
     what = "trained cells" if required(config).train else "choices"
@@ -99,7 +101,8 @@ def _cell_lines(found: Grid, looked: Sequence[_Found]) -> Iterator[str]:
 
 def _steps(cell: Cell) -> str:
     training, budget = cell.config.training, cell.config.budget
-    if training is None or isinstance(budget, float) or cell.config.budget_tokens:
+    tokens = cell.config.budget_tokens or cell.matches
+    if training is None or isinstance(budget, float) or tokens:
         return "steps as the rows come to"
     return f"{training.steps(budget):,} steps"
 
@@ -111,6 +114,20 @@ def _looked(point: Point, story: Story, store: Store) -> _Found:
     if isinstance(point.config, EvaluateConfig):
         return _Found(point, data, trained_key(point.config, [data]) is not None)
     return _Found(point, data, True)
+
+
+def _looked_arms(config: SelectConfig, found: Grid, story: Story, store: Store) -> Iterator[_Found]:
+    """Yield the token-matched arms; of one whose cell has not chosen yet nothing is stored."""
+    chosen: dict[tuple[str, int], Ref] = {}
+    for point in matched_points(config, found):
+        alone = point.config.model_copy(update={"training": None})  # the rows, and not their pairs
+        chosen[point.cell.name, point.replicate.number] = story(alone, Planner(store))
+    for arm in points(config, found, arms=True):
+        selection = chosen[str(arm.cell.matches), arm.replicate.number]
+        if selection.is_computed:
+            yield _looked(with_tokens(arm, selection, store), story, store)
+        else:
+            yield _Found(arm, selection, False)
 
 
 def _training_lines(

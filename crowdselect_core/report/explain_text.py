@@ -41,7 +41,8 @@ def _head(told: Explanation) -> Iterator[str]:
     yield _line("row", plain(told.row_id))
     if told.source is not None:
         name, number = told.source
-        yield _line("source", f"row {number:,} of {one_line(name, NAME)}, counted from 0")
+        place = f"row {number:,} of the data set, counted over all files from 0"
+        yield _line("source", f"{one_line(name, NAME)}, {place}")
     yield _line("selection", plain(told.found.place))
     yield _line("data set", plain(shown_path(config.dataset.path)))
     how = f"{one_line(method_label(config), NAME)}, {told.found.inputs.selection.rows:,} chosen of "

@@ -66,4 +66,5 @@ def told(config: SelectConfig) -> dict[str, Any]:
 
 def choice(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what, of what `told` gave, only the choice among measured rows depends on."""
-    return {name: config[name] for name in CHOICE}
+    of = config.get("budget_tokens_of", "row")  # which records of earlier versions do not have
+    return {"budget_tokens_of": of, **{name: config[name] for name in CHOICE}}

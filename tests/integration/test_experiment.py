@@ -65,12 +65,14 @@ def test_choices_alone_are_made_once(command: Command, place: Path) -> None:
 
 EXPERIMENT = {
     "methods": ["crowdselect", "random"],
-    "clusters": [2],
+    "clusters": [0],
     "budgets": [4],
     "seeds": [0, 1],
     "controls": ["untuned"],
-    "primary": {"method": "crowdselect", "baseline": "random", "clusters": 2},
+    "token_matched": ["crowdselect"],
+    "primary": {"method": "crowdselect", "baseline": "random", "clusters": 0},
 }
+ARM = "token-matched-random k=0 of crowdselect k=0 n=4"
 
 
 def test_a_killed_grid_goes_on_for_free(command: Command, place: Path) -> None:
@@ -91,7 +93,7 @@ def test_a_killed_grid_goes_on_for_free(command: Command, place: Path) -> None:
     trained = table.filter(pl.col("metric") == "loss_per_row")
     assert trained.select("cell", "replicate").rows() == [
         (cell, replicate)
-        for cell in ("crowdselect k=2 n=4", "random k=2 n=4", f"untuned {place / 'tiny'}")
+        for cell in ("crowdselect k=0 n=4", "random k=0 n=4", f"untuned {place / 'tiny'}", ARM)
         for replicate in (0, 1)
     ]
     first = trained.row(0, named=True)
@@ -102,28 +104,31 @@ def test_a_killed_grid_goes_on_for_free(command: Command, place: Path) -> None:
     compared = pl.read_parquet(out / "comparisons.parquet")
     primary = compared.filter("primary").row(0, named=True)
     values = {(r["cell"], r["replicate"]): r["value"] for r in trained.iter_rows(named=True)}
-    differences = [values["crowdselect k=2 n=4", r] - values["random k=2 n=4", r] for r in (0, 1)]
+    differences = [values["crowdselect k=0 n=4", r] - values["random k=0 n=4", r] for r in (0, 1)]
     assert primary["difference"] == pytest.approx(sum(differences) / 2)
-    assert "verdict      crowdselect k=2 n=4 - random k=2 n=4: " in whole.stdout
+    assert "verdict      crowdselect k=0 n=4 - random k=0 n=4: " in whole.stdout
     assert "named beforehand" in (out / "report.html").read_text("utf-8")
     manifest = json.loads((out / "manifest.json").read_text())
-    assert sum(name.endswith("/model") for name in manifest["artifacts"]) == 4
+    assert sum(name.endswith("/model") for name in manifest["artifacts"]) == 6
+    assert f"verdict      crowdselect k=0 n=4 - {ARM}: " in whole.stdout
+    arms = compared.filter(pl.col("b") == ARM, pl.col("metric") == "loss_per_row")
+    assert arms.select("a", "primary", "budget").rows() == [("crowdselect k=0 n=4", False, 4.0)]
     plan = here.run("--config", file, "--dry-run").ended(0)
-    assert "cached     4 of 4 trained cells" in plan.stdout
+    assert "cached     6 of 6 trained cells" in plan.stdout
     single = here.of("evaluate").run(
         "--config", _cell(place, file), "--out", "single", "--quiet"
     ).ended(0)  # fmt: skip
     board = pl.read_parquet(place / "single" / "leaderboard.parquet")
     own = board.filter((pl.col("model") == "tiny-trained") & (pl.col("metric") == "loss_per_row"))
-    assert own["value"].item() == values["random k=2 n=4", 1]
+    assert own["value"].item() == values["random k=0 n=4", 1]
     assert "to train" not in single.stdout
 
 
 def _cell(place: Path, file: Path) -> Path:
-    """Write by hand the config of `random k=2 n=4` in replicate 1, for flows.evaluate."""
+    """Write by hand the config of `random k=0 n=4` in replicate 1, for flows.evaluate."""
     told = yaml.safe_load(file.read_text())
     told |= {
-        "method": "random", "clusters": 2, "budget": 4, "response": "best", "seed": 1,
+        "method": "random", "clusters": 0, "budget": 4, "response": "best", "seed": 1,
         "subsample": {"share": 0.8},
     }  # fmt: skip
     told["training"] |= {"seed": 1}

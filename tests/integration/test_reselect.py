@@ -45,6 +45,9 @@ class Growing:
         own = ["--dataset", "data", *FLAGS, *flags]
         return self._command.of("reselect").run(*own, **how).ended(status)
 
+    def select(self, *flags: str, status: int = 0) -> Result:
+        return self._command.run(*flags).ended(status)
+
     def is_as_selected_today(self) -> None:
         """OUT is, to the byte, what a selection in this process gives on a store of its own."""
         plain = choose(
@@ -300,6 +303,10 @@ def test_a_live_crowd_is_asked_for_the_new_rows_only(
         "1 new rows, 3 returned, 0 removed" in third.stdout
     )  # what came back is neither asked nor scored
     assert sum(own.asked.values()) == 80 + 14
+    row_id = pl.read_parquet(work / "out" / "ranking.parquet")["instruction_id"][-1]
+    explained = run.of("select").run("--config", config, "--explain", row_id).ended(0).stdout
+    assert explained.count("--- answer of ") == 2
+    assert sum(own.asked.values()) == 80 + 14
     run.run("--config", config, "--mode", "refit").ended(0)
     assert sum(own.asked.values()) == 80 + 14
     plain = command.within(work).run("--config", config, "--out", "plain").ended(0)
@@ -316,6 +323,35 @@ def test_the_ui_shows_what_changed(selected: Growing, server: Server) -> None:
     rows = json.loads(shown["reselection-members"]["data"])
     assert {row["change"] for row in rows} <= {"in", "out"}
     assert rows
+
+
+def test_rows_of_a_reselection_are_explained(growing: Growing) -> None:
+    growing.run()
+    growing.add("b", growing.rows[100:])
+    growing.run()
+    ranking = growing.table("ranking")
+    chosen = set(growing.table("selection")["instruction_id"])
+    plain = ranking.filter(~pl.col("instruction_id").str.contains("<"))  # no hostile id
+    new = pl.col("instruction_id").is_in(growing.rows["uuid"][100:].implode())
+    selected = pl.col("instruction_id").is_in(list(chosen))
+    texts = dict(growing.rows.select("uuid", "instruction").iter_rows())
+    for rows in (plain.filter(new & selected), plain.filter(~new & selected),
+                 plain.filter(new & ~selected & pl.col("eligible"))):  # fmt: skip
+        row = rows.row(0, named=True)
+        place = growing.rows["uuid"].to_list().index(row["instruction_id"])
+        file = "a" if place < 100 else "b"
+        # of the OUT alone, whatever it was made with
+        told = growing.select("--explain", row["instruction_id"]).stdout
+        assert f"source     {file}.parquet, row {place} of the data set" in told
+        assert row["reason"] is None or f"why        {row['reason']}" in told
+        chosen_as = "none, not chosen" if row["rank"] is None else f"{row['rank']} of 24"
+        assert f"rank       {chosen_as}" in told
+        assert f"  | {texts[row['instruction_id']]}" in told
+        assert told.count("--- answer of ") == 6
+    same = growing.select("--dataset", "data", *FLAGS, "--explain", row["instruction_id"]).stdout
+    assert same == told
+    refused = growing.select("--explain", "row-9", status=2)
+    assert "none of the 130 rows" in refused.error
 
 
 def test_a_bucket_that_files_arrive_in(

@@ -83,6 +83,16 @@ def test_a_call_outlasts_a_busy_server(
     assert over.startswith("the Prefect server answers again, after ")
 
 
+@pytest.mark.parametrize("refused", [503, httpx.ConnectError("nobody listens")])
+def test_a_call_that_is_refused_once_is_no_news(
+    ask: Ask, refused: Outcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "crowdselect"):
+        assert ask(refused).status_code == 200
+        assert ask(refused).status_code == 200  # another call: its count is its own
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("status", [400, 404, 409, 422, 423, 500])
 def test_what_is_no_sign_of_load_is_told_at_once(
     ask: Ask, status: int, caplog: pytest.LogCaptureFixture
@@ -131,8 +141,8 @@ def test_maintenance_is_left_to_prefect(
     assert [m for m in caplog.messages if "waiting" in m] == []
 
 
-def test_a_pause_that_the_server_asks_for_is_kept(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
+def test_a_pause_that_the_server_asks_for_is_kept_and_told_at_once(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pauses: list[float] = []
 
@@ -143,6 +153,8 @@ def test_a_pause_that_the_server_asks_for_is_kept(
     monkeypatch.setattr(server_patience.asyncio, "sleep", later)
     ask(429, 429, **{"Retry-After": "40"})
     assert pauses == [40.0, 40.0]
+    ask(429, **{"Retry-After": "40"})
+    assert len([m for m in caplog.messages if "waiting" in m]) == 2  # one of each call
 
 
 def test_a_second_install_changes_nothing() -> None:

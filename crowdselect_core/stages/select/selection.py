@@ -43,6 +43,8 @@ def spec(
     if config.budget_tokens is not None:
         identity["budget_tokens"] = config.budget_tokens
         identity["tokenizer"] = counter_identity(config.tokenizer, "tokenizer")
+        if config.budget_tokens_of != "row":
+            identity["budget_tokens_of"] = config.budget_tokens_of
     else:
         identity["budget"] = config.budget
     if mode.kind.startswith("random"):
@@ -121,12 +123,15 @@ def _kept(config: SelectConfig, answers: Answers) -> tuple[Ints, list[str | None
 
 
 def _tokens(config: SelectConfig, reader: AnswerReader, ranking: pl.DataFrame) -> pl.DataFrame:
-    """Count the tokens (instruction and kept answer) of every eligible row."""
+    """Count the tokens of every eligible row: of its instruction and kept answer, or of that."""
     count = counter(config.tokenizer)
     ids = ranking.filter("eligible")["instruction_id"]
     frames = []
     for answers in reader.by_shard(ids):
         _, texts = _kept(config, answers)
-        whole = [f"{i or ''}{t or ''}" for i, t in zip(answers.instructions(), texts, strict=True)]
-        frames.append(pl.DataFrame({"instruction_id": answers.ids, "tokens": count(whole)}))
+        counted = [t or "" for t in texts]
+        if config.budget_tokens_of == "row":
+            prompts = answers.instructions()
+            counted = [f"{i or ''}{t}" for i, t in zip(prompts, counted, strict=True)]
+        frames.append(pl.DataFrame({"instruction_id": answers.ids, "tokens": count(counted)}))
     return pl.concat(frames)

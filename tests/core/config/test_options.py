@@ -62,7 +62,8 @@ def test_every_flag_sets_its_key() -> None:
     values = {
         "--dataset": "d", "--format": "scores-wide", "--reward-model": "r", "--store": "s",
         "--out": "o", "--method": "reward", "--direction": "bottom", "--budget": "0.5",
-        "--budget-tokens": "99", "--tokenizer": "t", "--clusters": "3", "--weights": "1,2,3",
+        "--budget-tokens": "99", "--budget-tokens-of": "answer", "--tokenizer": "t",
+        "--clusters": "3", "--weights": "1,2,3",
         "--quota": "proportional", "--response": "gemma-2-2b-it", "--embedder": "column:v",
         "--min-scores": "4", "--reference-model": "gemma-2-9b-it", "--include": "i",
         "--exclude": "e", "--limit": "5", "--export": "alpaca", "--seed": "6", "--workers": "7",
@@ -74,6 +75,7 @@ def test_every_flag_sets_its_key() -> None:
     config = resolved([word for pair in values.items() for word in pair] + switches)
     assert (config.method, config.direction, config.budget) == ("reward", "bottom", 0.5)
     assert (config.budget_tokens, config.tokenizer) == (99, "t")
+    assert (config.budget_tokens_of, config.token_budget) == ("answer", "99 answer tokens")
     assert (config.dataset.path, config.dataset.format) == ("d", "scores-wide")
     assert config.reward_models == ["r"]
     assert (config.store, config.out, config.include, config.exclude) == ("s", "o", "i", "e")

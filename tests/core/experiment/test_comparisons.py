@@ -89,6 +89,37 @@ def test_only_pairs_with_the_method_or_the_baseline_count() -> None:
     assert len(named(compare(table(rows), None, None))) == 6
 
 
+def test_a_token_matched_arm_is_compared_with_its_cell_alone() -> None:
+    rows = values("crowdselect", [3.0, 5.0], cell="c") + values("random", [1.0, 1.0], cell="r")
+    rows += values("reward", [8.0, 9.0], cell="w")
+    rows += values("token-matched-random", [2.0, 2.0], cell="c-arm")
+    rows += values("token-matched-random", [6.0, 6.0], cell="w-arm")
+    matched = {"c-arm": "c", "w-arm": "w"}
+    for primary, free in (
+        (PRIMARY, {("c", "r"), ("c", "w"), ("w", "r")}),
+        (
+            Primary("crowdselect", "reward", 10, "loss_per_row"),
+            {("c", "r"), ("c", "w"), ("r", "w")},
+        ),
+        (None, {("c", "r"), ("c", "w"), ("r", "w")}),
+    ):
+        found = compare(table(rows), primary, None, matched=matched).table
+        assert set(found.select("a", "b").iter_rows()) == free | {("c", "c-arm"), ("w", "w-arm")}
+        own = found.row(by_predicate=pl.col("b") == "c-arm", named=True)
+        assert (own["difference"], own["primary"]) == (2.0, False)  # mean of 3 - 2 and 5 - 2
+
+
+def test_a_token_matched_arm_may_be_the_primary_baseline() -> None:
+    rows = values("crowdselect", [3.0, 5.0], cell="c") + values("random", [1.0, 1.0], cell="r")
+    rows += values("token-matched-random", [2.0, 2.0], cell="flat", clusters=0)
+    rows += values("token-matched-random", [2.0, 3.0], cell="clustered")
+    primary = Primary("crowdselect", "token-matched-random", 10, "loss_per_row")
+    found = compare(table(rows), primary, None, matched={"flat": "c", "clustered": "c"})
+    first = found.table.row(0, named=True)
+    assert (first["a"], first["b"], first["primary"]) == ("c", "clustered", True)
+    assert found.notes == []
+
+
 def test_the_others_are_corrected_among_themselves() -> None:
     # two others, of p 0.25 each (three differences of one sign): 2 * 0.25; the primary one stays
     rows = values("crowdselect", [1.0, 2.0, 3.0]) + values("random", [0.0, 0.0, 0.0])

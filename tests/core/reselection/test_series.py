@@ -9,7 +9,7 @@ import pytest
 from crowdselect_core.errors import DamagedArtifact, SelectionError, StorageError
 from crowdselect_core.reselection.record import SelectionRecord
 from crowdselect_core.reselection.series import Overtaken, Series
-from crowdselect_core.reselection.settings import CHOICE
+from crowdselect_core.reselection.settings import CHOICE, choice
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.checksummed_json import dumps_checksummed
 
@@ -45,6 +45,12 @@ def test_a_series_counts_up_and_points_where_it_is_told(series: Series) -> None:
     third = replace(RECORD, base=1, rows={"all": 10, "chosen": 5})
     assert series.add(third, series.seen()) == 3  # earlier numbers stay whose they are
     assert series.numbers() == [1, 2, 3]
+
+
+def test_a_record_of_an_earlier_version_counts_the_tokens_of_rows() -> None:
+    earlier: dict[str, Any] = dict.fromkeys(CHOICE, 5)
+    assert choice(earlier) == choice({**earlier, "budget_tokens_of": "row"})
+    assert choice(earlier) != choice({**earlier, "budget_tokens_of": "answer"})
 
 
 def test_the_same_selection_is_recorded_once(series: Series) -> None:

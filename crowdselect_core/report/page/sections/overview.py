@@ -122,8 +122,8 @@ def facts(data: PageData) -> list[tuple[str, str]]:
 def budget(data: PageData) -> str:
     """Say what was asked for."""
     config = data.config
-    if config.budget_tokens is not None:
-        return f"{number(config.budget_tokens)} tokens"
+    if config.token_budget is not None:
+        return config.token_budget
     if isinstance(config.budget, float):
         return f"{config.budget:g} of the eligible rows"
     return f"{number(config.budget)} rows"

@@ -144,7 +144,7 @@ def _settings(data: PageData) -> dict[str, Any]:
 
 def _yaml(data: PageData) -> str:
     """Return the run's config without what the sliders set."""
-    own = {"weights", "budget", "budget_tokens", "quota"}
+    own = {"weights", "budget", "budget_tokens", "budget_tokens_of", "quota"}
     if method_weights(data.config.method, data.config.weights) is not None:
         own.add("method")
     values = data.config.model_dump(mode="json", exclude_defaults=True, exclude=own)
