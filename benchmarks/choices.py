@@ -17,7 +17,7 @@ import polars as pl
 
 from benchmarks.measure import machine, peak_gib
 from crowdselect_core.config.crowd import read_crowd
-from crowdselect_core.experiment.choices import Choice, KeptAnswers, Pool, Ranked, choose_rows
+from crowdselect_core.experiment.choices import Choice, KeptAnswers, Pool
 from crowdselect_core.experiment.descriptions import describe
 from crowdselect_core.experiment.ngrams import ngrams
 from crowdselect_core.experiment.overlaps import overlaps
@@ -25,6 +25,7 @@ from crowdselect_core.metrics.combine import best_score
 from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
 from crowdselect_core.selection.methods.by_value import rank_by_value
 from crowdselect_core.selection.methods.rank import rank
+from crowdselect_core.selection.ranked_pool import Ranked, choose_rows
 from crowdselect_core.util.hashed_random import uniform
 from crowdselect_core.util.single_thread import one_thread
 

@@ -16,15 +16,14 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 from prefect import flow
 
-from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate.leaderboard import check_out
+from crowdselect_core.experiment.batch import batches
 from crowdselect_core.experiment.cells import as_whole
 from crowdselect_core.experiment.grid import Grid, Point, points
 from crowdselect_core.experiment.made import Made, made_of
@@ -33,7 +32,13 @@ from crowdselect_core.export import experiment_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import find_missing
 from crowdselect_core.stages.base import Runner
-from crowdselect_core.stages.graph import EMBEDDINGS, INSTRUCTIONS, PAIRS, SELECTION
+from crowdselect_core.stages.graph import (
+    ANSWER_TOKENS,
+    EMBEDDINGS,
+    INSTRUCTIONS,
+    PAIRS,
+    SELECTION,
+)
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.stages.select.embedder import is_fitted
 from flows import crowd_steps, evaluate, parallel
@@ -92,16 +97,16 @@ def answered(config: SelectConfig) -> SelectConfig:
 def chosen(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
     """Make the choices of all cells: a task for the cells of one replicate."""
     choose = partial(choice, vectors=embedded(config, found, instructions))
+    tokens = None
+    if instructions.facts["answers"]:
+        tokens = run_task(ANSWER_TOKENS, config, instructions)
     made: list[Made] = []
-    for number, group in groupby(points(config, found), lambda point: point.replicate.number):
-        batch: list[Point] = []
-        for point in group:
-            if annotates(point.config):  # its model runs, or is asked, in a task of its own
-                made.append(made_of(point, *choose(point.config, run_task)))
-            else:
-                batch.append(point)
-        if batch:
-            made += tasks.choices.of(f"replicate {number}", [])(batch, choose)
+    for together, alone in batches(points(config, found)):
+        if together:
+            name = f"replicate {together[0].replicate.number}"
+            made += tasks.choices.of(name, [])(together, choose, tokens)
+        # a model runs, or is asked, in a task of its own
+        made += [made_of(point, *choose(point.config, run_task)) for point in alone]
     return made
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
@@ -14,21 +14,21 @@ from prefect.states import Completed
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment import cell_files
+from crowdselect_core.experiment.batch import Batch, Choose
 from crowdselect_core.experiment.grid import Grid, Point
-from crowdselect_core.experiment.made import Made, Remembering
+from crowdselect_core.experiment.made import Made
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_grid import experiment_grid
 from crowdselect_core.report.experiment import as_lines, as_markdown, as_rows
 from crowdselect_core.report.experiment_page import writing as experiment_page
-from crowdselect_core.stages.base import How, Runner
+from crowdselect_core.stages.base import How
+from crowdselect_core.stages.graph import CHOICES
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation, terminal
 from tasks.stage_task import OPTIONS, state_task
 
 log = logging.getLogger("crowdselect")
-
-Choose = Callable[[SelectConfig, Runner], tuple[RankedArtifacts, Ref]]
 
 
 @state_task("grid")
@@ -43,31 +43,32 @@ def grid(config: SelectConfig) -> State[Grid]:
 
 
 @state_task("choices")
-def choices(points: list[Point], choose: Choose) -> State[list[Made]]:
-    """Make the choices of many cells of one replicate; those in the store are not made again."""
-    store, done, made = Store(points[0].config.store), 0, list[Made]()
-    runner = Remembering(store, How(progress=lambda *_: cancellation.check()))
+def choices(points: list[Point], choose: Choose, tokens: Ref | None) -> State[list[Made]]:
+    """Make the choices of many cells of one replicate; those in the store are not made again.
+
+    Args:
+        points: the cells.
+        choose: runs the stages of a choice.
+        tokens: of the answers of all rows; None where the data set has no answers.
+    """
+    done, total, what = 0, len(points), "cells"
+
+    def progress(stage: str, parts: int, of: int) -> None:
+        nonlocal done, total, what
+        cancellation.check()
+        if stage == CHOICES.name:
+            done, total, what = parts, of, "rankings"
 
     def view() -> terminal.Progress:
-        return terminal.Progress(done, len(points), "cells")
+        return terminal.Progress(done, total, what)
 
+    batch = Batch(Store(points[0].config.store), tokens, How(progress=progress))
     with _quiet(), terminal.bar("choices", view):
         for point in points:
             cancellation.check()
-            runner.begin()
-            rows, selection = choose(point.config, runner)
-            seconds = runner.seconds
-            made.append(
-                Made(
-                    point.cell.name,
-                    point.replicate.number,
-                    rows,
-                    selection,
-                    cached=seconds is None,
-                    seconds=seconds,
-                )
-            )
+            batch.add(point, choose)
             done += 1
+        made = batch.made()
     cached = sum(one.cached for one in made)
     words = f"{len(made)} cells, {cached} cached"
     log.info("%-13s replicate %d: %s", "choices", points[0].replicate.number, words)
