@@ -146,7 +146,6 @@ CHOICES: Columns = {
     "selection": pl.String,  # key that the selection would have in the store
     "rank": pl.Int64,  # 1 is the best
     "instruction_id": pl.String,
-    "cluster_id": pl.Int64,
     "response_model": pl.String,  # whose answer is kept
     "reward": pl.Float64,  # of the kept answer, combined; null without a score
     "answer_tokens": pl.Int64,  # of the kept answer, UTF-8 bytes / 4; null without texts

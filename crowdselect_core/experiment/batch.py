@@ -17,7 +17,7 @@ from crowdselect_core.experiment.made import Made
 from crowdselect_core.stages.base import How, P, Runner, Stage, refs_in
 from crowdselect_core.stages.graph import CHOICES, RANKING, SELECTION
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
-from crowdselect_core.stages.select.choices import ChoiceInputs
+from crowdselect_core.stages.select.choice_inputs import ChoiceInputs
 from crowdselect_core.store.artifacts import Store
 
 # Runs the stages of a choice.

@@ -56,19 +56,11 @@ def placed(ids: pl.Series, ranking: pl.DataFrame, clusters: pl.DataFrame | None 
         DatasetError: the ranking has ids that the pool has not, or one twice; an eligible row
             without a cluster or a finite score.
     """
-    check_ids(ranking["instruction_id"], "ranking")
-    joined = pl.DataFrame({"instruction_id": ids}).join(
-        ranking.select("instruction_id", "score", "eligible"),
-        on="instruction_id",
-        how="left",
-        maintain_order="left",
-    )
-    if (known := ids.is_in(ranking["instruction_id"].implode()).sum()) != ranking.height:
-        raise DatasetError(
-            f"ranking: {ranking.height - known} of {ranking.height} rows are not in the pool"
-        )
-    eligible_N = joined["eligible"].fill_null(False).to_numpy()
-    score_N = joined["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    own = ranking.select("instruction_id", "score", "eligible")
+    if not own["instruction_id"].equals(ids):
+        own = _joined(ids, own)
+    eligible_N = own["eligible"].fill_null(False).to_numpy()
+    score_N = own["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if unscored := int((eligible_N & ~np.isfinite(score_N)).sum()):
         raise DatasetError(f"ranking: {unscored} eligible rows have no finite score: rank them")
     words = eligible_words(ranking) if "reason" in ranking.columns else None
@@ -125,14 +117,26 @@ def _clusters(
 ) -> NDArray[np.int64] | None:
     if clusters is None:
         return None
-    check_ids(clusters["instruction_id"], "clusters")
-    found = pl.DataFrame({"instruction_id": ids}).join(
-        clusters.select("instruction_id", pl.col("cluster_id").cast(pl.Int64)),
-        on="instruction_id",
-        how="left",
-        maintain_order="left",
-    )
+    found = clusters.select("instruction_id", pl.col("cluster_id").cast(pl.Int64))
+    if not found["instruction_id"].equals(ids):
+        check_ids(clusters["instruction_id"], "clusters")
+        found = pl.DataFrame({"instruction_id": ids}).join(
+            found, on="instruction_id", how="left", maintain_order="left"
+        )
     cluster_N: NDArray[np.int64] = found["cluster_id"].fill_null(-1).to_numpy()
     if homeless := int((eligible_N & (cluster_N < 0)).sum()):
         raise DatasetError(f"clusters: {homeless} eligible rows have no cluster")
     return cluster_N
+
+
+def _joined(ids: pl.Series, ranking: pl.DataFrame) -> pl.DataFrame:
+    """Bring a ranking in the order of the ids; rows that it lacks are null."""
+    check_ids(ranking["instruction_id"], "ranking")
+    known = int(ids.is_in(ranking["instruction_id"].implode()).sum())
+    if known != ranking.height:
+        raise DatasetError(
+            f"ranking: {ranking.height - known} of {ranking.height} rows are not in the pool"
+        )
+    return pl.DataFrame({"instruction_id": ids}).join(
+        ranking, on="instruction_id", how="left", maintain_order="left"
+    )

@@ -13,15 +13,16 @@ from zoos import NAMES, Zoo, write_zoo
 from crowdselect_core.config.experiment import AdvisorConfig
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.experiment.batch import Batch, batches
 from crowdselect_core.experiment.grid import Grid, grid, points
-from crowdselect_core.experiment.made import Made, Remembering
+from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.piloting import advised, prices_of
 from crowdselect_core.experiment.schemas import CHOICE, EXPERIMENT, OVERLAPS
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_forecast import experiment_forecast
 from crowdselect_core.report.experiment import as_lines, as_rows
 from crowdselect_core.stages.base import InProcess
-from crowdselect_core.stages.graph import INSTRUCTIONS
+from crowdselect_core.stages.graph import ANSWER_TOKENS, INSTRUCTIONS
 from crowdselect_core.store.artifacts import Store
 from flows.experiment import choice, planned
 
@@ -63,14 +64,14 @@ def found(config: SelectConfig) -> Grid:
 
 def make(config: SelectConfig, found: Grid) -> list[Made]:
     """Make all choices, as the task does."""
-    runner, made = Remembering(Store(config.store)), []
-    for point in points(config, found):
-        runner.begin()
-        rows, selection = choice(point.config, runner)
-        seconds = runner.seconds
-        made.append(
-            Made(point.cell.name, point.replicate.number, rows, selection, seconds is None, seconds)
-        )
+    store, made = Store(config.store), list[Made]()
+    run = InProcess(store)
+    tokens = run(ANSWER_TOKENS, config, run(INSTRUCTIONS, config, None))
+    for together, _ in batches(points(config, found)):
+        batch = Batch(store, tokens)
+        for point in together:
+            batch.add(point, choice)
+        made += batch.made()
     return made
 
 
