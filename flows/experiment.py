@@ -28,7 +28,7 @@ from crowdselect_core.experiment.cells import as_whole
 from crowdselect_core.experiment.grid import Grid, Point, points
 from crowdselect_core.experiment.made import Made, made_of
 from crowdselect_core.experiment.settings import required
-from crowdselect_core.export import experiment_files
+from crowdselect_core.export import experiment_files, figure_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import find_missing
 from crowdselect_core.stages.base import Runner
@@ -60,6 +60,8 @@ def experiment(config: SelectConfig) -> Any:
     lend(config)
     config = config.resolved()
     preflight.check_out(config, experiment_files.names_of(config))
+    if config.figures:
+        figure_files.check_replaceable(config.out, figure_files.EXPERIMENT_NAMES)
     return crowd_steps.repaired(config, story)
 
 
@@ -73,7 +75,7 @@ def story(config: SelectConfig) -> dict[str, Any]:
     preflight.check_data(whole, instructions)
     made = (trained if required(whole).train else chosen)(whole, found, instructions)
     told = tasks.results(whole, found, instructions, made)
-    tasks.publish(told)
+    tasks.publish(whole.out, told)
     if whole.report:  # last: where it fails, the results are there
         tasks.report(whole.out)
     return {"lines": told["lines"], "files": told["files"], "stages": []}

@@ -17,7 +17,7 @@ from crowdselect_core.experiment import cell_files
 from crowdselect_core.experiment.batch import Batch, Choose
 from crowdselect_core.experiment.grid import Grid, Point
 from crowdselect_core.experiment.made import Made
-from crowdselect_core.export import experiment_files
+from crowdselect_core.export import experiment_files, figure_files
 from crowdselect_core.planning.experiment_grid import experiment_grid
 from crowdselect_core.report.experiment import as_lines, as_markdown, as_rows
 from crowdselect_core.report.experiment_page import writing as experiment_page
@@ -26,6 +26,7 @@ from crowdselect_core.stages.graph import CHOICES
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation, terminal
+from tasks.figures import show_figures
 from tasks.stage_task import OPTIONS, state_task
 
 log = logging.getLogger("crowdselect")
@@ -107,13 +108,28 @@ def results(
     cancellation.check()
     experiment_files.write(config, told)
     log.info("%-13s written to %s", "results", config.out)
+    drawn = figures(config, told)
     shown = {
         "lines": as_lines(told),
-        "files": experiment_files.names_of(config),
+        "files": [*experiment_files.names_of(config), *drawn],
+        "figures": drawn,
         "markdown": as_markdown(told),
         "tables": as_rows(told),
     }
     return Completed(message=f"written to {config.out}", data=shown)
+
+
+def figures(config: SelectConfig, told: experiment_files.Results) -> list[str]:
+    """Write OUT/figures; without the key, remove an earlier run's."""
+    if not config.figures:
+        figure_files.remove(config.out)
+        return []
+    from crowdselect_core.report.figures.experiment import draw_experiment  # imports matplotlib
+
+    drawn = draw_experiment(told)
+    names = figure_files.write(config.out, figure_files.experiment_spec(drawn), drawn)
+    log.info("%-13s %d files", "figures", len(names))
+    return names
 
 
 @state_task("report")
@@ -126,11 +142,12 @@ def report(out: str) -> State[int]:
 
 
 @task(name="publish-experiment", **OPTIONS)
-def publish(told: dict[str, Any]) -> None:
-    """Show the verdicts and the tables as artifacts in the Prefect UI."""
+def publish(out: str, told: dict[str, Any]) -> None:
+    """Show the verdicts, the tables and the figures as artifacts in the Prefect UI."""
     create_markdown_artifact(told["markdown"], key="experiment", description="What was found")
     for name, rows in told["tables"].items():
         create_table_artifact(rows, key=f"experiment-{name}", description=f"The {name}")
+    show_figures(out, told["figures"], "experiment-figure")
 
 
 @contextmanager

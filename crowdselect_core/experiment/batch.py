@@ -84,11 +84,14 @@ class Deferring:
 
     def __call__(self, stage: Stage[P], config: Any, /, *inputs: P.args, **named: P.kwargs) -> Ref:
         """Return the stage's artifact; of a ranking and a selection what names it."""
+        read = list(refs_in([*inputs, *named.values()]))
+        if not all(ref.is_computed for ref in read):  # a dry run: there is nothing to name it by
+            return self.run(stage, config, *inputs, **named)
         if stage.name in (RANKING.name, SELECTION.name):
             spec = stage.spec(config, *inputs, **named)
             self._deferred[spec.key] = (stage, config, inputs, named)
             return Ref(stage=spec.stage, key=spec.key, rows=0)
-        for ref in refs_in([*inputs, *named.values()]):
+        for ref in read:
             if ref.key in self._deferred:
                 wanted, own, its, further = self._deferred[ref.key]
                 self.run(wanted, own, *its, **further)

@@ -26,7 +26,7 @@ from crowdselect_core.experiment.schemas import (
     EXPERIMENT_FILE,
     OVERLAPS_FILE,
 )
-from crowdselect_core.experiment.settings import required
+from crowdselect_core.experiment.settings import required, subsample_varies
 from crowdselect_core.experiment.verdict import verdicts
 from crowdselect_core.export.selection_files import REPORT
 from crowdselect_core.stages.refs import Ref
@@ -113,7 +113,7 @@ def results(
         table=experiment,
         comparisons=compared,
         overlaps=overlaps(choices, share),
-        verdicts=verdicts(compared),
+        verdicts=verdicts(compared, subsampled=subsample_varies(config)),
         notes=[*found.left_out, *compared.notes, *_notes(made)],
         artifacts=dict(_artifacts(made)),
         advised=_advised(config, found, store, by_place, rows.height),

@@ -101,6 +101,13 @@ def test_training_seeds_are_called_so() -> None:
     assert "Only the training seed varied, the choice itself did not" in line
 
 
+def test_subsamples_without_splits_of_their_own_are_replicates() -> None:
+    line = said(planned=3, replicates=3, split=False, subsampled=True)
+    assert "over 3 replicates" in line
+    assert "The subsample, the draws and the training seed varied, the held-out rows did" in line
+    assert "the choice itself did not" not in line
+
+
 def test_arms_that_are_the_same_are_called_identical() -> None:
     line = said(difference=0.0, low=0.0, high=0.0, p=1.0, detectable=0.0)
     assert "+0.000 [0.000, 0.000]" in line
