@@ -66,7 +66,7 @@ def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> l
     lines.append(f"cached     {cached:,} of {len(looked):,} {what}, all replicates together")
     missing = [one for one in looked if not one.is_cached]
     if required(config).train and missing:
-        lines += _training_lines(missing, planner.store)
+        lines += training_lines(missing, planner.store)
         lines += _evaluation_lines(missing, secret)
     return lines
 
@@ -80,7 +80,7 @@ def _live_lines(
     yield "cached     known once these are made"
     if required(config).train:
         missing = [Found(p, Ref.to_compute(SELECTION.name), False) for p in points(config, found)]
-        yield from _training_lines(missing, planner.store)
+        yield from training_lines(missing, planner.store)
 
 
 def _annotated(found: Grid, planner: Planner, lacks: MissingWork | None) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _steps(cell: Cell) -> str:
     return f"{training.steps(budget):,} steps"
 
 
-def _training_lines(missing: Sequence[Found], store: Store) -> Iterator[str]:
+def training_lines(missing: Sequence[Found], store: Store) -> Iterator[str]:
     """Say how long the trainings take, what they cost, and what they write."""
     from crowdselect_core.finetune.base_model import base_model
     from crowdselect_core.finetune.data import rows_of

@@ -75,7 +75,7 @@ def annotation_bills(
             for config, inputs in planner.annotations
             if cache_spec(config).key == key
         }
-        if len(asked) == 1:
+        if len(asked) == 1 and all(next(iter(asked))):
             [(config, inputs)] = asked.values()
             yield planned_bill(config, planner.store, inputs)
         elif asked:
