@@ -123,7 +123,6 @@ METHODS = [
     {"method": "crowdselect", "quota": "proportional", "response": "random"},
     {"method": "difficulty", "direction": "bottom", "allow_short": True},
     {"method": "length", "length": {"of": "response"}, "response": "random-of-top-5"},
-    {"method": "reward", "budget_tokens": 300},
     {"method": "random", "quota": "reference", "response": ["ant-1b", "bee-7b"]},
     "k-center",
 ]
@@ -135,7 +134,11 @@ def test_the_rows_and_answers_are_those_of_the_selection_flow(folder: Path, zoo:
         "dataset": str(zoo.path), "crowd": str(zoo.crowd), "subsample": {"share": 0.7},
         "store": str(folder / "methods"), "out": str(folder / "methods-out"), "shard_rows": 40,
         "experiment": {
-            "methods": METHODS, "clusters": [0, 3], "budgets": [7, 0.2], "seeds": [3],
+            "cells": [
+                {"methods": METHODS, "clusters": [0, 3], "budgets": [7, 0.2]},
+                {"methods": [{"method": "reward", "budget_tokens": 300}], "clusters": [0, 3]},
+            ],
+            "seeds": [3],
             "replicate": {"split": False, "subsample": None}, "controls": False, "train": False,
         },
     }, {}, flow="experiment")  # fmt: skip
@@ -153,7 +156,8 @@ def test_the_rows_and_answers_are_those_of_the_selection_flow(folder: Path, zoo:
         assert own["answer_tokens"].to_list() == tokens
         assert one.selection is not None
         assert one.selection.key == selection.key
-    assert len(Store(config.store).place.folders("choices")) == 1
+    [batch] = {one.choices.key for one in made if one.choices}
+    assert Store(config.store).place.folders("choices") == [batch]
     assert Store(config.store).place.folders("selection") == []
 
 

@@ -16,8 +16,9 @@ def comparison(**other: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def said(planned: int = 10, split: bool = True, **other: Any) -> str:
-    return verdict(comparison(**other), split=split, planned=planned)
+def said(planned: int = 10, split: bool = True, subsampled: bool = False, **other: Any) -> str:
+    row = comparison(**other)
+    return verdict(row, split=split, planned=planned, subsampled=subsampled)
 
 
 def test_the_whole_line() -> None:

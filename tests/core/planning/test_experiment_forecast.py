@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from zoos import write_zoo
 
 from crowdselect_core.config.load import load
@@ -43,6 +44,7 @@ def test_what_models_of_methods_are_asked_is_billed_once(tmp_path: Path) -> None
         assert line.endswith("once for all cells and replicates")
 
 
+@pytest.mark.model
 def test_a_training_of_unknown_speed_takes_no_zero_hours(tmp_path: Path) -> None:
     own = config(tmp_path, {"split": False})
     cell = Cell("a", own, "crowdselect", Setting())
