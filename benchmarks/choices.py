@@ -114,7 +114,10 @@ def command(folder: Path, rows: int, seeds: int, width: int) -> None:
 def measured(folder: Path) -> tuple[float, float]:
     """Return the CPU seconds of the command with its children, and the peak memory of one."""
     flags = ["--config", str(folder / "live.yaml"), "--no-train", "--quiet"]
-    environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ, "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
+    }  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.experiment", *flags],
         env=environment, stdout=subprocess.DEVNULL,
