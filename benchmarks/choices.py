@@ -1,23 +1,33 @@
 """CPU and memory of an experiment that compares choices alone: ten methods, five budgets, 20 seeds.
 
-    python -m benchmarks.choices [--rows 100000] [--seeds 20] [--width 384]
+    python -m benchmarks.choices [--rows 100000] [--seeds 20] [--width 384] [--loop-only]
 
-The choosing itself is counted: metrics, rankings, quotas, overlaps of every pair of cells of one
-budget and the description of every choice. Reading the rows is not: they are drawn in memory, as if
-they lay in the store. Every replicate has a subsample and a held-out split of its own, so that no
-choice is another one's.
+First the whole command, `python -m flows.experiment --no-train`, on a data set that is written for
+it: CPU seconds of its process and all of its children, and the peak resident memory of the largest
+of them. It runs three times: on an empty store; with the stages that cells share in the store, but
+no choice; and with everything there. Every replicate has a subsample of its own.
+
+Beside it the bare loop of the core: metrics, rankings, quotas, overlaps of every pair of cells of
+one budget and the description of every choice, of rows that are drawn in memory.
 """
 
 import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import polars as pl
+import yaml
 
 from benchmarks.measure import machine, peak_gib
 from crowdselect_core.config.crowd import read_crowd
-from crowdselect_core.experiment.choices import Choice, KeptAnswers, Pool, Ranked, choose_rows
+from crowdselect_core.experiment.choices import Choice, KeptAnswers, Pool
 from crowdselect_core.experiment.descriptions import describe
 from crowdselect_core.experiment.ngrams import ngrams
 from crowdselect_core.experiment.overlaps import overlaps
@@ -25,6 +35,7 @@ from crowdselect_core.metrics.combine import best_score
 from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
 from crowdselect_core.selection.methods.by_value import rank_by_value
 from crowdselect_core.selection.methods.rank import rank
+from crowdselect_core.selection.ranked_pool import Ranked, choose_rows
 from crowdselect_core.util.hashed_random import uniform
 from crowdselect_core.util.single_thread import one_thread
 
@@ -47,24 +58,108 @@ METHODS = (
 )
 
 
+# The same ten as cells of an experiment.
+CELLS = [
+    {"methods": ["crowdselect", "random"], "clusters": [0, CLUSTERS]},
+    {
+        "methods": [
+            "difficulty", "separability", "stability", "reward",
+            {"method": "reward", "direction": "bottom"},
+            {"method": "length", "length": {"of": "instruction"}},
+        ],
+        "clusters": [0],
+    },
+]  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--width", type=int, default=384)
+    parser.add_argument("--loop-only", action="store_true", help="leave the command out")
     args = parser.parse_args()
     print(machine("polars", "numpy", "scipy"))
-    metrics, best_N, pool, cluster_N = drawn(args.rows, args.width)
     print(
         f"{args.rows:,} rows, {len(METHODS)} methods x {len(BUDGETS)} budgets x {args.seeds} seeds"
-        f" = {len(METHODS) * len(BUDGETS) * args.seeds:,} choices; CPU of all threads"
+        f" = {len(METHODS) * len(BUDGETS) * args.seeds:,} choices; CPU of all threads",
+        flush=True,
     )
-    print(f"the rows themselves take {peak_gib():.2f} GiB", flush=True)
+    if not args.loop_only:
+        with tempfile.TemporaryDirectory() as folder:
+            command(Path(folder), args.rows, args.seeds, args.width)
+    loop(args.rows, args.seeds, args.width)
+
+
+def command(folder: Path, rows: int, seeds: int, width: int) -> None:
+    """Run the whole command on an empty store, on one that lacks the choices, and on a full one."""
+    writing = "from benchmarks.choices import write_zoo; import sys; write_zoo(*sys.argv[1:])"
+    written = [sys.executable, "-c", writing, str(folder), str(rows), str(width)]
+    subprocess.run(written, check=True)
+    (folder / "live.yaml").write_text(yaml.safe_dump({
+        "dataset": "zoo.parquet", "crowd": "paper", "reward_models": ["reward"],
+        "embedder": {"kind": "column", "column": "vector"}, "store": "store", "out": "out",
+        "experiment": {
+            "cells": CELLS, "budgets": list(BUDGETS), "seeds": list(range(seeds)),
+            "replicate": {"subsample": SUBSAMPLE}, "controls": False,
+        },
+    }))  # fmt: skip
+    for what in ("empty store", "shared stages stored", "all stored"):
+        seconds, gib = measured(folder)
+        print(f"command, {what:21} {seconds:7.1f} s CPU, peak {gib:.2f} GiB", flush=True)
+        if what == "empty store":
+            shutil.rmtree(folder / "store" / "choices")
+
+
+def measured(folder: Path) -> tuple[float, float]:
+    """Return the CPU seconds of the command with its children, and the peak memory of one."""
+    flags = ["--config", str(folder / "live.yaml"), "--no-train", "--quiet"]
+    environment = {
+        **os.environ, "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.experiment", *flags],
+        env=environment, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"the command ended with {process.returncode}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return used.ru_utime + used.ru_stime, used.ru_maxrss * unit / 2**30
+
+
+def write_zoo(folder: str, rows: str, width: str) -> None:
+    """Write a data set of the paper's crowd: texts, answers, rewards, vectors."""
+    n, crowd, rng = int(rows), read_crowd("paper").crowd, np.random.default_rng(0)
+    words = np.array([f"word{i}" for i in range(VOCABULARY)])
+    texts = [" ".join(words[rng.zipf(1.3, WORDS) % VOCABULARY]) for _ in range(n)]
+    cluster_N = rng.choice(CLUSTERS, n)
+    vectors_NW = rng.normal(size=(CLUSTERS, int(width))).astype(np.float32)[cluster_N]
+    vectors_NW += rng.standard_normal((n, int(width)), dtype=np.float32)
+    columns = [
+        pl.Series("uuid", [f"{i:036d}" for i in range(n)]),
+        pl.Series("instruction", texts),
+        pl.Series("vector", vectors_NW),
+    ]
+    base_N = rng.normal(size=n)
+    for model in crowd:
+        other, ends = rng.integers(0, n, n).tolist(), rng.integers(20, 400, n).tolist()
+        answers = [texts[i][:end] for i, end in zip(other, ends, strict=True)]
+        score_N = base_N + rng.normal(size=n)
+        frame = pl.DataFrame({"content": answers, "reward": score_N})
+        columns.append(frame.to_struct(model.name))
+    pl.DataFrame(columns).write_parquet(Path(folder) / "zoo.parquet", row_group_size=10_000)
+
+
+def loop(rows: int, seeds: int, width: int) -> None:
+    """Measure the bare loop of the core."""
+    metrics, best_N, pool, cluster_N = drawn(rows, width)
+    print(f"loop, the rows themselves take {peak_gib():.2f} GiB", flush=True)
     with one_thread():
         marks = [time.process_time()]
-        choices = [
-            c for r in range(args.seeds) for c in chosen(metrics, best_N, pool, cluster_N, r)
-        ]
+        choices = [c for r in range(seeds) for c in chosen(metrics, best_N, pool, cluster_N, r)]
         marks.append(time.process_time())
         table = overlaps(choices, HELDOUT)
         marks.append(time.process_time())
@@ -72,8 +167,8 @@ def main() -> None:
         marks.append(time.process_time())
     parts = np.diff(marks)
     for name, seconds in zip(("choosing", "overlaps", "description"), parts, strict=True):
-        print(f"{name:12} {seconds:7.1f} s CPU")
-    print(f"{'together':12} {parts.sum():7.1f} s CPU, peak {peak_gib():.2f} GiB")
+        print(f"loop, {name:12} {seconds:7.1f} s CPU")
+    print(f"loop, {'together':12} {parts.sum():7.1f} s CPU, peak {peak_gib():.2f} GiB")
     print(f"{table.height:,} overlaps, {described.cells.height:,} choices described")
 
 

@@ -141,6 +141,17 @@ SELECTION: Columns = {
     "response": pl.String,
     "messages": MESSAGES,
 }
+# What many selections of the same rows choose; see the stage `choices`.
+CHOICES: Columns = {
+    "selection": pl.String,  # key that the selection would have in the store
+    "rank": pl.Int64,  # 1 is the best
+    "instruction_id": pl.String,
+    "response_model": pl.String,  # whose answer is kept
+    "reward": pl.Float64,  # of the kept answer, combined; null without a score
+    "answer_tokens": pl.Int64,  # of the kept answer, UTF-8 bytes / 4; null without texts
+    "ranking": pl.String,  # key that the ranking would have in the store
+    "eligible": pl.Binary,  # a bit per ranked row, in order; of the first row of a ranking alone
+}
 # What a reselection changed, of every row that was or is chosen.
 MEMBERSHIP: Columns = {
     "instruction_id": pl.String,

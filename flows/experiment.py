@@ -14,9 +14,8 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
     sys.exit(main(flow="experiment"))
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 from prefect import flow
@@ -25,16 +24,23 @@ from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate.leaderboard import check_out
+from crowdselect_core.experiment.batch import Choose, batches
 from crowdselect_core.experiment.cells import as_whole
 from crowdselect_core.experiment.grid import Grid, Point, points
 from crowdselect_core.experiment.made import Made, made_of
 from crowdselect_core.experiment.settings import required
 from crowdselect_core.experiment.token_matching import matched_points
-from crowdselect_core.export import experiment_files
+from crowdselect_core.export import experiment_files, figure_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.missing_work import find_missing
 from crowdselect_core.stages.base import Runner
-from crowdselect_core.stages.graph import EMBEDDINGS, INSTRUCTIONS, PAIRS, SELECTION
+from crowdselect_core.stages.graph import (
+    ANSWER_TOKENS,
+    EMBEDDINGS,
+    INSTRUCTIONS,
+    PAIRS,
+    SELECTION,
+)
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.stages.select.embedder import is_fitted
 from flows import crowd_steps, evaluate, parallel
@@ -56,6 +62,8 @@ def experiment(config: SelectConfig) -> Any:
     lend(config)
     config = config.resolved()
     preflight.check_out(config, experiment_files.names_of(config))
+    if config.figures:
+        figure_files.check_replaceable(config.out, figure_files.EXPERIMENT_NAMES)
     return crowd_steps.repaired(config, story)
 
 
@@ -69,7 +77,7 @@ def story(config: SelectConfig) -> dict[str, Any]:
     preflight.check_data(whole, instructions)
     made = (trained if required(whole).train else chosen)(whole, found, instructions)
     told = tasks.results(whole, found, instructions, made)
-    tasks.publish(told)
+    tasks.publish(whole.out, told)
     if whole.report:  # last: where it fails, the results are there
         tasks.report(whole.out)
     return {"lines": told["lines"], "files": told["files"], "stages": []}
@@ -91,25 +99,31 @@ def answered(config: SelectConfig) -> SelectConfig:
 
 
 def chosen(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
-    """Make the choices of all cells, the token-matched arms when the others are known."""
+    """Make the choices of all cells: a task for the cells of one replicate."""
     choose = partial(choice, vectors=embedded(config, found, instructions))
-    made = choices(points(config, found), choose)
-    return [*made, *choices(arms(config, found, made), choose)]
-
-
-def choices(work: Iterable[Point], choose: tasks.Choose) -> list[Made]:
-    """Make choices: a task for those of one replicate, and more where a model runs."""
+    tokens = None
+    if instructions.facts["answers"]:
+        tokens = run_task(ANSWER_TOKENS, config, instructions)
     made: list[Made] = []
-    for number, group in groupby(work, lambda point: point.replicate.number):
-        batch: list[Point] = []
-        for point in group:
-            if annotates(point.config):  # its model runs, or is asked, in a task of its own
-                made.append(made_of(point, *choose(point.config, run_task)))
-            else:
-                batch.append(point)
-        if batch:
-            made += tasks.choices.of(f"replicate {number}", [])(batch, choose)
+    for together, alone in batches(work_of(config, found, choose)):
+        if together:
+            name = f"replicate {together[0].replicate.number}"
+            made += tasks.choices.of(name, [])(together, choose, tokens)
+        # a model runs, or is asked, in a task of its own
+        made += [made_of(point, *choose(point.config, run_task)) for point in alone]
     return made
+
+
+def work_of(config: SelectConfig, found: Grid, choose: Choose) -> list[Point]:
+    """Return all cells, those of a replicate together; token-matched arms with their budgets."""
+    work = list(points(config, found))
+    if found.matched:
+        for point in matched_points(config, found):
+            if annotates(point.config):  # its model runs in a task of its own
+                choose(point.config, run_task)
+        work += tasks.token_matched(config, found, choose)
+        work.sort(key=lambda point: point.replicate.number)
+    return work
 
 
 def choice(
@@ -142,17 +156,10 @@ def trained(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
     """Train and evaluate on the choice of every cell, each as a run of its own."""
     experiment = required(config)
     at_once = experiment.max_parallel or max(crowd.gpus() // experiment.gpus_per_cell, 1)
-    first = choices(matched_points(config, found), choice)  # their tokens are the arms' budgets
-    work = [*points(config, found), *arms(config, found, first)]
-    work.sort(key=lambda point: point.replicate.number)
+    work = work_of(config, found, choice)
     both = parallel.each(work, lambda point: cell_run(config, point), at_once)
     cells = [cell for cell, _ in both]
     return [*cells, *untuned(found, list(zip(work, (base for _, base in both), strict=True)))]
-
-
-def arms(config: SelectConfig, found: Grid, made: list[Made]) -> list[Point]:
-    """Return the token-matched arms of choices that are made."""
-    return tasks.token_matched(config, found, made) if found.matched else []
 
 
 def untuned(found: Grid, bases: list[tuple[Point, Made]]) -> Iterator[Made]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
@@ -14,22 +14,23 @@ from prefect.states import Completed
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment import cell_files
+from crowdselect_core.experiment.batch import Batch, Choose, Remembering
 from crowdselect_core.experiment.grid import Grid, Point
-from crowdselect_core.experiment.made import Made, Remembering
-from crowdselect_core.experiment.token_matching import arm_points
-from crowdselect_core.export import experiment_files
+from crowdselect_core.experiment.made import Made, made_of
+from crowdselect_core.experiment.token_matching import arm_points, matched_points
+from crowdselect_core.export import experiment_files, figure_files
 from crowdselect_core.planning.experiment_grid import experiment_grid
 from crowdselect_core.report.experiment import as_lines, as_markdown, as_rows
 from crowdselect_core.report.experiment_page import writing as experiment_page
-from crowdselect_core.stages.base import How, Runner
+from crowdselect_core.stages.base import How
+from crowdselect_core.stages.graph import CHOICES
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation, terminal
+from tasks.figures import show_figures
 from tasks.stage_task import OPTIONS, state_task
 
 log = logging.getLogger("crowdselect")
-
-Choose = Callable[[SelectConfig, Runner], tuple[RankedArtifacts, Ref]]
 
 
 @state_task("grid")
@@ -44,31 +45,32 @@ def grid(config: SelectConfig) -> State[Grid]:
 
 
 @state_task("choices")
-def choices(points: list[Point], choose: Choose) -> State[list[Made]]:
-    """Make the choices of many cells of one replicate; those in the store are not made again."""
-    store, done, made = Store(points[0].config.store), 0, list[Made]()
-    runner = Remembering(store, How(progress=lambda *_: cancellation.check()))
+def choices(points: list[Point], choose: Choose, tokens: Ref | None) -> State[list[Made]]:
+    """Make the choices of many cells of one replicate; those in the store are not made again.
+
+    Args:
+        points: the cells.
+        choose: runs the stages of a choice.
+        tokens: of the answers of all rows; None where the data set has no answers.
+    """
+    done, total, what = 0, len(points), "cells"
+
+    def progress(stage: str, parts: int, of: int) -> None:
+        nonlocal done, total, what
+        cancellation.check()
+        if stage == CHOICES.name:
+            done, total, what = parts, of, "rankings"
 
     def view() -> terminal.Progress:
-        return terminal.Progress(done, len(points), "cells")
+        return terminal.Progress(done, total, what)
 
+    batch = Batch(Store(points[0].config.store), tokens, How(progress=progress))
     with _quiet(), terminal.bar("choices", view):
         for point in points:
             cancellation.check()
-            runner.begin()
-            rows, selection = choose(point.config, runner)
-            seconds = runner.seconds
-            made.append(
-                Made(
-                    point.cell.name,
-                    point.replicate.number,
-                    rows,
-                    selection,
-                    cached=seconds is None,
-                    seconds=seconds,
-                )
-            )
+            batch.add(point, choose)
             done += 1
+        made = batch.made()
     cached = sum(one.cached for one in made)
     words = f"{len(made)} cells, {cached} cached"
     log.info("%-13s replicate %d: %s", "choices", points[0].replicate.number, words)
@@ -77,9 +79,14 @@ def choices(points: list[Point], choose: Choose) -> State[list[Made]]:
 
 
 @state_task("token-matched")
-def token_matched(config: SelectConfig, found: Grid, made: list[Made]) -> State[list[Point]]:
-    """Count the tokens of the answers of choices: they are the budgets of the arms that match."""
-    work = list(arm_points(config, found, made, Store(config.store)))
+def token_matched(config: SelectConfig, found: Grid, choose: Choose) -> State[list[Point]]:
+    """Make the choices that are matched: their answers' tokens are the budgets of the arms."""
+    store = Store(config.store)
+    runner = Remembering(store, How(progress=lambda *_: cancellation.check()))
+    matched = matched_points(config, found)
+    with _quiet():
+        made = [made_of(point, *choose(point.config, runner)) for point in matched]
+        work = list(arm_points(config, found, made, store))
     return Completed(message=f"{len(work)} arms", data=work)
 
 
@@ -114,13 +121,28 @@ def results(
     cancellation.check()
     experiment_files.write(config, told)
     log.info("%-13s written to %s", "results", config.out)
+    drawn = figures(config, told)
     shown = {
         "lines": as_lines(told),
-        "files": experiment_files.names_of(config),
+        "files": [*experiment_files.names_of(config), *drawn],
+        "figures": drawn,
         "markdown": as_markdown(told),
         "tables": as_rows(told),
     }
     return Completed(message=f"written to {config.out}", data=shown)
+
+
+def figures(config: SelectConfig, told: experiment_files.Results) -> list[str]:
+    """Write OUT/figures; without the key, remove an earlier run's."""
+    if not config.figures:
+        figure_files.remove(config.out)
+        return []
+    from crowdselect_core.report.figures.experiment import draw_experiment  # imports matplotlib
+
+    drawn = draw_experiment(told)
+    names = figure_files.write(config.out, figure_files.experiment_spec(drawn), drawn)
+    log.info("%-13s %d files", "figures", len(names))
+    return names
 
 
 @state_task("report")
@@ -133,11 +155,12 @@ def report(out: str) -> State[int]:
 
 
 @task(name="publish-experiment", **OPTIONS)
-def publish(told: dict[str, Any]) -> None:
-    """Show the verdicts and the tables as artifacts in the Prefect UI."""
+def publish(out: str, told: dict[str, Any]) -> None:
+    """Show the verdicts, the tables and the figures as artifacts in the Prefect UI."""
     create_markdown_artifact(told["markdown"], key="experiment", description="What was found")
     for name, rows in told["tables"].items():
         create_table_artifact(rows, key=f"experiment-{name}", description=f"The {name}")
+    show_figures(out, told["figures"], "experiment-figure")
 
 
 @contextmanager

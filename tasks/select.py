@@ -2,34 +2,27 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import (
-    create_image_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import figure_files, hub_dataset, selection_files
 from crowdselect_core.report.card import card_of
-from crowdselect_core.report.figures.preview import preview_url
 from crowdselect_core.report.summary import summarise
-from crowdselect_core.report.text import as_markdown, as_rows, markdown_text
+from crowdselect_core.report.text import as_markdown, as_rows
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.backend.open import open_backend
 from tasks import cancellation
+from tasks.figures import show_figures
 from tasks.stage_task import OPTIONS, state_task
 
 log = logging.getLogger("crowdselect")
 
 TABLE_ROWS = 100  # chosen rows that the UI's table shows
-PATH = 400  # characters of a path that are shown
 
 
 @state_task("export")
@@ -102,9 +95,4 @@ def publish(
     create_table_artifact(
         as_rows(chosen), key="selection-rows", description="The first chosen rows"
     )
-    for name in (n for n in figures if n.endswith(".png")):
-        create_image_artifact(
-            preview_url(open_backend(config.out).read(name)),  # the UI cannot reach OUT
-            key=f"figure-{PurePath(name).stem.replace('_', '-')}",
-            description=f"The same in full size: {markdown_text(f'{config.out}/{name}', PATH)}",
-        )
+    show_figures(config.out, figures)

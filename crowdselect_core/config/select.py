@@ -204,8 +204,8 @@ class SelectConfig(Frozen):
     )
     figures: Annotated[bool, Flag(), SELECTION] = Field(
         False,
-        description="Write OUT/figures: the selection's figures as SVG and PNG; a few seconds of "
-        "processor time, once a selection",
+        description="Write OUT/figures: the figures of the selection, or of the experiment, as SVG "
+        "and PNG; a few seconds of processor time",
     )
     push_to: Annotated[str | None, Flag("ORG/NAME"), PUSH] = Field(
         None,

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.experiment.choices import Ranked
 from crowdselect_core.experiment.overlaps import shared_rows
 from crowdselect_core.experiment.pilot import Pilot, chosen, metrics_of, ranked_by
+from crowdselect_core.selection.ranked_pool import Ranked
 
 LEVEL = 95.0  # per cent of the rounds that lie inside an interval
 

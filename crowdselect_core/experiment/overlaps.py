@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.experiment.choices import Choice, Places, Ranked
+from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.schemas import OVERLAPS
 from crowdselect_core.experiment.statistics import t_interval
+from crowdselect_core.selection.ranked_pool import Places, Ranked
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

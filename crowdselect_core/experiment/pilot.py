@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.crowd import CrowdModel, check_crowd
 from crowdselect_core.errors import CrowdError, DatasetError, shown
-from crowdselect_core.experiment.choices import Places, Ranked, choose_rows
 from crowdselect_core.metrics.combine import combine, moments
 from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
 from crowdselect_core.selection.eligibility import check_ids
 from crowdselect_core.selection.integration import integrate
+from crowdselect_core.selection.ranked_pool import Places, Ranked, choose_rows
 from crowdselect_core.util.notes import Warn
 
 Floats = NDArray[np.float64]

@@ -1,106 +1,148 @@
-"""The choices of an experiment laid over its pool, for descriptions and overlaps.
+"""The choices of an experiment laid over its rows, for descriptions and overlaps.
 
-Array names carry their shape: N rows of the data set, in id order.
+Array names carry their shape: N rows of the data set, in id order; U rows that any cell chose, in
+id order; B rows of one choice, best first.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment.cells import Cell
-from crowdselect_core.experiment.choices import Choice, KeptAnswers, Pool, Ranked
+from crowdselect_core.experiment.choices import Choice, KeptAnswers, Pool
 from crowdselect_core.experiment.descriptions import Cost, Described, describe
 from crowdselect_core.experiment.made import Made
-from crowdselect_core.experiment.ngrams import ngrams
+from crowdselect_core.experiment.ngrams import Ngrams, ngrams
+from crowdselect_core.experiment.stored_choices import StoredChoices, chosen
 from crowdselect_core.models.token_count import estimate
-from crowdselect_core.stages.refs import RankedArtifacts, Ref
-from crowdselect_core.stages.select.metrics import shown_scores, stored_moments
+from crowdselect_core.selection.ranked_pool import Ranked
+from crowdselect_core.stages.crowd.prompts import prompts_of
+from crowdselect_core.stages.partitions import open_dataset
+from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 
+Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 @dataclass
 class Pools:
-    """Lays choices over the rows of the data set.
+    """Lays choices over the rows of the data set: first all of them, then each is described.
 
     Args:
         store: where the artifacts are.
-        ids: of all rows, ascending.
+        rows: instruction_id and source_row of all rows.
     """
 
     store: Store
-    ids: pl.Series
-    _eligible: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-    _clusters: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    _scores: Floats = field(init=False)
+    rows: pl.DataFrame
+    _clusters: dict[str, Ints] = field(default_factory=dict)
+    _eligible: list[NDArray[np.bool_]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.rows = self.rows.select("instruction_id", "source_row").sort("instruction_id")
+        self.ids = self.rows["instruction_id"]
+        self._stored = StoredChoices(self.store, self.ids)
         # Overlaps ask a choice's scores for their number alone.
-        self._scores = np.zeros(len(self.ids))
+        self._scores_N = np.zeros(len(self.ids))
+        self._chosen_N = np.zeros(len(self.ids), dtype=np.bool_)
+        self._told: _Told | None = None
 
     def choice(self, cell: Cell, made: Made) -> Choice:
         """Return what a cell chose in a replicate, as positions in the pool."""
-        rows, selection = chosen(made)
-        frame = selection.open(self.store).frame(["instruction_id"])
-        places = self.places(frame["instruction_id"]).astype(np.int32)
+        rows, _ = chosen(made)
+        rows_B = self._stored.of(cell, made).rows_B
+        self._chosen_N[rows_B] = True
         ranked = Ranked(
-            self._scores,
-            self._eligible_of(rows.ranking),
+            self._scores_N,
+            self._same(self._stored.eligible(made)),
             self._clusters_of(rows.clusters) if rows.clusters else None,
         )
-        return Choice(
-            cell.name,
-            made.replicate,
-            float(cell.facts["budget"] or 0.0),
-            places,
-            ranked,
-            rule(cell),
+        budget = float(cell.facts["budget"] or 0.0)
+        return Choice(cell.name, made.replicate, budget, rows_B, ranked, rule(cell))
+
+    def described(
+        self, config: SelectConfig, cells: Sequence[tuple[Cell, Made]], choices: Sequence[Choice]
+    ) -> Described:
+        """Describe the choices of one replicate, when those of all replicates are laid out.
+
+        Args:
+            config: of the whole experiment; the texts of its data set are read once.
+            cells: of one replicate.
+            choices: theirs, as `choice` returned them.
+        """
+        if self._told is None:
+            self._told = _read(config, self.rows.filter(pl.Series(self._chosen_N)))
+        (rows_U,) = np.nonzero(self._chosen_N)
+        place_N = np.cumsum(self._chosen_N, dtype=np.int32) - 1
+        pool = Pool(
+            self._told.ids,
+            self._told.tokens_U,
+            self._kept(cells, place_N, len(rows_U)),
+            self._vectors(cells, place_N, len(rows_U)),
+            self._told.ngrams,
         )
-
-    def described(self, cells: Sequence[tuple[Cell, Made]], choices: Sequence[Choice]) -> Described:
-        """Describe the choices of one replicate: its texts, vectors and kept answers are read."""
-        laid = _Laid(self, cells)
         costs = {made.cell: Cost(None, made.seconds) for _, made in cells}
-        return describe(laid.pool(), choices, costs)
+        narrow = (_narrowed(choice, rows_U, place_N) for choice in choices)
+        return describe(pool, narrow, costs)
 
-    def places(self, ids: pl.Series) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = self.ids.search_sorted(ids).to_numpy().astype(np.int64)
+    def _kept(
+        self, cells: Sequence[tuple[Cell, Made]], place_N: NDArray[np.int32], rows: int
+    ) -> dict[str, KeptAnswers]:
+        """Return the kept answers of the chosen rows, by response rule."""
+        found: dict[str, KeptAnswers] = {}
+        for cell, made in cells:
+            own = self._stored.of(cell, made)
+            if own.tokens_B is None:
+                continue
+            kept = found.get(rule(cell))
+            if kept is None:
+                none_U = np.full(rows, -1, dtype=np.int16)
+                nothing = (none_U, np.full(rows, np.nan), np.zeros(rows, dtype=np.int64))
+                kept = KeptAnswers([m.name for m in cell.config.models], *nothing)
+                found[rule(cell)] = kept
+            places = place_N[own.rows_B]
+            kept.model_N[places] = own.model_B
+            kept.reward_N[places] = own.reward_B
+            kept.tokens_N[places] = own.tokens_B
         return found
 
-    def _eligible_of(self, ranking: Ref) -> NDArray[np.bool_]:
-        if ranking.key not in self._eligible:
-            frame = ranking.open(self.store).frame(["instruction_id", "eligible"])
-            eligible_N = np.zeros(len(self.ids), dtype=np.bool_)
-            eligible_N[self.places(frame.filter("eligible")["instruction_id"])] = True
-            self._eligible[ranking.key] = self._same(eligible_N)
-        return self._eligible[ranking.key]
+    def _vectors(
+        self, cells: Sequence[tuple[Cell, Made]], place_N: NDArray[np.int32], rows: int
+    ) -> NDArray[np.float32] | None:
+        """Read the vectors of the chosen rows, where a cell of the replicate has some."""
+        refs = [made.rows.embeddings for _, made in cells if made.rows is not None]
+        embeddings = next((ref for ref in refs if ref is not None), None)
+        if embeddings is None:
+            return None
+        vectors: NDArray[np.float32] | None = None
+        for frame in embeddings.open(self.store).frames(["instruction_id", "vector"]):
+            own, places = frame["vector"].to_numpy(), self._stored.places(frame["instruction_id"])
+            if vectors is None:
+                vectors = np.zeros((rows, own.shape[1]), dtype=np.float32)
+            wanted = self._chosen_N[places]
+            vectors[place_N[places[wanted]]] = own[wanted]
+        return vectors
 
     def _same(self, eligible_N: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return an equal array that is known already: chance is then counted once for both."""
-        for known_N in self._eligible.values():
-            if np.array_equal(known_N, eligible_N):
+        for known_N in self._eligible:
+            if known_N is eligible_N or np.array_equal(known_N, eligible_N):
                 return known_N
+        self._eligible.append(eligible_N)
         return eligible_N
 
-    def _clusters_of(self, clusters: Ref) -> NDArray[np.int64]:
+    def _clusters_of(self, clusters: Ref) -> Ints:
         if clusters.key not in self._clusters:
             frame = clusters.open(self.store).frame(["instruction_id", "cluster_id"])
             cluster_N = np.full(len(self.ids), -1, dtype=np.int64)
-            cluster_N[self.places(frame["instruction_id"])] = frame["cluster_id"].to_numpy()
+            cluster_N[self._stored.places(frame["instruction_id"])] = frame["cluster_id"].to_numpy()
             self._clusters[clusters.key] = cluster_N
         return self._clusters[clusters.key]
-
-
-def chosen(made: Made) -> tuple[RankedArtifacts, Ref]:
-    """Return the artifacts of a cell that chooses."""
-    if made.rows is None or made.selection is None:
-        raise TypeError(f"{made.cell}: nothing was chosen")
-    return made.rows, made.selection
 
 
 def rule(cell: Cell) -> str:
@@ -109,82 +151,37 @@ def rule(cell: Cell) -> str:
     return f"{facts['response']} {facts['crowd']} {facts['reward_models']}"
 
 
-class _Laid:
-    """Texts, vectors and kept answers of what was chosen in one replicate, over the pool."""
+@dataclass(frozen=True)
+class _Told:
+    """What the texts of the rows that are chosen in any replicate tell."""
 
-    def __init__(self, pools: Pools, cells: Sequence[tuple[Cell, Made]]) -> None:
-        self._pools, self._cells, n = pools, cells, len(pools.ids)
-        self._texts: list[str | None] = [None] * n
-        self._tokens_N = np.zeros(n, dtype=np.int64)
-        self._kept: dict[str, KeptAnswers] = {}
-        self._scores: dict[str, Floats] = {}
-        self._vectors: NDArray[np.float32] | None = None
-
-    def pool(self) -> Pool:
-        """Read what the chosen rows are, and lay it out."""
-        for cell, made in self._cells:
-            self._read(cell, made)
-        words = ngrams(self._texts) if any(t is not None for t in self._texts) else None
-        return Pool(self._pools.ids, self._tokens_N, self._kept, self._vectors, words)
-
-    def _read(self, cell: Cell, made: Made) -> None:
-        rows, selection = chosen(made)
-        store = self._pools.store
-        frame = selection.open(store).frame(
-            ["instruction_id", "response_model", "response", "messages"]
-        )
-        places = self._pools.places(frame["instruction_id"])
-        prompts = [_prompt(m) for m in frame["messages"].to_list()]
-        for place, text in zip(places.tolist(), prompts, strict=True):
-            self._texts[place] = text
-        self._tokens_N[places] = estimate([t or "" for t in prompts])
-        if frame["response"].null_count() < frame.height:
-            self._keep(cell, rows, frame, places)
-        if self._vectors is None and rows.embeddings is not None:
-            self._vectors = self._read_vectors(rows.embeddings)
-
-    def _keep(self, cell: Cell, rows: RankedArtifacts, frame: pl.DataFrame, places: Any) -> None:
-        models, n = [m.name for m in cell.config.models], len(self._pools.ids)
-        kept = self._kept.get(rule(cell))
-        if kept is None:
-            none_N = np.full(n, -1, dtype=np.int16)
-            kept = KeptAnswers(models, none_N, np.full(n, np.nan), np.zeros(n, np.int64))
-            self._kept[rule(cell)] = kept
-        numbers = {name: place for place, name in enumerate(models)}
-        model_B = np.array([numbers.get(m, -1) for m in frame["response_model"].to_list()])
-        kept.model_N[places] = model_B
-        kept.tokens_N[places] = estimate([t or "" for t in frame["response"].to_list()])
-        kept.reward_N[places] = self._scores_of(cell, rows)[places, model_B]
-
-    def _scores_of(self, cell: Cell, rows: RankedArtifacts) -> Floats:
-        """Return the combined score of every answer of the crowd, NaN where there is none."""
-        key, store = f"{rows.scores.key} {rows.metrics.key}", self._pools.store
-        if key not in self._scores:
-            fitted = stored_moments(rows.metrics.open(store))
-            c_NM = np.full((len(self._pools.ids), len(cell.config.models)), np.nan)
-            for frame in rows.scores.open(store).frames():
-                own = shown_scores(frame, cell.config, fitted)
-                c_NM[self._pools.places(frame["instruction_id"])] = own
-            self._scores[key] = c_NM
-        return self._scores[key]
-
-    def _read_vectors(self, embeddings: Ref) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] | None = None
-        for frame in _frames(embeddings, self._pools.store):
-            own = frame["vector"].to_numpy()
-            if vectors is None:
-                vectors = np.zeros((len(self._pools.ids), own.shape[1]), dtype=np.float32)
-            vectors[self._pools.places(frame["instruction_id"])] = own
-        return vectors if vectors is not None else np.zeros((0, 0), dtype=np.float32)
+    ids: pl.Series
+    tokens_U: Ints
+    ngrams: Ngrams | None
 
 
-def _frames(ref: Ref, store: Store) -> Iterator[pl.DataFrame]:
-    yield from ref.open(store).frames(["instruction_id", "vector"])
+def _read(config: SelectConfig, rows: pl.DataFrame) -> _Told:
+    """Read the prompts of some rows, which are in id order."""
+    dataset = open_dataset(config)
+    ids, tokens_U = rows["instruction_id"], np.zeros(rows.height, dtype=np.int64)
+    if dataset.layout.prompt is None:
+        return _Told(ids, tokens_U, None)
+    texts: list[str | None] = [None] * rows.height
+    order = rows["source_row"].arg_sort()
+    places = order.to_list()
+    for place, prompt in prompts_of(dataset, rows[order]):
+        if prompt.error is None:
+            texts[places[place]] = "\n".join(str(m["content"]) for m in prompt.messages)
+    tokens_U[:] = estimate([text or "" for text in texts])
+    return _Told(ids, tokens_U, ngrams(texts))
 
 
-def _prompt(messages: Iterable[Any] | None) -> str | None:
-    """Return the words of a prompt: all turns before the kept answer."""
-    turns = list(messages or ())
-    if not turns:
-        return None
-    return "\n".join(str(turn["content"]) for turn in turns[:-1])
+def _narrowed(choice: Choice, rows_U: Ints, place_N: NDArray[np.int32]) -> Choice:
+    """Return a choice among the rows that any cell chose, for a description alone."""
+    cluster_N = choice.ranked.cluster_N
+    ranked = Ranked(
+        choice.ranked.score_N[rows_U],
+        choice.ranked.eligible_N[rows_U],
+        None if cluster_N is None else cluster_N[rows_U],
+    )
+    return replace(choice, rows_B=place_N[choice.rows_B], ranked=ranked)

@@ -22,8 +22,8 @@ EXPERIMENT: Columns = {
     "method": pl.String,  # untuned: nothing is chosen; token-matched-random: see docs
     "direction": pl.String,  # top or bottom; null for untuned
     "clusters": pl.Int64,  # 0: none
-    # rows, or below 1 a share of the eligible; null: tokens, or untuned. Of a token-matched arm that
-    # of the cell that it matches
+    # rows, or below 1 a share of the eligible; null: tokens, or untuned. Of a token-matched arm
+    # that of the cell that it matches
     "budget": pl.Float64,
     "weights": pl.String,  # "1,1,2"; null where the method weighs nothing
     "response": pl.String,  # whose answer is kept: best, random, ... or a model's name

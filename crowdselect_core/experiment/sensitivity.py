@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from crowdselect_core.experiment.choices import Choice, Ranked
+from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.overlaps import chance, jaccard, shared_rows, strata_of
 from crowdselect_core.experiment.pilot import Pilot, chosen, metrics_of, ranked_by
+from crowdselect_core.selection.ranked_pool import Ranked
 from crowdselect_core.tables import Columns
 
 SENSITIVITY: Columns = {

@@ -26,6 +26,14 @@ def required(config: SelectConfig) -> ExperimentConfig:
     return config.experiment or ExperimentConfig()
 
 
+def subsample_varies(config: SelectConfig) -> bool:
+    """Tell whether each replicate chooses from a subsample of its own."""
+    own = config.subsample
+    return required(config).replicate.subsample is not None or (
+        own is not None and own.seed is None
+    )
+
+
 def make(
     config: SelectConfig,
     keys: Mapping[str, Any],

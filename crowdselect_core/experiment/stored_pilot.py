@@ -14,7 +14,7 @@ from crowdselect_core.experiment.pilot import Pilot
 from crowdselect_core.selection.metric_weights import METHODS, method_weights
 from crowdselect_core.stages.refs import RankedArtifacts
 from crowdselect_core.stages.select.metrics import score_arrays, used_reward_models
-from crowdselect_core.stages.select.ranking import EXCLUDED, NOT_INCLUDED
+from crowdselect_core.stages.select.ranking import listed_rows
 from crowdselect_core.store.artifacts import Store
 
 Ints = NDArray[np.int64]
@@ -42,14 +42,12 @@ def stored_pilot(config: SelectConfig, store: Store, inputs: RankedArtifacts) ->
             f"method {config.method} ({config.direction}): the advisor needs one that weighs the "
             f"crowd's metrics ({', '.join(METHODS)}), top, and a budget in rows"
         )
-    ranking = inputs.ranking.open(store).frame(["instruction_id", "reason"])
-    listed = pl.col("reason").is_in([EXCLUDED, NOT_INCLUDED]).fill_null(False)
     answers = inputs.answers.open(store).frame(["instruction_id", "answerable", "barred"])
     rows = (
         inputs.scores.open(store)
         .frame()
         .join(answers.filter(pl.col("barred").is_null()), on="instruction_id", how="inner")
-        .join(ranking.filter(~listed), on="instruction_id", how="semi")
+        .filter(listed_rows(config))
         .sort("instruction_id")
     )
     crowd = config.everyone

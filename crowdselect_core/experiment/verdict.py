@@ -26,15 +26,21 @@ COVERAGE: Mapping[int, tuple[float, float]] = {
 }
 
 
-def verdicts(found: Comparisons) -> list[str]:
-    """Return a line per comparison, the primary one first, and a warning below 10 replicates."""
+def verdicts(found: Comparisons, *, subsampled: bool) -> list[str]:
+    """Return a line per comparison, the primary one first, and a warning below 10 replicates.
+
+    Args:
+        found: the comparisons.
+        subsampled: whether each replicate chooses from a subsample of its own.
+    """
+    split = found.heldout_share is not None
     return [
-        verdict(row, split=found.heldout_share is not None, planned=found.planned)
+        verdict(row, split=split, planned=found.planned, subsampled=subsampled)
         for row in found.table.iter_rows(named=True)
     ]
 
 
-def verdict(row: Mapping[str, Any], *, split: bool, planned: int) -> str:
+def verdict(row: Mapping[str, Any], *, split: bool, planned: int, subsampled: bool = False) -> str:
     """Say what one comparison shows.
 
     A difference counts as found when its interval excludes 0 and its p (after Holm's correction
@@ -42,20 +48,22 @@ def verdict(row: Mapping[str, Any], *, split: bool, planned: int) -> str:
 
     Args:
         row: of schemas.COMPARISONS.
-        split: whether the replicates have held-out splits of their own; else they are training
-            seeds.
+        split: whether the replicates have held-out splits of their own.
         planned: how many replicates there should be.
+        subsampled: whether they have subsamples of their own; without either they are training
+            seeds.
     """
     n = int(row["replicates"])
     way = better(row["benchmark"], row["metric"])
+    varied = split or subsampled
     what = f"{row['a']} - {row['b']}: {numbers(row)} {unit(row['benchmark'], row['metric'])}"
-    over = f"over {_counted(n, split)}" + (f" of {planned} planned" if n < planned else "")
+    over = f"over {_counted(n, varied)}" + (f" of {planned} planned" if n < planned else "")
     line = f"{what} {over} ({_direction(way)}): {finding(row, way)}"
     if row["detectable"] is not None and row["detectable"] > 0:
-        line += f"; {_counted(n, split)} find differences from {row['detectable']:.2g}"
+        line += f"; {_counted(n, varied)} find differences from {row['detectable']:.2g}"
     if not row["primary"]:
         line += f"; exploratory, p = {p_text(row['p_holm'])} after Holm's correction"
-    return line + "".join(f". {warning}" for warning in _warnings(n, split))
+    return line + "".join(f". {warning}" for warning in _warnings(n, split, subsampled))
 
 
 def warning(replicates: int) -> str:
@@ -73,9 +81,14 @@ def warning(replicates: int) -> str:
     )
 
 
-def _warnings(n: int, split: bool) -> list[str]:
+def _warnings(n: int, split: bool, subsampled: bool) -> list[str]:
     found = [warning(n)] if n < ENOUGH else []
-    if not split:
+    if subsampled and not split:
+        found.append(
+            "The subsample, the draws and the training seed varied, the held-out rows did not: "
+            "the interval is of these rows"
+        )
+    elif not split:
         found.append("Only the training seed varied, the choice itself did not")
     return found
 
@@ -101,8 +114,8 @@ def _direction(way: Better) -> str:
     return "which direction is better is not known" if way == "unknown" else f"{way} is better"
 
 
-def _counted(n: int, split: bool) -> str:
-    name = "replicate" if split else "training seed"
+def _counted(n: int, varied: bool) -> str:
+    name = "replicate" if varied else "training seed"
     return f"{n} {name}" + ("" if n == 1 else "s")
 
 

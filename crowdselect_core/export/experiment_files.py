@@ -14,7 +14,6 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment.cells import TOKEN_MATCHED, Cell, Replicate
 from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.comparisons import Comparisons, compare
-from crowdselect_core.experiment.descriptions import Described
 from crowdselect_core.experiment.grid import Grid
 from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.overlaps import overlaps
@@ -27,7 +26,7 @@ from crowdselect_core.experiment.schemas import (
     EXPERIMENT_FILE,
     OVERLAPS_FILE,
 )
-from crowdselect_core.experiment.settings import required
+from crowdselect_core.experiment.settings import required, subsample_varies
 from crowdselect_core.experiment.verdict import verdicts
 from crowdselect_core.export.selection_files import REPORT
 from crowdselect_core.stages.refs import Ref
@@ -60,7 +59,7 @@ class Results:
         overlaps: schemas.OVERLAPS.
         verdicts: a line per comparison, the primary one first.
         notes: what a reader must know: controls that were left out, values that are missing.
-        artifacts: by cell and replicate, the selection and the model.
+        artifacts: by cell and replicate, the selection (or the batch that has it) and the model.
         advised: on the crowd, where the config asks for it.
     """
 
@@ -88,14 +87,15 @@ def results(
         made: every cell in every replicate.
     """
     by_place = {(one.cell, one.replicate): one for one in made}
-    ids = instructions.open(store).frame(["instruction_id"])["instruction_id"].sort()
-    pools, choices = Pools(store, ids), list[Choice]()
-    described: dict[int, Described] = {}
-    for replicate in found.replicates:
-        own = list(_choosing(found, replicate, by_place))
-        laid = [pools.choice(cell, one) for cell, one in own]
-        described[replicate.number] = pools.described(own, laid)
-        choices += laid
+    rows = instructions.open(store).frame(["instruction_id", "source_row"])
+    pools, laid = Pools(store, rows), dict[int, list[Choice]]()
+    cells = {r.number: list(_choosing(found, r, by_place)) for r in found.replicates}
+    for number, own in cells.items():
+        laid[number] = [pools.choice(cell, one) for cell, one in own]
+    described = {
+        number: pools.described(config, own, laid[number]) for number, own in cells.items()
+    }
+    choices = [choice for own in laid.values() for choice in own]
     every = [
         (cell, replicate, by_place[cell.name, replicate.number])
         for cell in found.cells
@@ -118,10 +118,10 @@ def results(
         table=experiment,
         comparisons=compared,
         overlaps=overlaps(choices, share),
-        verdicts=verdicts(compared),
+        verdicts=verdicts(compared, subsampled=subsample_varies(config)),
         notes=[*found.left_out, *_arm_notes(found), *compared.notes, *_notes(made)],
         artifacts=dict(_artifacts(made)),
-        advised=_advised(config, found, store, by_place, len(ids)),
+        advised=_advised(config, found, store, by_place, rows.height),
     )
 
 
@@ -246,7 +246,8 @@ def _notes(made: Sequence[Made]) -> Iterator[str]:
 
 def _artifacts(made: Sequence[Made]) -> Iterator[tuple[str, str]]:
     for one in made:
-        for what, ref in (("selection", one.selection), ("model", one.model)):
+        chosen = ("choices", one.choices) if one.choices else ("selection", one.selection)
+        for what, ref in (chosen, ("model", one.model)):
             if ref is not None:
                 yield f"{one.cell}/{one.replicate}/{what}", f"{ref.stage}/{ref.key}"
 

@@ -21,8 +21,10 @@ PENDING = f"{TEMPORARY}figures"  # the names of the files that are being written
 STAGE, VERSION = "figures", 1
 INPUTS = ("scores", "metrics", "ranking", "clusters", "selection")
 
+EXPERIMENT_FIGURES = ("differences", "results", "choices", "overlaps", "advice")
 FIGURES = ("metrics", "clusters", "mean_scores", "win_rates", "kept_answers", "correlations")
 NAMES = [f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png")]
+EXPERIMENT_NAMES = [f"{name}.{ending}" for name in EXPERIMENT_FIGURES for ending in ("svg", "png")]
 
 _OURS = re.compile(r"[a-z_]+\.(?:svg|png)")  # only such names are ever replaced or removed
 
@@ -36,6 +38,12 @@ def spec(config: SelectConfig, inputs: SelectionArtifacts) -> Spec:
     }
     keys = {name: ref.key for name, ref in inputs.refs().items() if name in INPUTS}
     return Spec(STAGE, VERSION, identity, keys)
+
+
+def experiment_spec(drawn: Mapping[str, bytes]) -> Spec:
+    """Name the figures of an experiment, by what is drawn."""
+    hashes = {name: sha256(data).hexdigest() for name, data in drawn.items()}
+    return Spec(STAGE, VERSION, {"experiment": hashes})
 
 
 def find(out: str, wanted: Spec) -> list[str] | None:

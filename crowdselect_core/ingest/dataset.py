@@ -305,6 +305,23 @@ class Dataset:
             ]
         )
 
+    def complete_bytes(self, partition: Partition, model: str) -> NDArray[np.int64]:
+        """Return the UTF-8 bytes of a model's complete answers (see `complete`), -1 of the others.
+
+        Args:
+            partition: which rows.
+            model: whose answers.
+        """
+        answer, end = self.layout.answers.get(model), self.layout.finish_reasons.get(model)
+        if answer is None:
+            return np.full(partition.rows, -1, dtype=np.int64)
+        leaves = values.some(answer, end)
+        own = self.may_hold_thinking
+        batches = self.table.read(partition, leaves)
+        return np.concatenate(
+            [values.complete_bytes(b.arrays, answer, end, own_thinking=own) for b in batches]
+        )
+
     @property
     def may_hold_thinking(self) -> bool:
         """Whether answers may begin with thinking; a zoo of a store has it split off already."""

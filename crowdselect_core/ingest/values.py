@@ -75,10 +75,34 @@ def complete(
         unknown: counts the finish reasons that nobody knows; such answers are complete.
         own_thinking: whether thinking may stand before the answers, which is no part of them.
     """
-    texts = pl.Series(arrays[answer]).cast(pl.String)
+    return _complete(_own_texts(arrays[answer], own_thinking), arrays, end, unknown).to_numpy()
+
+
+def complete_bytes(
+    arrays: Mapping[Leaf, pa.Array], answer: Leaf, end: Leaf | None, *, own_thinking: bool = True
+) -> NDArray[np.int64]:
+    """Return the UTF-8 bytes of every complete answer, thinking left out; -1 of the others.
+
+    Arguments as of `complete`.
+    """
+    texts = _own_texts(arrays[answer], own_thinking)
+    whole = _complete(texts, arrays, end, Counter())
+    bytes_N = texts.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy()
+    return np.where(whole.to_numpy(), bytes_N, -1)
+
+
+def _own_texts(array: pa.Array, own_thinking: bool) -> pl.Series:
+    """Return answers without the thinking that may stand before them."""
+    texts = pl.Series(array).cast(pl.String)
     thinks = texts.str.contains_any([OPENING, CLOSING]).fill_null(value=False)
     if own_thinking and thinks.any():
         texts = pl.Series([without_thinking(text) for text in texts], dtype=pl.String)
+    return texts
+
+
+def _complete(
+    texts: pl.Series, arrays: Mapping[Leaf, pa.Array], end: Leaf | None, unknown: Counter[str]
+) -> pl.Series:
     whole = texts.str.strip_chars(SPACE).str.len_bytes().fill_null(0) > 0
     if end is not None:
         words = pl.Series("word", arrays[end]).cast(pl.String)
@@ -90,7 +114,7 @@ def complete(
         bad = [w for w, (reason, _) in endings.items() if not is_complete(reason)]
         if bad:
             whole &= ~words.is_in(bad).fill_null(False)
-    return whole.to_numpy()
+    return whole
 
 
 def without_thinking(text: str | None) -> str | None:

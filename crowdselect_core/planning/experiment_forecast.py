@@ -1,42 +1,31 @@
 """What an experiment would do: its cells, which of them are stored, hours, money and disk."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
+from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import candidates, expected
-from crowdselect_core.experiment.cells import Cell
-from crowdselect_core.experiment.grid import Grid, Point, points
+from crowdselect_core.experiment.cells import Cell, as_whole
+from crowdselect_core.experiment.grid import Grid, points
 from crowdselect_core.experiment.settings import required
-from crowdselect_core.experiment.token_matching import matched_points, with_tokens
 from crowdselect_core.generate.factory import Secret
 from crowdselect_core.planning.dry_run import Planner
 from crowdselect_core.planning.evaluation_forecast import (
     drawn_prompts,
     evaluation_bills,
     quiet_tools,
-    trained_key,
 )
 from crowdselect_core.planning.experiment_grid import data_rows, experiment_grid, pool_share
+from crowdselect_core.planning.experiment_lookup import Found, Story, annotation_bills, look_up
 from crowdselect_core.planning.generation_cost import bills
-from crowdselect_core.planning.missing_work import find_missing
-from crowdselect_core.stages.base import Runner
+from crowdselect_core.planning.missing_work import MissingWork, find_missing
+from crowdselect_core.planning.stored_lookup import StoredLookup
+from crowdselect_core.stages.crowd.zoo import dataset_of
+from crowdselect_core.stages.graph import SELECTION
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
-
-# Runs the stages of a selection; returns the selection, or what is trained on of it.
-Story = Callable[[SelectConfig, Runner], Ref]
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A cell in one replicate, and whether the store has all of it."""
-
-    point: Point
-    data: Ref  # the selection, or its pairs
-    is_cached: bool
 
 
 def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> list[str]:
@@ -60,22 +49,44 @@ def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> l
         f"store      {config.store}",
         f"out        {config.out}",
     ]
+    planner = Planner(Store(config.store))
     if missing_work:
         every = config.model_copy(update={"heldout": None, "subsample": None})
         lines += bills(every, missing_work)
-        return [*lines, *_cell_lines(found, []), "cached     known once these are made"]
-    store = Store(config.store)
-    looked = [_looked(point, story, store) for point in points(config, found)]
-    looked += _looked_arms(config, found, story, store)
+        zoo = StoredLookup(every, missing_work, planner.store).zoo()
+        if zoo is None:
+            return [*lines, *_live_lines(config, found, planner, missing_work)]
+        config = as_whole(config, dataset_of(every, zoo))
+        found = experiment_grid(config)
+    looked = look_up(config, found, story, planner)
     lines += _cell_lines(found, looked)
+    lines += _annotated(found, planner, None)
     cached = sum(one.is_cached for one in looked)
     what = "trained cells" if required(config).train else "choices"
     lines.append(f"cached     {cached:,} of {len(looked):,} {what}, all replicates together")
     missing = [one for one in looked if not one.is_cached]
     if required(config).train and missing:
-        lines += _training_lines(missing, looked, store)
+        lines += training_lines(missing, planner.store)
         lines += _evaluation_lines(missing, secret)
     return lines
+
+
+def _live_lines(
+    config: SelectConfig, found: Grid, planner: Planner, missing_work: MissingWork
+) -> Iterator[str]:
+    """Say what comes after the answers and scores that are made first, as far as is known."""
+    yield from _cell_lines(found, [])
+    yield from _annotated(found, planner, missing_work)
+    yield "cached     known once these are made"
+    if required(config).train:
+        missing = [Found(p, Ref.to_compute(SELECTION.name), False) for p in points(config, found)]
+        yield from training_lines(missing, planner.store)
+
+
+def _annotated(found: Grid, planner: Planner, missing_work: MissingWork | None) -> Iterator[str]:
+    cells = [cell.config for cell in found.choosing if annotates(cell.config)]
+    for bill in annotation_bills(cells, planner, missing_work):
+        yield f"annotated  {bill.line}, once for all cells and replicates"
 
 
 def _grid_line(found: Grid) -> str:
@@ -86,7 +97,7 @@ def _grid_line(found: Grid) -> str:
     )
 
 
-def _cell_lines(found: Grid, looked: Sequence[_Found]) -> Iterator[str]:
+def _cell_lines(found: Grid, looked: Sequence[Found]) -> Iterator[str]:
     for cell in found.cells:
         own = [one for one in looked if one.point.cell.name == cell.name]
         words = [f"control {cell.control}"] if cell.control else []
@@ -107,32 +118,7 @@ def _steps(cell: Cell) -> str:
     return f"{training.steps(budget):,} steps"
 
 
-def _looked(point: Point, story: Story, store: Store) -> _Found:
-    data = story(point.config, Planner(store))
-    if not data.is_computed:
-        return _Found(point, data, False)
-    if isinstance(point.config, EvaluateConfig):
-        return _Found(point, data, trained_key(point.config, [data]) is not None)
-    return _Found(point, data, True)
-
-
-def _looked_arms(config: SelectConfig, found: Grid, story: Story, store: Store) -> Iterator[_Found]:
-    """Yield the token-matched arms; of one whose cell has not chosen yet nothing is stored."""
-    chosen: dict[tuple[str, int], Ref] = {}
-    for point in matched_points(config, found):
-        alone = point.config.model_copy(update={"training": None})  # the rows, and not their pairs
-        chosen[point.cell.name, point.replicate.number] = story(alone, Planner(store))
-    for arm in points(config, found, arms=True):
-        selection = chosen[str(arm.cell.matches), arm.replicate.number]
-        if selection.is_computed:
-            yield _looked(with_tokens(arm, selection, store), story, store)
-        else:
-            yield _Found(arm, selection, False)
-
-
-def _training_lines(
-    missing: Sequence[_Found], looked: Sequence[_Found], store: Store
-) -> Iterator[str]:
+def training_lines(missing: Sequence[Found], store: Store) -> Iterator[str]:
     """Say how long the trainings take, what they cost, and what they write."""
     from crowdselect_core.finetune.base_model import base_model
     from crowdselect_core.finetune.data import rows_of
@@ -164,17 +150,20 @@ def _training_lines(
         own = tokens * training.num_train_epochs / rate / 3600
         hours, money = hours + own, money + training.price.cost(0, 0, own)
     at_most = " at most (rows of max_length, where they are not chosen yet)" if most else ""
-    yield f"time       {hours:,.2f} hours of {len(missing) - unknown:,} trainings{at_most}"
+    known = len(missing) - unknown
+    if known:
+        yield f"time       {hours:,.2f} hours of {known:,} trainings{at_most}"
     if unknown:
         yield (
-            f"time       not known of {unknown:,} trainings: set training.rate (tokens/s); the "
-            "rate of a training of this base model is remembered"
+            f"time       not known of {unknown:,} trainings, nor is their cost: set training.rate "
+            "(tokens/s); the rate of a training of this base model is remembered"
         )
-    yield f"cost       {money:,.2f} of the trainings at training.price"
+    if known:
+        yield f"cost       {money:,.2f} of these trainings at training.price"
     yield f"disk       {disk / 1e9:,.2f} GB in the store: checkpoints and models"
 
 
-def _evaluation_lines(missing: Sequence[_Found], secret: Secret) -> Iterator[str]:
+def _evaluation_lines(missing: Sequence[Found], secret: Secret) -> Iterator[str]:
     """Say what is asked of models and judges: of one cell, and of all at most."""
     config = missing[0].point.config
     if not isinstance(config, EvaluateConfig):

@@ -75,22 +75,56 @@ def select(
     """
     check_quota(quota)
     pool = _pool(ranking, clusters)
-    wanted = rows_of_budget(budget, pool.eligible)
-    if wanted > pool.eligible:
-        shortage = f"the budget is {wanted} rows, but only {pool.counts}"
-        if not allow_short:
-            raise SelectionError(
-                f"{shortage}: give a smaller --budget, or --allow-short to take all {pool.eligible}"
-            )
-        warn(f"{shortage}: taking all of them")
-        wanted = pool.eligible
+    wanted = wanted_rows(budget, pool.eligible, pool.counts, allow_short=allow_short, warn=warn)
     places_B = choose(pool.layout, wanted, quota)
-    if len(places_B) < wanted:
-        warn(
-            f"quota reference: {len(places_B)} rows instead of {wanted}, some clusters are too "
-            f"small ({pool.counts})"
-        )
+    reached(len(places_B), wanted, pool.counts, warn)
     return pool.rows[pool.order_E[places_B]]
+
+
+def wanted_rows(
+    budget: int | float, eligible: int, words: str, *, allow_short: bool, warn: Warn
+) -> int:
+    """Return the rows that a budget asks for, all eligible ones where these are fewer.
+
+    Args:
+        budget: as `select`.
+        eligible: how many rows are.
+        words: the same and why the others are not, for messages.
+        allow_short: whether fewer rows than asked for are taken.
+        warn: called where they are.
+
+    Raises:
+        SelectionError: fewer rows are eligible, and that is not allowed; a budget that cannot be.
+    """
+    wanted = rows_of_budget(budget, eligible)
+    if wanted <= eligible:
+        return wanted
+    shortage = f"the budget is {wanted} rows, but only {words}"
+    if not allow_short:
+        raise SelectionError(
+            f"{shortage}: give a smaller --budget, or --allow-short to take all {eligible}"
+        )
+    warn(f"{shortage}: taking all of them")
+    return eligible
+
+
+def reached(rows: int, wanted: int, words: str, warn: Warn) -> None:
+    """Warn where the quota `reference` comes out short of the rows that were wanted."""
+    if rows < wanted:
+        warn(
+            f"quota reference: {rows} rows instead of {wanted}, some clusters are too "
+            f"small ({words})"
+        )
+
+
+def eligible_words(ranking: pl.DataFrame) -> str:
+    """Say how many rows are eligible and why the others are not.
+
+    Input columns: eligible, reason.
+    """
+    reasons = ", ".join(f"{r} {n}" for r, n in eligibility_counts(ranking).items())
+    words = f"{int(ranking['eligible'].sum())} of {ranking.height} rows are eligible"
+    return words + (f" (not eligible: {reasons})" if reasons else "")
 
 
 def rows_of_budget(budget: int | float, eligible: int) -> int:
@@ -189,13 +223,11 @@ def _pool(ranking: pl.DataFrame, clusters: pl.DataFrame | None) -> _Pool:
     check_columns(ranking, needed, "ranking")
     ids = ranking.get_column("instruction_id")
     check_ids(ids, "ranking")
-    reasons = ", ".join(f"{r} {n}" for r, n in eligibility_counts(ranking).items())
     cluster_id: pl.Series | pl.Expr = pl.lit(None, dtype=pl.Int64)
     if clusters is not None:
         cluster_id = _looked_up(ids, clusters, "cluster_id", "clusters")
     rows = ranking.with_columns(cluster_id=cluster_id).filter("eligible")
-    counts = f"{rows.height} of {ranking.height} rows are eligible"
-    counts += f" (not eligible: {reasons})" if reasons else ""
+    counts = eligible_words(ranking)
     if rows.is_empty():
         raise SelectionError(f"nothing to select: {counts}")
     if unscored := rows.height - int(rows.get_column("score").cast(pl.Float64).is_finite().sum()):

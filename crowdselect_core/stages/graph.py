@@ -23,8 +23,10 @@ from crowdselect_core.stages.reselect.changes import DRIFT, MEMBERSHIP
 from crowdselect_core.stages.reselect.joined_zoos import ZOOS
 from crowdselect_core.stages.reselect.merged_tables import JOINED
 from crowdselect_core.stages.reselect.new_rows import ACTIVE, ARRIVALS
+from crowdselect_core.stages.select.answer_tokens import ANSWER_TOKENS
 from crowdselect_core.stages.select.answers import ANSWERS
 from crowdselect_core.stages.select.centers import CENTERS
+from crowdselect_core.stages.select.choices import CHOICES
 from crowdselect_core.stages.select.clusters import CLUSTERS
 from crowdselect_core.stages.select.comparison import COMPARISON
 from crowdselect_core.stages.select.embedder import EMBEDDER
@@ -44,8 +46,10 @@ __all__ = [
     "ACTIVE",
     "ANNOTATIONS",
     "ANSWERS",
+    "ANSWER_TOKENS",
     "ARRIVALS",
     "CENTERS",
+    "CHOICES",
     "CLUSTERS",
     "COLUMN_VALUES",
     "COMPARISON",
@@ -98,6 +102,7 @@ STAGES = _by_name(
         *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
         *(ROW_FILTERS, CONTAMINATION, DUPLICATE_GROUPS, GATED, DEDUPLICATED),
         *(ANNOTATIONS, COLUMN_VALUES, LENGTHS, RANKING, SELECTION, PAIRS, COMPARISON),
+        *(ANSWER_TOKENS, CHOICES),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),
         *(HELDOUT, DUPLICATES, REMAINING, HELDOUT_ANSWERS),
         *(ARRIVALS, ACTIVE, ZOOS, JOINED, MEMBERSHIP, DRIFT),

@@ -45,14 +45,17 @@ def test_choices_alone_are_made_once(command: Command, place: Path) -> None:
     plan = here.run("--config", file, "--no-train", "--dry-run").ended(0)
     assert "grid       7 cells (5 of them controls) x 2 replicates" in plan.stdout
     assert "cached     0 of 14 choices" in plan.stdout
-    first = here.run("--config", file, "--no-train").ended(0)
+    first = here.run("--config", file, "--no-train", "--figures").ended(0)
     assert "cached       0 of 14" in first.stdout
+    assert "alone/figures/choices.svg" in first.stdout
+    assert (place / "alone" / "figures" / "overlaps.png").is_file()
     assert "alone/experiment.parquet" in first.stdout
     assert "alone/report.html" in first.stdout
     page = place / "alone" / "report.html"
     assert "Nothing was trained" in page.read_text("utf-8")
     again = here.run("--config", file, "--no-train").ended(0)
     assert "cached       14 of 14" in again.stdout
+    assert not (place / "alone" / "figures").exists(), "they would show another run"
     whole = page.read_bytes()
     page.unlink()
     here.of("report").run("--out", "alone").ended(0)

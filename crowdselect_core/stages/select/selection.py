@@ -75,7 +75,7 @@ def plan(
         answers = answer_reader(config, store, scores, metrics)
         notes: list[str] = []
         if config.budget_tokens is not None:
-            tokens = _tokens(config, answers, table)
+            tokens = row_tokens(config, answers, table)
             chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
         else:
             how = (config.quota, config.allow_short, notes.append)
@@ -114,15 +114,24 @@ def _with_answers(config: SelectConfig, reader: AnswerReader, chosen: pl.DataFra
 def _kept(config: SelectConfig, answers: Answers) -> tuple[Ints, list[str | None]]:
     """Return the kept model of each row and its text; every row has one."""
     kept_N, texts = kept(config, answers)
+    check_kept(kept_N)
+    return kept_N, texts
+
+
+def check_kept(kept_N: Ints) -> None:
+    """Refuse chosen rows of which no answer is kept: they were eligible by one.
+
+    Raises:
+        DatasetError: there are some.
+    """
     if (kept_N < 0).any():
         raise DatasetError(
             f"{int((kept_N < 0).sum())} chosen rows have no complete answer; the data set has "
             "changed while it was read: run again"
         )
-    return kept_N, texts
 
 
-def _tokens(config: SelectConfig, reader: AnswerReader, ranking: pl.DataFrame) -> pl.DataFrame:
+def row_tokens(config: SelectConfig, reader: AnswerReader, ranking: pl.DataFrame) -> pl.DataFrame:
     """Count the tokens of every eligible row: of its instruction and kept answer, or of that."""
     count = counter(config.tokenizer)
     ids = ranking.filter("eligible")["instruction_id"]

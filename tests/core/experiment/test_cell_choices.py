@@ -13,15 +13,16 @@ from zoos import NAMES, Zoo, write_zoo
 from crowdselect_core.config.experiment import AdvisorConfig
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.experiment.batch import Batch, batches
 from crowdselect_core.experiment.grid import Grid, grid, points
-from crowdselect_core.experiment.made import Made, Remembering
+from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.piloting import advised, prices_of
 from crowdselect_core.experiment.schemas import CHOICE, EXPERIMENT, OVERLAPS
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_forecast import experiment_forecast
 from crowdselect_core.report.experiment import as_lines, as_rows
-from crowdselect_core.stages.base import InProcess
-from crowdselect_core.stages.graph import INSTRUCTIONS
+from crowdselect_core.stages.base import How, InProcess
+from crowdselect_core.stages.graph import ANSWER_TOKENS, INSTRUCTIONS
 from crowdselect_core.store.artifacts import Store
 from flows.experiment import choice, planned
 
@@ -63,15 +64,23 @@ def found(config: SelectConfig) -> Grid:
 
 def make(config: SelectConfig, found: Grid) -> list[Made]:
     """Make all choices, as the task does."""
-    runner, made = Remembering(Store(config.store)), []
-    for point in points(config, found):
-        runner.begin()
-        rows, selection = choice(point.config, runner)
-        seconds = runner.seconds
-        made.append(
-            Made(point.cell.name, point.replicate.number, rows, selection, seconds is None, seconds)
-        )
+    store, made = Store(config.store), list[Made]()
+    run = InProcess(store)
+    tokens = run(ANSWER_TOKENS, config, run(INSTRUCTIONS, config, None))
+    for together, _ in batches(points(config, found)):
+        batch = Batch(store, tokens)
+        for point in together:
+            batch.add(point, choice)
+        made += batch.made()
     return made
+
+
+def chosen_rows(config: SelectConfig, one: Made) -> pl.DataFrame:
+    """Return what a cell chose, from the artifact of its replicate."""
+    assert one.choices is not None
+    assert one.selection is not None
+    table = one.choices.open(Store(config.store)).frame()
+    return table.filter(pl.col("selection") == one.selection.key).sort("rank")
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +118,76 @@ def test_a_cell_is_what_the_selection_flow_makes(
     }
 
 
+METHODS = [
+    "crowdselect",
+    {"method": "crowdselect", "quota": "proportional", "response": "random"},
+    {"method": "difficulty", "direction": "bottom", "allow_short": True},
+    {"method": "length", "length": {"of": "response"}, "response": "random-of-top-5"},
+    {"method": "random", "quota": "reference", "response": ["ant-1b", "bee-7b"]},
+    "k-center",
+]
+
+
+def test_the_rows_and_answers_are_those_of_the_selection_flow(folder: Path, zoo: Zoo) -> None:
+    """Every method, quota, budget and response rule; the answers have gaps."""
+    config = load(None, {
+        "dataset": str(zoo.path), "crowd": str(zoo.crowd), "subsample": {"share": 0.7},
+        "store": str(folder / "methods"), "out": str(folder / "methods-out"), "shard_rows": 40,
+        "experiment": {
+            "cells": [
+                {"methods": METHODS, "clusters": [0, 3], "budgets": [7, 0.2]},
+                {"methods": [{"method": "reward", "budget_tokens": 300}], "clusters": [0, 3]},
+            ],
+            "seeds": [3],
+            "replicate": {"split": False, "subsample": None}, "controls": False, "train": False,
+        },
+    }, {}, flow="experiment")  # fmt: skip
+    found = grid(config, ROWS)
+    made = make(config, found)
+    run = InProcess(Store(str(folder / "by-hand-store")))
+    for point, one in zip(points(config, found), made, strict=True):
+        other = point.config.model_copy(update={"store": str(folder / "by-hand-store")})
+        _, selection = choice(other, run)
+        theirs = selection.open(run.store).frame()
+        own = chosen_rows(config, one)
+        columns = ["rank", "instruction_id", "response_model"]
+        assert own.select(columns).equals(theirs.select(columns)), point.cell.name
+        tokens = [-(-len(text.encode()) // 4) for text in theirs["response"]]
+        assert own["answer_tokens"].to_list() == tokens
+        assert one.selection is not None
+        assert one.selection.key == selection.key
+    [batch] = {one.choices.key for one in made if one.choices}
+    assert Store(config.store).place.folders("choices") == [batch]
+    assert Store(config.store).place.folders("selection") == []
+
+
+def test_a_batch_that_was_killed_goes_on(config: SelectConfig, found: Grid, folder: Path) -> None:
+    """Its finished rankings are kept, whatever stopped it."""
+    own = config.model_copy(update={"store": str(folder / "killed")})
+    store = Store(own.store)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "choices" and done == 1:
+            raise KeyboardInterrupt
+
+    together, _ = next(batches(points(own, found)))
+    run = InProcess(store)
+    tokens = run(ANSWER_TOKENS, own, run(INSTRUCTIONS, own, None))
+    killed, whole = Batch(store, tokens, How(progress=stop)), Batch(store, tokens)
+    for batch in (killed, whole):
+        for point in together:
+            batch.add(point, choice)
+    with pytest.raises(KeyboardInterrupt):
+        killed.made()
+    [folder_of] = store.place.folders("choices")
+    parts = set(store.place.sizes(f"choices/{folder_of}"))
+    shards = {name for name in parts if name.endswith(".parquet")}
+    assert shards
+    made = whole.made()
+    assert made[0].choices is not None
+    assert shards <= {shard.name for shard in made[0].choices.open(store).manifest.shards}
+
+
 def test_all_is_made_once_and_then_cached(
     config: SelectConfig, found: Grid, made: list[Made]
 ) -> None:
@@ -116,7 +195,7 @@ def test_all_is_made_once_and_then_cached(
     again = make(config, found)
     assert all(one.cached and one.seconds is None for one in again)
     assert [replace(a, cached=False, seconds=0) for a in again] == [
-        replace(m, cached=False, seconds=0, rows=a.rows, selection=a.selection)
+        replace(m, cached=False, seconds=0, rows=a.rows, choices=a.choices)
         for m, a in zip(made, again, strict=True)
     ]
     assert [a.selection and a.selection.key for a in again] == [
@@ -128,9 +207,7 @@ def test_a_part_of_the_crowd_keeps_answers_of_its_own(
     made: list[Made], config: SelectConfig
 ) -> None:
     for one in made:
-        assert one.selection is not None
-        models = one.selection.open(Store(config.store)).frame(["response_model"])
-        kept = set(models["response_model"])
+        kept = set(chosen_rows(config, one)["response_model"])
         assert kept <= {n for n in NAMES if n.startswith("ant")} or "crowd=ants" not in one.cell
     alls = {m.rows.instructions.key for m in made if m.rows and m.replicate == 0}
     assert len(alls) == 1  # the rows and what is embedded of them is shared
@@ -157,8 +234,10 @@ def test_what_is_described_is_what_was_chosen(
 ) -> None:
     """By hand from the data set: the mean reward and the tokens of the kept answers."""
     one = next(m for m in made if (m.cell, m.replicate) == ("crowdselect k=3 n=10", 1))
-    assert one.selection is not None
-    chosen = one.selection.open(Store(config.store)).frame()
+    assert one.rows is not None
+    assert one.rows.clusters is not None
+    chosen = chosen_rows(config, one)
+    clusters = one.rows.clusters.open(Store(config.store)).frame()
     table = {row["uuid"]: row for row in pl.read_parquet(zoo.path).iter_rows(named=True)}
     kept = [table[i][m] for i, m in chosen.select("instruction_id", "response_model").iter_rows()]
     by_metric = dict(
@@ -168,7 +247,11 @@ def test_what_is_described_is_what_was_chosen(
     )  # fmt: skip
     assert by_metric["reward"] == pytest.approx(sum(k["reward"] for k in kept) / 10)
     assert by_metric["answer_tokens"] == sum(-(-len(k["content"].encode()) // 4) for k in kept)
-    assert by_metric["clusters"] == chosen["cluster_id"].n_unique() == 3
+    assert (
+        by_metric["clusters"]
+        == chosen.join(clusters, on="instruction_id")["cluster_id"].n_unique()
+        == 3
+    )
 
 
 def test_overlaps_are_those_of_the_ids(
@@ -177,13 +260,13 @@ def test_overlaps_are_those_of_the_ids(
     table = pl.read_parquet(Path(config.out) / "overlaps.parquet")
     assert dict(table.schema) == dict(OVERLAPS)
     a, b = "crowdselect k=0 n=10", "crowdselect k=3 n=10"
-    store, found = Store(config.store), []
+    found = []
     for number in (0, 1):
         ids = [
-            set(m.selection.open(store).frame(["instruction_id"])["instruction_id"])
+            set(chosen_rows(config, m)["instruction_id"])
             for name in (a, b)
             for m in made
-            if (m.cell, m.replicate) == (name, number) and m.selection
+            if (m.cell, m.replicate) == (name, number)
         ]
         found.append(len(ids[0] & ids[1]) / len(ids[0] | ids[1]))
     row = table.filter((pl.col("a") == a) & (pl.col("b") == b)).row(0, named=True)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdselect_core.errors import ConfigError, DatasetError, SelectionError
-from crowdselect_core.experiment.choices import Pool, Ranked, choose_rows, placed
+from crowdselect_core.experiment.choices import Pool
 from crowdselect_core.selection.quota import select
+from crowdselect_core.selection.ranked_pool import Ranked, choose_rows, placed
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), min_size=1, max_size=30

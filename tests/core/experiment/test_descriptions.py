@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.experiment.choices import Choice, KeptAnswers, Pool, Ranked
+from crowdselect_core.experiment.choices import Choice, KeptAnswers, Pool
 from crowdselect_core.experiment.descriptions import (
     Cost,
     cluster_shares,
@@ -16,6 +16,7 @@ from crowdselect_core.experiment.descriptions import (
     nearest_distance,
 )
 from crowdselect_core.experiment.ngrams import ngrams
+from crowdselect_core.selection.ranked_pool import Ranked
 
 KEPT = KeptAnswers(
     ["m0", "m1"],

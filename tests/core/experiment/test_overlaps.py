@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from crowdselect_core.experiment.choices import Choice, Ranked
+from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.overlaps import chance, overlaps
 from crowdselect_core.experiment.schemas import OVERLAPS
+from crowdselect_core.selection.ranked_pool import Ranked
 
 
 def ranked(n: int, clusters: Sequence[int] | None = None) -> Ranked:

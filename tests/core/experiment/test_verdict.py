@@ -16,8 +16,9 @@ def comparison(**other: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def said(planned: int = 10, split: bool = True, **other: Any) -> str:
-    return verdict(comparison(**other), split=split, planned=planned)
+def said(planned: int = 10, split: bool = True, subsampled: bool = False, **other: Any) -> str:
+    row = comparison(**other)
+    return verdict(row, split=split, planned=planned, subsampled=subsampled)
 
 
 def test_the_whole_line() -> None:
@@ -99,6 +100,13 @@ def test_training_seeds_are_called_so() -> None:
     line = said(planned=3, replicates=3, split=False)
     assert "over 3 training seeds" in line
     assert "Only the training seed varied, the choice itself did not" in line
+
+
+def test_subsamples_without_splits_of_their_own_are_replicates() -> None:
+    line = said(planned=3, replicates=3, split=False, subsampled=True)
+    assert "over 3 replicates" in line
+    assert "The subsample, the draws and the training seed varied, the held-out rows did" in line
+    assert "the choice itself did not" not in line
 
 
 def test_arms_that_are_the_same_are_called_identical() -> None:

@@ -27,6 +27,7 @@ def comparisons(data: ExperimentData, limits: Limits) -> Section | None:
         exploratory=counted(int((~table["primary"]).sum()), "exploratory comparison"),
         warning=warning(fewest),
         split=data.heldout_share is not None,
+        subsampled=data.told("experiment", "replicate", "subsample") is not None,
     )
     return Section("comparisons", "Comparisons", html)
 

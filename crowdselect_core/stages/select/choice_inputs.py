@@ -1,0 +1,44 @@
+"""What many selections of the same rows are made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select import ranking as ranking_stage
+from crowdselect_core.stages.select import selection as selection_stage
+
+
+@dataclass(frozen=True)
+class ChoiceInputs:
+    """What one selection is made from; the config and artifacts that its own stages would take."""
+
+    config: SelectConfig
+    scores: Ref
+    metrics: Ref
+    answers: Ref
+    values: Ref | None = None
+    vectors: Ref | None = None
+    clusters: Ref | None = None
+
+    @property
+    def ranking(self) -> str:
+        """The key that its ranking would have in the store."""
+        named = (self.metrics, self.answers, None, self.values, self.vectors)
+        return ranking_stage.spec(self.config, *named).key
+
+    @property
+    def key(self) -> str:
+        """The key that its selection would have in the store."""
+        ranking = Ref(stage=ranking_stage.STAGE, key=self.ranking, rows=0)
+        named = (self.scores, self.metrics, ranking, self.clusters)
+        return selection_stage.spec(self.config, *named).key
+
+
+def by_ranking(choices: Sequence[ChoiceInputs]) -> list[dict[str, ChoiceInputs]]:
+    """Return the choices by their keys, those together that are from one ranking."""
+    named = sorted(((c.ranking, c.key, c) for c in choices), key=lambda named: named[:2])
+    return [
+        {key: one for _, key, one in own} for _, own in groupby(named, key=lambda named: named[0])
+    ]
