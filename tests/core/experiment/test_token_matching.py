@@ -12,7 +12,8 @@ from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DatasetError
 from crowdselect_core.experiment.grid import Grid, grid, points
-from crowdselect_core.experiment.made import Made, Remembering, made_of
+from crowdselect_core.experiment.batch import Remembering
+from crowdselect_core.experiment.made import Made, made_of
 from crowdselect_core.experiment.schemas import EXPERIMENT
 from crowdselect_core.experiment.token_matching import arm_points, matched_points
 from crowdselect_core.export import experiment_files
