@@ -153,7 +153,10 @@ class CallCache:
 
     def commit(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows (the key first) as one segment."""
-        frame = pl.DataFrame(rows, self.schema, orient="row")
+        self.commit_frame(pl.DataFrame(rows, self.schema, orient="row"))
+
+    def commit_frame(self, frame: pl.DataFrame) -> None:
+        """Write a table of rows as one segment."""
         with self._lock:
             self._name()
             self._add(frame)
