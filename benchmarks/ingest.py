@@ -4,9 +4,9 @@
 
 A zoo of ids and one score of each of 19 models is written, no texts. In turn and in a process each,
 pyarrow reads all columns row group by row group and drops them, and the two stages read it into a
-new store: ids compared and kept, scores checked, shards written with their sha256. The figure is the
-CPU time of ours over that of pyarrow; imports are not counted. Where others use the machine, trust
-the ratio. 10,000,000 rows: `--rows 10000000 --rounds 1`.
+new store: ids compared and kept, scores checked, shards written with their sha256. The figure is
+the CPU time of ours over that of pyarrow; imports are not counted. Where others use the machine,
+trust the ratio. 10,000,000 rows: `--rows 10000000 --rounds 1`.
 """
 
 import argparse

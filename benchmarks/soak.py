@@ -2,12 +2,12 @@
 
     python -m benchmarks.soak [--minutes 30] [--rows 20000]
 
-The test endpoint (no model: its answers cost a hash), in a process of its own, is asked at full rate,
-32 requests in flight, through the core as a flow's tasks call it: a data set is answered whole, then
-again with another seed, whose answers are other cells, until the time is up. After the first minute
-and each minute from then on a line tells resident memory, open descriptors and threads, each
-counted between two generations. It ends with 1 where memory has grown by more than 5 % since the
-first minute, or there are more descriptors or threads than then.
+The test endpoint (no model: its answers cost a hash), in a process of its own, is asked at full
+rate, 32 requests in flight, through the core as a flow's tasks call it: a data set is answered
+whole, then again with another seed, whose answers are other cells, until the time is up. After the
+first minute and each minute from then on a line tells resident memory, open descriptors and
+threads, each counted between two generations. It ends with 1 where memory has grown by more than
+5 % since the first minute, or there are more descriptors or threads than then.
 
 Within one generation the index of the cells grows by 20 bytes an answer; it is freed at its end.
 """
@@ -115,8 +115,8 @@ def main() -> int:
     )
     print(
         f"{answers:,} answers in {seconds / MINUTE:.1f} min, {answers / seconds:,.0f}/s, "
-        f"{1000 * cpu / answers:.2f} ms of CPU each; since the first minute memory {grown:+.1%} (at "
-        f"most {GROWTH:+.0%}), descriptors {last.descriptors - first.descriptors:+d}, threads "
+        f"{1000 * cpu / answers:.2f} ms of CPU each; since the first minute memory {grown:+.1%} "
+        f"(at most {GROWTH:+.0%}), descriptors {last.descriptors - first.descriptors:+d}, threads "
         f"{last.threads - first.threads:+d}: {'kept' if good else 'MISSED'}"
     )
     return 0 if good else 1

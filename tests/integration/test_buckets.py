@@ -20,8 +20,8 @@ pytestmark = pytest.mark.server
 
 WRONG = ("MARKEDwrongID", "MARKEDwrongSECRET")
 OTHERS = ("MARKEDotherID", "MARKEDotherSECRET")
-# What a run says that waits for a bucket's server. A busy Prefect server is waited for too, in a line
-# of its own, which says nothing about the bucket.
+# What a run says that waits for a bucket's server. A busy Prefect server is waited for too, in a
+# line of its own, which says nothing about the bucket.
 WAITS = "; trying again for up to"
 
 
