@@ -8,6 +8,7 @@ the keys of a data set are made once, sorted, and held against the sorted keys o
 from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from crowdselect_core.store.cache.key_index import Keys, Numbers, as_sorted, col
 AT_ONCE = 1 << 20  # keys that are looked up at once
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Wanted:
     """The keys of the answers that a data set wants, each once, in their order.
 
@@ -76,22 +77,17 @@ def wanted_of(prompts: Iterable[Keys], n: int) -> Wanted:
     )  # fmt: skip
 
 
-_latest: dict[tuple[str, str, int], Wanted] = {}
+_shared: WeakValueDictionary[tuple[str, str, int], Wanted] = WeakValueDictionary()
 _making = Lock()
 
 
 def wanted(store: Store, prompts: Ref, n: int) -> Wanted:
-    """Return what a data set wants; kept until another is asked for: the crowd shares it."""
+    """Return what a data set wants; the models of a crowd that run at one time share it."""
     key = store.place.root, prompts.key, n
     with _making:
-        if key not in _latest:
-            _latest.clear()
+        found = _shared.get(key)
+        if found is None:
             frames = prompts.open(store).frames(["prompt"])
-            _latest[key] = wanted_of((column_keys(frame["prompt"]) for frame in frames), n)
-        return _latest[key]
-
-
-def forget() -> None:
-    """Free what is kept, once all models have answered."""
-    with _making:
-        _latest.clear()
+            found = wanted_of((column_keys(frame["prompt"]) for frame in frames), n)
+            _shared[key] = found
+        return found
