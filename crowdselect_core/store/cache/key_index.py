@@ -140,9 +140,13 @@ class Index:
     def missing_halves(self, first: Numbers, last: Numbers) -> NDArray[np.bool_]:
         """Tell which keys stand nowhere; those that are sorted are found fastest."""
         absent: NDArray[np.bool_] = np.ones(len(first), dtype=bool)
+        left = np.arange(len(first))
         for level in self._levels:
-            for asked, _ in level.matches(first, last):
-                absent[asked] = False
+            if not len(left):
+                break
+            for asked, _ in level.matches(first[left], last[left]):
+                absent[left[asked]] = False
+            left = left[absent[left]]
         return absent
 
     def holders(self, keys: Keys) -> list[str]:
