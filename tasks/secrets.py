@@ -6,6 +6,7 @@ from typing import Any
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.store.backend import credentials
 
 # What a block of storage credentials may hold; the names that S3 clients read.
 STORAGE = frozenset(
@@ -34,15 +35,24 @@ def secret(block: str) -> str:
 def lend(config: SelectConfig) -> None:
     """Put the storage credentials of the block that the config names into the environment.
 
-    They reach this process and those that it starts, and nothing else.
+    They reach this process and those that it starts, and nothing else. Where a server refuses them
+    later, the block is read again: somebody may have changed it.
 
     Raises:
         ConfigError: there is no such block, or it holds something else; its words are not repeated.
     """
-    if config.credentials_block is None:
+    block = config.credentials_block
+    if block is None:
+        credentials.set_source(None)
         return
+    _put(block)
+    credentials.set_source(lambda: _put(block))
+
+
+def _put(block: str) -> None:
+    """Put the credentials that a block holds now into the environment."""
     remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
-    held = _load(config.credentials_block, "credentials_block", remedy)
+    held = _load(block, "credentials_block", remedy)
     try:
         found = json.loads(held) if isinstance(held, str) else held
     except ValueError:
@@ -50,7 +60,7 @@ def lend(config: SelectConfig) -> None:
     fits = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
     if not fits or not found or not STORAGE.issuperset(found):
         raise ConfigError(
-            f"Secret block {config.credentials_block!r} (credentials_block): expected a JSON "
+            f"Secret block {block!r} (credentials_block): expected a JSON "
             f"object whose keys are of {', '.join(sorted(STORAGE))} and whose values are texts"
         )
     if "AWS_ACCESS_KEY_ID" in found:  # a token or a profile of other keys does not go with these

@@ -104,13 +104,14 @@ class S3Server:
     bucket: str
     process: subprocess.Popen[bytes]
     folder: Path
+    keys: tuple[str, str] = ADMIN  # of the identity that may do all
 
     @classmethod
     def start(cls, folder: Path, bucket: str = "bucket") -> "S3Server":
         """Start the server in a folder of its own and create the bucket."""
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "identities.json"
-        config.write_text(json.dumps({"identities": _identities(bucket)}))
+        config.write_text(json.dumps({"identities": _identities(bucket, ADMIN)}))
         services = {"s3": 0, "master": 100, "volume": 200, "filer": 300, "admin": 400}
         # Every service opens a second port, for gRPC, 10,000 above its own.
         base = free_block([o + grpc for o in services.values() for grpc in (0, 10_000)])
@@ -134,6 +135,19 @@ class S3Server:
         self.process = _spawn([str(arg) for arg in self.process.args], self.folder)
         self.wait()
 
+    @property
+    def url(self) -> str:
+        """The URL of the bucket."""
+        return f"s3://{self.bucket}"
+
+    def exchange(self, keys: tuple[str, str]) -> None:
+        """Revoke the keys that may do all and give others; the server restarts for it."""
+        self.stop()
+        self.keys = keys
+        identities = {"identities": _identities(self.bucket, keys)}
+        (self.folder / "identities.json").write_text(json.dumps(identities))
+        self.restart()
+
     def wait(self) -> None:
         """Wait until the server is up and keeps files, which comes later."""
         wait_until_ready(self.process, lambda: answers(self.endpoint), UP)
@@ -150,8 +164,9 @@ class S3Server:
             return False
         return True
 
-    def environment(self, keys: tuple[str, str] = ADMIN) -> dict[str, str]:
+    def environment(self, keys: tuple[str, str] | None = None) -> dict[str, str]:
         """Return the variables by which boto finds this server."""
+        keys = keys or self.keys
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": keys[0],
@@ -165,7 +180,10 @@ class S3Server:
         import s3fs
 
         return s3fs.S3FileSystem(
-            key=ADMIN[0], secret=ADMIN[1], endpoint_url=self.endpoint, use_listings_cache=False
+            key=self.keys[0],
+            secret=self.keys[1],
+            endpoint_url=self.endpoint,
+            use_listings_cache=False,
         )
 
     def stop(self) -> None:
@@ -182,13 +200,13 @@ def _spawn(argv: list[str], folder: Path) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def _identities(bucket: str) -> list[dict[str, object]]:
+def _identities(bucket: str, admin: tuple[str, str]) -> list[dict[str, object]]:
     def identity(name: str, keys: tuple[str, str], actions: list[str]) -> dict[str, object]:
         credentials = [{"accessKey": keys[0], "secretKey": keys[1]}]
         return {"name": name, "credentials": credentials, "actions": actions}
 
     return [
-        identity("admin", ADMIN, ["Admin", "Read", "Write", "List", "Tagging"]),
+        identity("admin", admin, ["Admin", "Read", "Write", "List", "Tagging"]),
         identity("reader", READER, [f"Read:{bucket}", f"List:{bucket}"]),
     ]
 

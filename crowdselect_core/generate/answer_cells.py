@@ -8,8 +8,9 @@ as missing, so that it is asked for again.
 import polars as pl
 
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.cache.call_cache import CallCache, Void
+from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import Keys
+from crowdselect_core.store.cache.saved_index import Void
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.util.finish_reasons import (
     FILTERED,

@@ -193,6 +193,26 @@ class Dataset:
                 found[reward_model] = scores_NM
             yield batch, found
 
+    def score_columns(
+        self, partition: Partition
+    ) -> dict[tuple[str, str], tuple[NDArray[np.float64], int]]:
+        """Return, per (reward model, model) of everyone, the scores of a partition in one piece.
+
+        Returns:
+            The scores, NaN where missing, and how many are.
+        """
+        leaves = self.layout.scores
+        pairs = [(reward, model.name) for reward in self.reward_models for model in self.everyone]
+        found = {pair: np.full(partition.rows, np.nan) for pair in pairs}
+        missing = dict.fromkeys(pairs, partition.rows)
+        for batch in self.table.read(partition, list(leaves.values())):
+            start = batch.first_row - partition.first_row
+            for pair in pairs:
+                if (leaf := leaves.get(pair)) is not None:
+                    place = found[pair][start : start + batch.rows]
+                    missing[pair] -= values.put_numbers(batch.arrays[leaf], place)
+        return {pair: (found[pair], missing[pair]) for pair in pairs}
+
     def shown_scores(self, partition: Partition) -> dict[tuple[str, str], NDArray[np.float64]]:
         """Return, per (reward model, model) with several samples, the scores of those shown."""
         single = self.layout.shown

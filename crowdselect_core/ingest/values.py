@@ -58,6 +58,16 @@ def numbers(array: pa.Array) -> NDArray[np.float64]:
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def put_numbers(array: pa.Array, place: NDArray[np.float64]) -> int:
+    """Write what `numbers` returns into an array; return how many of them are finite."""
+    place[:] = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    finite = np.isfinite(place)
+    count = int(np.count_nonzero(finite))
+    if count < len(place):
+        place[~finite] = np.nan
+    return count
+
+
 def complete(
     arrays: Mapping[Leaf, pa.Array],
     answer: Leaf,

@@ -13,13 +13,17 @@ A script of its own that imports nothing of the project, so that it is up at onc
     python -I -S guard.py RUN_PID [FILE] -- COMMAND...
 
 stdin is the pipe, stdout is told the process id of the command and closed, stderr becomes the
-command's stdout and stderr; with FILE the command's stdout is appended there.
+command's stdout and stderr; with FILE the command's stdout is appended there. Where stderr is a
+file that is appended to, a log, it is cut to its last KEPT_LOG bytes whenever it has MOST_LOG: a
+server that runs for days must not fill the disk.
 """
 
 import ctypes
+import fcntl
 import os
 import select
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -29,6 +33,7 @@ from types import FrameType
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 LAST = 5.0  # seconds for a killed group to vanish: a process in the kernel may take its time
+MOST_LOG, KEPT_LOG = 64 << 20, 8 << 20  # bytes of a log, and those left of one that is full
 TICK = 0.1  # seconds between two looks
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
@@ -58,6 +63,7 @@ class Guard:
         os.close(1)
         while self._status is None and not self._told_to_end and not self._run_is_gone():
             self._reap()
+            cut(2)
         self._end()
         code = os.waitstatus_to_exitcode(self._status) if self._status is not None else -9
         return 128 - code if code < 0 else code
@@ -134,6 +140,22 @@ class Guard:
             while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
                 if ended[0] == self._group:
                     self._status = ended[1]
+
+
+def cut(log: int, most: int = MOST_LOG, kept: int = KEPT_LOG) -> None:
+    """Leave the last lines of a log that is full; what is written at this moment may be lost."""
+    told = os.fstat(log)
+    appended = fcntl.fcntl(log, fcntl.F_GETFL) & os.O_APPEND  # or writers would leave a hole
+    if told.st_size < most or not stat.S_ISREG(told.st_mode) or not appended:
+        return
+    last = b""
+    # Without /proc nothing is left of it.
+    with suppress(OSError), Path(f"/proc/self/fd/{log}").open("rb") as whole:
+        whole.seek(told.st_size - kept)
+        last = whole.read().partition(b"\n")[2]
+    with suppress(OSError):  # a full disk: the server's own lines are lost, too
+        os.ftruncate(log, 0)
+        os.write(log, b"(older lines were cut off)\n" + last)
 
 
 if __name__ == "__main__":

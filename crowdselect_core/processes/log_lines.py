@@ -15,6 +15,7 @@ def log_lines(log: Path, since: int = 0) -> list[str]:
     try:
         with log.open("rb") as file:
             end = file.seek(0, 2)
+            since = since if since <= end else 0  # it was cut meanwhile, see `guard`
             file.seek(max(since, end - MOST_BYTES))
             content = file.read(MOST_BYTES)
     except OSError as e:

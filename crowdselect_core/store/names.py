@@ -31,6 +31,8 @@ ASKING = re.compile(r"asking-(?P<id>[0-9a-f]{32})-(?P<beat>\d+)\.txt")  # of cel
 
 SEGMENT = re.compile(r"cells-(?P<sha256>[0-9a-f]{64})\.parquet")
 
+INDEX = re.compile(r"index-(?P<sha256>[0-9a-f]{64})\.keys")  # of cells: the keys of segments
+
 RESULTS = {  # what a run writes into OUT
     "selection.parquet", "ranking.parquet", "train.jsonl", "sharegpt.jsonl", "alpaca.jsonl",
     "prompt_completion.jsonl", "train.yaml",
@@ -76,7 +78,8 @@ def is_record(name: str) -> bool:
 def is_ours(stage: str, file: str) -> bool:
     """Tell the name of a file that the store writes into a stage's folder for good."""
     if stage in CELLS:
-        return file in (IDENTITY, PACE) or SEGMENT.fullmatch(file) is not None
+        named = SEGMENT.fullmatch(file) or INDEX.fullmatch(file)
+        return file in (IDENTITY, PACE) or named is not None
     return file == FILE or SHARD_NAME.fullmatch(file) is not None
 
 

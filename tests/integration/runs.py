@@ -74,6 +74,13 @@ class Server:
                 "block_type_id": kind["id"], "block_schema_id": schema["id"]}  # fmt: skip
         self.post("/block_documents/", body)
 
+    def change_secret(self, name: str, value: Any) -> None:
+        """Change what a Secret block holds, as the UI does."""
+        found = self.get(f"/block_types/slug/secret/block_documents/name/{name}")
+        kept = {"block_schema_id": found["block_schema_id"], "merge_existing_data": False}
+        body = {"data": {"value": value}, **kept}
+        asked(self._client, "PATCH", f"/block_documents/{found['id']}", json=body)
+
     def cancel(self, run: dict[str, Any]) -> None:
         """Do what the button Cancel does."""
         self.post(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})

@@ -19,6 +19,7 @@ from zoos import Zoo
 pytestmark = pytest.mark.server
 
 WRONG = ("MARKEDwrongID", "MARKEDwrongSECRET")
+OTHERS = ("MARKEDotherID", "MARKEDotherSECRET")
 # What a run says that waits for a bucket's server. A busy Prefect server is waited for too, in a
 # line of its own, which says nothing about the bucket.
 WAITS = "; trying again for up to"
@@ -156,8 +157,7 @@ def test_a_server_that_is_down(endings: dict[str, Result]) -> None:
 def test_credentials_may_come_from_a_secret_block(
     command: Command, s3_server: S3Server, bucket: str, data: Zoo, server: Server
 ) -> None:
-    keys = {n: v for n, v in s3_server.environment().items() if n != "AWS_EC2_METADATA_DISABLED"}
-    server.make_secret("bucket-keys", json.dumps(keys))
+    server.make_secret("bucket-keys", json.dumps(held(s3_server)))
     server.make_secret("not-keys", "MARKED-not-json")
     flags, block = in_bucket(bucket, data), "CROWDSELECT_CREDENTIALS_BLOCK"
     ended = command.run(*flags, env={block: "bucket-keys"}).ended(0)
@@ -167,3 +167,48 @@ def test_credentials_may_come_from_a_secret_block(
     absent = command.run(*flags, env={block: "no-such-block"}).ended(2)
     assert "no Secret block 'no-such-block'" in absent.error
     assert "MARKED" not in ended.shown + refused.shown + absent.shown
+
+
+@pytest.mark.parametrize("source", ["block", "file"])
+def test_keys_that_are_exchanged_in_mid_run(
+    command: Command, data: Zoo, server: Server, tmp_path: Path, source: str
+) -> None:
+    """The old ones are revoked, the new ones are where the old ones came from."""
+    own = S3Server.start(tmp_path / "s3")
+    try:
+        flags = ["--dataset", data.path, "--crowd", data.crowd, *FLAGS,
+                 "--store", f"{own.url}/store", "--out", f"{own.url}/out"]  # fmt: skip
+        env = {n: v for n, v in own.environment().items() if "_KEY" not in n}
+        block, file = f"keys-{uuid.uuid4().hex}", tmp_path / "credentials"
+        if source == "block":
+            server.make_secret(block, json.dumps(held(own)))
+            env["CROWDSELECT_CREDENTIALS_BLOCK"] = block
+        else:
+            file.write_text(profile(ADMIN))
+            env["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
+        with command.start(*flags, env=env) as process:
+            until(lambda: len(listing(own.file_system(), own.url, "store")) >= 8, process)
+            if source == "block":
+                server.change_secret(block, json.dumps(held(own, OTHERS)))
+            else:
+                file.write_text(profile(OTHERS))
+            own.exchange(OTHERS)
+            ended = finish(process).ended(0)
+        said = ended.shown.count("going on with new ones from their source")
+        assert said == (1 if source == "block" else 0), (
+            "a file that changed is seen without a refusal"
+        )
+        assert "MARKED" not in ended.shown
+        assert own.file_system().exists(f"{own.bucket}/out/manifest.json")
+    finally:
+        own.stop()
+
+
+def held(server: S3Server, keys: tuple[str, str] | None = None) -> dict[str, str]:
+    """What a Secret block holds."""
+    return {n: v for n, v in server.environment(keys).items() if n != "AWS_EC2_METADATA_DISABLED"}
+
+
+def profile(keys: tuple[str, str]) -> str:
+    """The shared credentials file, with one pair of keys."""
+    return f"[default]\naws_access_key_id = {keys[0]}\naws_secret_access_key = {keys[1]}\n"

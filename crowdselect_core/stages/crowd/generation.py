@@ -19,17 +19,17 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.stages.crowd.answer_texts import open_cells
 from crowdselect_core.stages.crowd.prompts import prompt_batches
-from crowdselect_core.stages.crowd.responses import sample_key
+from crowdselect_core.stages.crowd.responses import sample_key, sample_keys
 from crowdselect_core.stages.crowd.throughput import write_pace
+from crowdselect_core.stages.crowd.wanted import wanted, wanted_of
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.cache.call_cache import CallCache
-from crowdselect_core.store.cache.key_index import Keys, as_bytes, as_keys
+from crowdselect_core.store.cache.key_index import Keys, as_bytes, as_keys, column_keys
 from crowdselect_core.store.cache.work_sharing import WorkSharing
 from crowdselect_core.store.cache.writer import CacheWriter
 
-COUNT_ROWS = 100_000  # prompts whose cells are looked up at once
 REFRESH_SECONDS = 2.0  # between looks at what another process has committed
 
 
@@ -57,12 +57,14 @@ def generate(
     dataset, artifact = open_dataset(config), prompts.open(store)
     cells = open_cells(store, model)
     cells.refresh()
-    named = (frame["prompt"].drop_nulls().to_list() for frame in artifact.frames(["prompt"]))
-    wanted, present = count(cells, [as_keys(keys) for keys in named], model.sampling.n)
+    want = wanted(store, prompts, model.sampling.n)
+    missing, open_shards = want.lacking(cells)
+    cells.save_index()
     calls = CallTracker(
-        model.name, wanted, present, config.max_failure_rate, report, in_flight_of(engine)
-    )
-    if not wanted:
+        model.name, missing, len(want) - missing, config.max_failure_rate, report,
+        in_flight_of(engine),
+    )  # fmt: skip
+    if not missing:
         return calls
     report(calls)
     in_flight: set[bytes] = set()
@@ -70,8 +72,10 @@ def generate(
     def requests(sharing: WorkSharing) -> Iterator[Request]:
         # Processes that answer for one store share the rows, and each goes through the shards in
         # an order of its own; what the others have committed is seen.
-        order = list(range(len(artifact.manifest.shards)))
-        lacking = partial(_lacking, artifact, cells, model.sampling.n, (in_flight, calls.failed))
+        order = list(open_shards)
+        lacking = partial(
+            _lacking, artifact, open_shards, cells, model.sampling.n, (in_flight, calls.failed)
+        )
         for mine in sharing.rounds(lacking, lambda: calls.slowest):
             random.shuffle(order)
             failed = set(calls.failed)  # in an earlier round: this run has tried
@@ -101,25 +105,25 @@ def count(cells: CallCache, prompts: Sequence[Keys], n: int) -> tuple[int, int]:
 
     Args:
         cells: refreshed.
-        prompts: the prompts' keys, repeats among them; 16 bytes each are held.
+        prompts: the prompts' keys, repeats among them; 20 bytes for each sample are held.
         n: samples.
     """
-    distinct = np.unique(np.concatenate([as_keys([]), *prompts]))
-    missing = 0
-    for start in range(0, len(distinct), COUNT_ROWS):
-        some = as_bytes(distinct[start : start + COUNT_ROWS])
-        for sample in range(n):
-            missing += int(cells.missing(as_keys(sample_key(p, sample) for p in some)).sum())
-    return missing, n * len(distinct) - missing
+    want = wanted_of(prompts, n)
+    missing, _ = want.lacking(cells)
+    return missing, len(want) - missing
 
 
 def _lacking(
-    artifact: Artifact, cells: CallCache, n: int, asked: Sequence[Container[bytes]]
+    artifact: Artifact,
+    shards: Sequence[int],
+    cells: CallCache,
+    n: int,
+    asked: Sequence[Container[bytes]],
 ) -> bool:
     """Look whether an answer lacks that was not asked for."""
     cells.refresh()
-    for frame in artifact.frames(["prompt"]):
-        for keys in _sample_keys(frame["prompt"], n):
+    for index in shards:
+        for keys in _sample_keys(artifact.shard(index)["prompt"], n):
             for key in as_bytes(keys[cells.missing(keys)]):
                 if not any(key in those for those in asked):
                     return True
@@ -197,7 +201,7 @@ def seed_of(model: CrowdModel, sample: int) -> int | None:
     return None if seed is None else (seed + sample) % 2**32
 
 
-def _sample_keys(prompts: pl.Series, n: int) -> Iterator[Any]:
-    present = prompts.drop_nulls().to_list() if prompts.null_count() else prompts.to_list()
+def _sample_keys(prompts: pl.Series, n: int) -> Iterator[Keys]:
+    present = column_keys(prompts)
     for sample in range(n):
-        yield as_keys(sample_key(p, sample) for p in present)
+        yield sample_keys(present, sample)

@@ -23,7 +23,7 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
-from crowdselect_core.store.cache.key_index import as_keys, cell_key
+from crowdselect_core.store.cache.key_index import WIDTH, Keys, as_bytes, as_keys, cell_key
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import RESPONSES as TABLE
@@ -47,6 +47,13 @@ def spec(
 def sample_key(prompt: bytes, sample: int) -> bytes:
     """Name one sample of a model's answer to a prompt."""
     return cell_key(prompt, sample.to_bytes(4, "big"))
+
+
+def sample_keys(prompts: Keys, sample: int) -> Keys:
+    """Name one sample of a model's answers to many prompts, as `sample_key` names each."""
+    head, tail = WIDTH.to_bytes(8, "big"), (4).to_bytes(8, "big") + sample.to_bytes(4, "big")
+    made = [sha256(head + prompt + tail).digest()[:WIDTH] for prompt in as_bytes(prompts)]
+    return as_keys(made)
 
 
 def plan(

@@ -17,7 +17,13 @@ from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.shards import AlignedReader
 from crowdselect_core.store.artifacts import Artifact, Store
-from crowdselect_core.store.cache.key_index import as_bytes, as_keys, cell_key
+from crowdselect_core.store.cache.key_index import (
+    as_bytes,
+    as_keys,
+    as_sorted,
+    cell_key,
+    column_keys,
+)
 from crowdselect_core.store.cache.work_sharing import WorkSharing
 from crowdselect_core.store.identity import canonical
 
@@ -46,10 +52,12 @@ class Scorings:
     def count(self) -> tuple[int, int]:
         """Count the answers that lack a score, and those that have one."""
         self.cells.refresh()
-        keys = [as_keys(frame["score"].to_list()) for _, frame in self.tables()]
-        distinct = np.unique(np.concatenate([as_keys([]), *keys]))
-        wanted = int(self.cells.missing(distinct).sum())
-        return wanted, len(distinct) - wanted
+        keys = [column_keys(frame["score"]) for _, frame in self.tables()]
+        first, last, _ = as_sorted(np.concatenate([as_keys([]), *keys]))
+        new = np.ones(len(first), dtype=bool)
+        new[1:] = (first[1:] != first[:-1]) | (last[1:] != last[:-1])
+        wanted = int((self.cells.missing_halves(first, last) & new).sum())
+        return wanted, int(new.sum()) - wanted
 
     def tables(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield (shard, its rows that have an answer to score), with the key of the score."""

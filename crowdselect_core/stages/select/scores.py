@@ -53,16 +53,14 @@ SCORES = Stage("scores", "Read what the reward models gave every answer.", spec,
 
 def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> ShardResult:
     kept, places = kept_rows(instructions, part)
-    blocks = [scores for _, scores in dataset.scores(part)]
+    whole = len(places) == part.rows
     columns: list[pl.Series] = []
     missing = 0
-    for reward_model in dataset.reward_models:
-        scores_NM = np.concatenate([block[reward_model] for block in blocks])[places]
-        missing += int(np.isnan(scores_NM).sum())
-        columns += [
-            pl.Series(score_column(reward_model, m.name), scores_NM[:, i], nan_to_null=True)
-            for i, m in enumerate(dataset.everyone)
-        ]
+    for pair, (scores_P, lacking) in dataset.score_columns(part).items():
+        scores_N = scores_P if whole else scores_P[places]
+        lacking = lacking if whole else int(np.isnan(scores_N).sum())
+        columns.append(pl.Series(score_column(*pair), scores_N, nan_to_null=lacking > 0))
+        missing += lacking
     columns += [
         pl.Series(shown_column(*pair), scores_N[places], nan_to_null=True)
         for pair, scores_N in dataset.shown_scores(part).items()

@@ -13,6 +13,7 @@ from crowdselect_core.store.names import (
     CELLS,
     FILE,
     FOLDER_FILE,
+    INDEX,
     SEGMENT,
     SELECTIONS,
     SHARD_NAME,
@@ -59,6 +60,11 @@ class Folder:
         """Its shards or segments."""
         form = SEGMENT if self.is_cells else SHARD_NAME
         return {name: file for name, file in self.files.items() if form.fullmatch(name)}
+
+    def hashed(self) -> dict[str, FileInfo]:
+        """Its files whose names end in their sha256: data, and the saved keys of segments."""
+        saved = {n: f for n, f in self.files.items() if self.is_cells and INDEX.fullmatch(n)}
+        return self.data() | saved
 
 
 @dataclass

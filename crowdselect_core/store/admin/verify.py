@@ -15,7 +15,7 @@ from crowdselect_core.store.admin.selection_records import records
 from crowdselect_core.store.backend.base import FileInfo, StorageBackend
 from crowdselect_core.store.cache import identity_file
 from crowdselect_core.store.manifest import Manifest, Shard
-from crowdselect_core.store.names import FILE, IDENTITY, SEGMENT, SHARD_NAME
+from crowdselect_core.store.names import FILE, IDENTITY, INDEX, SEGMENT, SHARD_NAME
 
 WORKERS = 4
 AHEAD = 4  # files a worker that wait to be read
@@ -189,7 +189,7 @@ def _contents(
     data = [
         (file, _shards(manifests.get(folder.name)).get(name))
         for folder in layout.folders.values()
-        for name, file in folder.data().items()
+        for name, file in folder.hashed().items()
     ]
     owners = {_claimed(file.name): file.name for file, _ in data}
     files, size = done.files + len(data), done.bytes + sum(file.size for file, _ in data)
@@ -223,8 +223,8 @@ def _shards(manifest: Manifest | None) -> dict[str, Shard]:
 
 
 def _claimed(name: str) -> str:
-    """Return the sha256 that a shard's or segment's name claims."""
-    return name.removesuffix(".parquet").rsplit("-", 1)[-1]
+    """Return the sha256 that the name of a shard, a segment or saved keys claims."""
+    return name.removesuffix(".parquet").removesuffix(".keys").rsplit("-", 1)[-1]
 
 
 def _content(
@@ -274,7 +274,7 @@ def _is_still_bad(place: StorageBackend, name: str) -> bool:
     size = place.sizes(folder).get(file)
     if size is None:
         return False
-    if SHARD_NAME.fullmatch(file) or SEGMENT.fullmatch(file):
+    if any(form.fullmatch(file) for form in (SHARD_NAME, SEGMENT, INDEX)):
         digest, _, of = _digest(place, name, size)
         return digest != _claimed(file) or bool(of and of not in _owners(name))
     data = place.read(name)

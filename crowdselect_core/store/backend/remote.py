@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from crowdselect_core.errors import StorageError, TransientStorageError, first_line
-from crowdselect_core.store.backend import s3
+from crowdselect_core.store.backend import credentials, s3
 from crowdselect_core.store.backend.base import FileInfo, Upload
 from crowdselect_core.store.backend.errors import CONFLICTS, error_code, explain
 from crowdselect_core.store.names import PROBE, is_written
@@ -63,6 +63,8 @@ def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, s
             # Said aloud, or fsspec hands out the server that the environment named earlier.
             settings["endpoint_url"] = s3_endpoint() or None
     try:
+        if protocol in ("s3", "s3a"):
+            _renew_credentials(settings)
         fs, path = fsspec.url_to_fs(url, **settings)
     except (ImportError, ValueError) as e:
         raise StorageError(
@@ -77,6 +79,13 @@ def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, s
     except Exception as e:  # some connect at once: ftp://, sftp://
         raise explain(e, "open", shown_path(url)) from None
     return fs, str(path)
+
+
+def _renew_credentials(settings: dict[str, Any]) -> None:
+    """Have a file system of S3 sign with what the source of the credentials holds at the time."""
+    if settings.get("anon") or settings.get("key") or settings.get("session"):
+        return
+    settings["session"] = credentials.session_of(settings.pop("profile", None))
 
 
 def s3_endpoint() -> str:

@@ -7,14 +7,14 @@ small ones go, so at every moment each row stands somewhere. Where a key stands 
 processes asked at once, or a merge was killed half-way), the row with the smaller hash counts, for
 every reader alike.
 
-Memory is the index (20 bytes a row), and a few segments.
+Memory is the index (20 bytes a row), and a few segments. The keys of large segments are saved
+beside them (`saved_index`), so that what is missing is known before a text is read.
 """
 
 import io
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from threading import Lock, RLock
 from typing import Any
@@ -27,10 +27,19 @@ from crowdselect_core.errors import StorageError
 from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache import identity_file
-from crowdselect_core.store.cache.key_index import KEY, WIDTH, Index, Keys, as_bytes, as_keys
+from crowdselect_core.store.cache.key_index import (
+    KEY,
+    WIDTH,
+    Index,
+    Keys,
+    Numbers,
+    as_bytes,
+    column_keys,
+)
+from crowdselect_core.store.cache.saved_index import SavedIndex, Void
 from crowdselect_core.store.cache.work_sharing import WorkSharing
 from crowdselect_core.store.identity import Spec, canonical
-from crowdselect_core.store.names import IDENTITY, SEGMENT
+from crowdselect_core.store.names import IDENTITY, INDEX, SEGMENT
 
 log = logging.getLogger("crowdselect.store")
 
@@ -39,18 +48,6 @@ MERGED = 16  # segments of about one size are merged when there are this many
 LOOKS = 100  # tries at a folder that another process is merging
 PAUSE = 0.05  # seconds between them, for a server whose listing lags behind
 KEPT = 2  # decoded segments that are kept for the next read
-
-
-@dataclass(frozen=True, slots=True)
-class Void:
-    """Rows that count as missing although they are stored, so that their calls are made again."""
-
-    column: str  # what tells
-    of: Callable[[pl.Series], pl.Series]  # from that column to a boolean one
-
-    def rows_left(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows that count."""
-        return frame.filter(~self.of(frame[self.column]))
 
 
 _made: dict[str, dict[str, int]] = {}
@@ -88,7 +85,8 @@ class CallCache:
         self.schema = {KEY: pl.Binary, **schema}
         self._void = void
         self._lock = RLock()
-        self._index = Index()
+        self._index, self._files = Index(), dict[str, int]()
+        self._saved = SavedIndex(self._place, spec.folder, void)
         self._frames: dict[str, pl.DataFrame] = {}
         self._strays: set[str] = set()  # segments of other cells that somebody put here
         self._named = False  # whether an identity.json is there
@@ -99,11 +97,14 @@ class CallCache:
             for _ in range(LOOKS):
                 there = self._listed()
                 try:
-                    for name in sorted(there.keys() - self._index.weights.keys() - self._strays):
+                    new = there.keys() - self._index.weights.keys() - self._strays
+                    wanted = {name: there[name] for name in new}
+                    self._saved.load(self._index, wanted, self._files)
+                    for name in sorted(new - self._index.weights.keys()):
                         columns = [KEY] if self._void is None else [KEY, self._void.column]
                         frame = self._read(name, columns)
                         if frame is not None:
-                            self._index.enter(name, there[name], self._keys_of(frame))
+                            self._enter(name, there[name], frame)
                 except FileNotFoundError:
                     time.sleep(PAUSE)  # merged by somebody else between the listing and the read
                     continue
@@ -122,6 +123,11 @@ class CallCache:
         with self._lock:
             return self._index.missing(keys)
 
+    def missing_halves(self, first: Numbers, last: Numbers) -> NDArray[np.bool_]:
+        """Tell which keys have no cell, of many keys that are sorted (`key_index.as_sorted`)."""
+        with self._lock:
+            return self._index.missing_halves(first, last)
+
     def read(self, keys: Keys) -> pl.DataFrame:
         """Return the rows of those keys that have one, each once, in no order.
 
@@ -135,6 +141,7 @@ class CallCache:
                 except FileNotFoundError:  # merged by somebody else meanwhile
                     time.sleep(PAUSE)
                     self._index, self._frames = Index(), {}
+                    self._saved = SavedIndex(self._place, self.spec.folder, self._void)
                     self.refresh()
         raise FileNotFoundError(
             f"{self._place.root}/{self.spec.folder}: segments keep disappearing"
@@ -146,7 +153,10 @@ class CallCache:
 
     def commit(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows (the key first) as one segment."""
-        frame = pl.DataFrame(rows, self.schema, orient="row")
+        self.commit_frame(pl.DataFrame(rows, self.schema, orient="row"))
+
+    def commit_frame(self, frame: pl.DataFrame) -> None:
+        """Write a table of rows as one segment."""
         with self._lock:
             self._name()
             self._add(frame)
@@ -178,6 +188,13 @@ class CallCache:
             for names in tiers.values():
                 if len(names) >= (2 if all_small else MERGED):
                     self._merge(names)
+            self.save_index()
+
+    def save_index(self) -> None:
+        """Save the keys of large segments, where many are in no file yet."""
+        with self._lock:
+            weights = self._index.weights
+            self._saved.save(self._index, [n for n, weight in weights.items() if weight >= LARGE])
 
     def _merge(self, names: list[str]) -> None:
         """Write the rows of small segments anew, in segments up to LARGE, then remove them."""
@@ -221,13 +238,14 @@ class CallCache:
         self._place.create_exclusive(f"{self.spec.folder}/{name}", data)
         _made_here(self._folder)[name] = len(data)
         if name not in self._index.weights:
-            self._index.enter(name, len(data), self._keys_of(frame))
+            self._enter(name, len(data), frame)
         return name
 
-    def _keys_of(self, frame: pl.DataFrame) -> Keys:
-        """Return the keys of the rows that count."""
+    def _enter(self, name: str, size: int, frame: pl.DataFrame) -> None:
+        """Take a segment's rows that count into the index."""
         counted = frame if self._void is None else self._void.rows_left(frame)
-        return as_keys(counted[KEY].to_list())
+        self._index.enter(name, size, column_keys(counted[KEY]))
+        self._saved.note(name, frame)
 
     def _drop(self, name: str) -> None:
         self._index.drop(name)
@@ -307,6 +325,7 @@ class CallCache:
         sizes = self._place.sizes(self.spec.folder)
         self._named = IDENTITY in sizes
         listed = {name: size for name, size in sizes.items() if SEGMENT.fullmatch(name)}
+        self._files = {name: size for name, size in sizes.items() if INDEX.fullmatch(name)}
         mine = _made_here(self._folder)
         for name in list(mine):
             if name in listed:

@@ -1,12 +1,19 @@
-"""The keys of cells, and in which segment each of them stands."""
+"""The keys of cells, and in which segment each of them stands.
 
-from collections.abc import Iterable
+A key is 16 bytes of a sha256. As two whole numbers it is sorted and found several times faster than
+as bytes; keys that are sorted already are found in one pass.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 Keys = NDArray[np.bytes_]  # dtype S16
+Numbers = NDArray[np.uint64]
 
 KEY = "key"
 WIDTH = 16
@@ -32,8 +39,89 @@ def as_bytes(keys: Keys) -> list[bytes]:
     return [data[at : at + WIDTH] for at in range(0, len(data), WIDTH)]
 
 
+def column_keys(column: pl.Series) -> Keys:
+    """Return the keys of a column of them, nulls left out.
+
+    Raises:
+        ValueError: a value has another length.
+    """
+    data = b"".join(column.drop_nulls().to_list())
+    if len(data) != WIDTH * (len(column) - column.null_count()):
+        raise ValueError(f"a key has not {WIDTH} bytes")
+    return np.frombuffer(data, dtype=f"S{WIDTH}")
+
+
+def halves(keys: Keys) -> tuple[Numbers, Numbers]:
+    """Return the first and last eight bytes of keys, as numbers that sort as the bytes do."""
+    both = np.frombuffer(keys.tobytes(), dtype=">u8").reshape(-1, 2)
+    return both[:, 0].astype(np.uint64), both[:, 1].astype(np.uint64)
+
+
+def as_sorted(keys: Keys) -> tuple[Numbers, Numbers, NDArray[np.int64]]:
+    """Return the halves of keys in their order, and the places that they come from."""
+    first, last = halves(keys)
+    order = np.argsort(first, kind="stable")
+    first, last = first[order], last[order]
+    if (first[1:] == first[:-1]).any():  # repeats; that two keys share half is next to impossible
+        again = np.lexsort((last, first))
+        first, last, order = first[again], last[again], order[again]
+    return first, last, order
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Keys in the order of their first half, and the numbers of their segments: 20 bytes a row."""
+
+    first: Numbers
+    last: Numbers
+    segments: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def matches(
+        self, first: Numbers, last: Numbers
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield (places among the keys asked for, places in this level) until all are met."""
+        if not len(self):
+            return
+        at = np.searchsorted(self.first, first)
+        asked = np.flatnonzero(self.first[np.minimum(at, len(self) - 1)] == first)
+        at = at[asked]
+        while len(asked):
+            same = self.last[at] == last[asked]
+            yield asked[same], at[same]
+            at = at + 1
+            more = at < len(self)
+            asked, at = asked[more], at[more]
+            more = self.first[at] == first[asked]
+            asked, at = asked[more], at[more]
+
+    def of(self, numbers: Iterable[int]) -> "Level":
+        """Return the keys of some segments."""
+        chosen = np.isin(self.segments, np.fromiter(numbers, dtype=np.int32))
+        return Level(self.first[chosen], self.last[chosen], self.segments[chosen])
+
+    def without(self, number: int) -> "Level":
+        """Return the keys of the other segments."""
+        kept = self.segments != number
+        if kept.all():
+            return self
+        return Level(self.first[kept], self.last[kept], self.segments[kept])
+
+
+def joined(levels: Iterable[Level]) -> Level:
+    """Return levels as one."""
+    parts = list(levels)
+    first = np.concatenate([np.empty(0, np.uint64), *(part.first for part in parts)])
+    last = np.concatenate([np.empty(0, np.uint64), *(part.last for part in parts)])
+    segments = np.concatenate([np.empty(0, np.int32), *(part.segments for part in parts)])
+    order = np.argsort(first, kind="stable")  # of sorted parts: in one pass
+    return Level(first[order], last[order], segments[order])
+
+
 class Index:
-    """The keys of all segments, sorted in a few levels: 20 bytes a row.
+    """The keys of all segments, in a few levels: 20 bytes a row.
 
     Attributes:
         weights: of segments by name, in bytes; LEAST a row where they are smaller.
@@ -42,52 +130,66 @@ class Index:
     def __init__(self) -> None:
         self.weights: dict[str, int] = {}
         self._names: list[str] = []  # of segments, by number; '' for one that is gone
-        self._levels: list[tuple[Keys, NDArray[np.int32]]] = []  # sorted keys, segment numbers
+        self._numbers: dict[str, int] = {}
+        self._levels: list[Level] = []
 
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
         """Tell which keys stand nowhere."""
-        absent: NDArray[np.bool_] = np.ones(len(keys), dtype=bool)
-        for level, _ in self._levels:
-            at = np.searchsorted(level, keys)
-            at[at == len(level)] = 0
-            absent &= level[at] != keys
+        return self.missing_halves(*halves(keys))
+
+    def missing_halves(self, first: Numbers, last: Numbers) -> NDArray[np.bool_]:
+        """Tell which keys stand nowhere; those that are sorted are found fastest."""
+        absent: NDArray[np.bool_] = np.ones(len(first), dtype=bool)
+        left = np.arange(len(first))
+        for level in self._levels:
+            if not len(left):
+                break
+            for asked, _ in level.matches(first[left], last[left]):
+                absent[left[asked]] = False
+            left = left[absent[left]]
         return absent
 
     def holders(self, keys: Keys) -> list[str]:
         """Return the segments in which any of the keys stands, in the order they were entered."""
+        first, last = halves(keys)
         found: set[int] = set()
-        for level, numbers in self._levels:
-            first = np.searchsorted(level, keys, side="left")
-            last = np.searchsorted(level, keys, side="right")
-            while (more := first < last).any():
-                found.update(np.unique(numbers[first[more]]).tolist())
-                first = first + 1
+        for level in self._levels:
+            for _, at in level.matches(first, last):
+                found.update(np.unique(level.segments[at]).tolist())
         return [self._names[number] for number in sorted(found)]
 
     def enter(self, name: str, size: int, keys: Keys) -> None:
         """Take a segment in; levels of about one length are joined."""
-        self.weights[name] = max(size, len(keys) * LEAST)
+        number = self.name(name, size, len(keys))
+        first, last, _ = as_sorted(keys)
+        self.add(Level(first, last, np.full(len(keys), number, dtype=np.int32)))
+
+    def name(self, name: str, size: int, rows: int) -> int:
+        """Give a segment its number; its keys follow."""
+        self.weights[name] = max(size, rows * LEAST)
+        self._numbers[name] = len(self._names)
         self._names.append(name)
-        if not len(keys):
+        return self._numbers[name]
+
+    def add(self, level: Level) -> None:
+        """Take in the keys of segments that have their numbers."""
+        if not len(level):
             return
-        order = np.argsort(keys, kind="stable")
-        level = keys[order], np.full(len(keys), len(self._names) - 1, dtype=np.int32)
-        while self._levels and len(self._levels[-1][0]) < 2 * len(level[0]):
-            other = self._levels.pop()
-            both = np.concatenate([other[0], level[0]])
-            order = np.argsort(both, kind="stable")
-            level = both[order], np.concatenate([other[1], level[1]])[order]
+        while self._levels and len(self._levels[-1]) < 2 * len(level):
+            level = joined([self._levels.pop(), level])
         self._levels.append(level)
+
+    def keys_of(self, names: Iterable[str]) -> tuple[Level, dict[int, str]]:
+        """Return the keys of some segments as one level, and the segments by their numbers."""
+        numbers = {self._numbers[name]: name for name in names}
+        return joined(level.of(numbers) for level in self._levels), numbers
 
     def drop(self, name: str) -> None:
         """Take a segment out, if it is in."""
         if name not in self.weights:
             return
-        number = self._names.index(name)
+        number = self._numbers.pop(name)
         self._names[number] = ""
         del self.weights[name]
-        levels = []
-        for keys, numbers in self._levels:
-            kept = numbers != number
-            levels.append((keys, numbers) if kept.all() else (keys[kept], numbers[kept]))
-        self._levels = [level for level in levels if len(level[0])]
+        levels = [level.without(number) for level in self._levels]
+        self._levels = [level for level in levels if len(level)]

@@ -11,8 +11,8 @@ from zoos import Zoo, write_zoo
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DatasetError
-from crowdselect_core.experiment.grid import Grid, grid, points
 from crowdselect_core.experiment.batch import Remembering
+from crowdselect_core.experiment.grid import Grid, grid, points
 from crowdselect_core.experiment.made import Made, made_of
 from crowdselect_core.experiment.schemas import EXPERIMENT
 from crowdselect_core.experiment.token_matching import arm_points, matched_points

@@ -216,3 +216,35 @@ def test_a_failure_of_a_living_server_is_handed_on() -> None:
 
     with pytest.raises(EngineDown, match="on its own"):
         work.ask(gives_up, lambda: False)
+
+
+def test_a_log_that_is_full_is_cut_to_its_last_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("ab") as file:
+        lines = [b"line %d" % n for n in range(1000)]
+        file.write(b"\n".join(lines) + b"\n")
+        file.flush()
+        start = log.stat().st_size
+        guard.cut(file.fileno(), most=start + 1, kept=100)
+        assert log.stat().st_size == start, "it was not full"
+        guard.cut(file.fileno(), most=start, kept=100)
+        assert log.stat().st_size <= 130
+        file.write(b"and on\n")
+    kept = log.read_bytes().splitlines()
+    assert kept[0] == b"(older lines were cut off)"
+    assert kept[1:] == [*lines[-len(kept) + 2 :], b"and on"]
+    assert len(kept) > 8
+    assert log_lines(log, since=start)[-1] == "and on", "a start that was cut off is read, too"
+
+
+def test_what_is_no_log_is_not_cut(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with file.open("wb") as writer:  # another writer would leave a hole
+        writer.write(b"x" * 100)
+        writer.flush()
+        guard.cut(writer.fileno(), most=10, kept=5)
+    assert file.stat().st_size == 100
+    reading, writing = os.pipe()
+    guard.cut(writing, most=0, kept=0)
+    os.close(reading)
+    os.close(writing)
