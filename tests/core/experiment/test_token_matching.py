@@ -11,7 +11,7 @@ from zoos import Zoo, write_zoo
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DatasetError
-from crowdselect_core.experiment.batch import Remembering
+from crowdselect_core.experiment.batch import Batch, Remembering, batches
 from crowdselect_core.experiment.grid import Grid, grid, points
 from crowdselect_core.experiment.made import Made, made_of
 from crowdselect_core.experiment.schemas import EXPERIMENT
@@ -20,7 +20,7 @@ from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_forecast import experiment_forecast
 from crowdselect_core.report.experiment_page import writing
 from crowdselect_core.stages.base import InProcess
-from crowdselect_core.stages.graph import INSTRUCTIONS
+from crowdselect_core.stages.graph import ANSWER_TOKENS, INSTRUCTIONS
 from crowdselect_core.store.artifacts import Store
 from flows.experiment import choice, planned
 
@@ -166,6 +166,15 @@ def test_the_results_tell_of_the_arms(config: SelectConfig, found: Grid, made: l
 
 
 def test_the_dry_run_counts_the_arms(config: SelectConfig, found: Grid, made: list[Made]) -> None:
+    store = Store(config.store)
+    run = InProcess(store)
+    tokens = run(ANSWER_TOKENS, config, run(INSTRUCTIONS, config, None))
+    work = [*points(config, found), *arm_points(config, found, made, store)]
+    for together, _ in batches(sorted(work, key=lambda point: point.replicate.number)):
+        batch = Batch(store, tokens)
+        for point in together:
+            batch.add(point, choice)
+        batch.made()
     lines = experiment_forecast(config, planned, str)
     assert "grid       5 cells (3 of them controls) x 2 replicates" in lines
     assert f"cell       {FLAT}: control token-matched-random, 2 of 2 cached" in lines
