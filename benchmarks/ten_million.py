@@ -139,11 +139,12 @@ def _run_stage(name: str, config: SelectConfig, inputs: Any, named: Any) -> Ref:
 
 def _export(config: SelectConfig, inputs: SelectionArtifacts) -> None:
     from crowdselect_core.export import selection_files
+    from crowdselect_core.export.ranking_rows import ExplainedRows
     from crowdselect_core.report.summary import summarise
     from crowdselect_core.store.artifacts import Store
 
     store = Store(config.store)
-    table = selection_files.ranking_table(config, store, inputs)
+    table = ExplainedRows(config, store, inputs)
     summary = summarise(config, store, inputs, table)
     wanted = selection_files.spec(config, inputs)
     selection_files.write(config, store, inputs, wanted, table, summary)

@@ -6,7 +6,9 @@ While files are written there is no manifest, so a killed export is never taken 
 import io
 import json
 from collections.abc import Mapping
-from hashlib import sha256
+from hashlib import file_digest, sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -14,7 +16,7 @@ import polars as pl
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import llamafactory, training_formats
-from crowdselect_core.selection.explanations import explained
+from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.base import StorageBackend
@@ -32,6 +34,7 @@ from crowdselect_core.store.out_files import (
 from crowdselect_core.util.versions import version_of
 
 MANIFEST = "manifest.json"
+RANKING = "ranking.parquet"
 REPORT = "report.html"  # written after the others, by report/page
 
 
@@ -78,7 +81,7 @@ def write(
     store: Store,
     inputs: SelectionArtifacts,
     wanted: Spec,
-    ranking: pl.DataFrame,
+    rows: ExplainedRows,
     summary: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write selection.parquet, ranking.parquet, train.jsonl, what else is asked for, the manifest.
@@ -88,7 +91,7 @@ def write(
         store: where the artifacts are.
         inputs: the artifacts of the run.
         wanted: what `spec` named.
-        ranking: what `ranking_table` returned.
+        rows: every row of the run, as the ranking has it.
         summary: what the manifest tells of the run.
 
     Returns:
@@ -100,10 +103,7 @@ def write(
     """
     place = open_backend(config.out)
     selection = inputs.selection.open(store).frame()
-    files = {
-        "selection.parquet": _parquet(selection),
-        "ranking.parquet": _parquet(ranking),
-    }
+    files: dict[str, bytes] = {"selection.parquet": _parquet(selection)}
     if selection["messages"].null_count() == 0:
         files["train.jsonl"] = training_formats.chat(selection)
         for layout in (name for name in training_formats.LAYOUTS if name in config.export):
@@ -122,21 +122,41 @@ def write(
     if config.export:
         others = entries_of(place) or {}
         files[DATASET_INFO] = training_formats.dataset_info(files, others)
-    manifest = {
+    with TemporaryDirectory(prefix="crowdselect-") as folder:
+        table = Path(folder) / RANKING
+        rows.write(table)
+        every: dict[str, bytes | Path] = {"selection.parquet": files.pop("selection.parquet")}
+        every |= {RANKING: table, **files}
+        manifest = _manifest(config, inputs, wanted, every, summary)
+        check_replaceable(place, [*every, MANIFEST], config.out)
+        with writing(place, [*every, MANIFEST]):
+            _replace_all(place, every, manifest)
+    return manifest
+
+
+def _manifest(
+    config: SelectConfig,
+    inputs: SelectionArtifacts,
+    wanted: Spec,
+    files: Mapping[str, bytes | Path],
+    summary: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what OUT/manifest.json says."""
+    return {
         "key": wanted.key,
         "artifacts": {name: f"{r.stage}/{r.key}" for name, r in inputs.refs().items()},
         "config": config.model_dump(mode="json"),
-        "files": {
-            name: {"bytes": len(data), "sha256": sha256(data).hexdigest()}
-            for name, data in files.items()
-        },
+        "files": {name: _size_and_sha256(data) for name, data in files.items()},
         "summary": dict(summary),
         "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},
     }
-    check_replaceable(place, [*files, MANIFEST], config.out)
-    with writing(place, [*files, MANIFEST]):
-        _replace_all(place, files, manifest)
-    return manifest
+
+
+def _size_and_sha256(data: bytes | Path) -> dict[str, Any]:
+    if isinstance(data, bytes):
+        return {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+    with data.open("rb") as file:
+        return {"bytes": data.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
 
 
 def recipe_of(config: SelectConfig) -> TrainingConfig | None:
@@ -145,13 +165,8 @@ def recipe_of(config: SelectConfig) -> TrainingConfig | None:
 
 
 def ranking_table(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
-    """Return every row with the reason why it was chosen or not."""
-    return explained(
-        inputs.ranking.open(store).frame(),
-        inputs.clusters.open(store).frame() if inputs.clusters else None,
-        inputs.selection.open(store).frame(["instruction_id", "rank"]),
-        config,
-    )
+    """Return every row as OUT/ranking.parquet has it; memory: all of it."""
+    return ExplainedRows(config, store, inputs).table()
 
 
 def file_of(layout: str) -> str:
@@ -175,7 +190,7 @@ def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
 
 
 def _replace_all(
-    place: StorageBackend, files: Mapping[str, bytes], manifest: Mapping[str, Any]
+    place: StorageBackend, files: Mapping[str, bytes | Path], manifest: Mapping[str, Any]
 ) -> None:
     """Remove what is no longer ours, write the files with the manifest as their mark."""
     before = read_manifest(place)

@@ -22,6 +22,9 @@ from crowdselect_core.util.notes import Warn, log_warning
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Whole = NDArray[np.signedinteger]
+
+NO_CLUSTER = int(np.iinfo(np.int32).min)  # of a row that has none
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,16 @@ class Candidates:
     Args:
         score_N: what rows are ranked by, higher first; it counts on eligible rows alone.
         eligible_N: which rows may be chosen.
-        cluster_N: the cluster of every row, any number where it has none; None: no clusters.
+        cluster_N: the cluster of every row, NO_CLUSTER where it has none; None: no clusters.
         ids_of: gives the ids of rows.
         ineligible: how many rows are not eligible by reason, for messages.
-        homeless: eligible rows without a cluster, where there are clusters.
     """
 
     score_N: Floats
     eligible_N: Bools
-    cluster_N: Ints | None
+    cluster_N: Whole | None
     ids_of: IdsOf
     ineligible: Mapping[str, int]
-    homeless: int = 0
 
     @property
     def counts(self) -> str:
@@ -63,14 +64,16 @@ class Candidates:
             raise SelectionError(f"nothing to select: {self.counts}")
         if unscored := len(rows_E) - int(np.isfinite(self.score_N[rows_E]).sum()):
             raise DatasetError(f"ranking: {unscored} eligible rows have no finite score: rank them")
-        if self.cluster_N is not None and self.homeless:
+        if self.cluster_N is None:
+            order_E = by_rank(rows_E, self.score_N, self.ids_of)
+            return order_E, lay_out(np.zeros(len(order_E), dtype=np.int16))
+        if homeless := int((self.cluster_N[rows_E] == NO_CLUSTER).sum()):
             raise SelectionError(
-                f"clusters: {self.homeless} eligible rows have no cluster: cluster every row of "
+                f"clusters: {homeless} eligible rows have no cluster: cluster every row of "
                 "the ranking"
             )
         order_E = by_rank(rows_E, self.score_N, self.ids_of)
-        clusters_E = None if self.cluster_N is None else self.cluster_N[order_E]
-        return order_E, lay_out(np.zeros(len(order_E), np.int64) if clusters_E is None else clusters_E)
+        return order_E, lay_out(self.cluster_N[order_E])
 
 
 def choose_rows(

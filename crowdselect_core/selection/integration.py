@@ -86,19 +86,34 @@ def weighted(
     warn: Warn,
 ) -> pl.DataFrame:
     """Rank the rows as `integrate` does, by weights that are checked."""
-    if isinstance(min_scores, bool) or not isinstance(min_scores, Integral) or min_scores < 0:
-        raise ConfigError(f"min_scores: found {min_scores!r}, expected a whole number, 0 or more")
+    conditions = weighted_conditions(weights, min_scores)
     frame = metric_columns(metrics)
     if sorted_R_of is None:
-        _check_headroom(frame, weights[3])
-    weight_of = {n: w for n, w in zip(METRIC_NAMES, weights, strict=True) if w != 0}
-    lacks = {f"no_{name}": pl.col(name).is_null() for name in weight_of}
-    reason = reasons(frame, {"too_few_scores": pl.col("n_scores") < min_scores} | lacks)
-    q_N_of = metric_quantiles(frame, reason, weight_of, sorted_R_of, warn)
-    score_N = np.zeros(frame.height)
-    for name, weight in weight_of.items():
+        check_headroom(weights, frame.height, frame["headroom"].null_count())
+    reason = reasons(frame, conditions)
+    q_N_of = metric_quantiles(frame, reason, weight_of(weights), sorted_R_of, warn)
+    return ranking_table(frame, reason, q_N_of, weighted_score(q_N_of, weights))
+
+
+def weight_of(weights: MetricWeights) -> dict[str, float]:
+    """Return the weights of the metrics that have one."""
+    return {n: w for n, w in zip(METRIC_NAMES, weights, strict=True) if w != 0}
+
+
+def weighted_conditions(weights: MetricWeights, min_scores: int) -> dict[str, pl.Expr]:
+    """Return what makes a row not eligible, by reason, where the metrics are weighed."""
+    if isinstance(min_scores, bool) or not isinstance(min_scores, Integral) or min_scores < 0:
+        raise ConfigError(f"min_scores: found {min_scores!r}, expected a whole number, 0 or more")
+    lacks = {f"no_{name}": pl.col(name).is_null() for name in weight_of(weights)}
+    return {"too_few_scores": pl.col("n_scores") < min_scores} | lacks
+
+
+def weighted_score(q_N_of: Mapping[str, Floats], weights: MetricWeights) -> Floats:
+    """Return the weighted sum of the quantiles, rounded."""
+    score_N = np.zeros(len(q_N_of[METRIC_NAMES[0]]))
+    for name, weight in weight_of(weights).items():
         score_N += weight * q_N_of[name]
-    return ranking_table(frame, reason, q_N_of, np.round(score_N, SCORE_DECIMALS))
+    return np.round(score_N, SCORE_DECIMALS, out=score_N)
 
 
 def quantiles(values: pl.Series | Floats, eligible_N: Bools) -> Floats:
@@ -173,10 +188,29 @@ def metric_quantiles(
     A metric named in `report` that has few values over many rows is warned of: its quantiles are
     coarse, and ids decide between most of its rows.
     """
-    eligible_N = reason.is_null().to_numpy()
+    values_N_of = {name: _floats(frame.get_column(name)) for name in METRIC_NAMES}
+    return quantiles_of(values_N_of, reason.is_null().to_numpy(), report, sorted_R_of, warn)
+
+
+def quantiles_of(
+    values_N_of: dict[str, Floats],
+    eligible_N: Bools,
+    report: Collection[str] = (),
+    sorted_R_of: References | None = None,
+    warn: Warn = log_warning,
+) -> dict[str, Floats]:
+    """Return the quantiles of the four metrics, as `metric_quantiles` does.
+
+    Args:
+        values_N_of: the metrics, NaN where undefined; taken out one by one, to hold each only once.
+        eligible_N: which rows count.
+        report: as there.
+        sorted_R_of: as in `integrate`.
+        warn: as in `integrate`.
+    """
     q_N_of = {}
     for name in METRIC_NAMES:
-        values_N = _metric(frame, name)
+        values_N = _as_ranked(values_N_of.pop(name), name)
         if sorted_R_of is not None:
             eligible_values_N = np.where(eligible_N, values_N, np.nan)
             q_N_of[name] = reference_quantiles(eligible_values_N, sorted_R_of[name])
@@ -205,11 +239,12 @@ def ranking_table(
     ).select(list(RANKING))
 
 
-def _check_headroom(frame: pl.DataFrame, weight: float) -> None:
+def check_headroom(weights: MetricWeights, rows: int, undefined: int) -> None:
     """Raise a ConfigError where headroom has weight and no row has any."""
-    if weight != 0 and frame.height and frame["headroom"].null_count() == frame.height:
+    weight = weights[3]
+    if weight != 0 and rows and undefined == rows:
         raise ConfigError(
-            f"weights: headroom has the weight {weight:g}, but none of the {frame.height} rows has "
+            f"weights: headroom has the weight {weight:g}, but none of the {rows} rows has "
             "any: name the student among the crowd (role: student) and give it scores, or give "
             "headroom no weight (1,1,2)"
         )
@@ -223,18 +258,27 @@ def _quantiles(values_N: Floats, eligible_N: Bools) -> tuple[Floats, int, int]:
     if n <= 1:
         q_N[rows_E] = 0.5
         return q_N, n, n
-    order_E = np.argsort(values_N[rows_E])
-    sorted_E = values_N[rows_E][order_E]
-    (starts,) = np.nonzero(np.r_[True, sorted_E[1:] != sorted_E[:-1]])  # of the runs of ties
-    lengths = np.diff(np.r_[starts, n])
-    below_E = np.repeat(starts + (lengths - 1) / 2, lengths)  # average rank - 1
-    q_N[rows_E[order_E]] = below_E / (n - 1)
+    values_E = values_N[rows_E]
+    order_E = np.argsort(values_E)
+    sorted_E = values_E[order_E]
+    (starts,) = np.nonzero(np.append(True, sorted_E[1:] != sorted_E[:-1]))  # of the runs of ties
+    del values_E, sorted_E
+    if len(starts) == n:
+        below_E = starts.astype(np.float64)  # average rank - 1
+    else:
+        lengths = np.diff(np.append(starts, n))
+        below_E = np.repeat(starts + (lengths - 1) / 2, lengths)
+    below_E /= n - 1
+    q_N[rows_E[order_E]] = below_E
     return q_N, len(starts), n
 
 
 def _metric(frame: pl.DataFrame, name: str) -> Floats:
+    return _as_ranked(_floats(frame.get_column(name)), name)
+
+
+def _as_ranked(values_N: Floats, name: str) -> Floats:
     """Return a metric as it is ranked."""
-    values_N = _floats(frame.get_column(name))
     if name == "stability":  # a mean of few ratios: float noise would break its many ties
         values_N = np.round(values_N, STABILITY_DECIMALS)
     return values_N

@@ -11,7 +11,7 @@ from numbers import Integral
 import polars as pl
 
 from crowdselect_core.errors import DatasetError, SelectionError
-from crowdselect_core.selection.candidates import Candidates, choose_rows
+from crowdselect_core.selection.candidates import NO_CLUSTER, Candidates, choose_rows
 from crowdselect_core.selection.eligibility import check_columns, check_ids
 from crowdselect_core.selection.integration import eligibility_counts
 from crowdselect_core.selection.quota_allocation import check_quota, choose
@@ -142,14 +142,13 @@ def _candidates(
     rows = ranking.with_columns(cluster_id.alias("cluster_id"))
     eligible = rows.get_column("eligible").fill_null(False)
     score_N = rows.get_column("score").cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    cluster_N = None if clusters is None else cluster_id.fill_null(0).to_numpy()
+    cluster_N = None if clusters is None else cluster_id.fill_null(NO_CLUSTER).to_numpy()
     return rows, Candidates(
         score_N=score_N,
         eligible_N=eligible.to_numpy(),
         cluster_N=cluster_N,
         ids_of=lambda rows_K: ids[rows_K],
         ineligible=eligibility_counts(ranking),
-        homeless=int((eligible & cluster_id.is_null()).sum()),
     )
 
 

@@ -39,9 +39,9 @@ def check_quota(quota: str) -> str:
     return quota
 
 
-def lay_out(ids_E: Ints) -> ClusterLayout:
+def lay_out(ids_E: Whole) -> ClusterLayout:
     """Lay out rows in rank order by the cluster id of each."""
-    cluster_E = _numbered(ids_E)
+    cluster_E = numbered(ids_E)
     sizes_C = np.bincount(cluster_E)
     starts_C = np.cumsum(sizes_C) - sizes_C
     by_cluster_E = np.argsort(cluster_E, kind="stable")
@@ -50,9 +50,11 @@ def lay_out(ids_E: Ints) -> ClusterLayout:
     return ClusterLayout(cluster_E, within_E, by_cluster_E, starts_C, sizes_C)
 
 
-def _numbered(ids_E: Ints) -> Whole:
+def numbered(ids_E: Whole) -> Whole:
     """Number the ids from 0 in their order; few of them in 16 bits, which sort by radix."""
-    low, high = (int(ids_E.min()), int(ids_E.max())) if len(ids_E) else (0, 0)
+    if not len(ids_E):
+        return np.zeros(0, dtype=np.int16)
+    low, high = int(ids_E.min()), int(ids_E.max())
     if high - low >= _DENSE:
         _, cluster_E = np.unique(ids_E, return_inverse=True)
         return cluster_E

@@ -92,11 +92,11 @@ def floats(column: pl.Series) -> Floats:
     return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
-def whole_column(artifact: Artifact, name: str) -> Floats:
-    """Return a numeric column of all rows as float64, NaN for null."""
-    values_N, start = np.empty(artifact.rows), 0
+def whole_numbers(artifact: Artifact, name: str) -> Ints:
+    """Return a column of whole numbers of all rows, none of them null."""
+    values_N, start = np.empty(artifact.rows, dtype=np.int64), 0
     for frame in artifact.frames([name]):
-        values_N[start : start + frame.height] = floats(frame[name])
+        values_N[start : start + frame.height] = frame[name].to_numpy()
         start += frame.height
     return values_N
 
@@ -122,3 +122,38 @@ class Members:
         same = (near == self._ids[places_N[found_N]]) | near.is_in(self._alike.implode())
         found_N[found_N] = same.to_numpy()
         return found_N
+
+
+class SparseRows:
+    """Numbers of some rows, in the order of all rows; memory: a few shards.
+
+    Args:
+        artifact: with instruction_id and the column; no row twice.
+        column: of numbers.
+    """
+
+    def __init__(self, artifact: Artifact, column: str) -> None:
+        self._artifact, self._column = artifact, column
+        self._reader, self._next = RowReader(artifact, ["instruction_id", column]), 0
+        self._whole: pl.DataFrame | None = None
+
+    def of(self, ids: pl.Series) -> Floats:
+        """Return the numbers of the next rows, all of which are asked for in order; NaN without.
+
+        Numbers that are in another order are found by their ids, at the memory of all of them.
+        """
+        if self._whole is None:
+            end = min(self._next + len(ids), self._reader.rows)
+            near = self._reader.span(self._next, end)
+            is_here = near["instruction_id"].is_in(ids.implode())
+            count = int(is_here.sum())
+            if bool(is_here.head(count).all()):
+                self._next += count
+                return self._joined(ids, near.head(count))
+            self._whole = self._artifact.frame(["instruction_id", self._column])
+        return self._joined(ids, self._whole)
+
+    def _joined(self, ids: pl.Series, table: pl.DataFrame) -> Floats:
+        left = pl.DataFrame({"instruction_id": ids})
+        joined = left.join(table, on="instruction_id", how="left", maintain_order="left")
+        return floats(joined[self._column])

@@ -15,7 +15,7 @@ from crowdselect_core.report.page.templating import filled
 from crowdselect_core.selection.integration import STABILITY_DECIMALS
 from crowdselect_core.selection.metric_weights import method_weights
 from crowdselect_core.selection.quota_allocation import QUOTAS
-from crowdselect_core.stages.select.ranking import listed_rows
+from crowdselect_core.stages.select.listed import listed_rows
 from crowdselect_core.tables import METRIC_NAMES
 
 MOST_ROWS = 200_000  # beyond, their ranks alone would fill half of the page
