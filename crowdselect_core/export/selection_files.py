@@ -6,7 +6,6 @@ While files are written there is no manifest, so a killed export is never taken 
 import io
 import json
 from collections.abc import Mapping
-from hashlib import file_digest, sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +28,8 @@ from crowdselect_core.store.out_files import (
     check_replaceable,
     entries_of,
     is_manifest,
+    sha256_of,
+    size_and_sha256,
     writing,
 )
 from crowdselect_core.util.versions import version_of
@@ -61,7 +62,7 @@ def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
         size = sizes.get(name)
         if not isinstance(told, dict) or name not in OURS or size is None:
             return None
-        if size != told.get("bytes") or _sha256(place, name, size) != told.get("sha256"):
+        if size != told.get("bytes") or sha256_of(place, name, size) != told.get("sha256"):
             return None
     place.remove(PENDING)  # of a run that was killed after its last file
     return found
@@ -146,17 +147,10 @@ def _manifest(
         "key": wanted.key,
         "artifacts": {name: f"{r.stage}/{r.key}" for name, r in inputs.refs().items()},
         "config": config.model_dump(mode="json"),
-        "files": {name: _size_and_sha256(data) for name, data in files.items()},
+        "files": {name: size_and_sha256(data) for name, data in files.items()},
         "summary": dict(summary),
         "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},
     }
-
-
-def _size_and_sha256(data: bytes | Path) -> dict[str, Any]:
-    if isinstance(data, bytes):
-        return {"bytes": len(data), "sha256": sha256(data).hexdigest()}
-    with data.open("rb") as file:
-        return {"bytes": data.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
 
 
 def recipe_of(config: SelectConfig) -> TrainingConfig | None:
@@ -243,16 +237,6 @@ def as_json(told: Mapping[str, Any]) -> bytes:
     """Return what a JSON file holds, whatever texts are in it."""
     text = json.dumps(told, indent=1, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _sha256(place: StorageBackend, name: str, size: int) -> str:
-    hashed = sha256()
-    try:
-        for block in place.read_blocks(name, size):
-            hashed.update(block)
-    except FileNotFoundError:  # another run writes there
-        return ""
-    return hashed.hexdigest()
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

@@ -18,15 +18,14 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.selection.eligibility import REQUIRED, reasons, typed_columns
 from crowdselect_core.selection.integration import (
-    References,
     check_headroom,
-    quantiles_of,
     ranking_table,
     weight_of,
     weighted_conditions,
     weighted_score,
 )
 from crowdselect_core.selection.metric_weights import method_weights
+from crowdselect_core.selection.quantiles import References, quantiles_of
 from crowdselect_core.stages.row_columns import RowReader, floats
 from crowdselect_core.stages.select.listed import UnknownIds, barred_rows
 from crowdselect_core.stages.select.metrics import BEST

@@ -5,8 +5,8 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.selection.integration import References, references
 from crowdselect_core.selection.metric_weights import method_weights
+from crowdselect_core.selection.quantiles import References, references
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.listed import UnknownIds, barred_rows, list_identity
