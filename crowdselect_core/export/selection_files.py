@@ -114,8 +114,8 @@ def write(
     if inputs.membership is not None:
         files["membership.parquet"] = _parquet(inputs.membership.open(store).frame())
     if inputs.drift is not None:
-        rows = inputs.drift.open(store).frame().to_dicts()
-        files["drift.json"] = json.dumps(rows, indent=1).encode() + b"\n"
+        drift = inputs.drift.open(store).frame().to_dicts()
+        files["drift.json"] = json.dumps(drift, indent=1).encode() + b"\n"
     if training := recipe_of(config):
         files[llamafactory.FILE] = llamafactory.train_yaml(training)
     if summary.get("quality"):

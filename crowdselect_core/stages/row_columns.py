@@ -65,7 +65,8 @@ class RowReader:
             return self._frame(0).clear()
         back_K = np.empty(len(rows_K), dtype=np.int64)
         back_K[order_K] = np.arange(len(rows_K))
-        return pl.concat(parts, rechunk=True)[back_K]
+        table: pl.DataFrame = pl.concat(parts, rechunk=True)
+        return table[pl.Series(back_K)]
 
     def _spans(self, start: int, end: int) -> Iterator[tuple[int, int, int, pl.DataFrame]]:
         first = int(np.searchsorted(self.starts, start, side="right")) - 1
