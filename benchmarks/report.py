@@ -21,6 +21,7 @@ from benchmarks.measure import machine, peak_gib
 from crowdselect_core.config.crowd import read_crowd
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
+from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.report.page import writing
 from crowdselect_core.report.summary import summarise
 from crowdselect_core.stages.base import InProcess
@@ -85,7 +86,7 @@ def fill(folder: Path, rows: int) -> None:
     config = configured(folder, rows)
     store = Store(config.store)
     inputs = chosen(config, run=InProcess(store)).inputs
-    table = selection_files.ranking_table(config, store, inputs)
+    table = ExplainedRows(config, store, inputs)
     summary = summarise(config, store, inputs, table)
     wanted = selection_files.spec(config, inputs)
     selection_files.write(config, store, inputs, wanted, table, summary)

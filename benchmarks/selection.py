@@ -21,6 +21,7 @@ from benchmarks.measure import machine, peak_gib
 from crowdselect_core.config.crowd import read_crowd
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
+from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.report.summary import summarise
 from crowdselect_core.stages.base import InProcess, P, Runner, Stage
 from crowdselect_core.stages.refs import Ref
@@ -94,7 +95,7 @@ def measure(folder: Path, rows: int) -> None:
     inputs = chosen(config, run=run).inputs
     costs = {name: cost for name, cost in run.costs.items() if name not in STORED}
     started = time.process_time()
-    table = selection_files.ranking_table(config, store, inputs)
+    table = ExplainedRows(config, store, inputs)
     summary = summarise(config, store, inputs, table)
     selection_files.write(
         config, store, inputs, selection_files.spec(config, inputs), table, summary

@@ -188,6 +188,11 @@ def shown_column(reward_model: str, model: str) -> str:
     return f"shown {score_column(reward_model, model)}"
 
 
+def is_shown_column(name: str) -> bool:
+    """Tell a column that `shown_column` named."""
+    return name.startswith("shown ")
+
+
 def shown_field(reward_model: str) -> str:
     """Name the same number in a zoo: a field of the model's struct."""
     return f"{reward_model}/shown sample"

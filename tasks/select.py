@@ -11,6 +11,7 @@ from prefect.states import Completed
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import figure_files, hub_dataset, selection_files
+from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.report.card import card_of
 from crowdselect_core.report.summary import summarise
 from crowdselect_core.report.text import as_markdown, as_rows
@@ -39,7 +40,7 @@ def export(
         found["figures"] = figures(config, inputs)
         return Completed(name="Cached", message=f"already in {config.out}", data=found)
     store = Store(config.store)
-    ranking = selection_files.ranking_table(config, store, inputs)
+    ranking = ExplainedRows(config, store, inputs)
     summary = summarise(config, store, inputs, ranking, texts=texts)
     manifest = selection_files.write(config, store, inputs, wanted, ranking, summary)
     log.info("%-13s written to %s", "export", config.out)

@@ -10,6 +10,7 @@ import polars as pl
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files
+from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.planning import preflight
 from crowdselect_core.report.summary import summarise
 from crowdselect_core.stages.base import InProcess
@@ -69,7 +70,7 @@ def choose_with(config: SelectConfig) -> Chosen:
     preflight.check(config)
     store = Store(config.store)
     inputs = chosen(config, run=InProcess(store)).inputs
-    table = selection_files.ranking_table(config, store, inputs)
+    table = ExplainedRows(config, store, inputs)
     summary = summarise(config, store, inputs, table)
     wanted = selection_files.spec(config, inputs)
     return Chosen(

@@ -13,8 +13,8 @@ from crowdselect_core.errors import ConfigError
 from crowdselect_core.experiment.pilot import Pilot
 from crowdselect_core.selection.metric_weights import METHODS, method_weights
 from crowdselect_core.stages.refs import RankedArtifacts
+from crowdselect_core.stages.select.listed import listed_rows
 from crowdselect_core.stages.select.metrics import score_arrays, used_reward_models
-from crowdselect_core.stages.select.ranking import listed_rows
 from crowdselect_core.store.artifacts import Store
 
 Ints = NDArray[np.int64]

@@ -6,7 +6,8 @@ While files are written there is no manifest, so a killed export is never taken 
 import io
 import json
 from collections.abc import Mapping
-from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -14,7 +15,7 @@ import polars as pl
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import llamafactory, training_formats
-from crowdselect_core.selection.explanations import explained
+from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.base import StorageBackend
@@ -27,11 +28,14 @@ from crowdselect_core.store.out_files import (
     check_replaceable,
     entries_of,
     is_manifest,
+    sha256_of,
+    size_and_sha256,
     writing,
 )
 from crowdselect_core.util.versions import version_of
 
 MANIFEST = "manifest.json"
+RANKING = "ranking.parquet"
 REPORT = "report.html"  # written after the others, by report/page
 
 
@@ -58,7 +62,7 @@ def find(config: SelectConfig, wanted: Spec) -> dict[str, Any] | None:
         size = sizes.get(name)
         if not isinstance(told, dict) or name not in OURS or size is None:
             return None
-        if size != told.get("bytes") or _sha256(place, name, size) != told.get("sha256"):
+        if size != told.get("bytes") or sha256_of(place, name, size) != told.get("sha256"):
             return None
     place.remove(PENDING)  # of a run that was killed after its last file
     return found
@@ -78,7 +82,7 @@ def write(
     store: Store,
     inputs: SelectionArtifacts,
     wanted: Spec,
-    ranking: pl.DataFrame,
+    rows: ExplainedRows,
     summary: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write selection.parquet, ranking.parquet, train.jsonl, what else is asked for, the manifest.
@@ -88,7 +92,7 @@ def write(
         store: where the artifacts are.
         inputs: the artifacts of the run.
         wanted: what `spec` named.
-        ranking: what `ranking_table` returned.
+        rows: every row of the run, as the ranking has it.
         summary: what the manifest tells of the run.
 
     Returns:
@@ -100,10 +104,7 @@ def write(
     """
     place = open_backend(config.out)
     selection = inputs.selection.open(store).frame()
-    files = {
-        "selection.parquet": _parquet(selection),
-        "ranking.parquet": _parquet(ranking),
-    }
+    files: dict[str, bytes] = {"selection.parquet": _parquet(selection)}
     if selection["messages"].null_count() == 0:
         files["train.jsonl"] = training_formats.chat(selection)
         for layout in (name for name in training_formats.LAYOUTS if name in config.export):
@@ -113,8 +114,8 @@ def write(
     if inputs.membership is not None:
         files["membership.parquet"] = _parquet(inputs.membership.open(store).frame())
     if inputs.drift is not None:
-        rows = inputs.drift.open(store).frame().to_dicts()
-        files["drift.json"] = json.dumps(rows, indent=1).encode() + b"\n"
+        drift = inputs.drift.open(store).frame().to_dicts()
+        files["drift.json"] = json.dumps(drift, indent=1).encode() + b"\n"
     if training := recipe_of(config):
         files[llamafactory.FILE] = llamafactory.train_yaml(training)
     if summary.get("quality"):
@@ -122,21 +123,34 @@ def write(
     if config.export:
         others = entries_of(place) or {}
         files[DATASET_INFO] = training_formats.dataset_info(files, others)
-    manifest = {
+    with TemporaryDirectory(prefix="crowdselect-") as folder:
+        table = Path(folder) / RANKING
+        rows.write(table)
+        every: dict[str, bytes | Path] = {"selection.parquet": files.pop("selection.parquet")}
+        every |= {RANKING: table, **files}
+        manifest = _manifest(config, inputs, wanted, every, summary)
+        check_replaceable(place, [*every, MANIFEST], config.out)
+        with writing(place, [*every, MANIFEST]):
+            _replace_all(place, every, manifest)
+    return manifest
+
+
+def _manifest(
+    config: SelectConfig,
+    inputs: SelectionArtifacts,
+    wanted: Spec,
+    files: Mapping[str, bytes | Path],
+    summary: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what OUT/manifest.json says."""
+    return {
         "key": wanted.key,
         "artifacts": {name: f"{r.stage}/{r.key}" for name, r in inputs.refs().items()},
         "config": config.model_dump(mode="json"),
-        "files": {
-            name: {"bytes": len(data), "sha256": sha256(data).hexdigest()}
-            for name, data in files.items()
-        },
+        "files": {name: size_and_sha256(data) for name, data in files.items()},
         "summary": dict(summary),
         "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},
     }
-    check_replaceable(place, [*files, MANIFEST], config.out)
-    with writing(place, [*files, MANIFEST]):
-        _replace_all(place, files, manifest)
-    return manifest
 
 
 def recipe_of(config: SelectConfig) -> TrainingConfig | None:
@@ -145,13 +159,8 @@ def recipe_of(config: SelectConfig) -> TrainingConfig | None:
 
 
 def ranking_table(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
-    """Return every row with the reason why it was chosen or not."""
-    return explained(
-        inputs.ranking.open(store).frame(),
-        inputs.clusters.open(store).frame() if inputs.clusters else None,
-        inputs.selection.open(store).frame(["instruction_id", "rank"]),
-        config,
-    )
+    """Return every row as OUT/ranking.parquet has it; memory: all of it."""
+    return ExplainedRows(config, store, inputs).table()
 
 
 def file_of(layout: str) -> str:
@@ -175,7 +184,7 @@ def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
 
 
 def _replace_all(
-    place: StorageBackend, files: Mapping[str, bytes], manifest: Mapping[str, Any]
+    place: StorageBackend, files: Mapping[str, bytes | Path], manifest: Mapping[str, Any]
 ) -> None:
     """Remove what is no longer ours, write the files with the manifest as their mark."""
     before = read_manifest(place)
@@ -228,16 +237,6 @@ def as_json(told: Mapping[str, Any]) -> bytes:
     """Return what a JSON file holds, whatever texts are in it."""
     text = json.dumps(told, indent=1, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _sha256(place: StorageBackend, name: str, size: int) -> str:
-    hashed = sha256()
-    try:
-        for block in place.read_blocks(name, size):
-            hashed.update(block)
-    except FileNotFoundError:  # another run writes there
-        return ""
-    return hashed.hexdigest()
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

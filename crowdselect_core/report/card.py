@@ -5,8 +5,9 @@ from typing import Any
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.export import hub_dataset, selection_files
+from crowdselect_core.export import hub_dataset
 from crowdselect_core.export.dataset_card import CardFacts, dataset_card
+from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.report.crowd_figures import kept_counts
 from crowdselect_core.report.explain_source import NoSelection, Story, find_selection
 from crowdselect_core.report.summary import summarise
@@ -51,7 +52,7 @@ def upload_forecast(config: SelectConfig, story: Story) -> list[str]:
     try:
         found = find_selection(config, story)
         made, store, inputs = found.config, found.store, found.inputs
-        ranking = selection_files.ranking_table(made, store, inputs)
+        ranking = ExplainedRows(made, store, inputs)
     except NoSelection:
         return [
             f"upload     to {config.push_to}; the card needs the selection: run without --dry-run"

@@ -5,11 +5,11 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.export.selection_files import read_manifest
 from crowdselect_core.ingest.prompts import BAD_MESSAGES
 from crowdselect_core.report.method_cost import method_cost
 from crowdselect_core.report.quality import gate_report
-from crowdselect_core.selection.eligibility import reason_code
 from crowdselect_core.selection.explanations import IN_WORDS
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.answers import UNKNOWN_ENDING
@@ -28,7 +28,7 @@ def summarise(
     config: SelectConfig,
     store: Store,
     inputs: SelectionArtifacts,
-    ranking: pl.DataFrame,
+    ranked: ExplainedRows,
     *,
     texts: bool = True,
 ) -> dict[str, Any]:
@@ -38,14 +38,10 @@ def summarise(
         config: the resolved config.
         store: where the artifacts are.
         inputs: the artifacts of the run.
-        ranking: every row with its reason (`export.selection_files.ranking_table`).
+        ranked: every row with its place.
         texts: whether the data set is still the one that was chosen from, so that the texts of
             rows may be read there.
     """
-    codes = inputs.ranking.open(store).frame(["eligible", "reason"])
-    out = codes.filter(~pl.col("eligible")).select(reason_code(pl.col("reason")))
-    counted = out["reason"].value_counts().sort("reason")
-    sizes = ranking.filter("selected").group_by("cluster_id").len().sort("cluster_id")
     read = inputs.instructions.facts.get("counts", inputs.instructions.counts)
     return {
         "method": method_label(config),
@@ -53,10 +49,10 @@ def summarise(
         "duplicate_rows": read.get("duplicate_rows", 0),
         **_heldout(inputs),
         "missing_scores": inputs.scores.counts.get("missing_scores", 0),
-        "eligible": int(codes["eligible"].sum()),
-        "ineligible": _most_common(dict(counted.iter_rows())),
+        "eligible": ranked.eligible,
+        "ineligible": _most_common(dict(ranked.candidates.ineligible)),
         "quality": gate_report(config, store, inputs, texts=texts),
-        "clusters": sizes["len"].to_list() if inputs.clusters else [],
+        "clusters": ranked.chosen_of_clusters() if inputs.clusters else [],
         "chosen": inputs.selection.rows,
         "without_pair": inputs.pairs.counts.get("without_pair", 0) if inputs.pairs else 0,
         "pairs": inputs.pairs.rows if inputs.pairs else 0,
@@ -66,7 +62,7 @@ def summarise(
         "student": _student(config, store, inputs),
         "notes": _notes(config, inputs),
         "changes": _changes(config, store, inputs),
-        "shown": _shown(config, store, inputs, ranking, texts=texts),
+        "shown": _shown(config, store, inputs, ranked, texts=texts),
     }
 
 
@@ -166,16 +162,13 @@ def _shown(
     config: SelectConfig,
     store: Store,
     inputs: SelectionArtifacts,
-    ranking: pl.DataFrame,
+    ranked: ExplainedRows,
     *,
     texts: bool,
 ) -> dict[str, list[dict[str, Any]]]:
     """Pick rows to show: the best chosen; of the others the nearest miss, a middle and a last."""
-    chosen = ranking.filter("selected").sort("rank").head(SHOWN)
-    left = ranking.filter(~pl.col("selected"))
-    places = sorted({0, left.height // 2, left.height - 1}) if left.height else []
-    others = left[places]
-    table = pl.concat([chosen, others])
+    chosen = ranked.best(SHOWN)
+    table = pl.concat([chosen, ranked.spread_of_others()])
     instructions: list[str | None] = [None] * table.height
     if texts:
         ids = table["instruction_id"]

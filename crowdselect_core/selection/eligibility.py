@@ -40,6 +40,13 @@ def metric_columns(metrics: pl.DataFrame, required: Collection[str] = REQUIRED) 
     Raises:
         DatasetError: a column that is missing or of another type, an id that is null or repeats.
     """
+    frame = typed_columns(metrics, required)
+    check_ids(frame.get_column("instruction_id"), "metrics")
+    return frame
+
+
+def typed_columns(metrics: pl.DataFrame, required: Collection[str] = REQUIRED) -> pl.DataFrame:
+    """Return what `metric_columns` does of a part of a table, whose ids it cannot compare."""
     known = {**METRICS, "answerable": pl.Boolean, "barred": pl.String}
     present = {n: dtype for n, dtype in known.items() if n in required or n in metrics.columns}
     check_columns(metrics, present, "metrics")
@@ -49,9 +56,7 @@ def metric_columns(metrics: pl.DataFrame, required: Collection[str] = REQUIRED) 
         for name, dtype in known.items()
         if name not in present
     ]
-    frame = metrics.select(columns + absent).with_columns(cs.float().fill_nan(None))
-    check_ids(frame.get_column("instruction_id"), "metrics")
-    return frame
+    return metrics.select(columns + absent).with_columns(cs.float().fill_nan(None))
 
 
 def check_columns(frame: pl.DataFrame, columns: Columns, table: str) -> None:

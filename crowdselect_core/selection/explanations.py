@@ -1,10 +1,19 @@
-"""Why a row was chosen or not: one sentence for every row of the ranking."""
+"""Why a row was chosen or not: its place, and one sentence where somebody may look for it.
 
+Array names carry their shape: N rows, K of them, B chosen rows, G clusters.
+"""
+
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from crowdselect_core.config.methods import is_function
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.selection.candidates import NO_CLUSTER, Candidates
 from crowdselect_core.selection.methods.ranked_by import ranked_by
+from crowdselect_core.selection.placement import Placement, placed
+
+Ints = NDArray[np.int64]
 
 # Reason codes of rows that are not eligible, in words.
 IN_WORDS = {
@@ -48,45 +57,97 @@ def explained(
     clusters: pl.DataFrame | None,
     selection: pl.DataFrame,
     config: SelectConfig,
+    asked: pl.Series | None = None,
 ) -> pl.DataFrame:
-    """Return every row with the reason why it was chosen or not, the best first.
+    """Return every row with its place, the best first, and the reasons of those that have one.
 
     margin = score - best score not chosen in its cluster, for a chosen row (>= 0 under the equal
     quota); score - lowest score chosen in its cluster, for one that is not (<= 0). Null where
     there is nothing to compare with.
 
     Output columns: RANKING with cluster_id, then selected, rank (null if not), rank_in_cluster
-    (1 is the best), margin; `reason` is a sentence for every row.
+    (1 is the best), margin. `reason` is a sentence for rows that are chosen, not eligible or just
+    missed (the JUST_MISSED best of their cluster that are not chosen), and for those asked for;
+    null for the others: the columns that it would be made of are there.
+
+    Args:
+        ranking: of all rows.
+        clusters: of all rows; None without.
+        selection: the chosen rows, with their rank.
+        config: the method, and what it ranks by.
+        asked: ids of further rows whose reason is wanted.
     """
-    frame = ranking.drop("cluster_id")
-    if clusters is None:
-        frame = frame.with_columns(cluster_id=pl.lit(None, dtype=pl.Int64))
-    else:
+    ids = ranking.get_column("instruction_id")
+    numbers = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(ids))
+    if clusters is not None:
         groups = clusters.select("instruction_id", "cluster_id")
-        frame = frame.join(groups, on="instruction_id", how="left", maintain_order="left")
-    ranks = selection.select("instruction_id", "rank")
-    frame = frame.join(ranks, on="instruction_id", how="left", maintain_order="left")
-    frame = frame.with_columns(selected=pl.col("rank").is_not_null())
-    frame = frame.sort(
-        ["eligible", "score", "instruction_id"], descending=[True, True, False], nulls_last=True
+        numbers = ids.to_frame().join(
+            groups, on="instruction_id", how="left", maintain_order="left"
+        )["cluster_id"]
+    chosen = (
+        ids.to_frame()
+        .with_row_index("row")
+        .join(selection.select("instruction_id", "rank"), on="instruction_id", how="inner")
     )
-    frame = _placed(frame).with_columns(sentence(config, selection.height).alias("reason"))
-    first = [*ranking.columns, "selected", "rank", "rank_in_cluster", "margin"]
-    return frame.select(first)
+    candidates = Candidates(
+        score_N=ranking["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
+        eligible_N=ranking["eligible"].to_numpy(),
+        cluster_N=None if clusters is None else numbers.fill_null(NO_CLUSTER).to_numpy(),
+        ids_of=lambda rows_K: ids[rows_K],
+        ineligible={},
+    )
+    rows_B = chosen["row"].to_numpy().astype(np.int64)
+    where = placed(candidates, rows_B, chosen["rank"].to_numpy())
+    if asked is not None:
+        where.near_N[ids.is_in(asked.implode()).to_numpy()] = True
+    table = ranking.with_columns(numbers.alias("cluster_id"))[where.order_N]
+    return told(table, where.order_N, where, config, selection.height)
 
 
-def _placed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add each eligible row's place in its cluster and its margin to the cut there."""
-    score, chosen, eligible = pl.col("score"), pl.col("selected"), pl.col("eligible")
-    lowest_in = score.filter(chosen).min().over("cluster_id")
-    best_out = score.filter(~chosen & eligible).max().over("cluster_id")
-    place = pl.int_range(1, pl.len() + 1).over("cluster_id")  # eligible rows come first, sorted
-    return frame.with_columns(
-        rank_in_cluster=pl.when(eligible).then(place),
-        margin=pl.when(eligible).then(score - pl.when(chosen).then(best_out).otherwise(lowest_in)),
-        _eligible=eligible.sum().over("cluster_id"),
-        _chosen_here=chosen.sum().over("cluster_id"),
+def told(
+    table: pl.DataFrame,
+    rows_K: Ints,
+    where: Placement,
+    config: SelectConfig,
+    chosen: int,
+    *,
+    every: bool = False,
+) -> pl.DataFrame:
+    """Return rows of a ranking with their places and reasons; see `explained`.
+
+    Args:
+        table: the rows: RANKING with cluster_id.
+        rows_K: their numbers.
+        where: all rows stand.
+        config: as in `explained`.
+        chosen: how many rows are chosen.
+        every: whether each row has a sentence.
+    """
+    rank_K, place_K, group_K = where.rank_N[rows_K], where.place_N[rows_K], where.group_N[rows_K]
+    frame = table.with_columns(
+        selected=pl.Series(rank_K > 0),
+        rank=_positive(rank_K),
+        rank_in_cluster=_positive(place_K),
+        margin=pl.Series(where.margin_N[rows_K], nan_to_null=True),
     )
+    is_told_K = where.near_N[rows_K] | (place_K == 0) | every
+    count = int(is_told_K.sum())
+    index_K = np.full(len(rows_K), count)  # past the last reason there is none
+    index_K[is_told_K] = np.arange(count)
+    said = frame.filter(pl.Series(is_told_K)).select(
+        *frame.columns,
+        _eligible=pl.Series(where.eligible_G[group_K[is_told_K]]),
+        _chosen_here=pl.Series(where.chosen_G[group_K[is_told_K]]),
+    )
+    reasons = said.select(sentence(config, chosen).alias("reason")).to_series()
+    nothing = pl.Series("reason", [None], dtype=pl.String)
+    return frame.with_columns(pl.concat([reasons, nothing])[index_K])
+
+
+def _positive(numbers_K: NDArray[np.int32]) -> pl.Series:
+    """Return whole numbers, null for 0."""
+    numbers = pl.Series(numbers_K, dtype=pl.Int64)
+    return numbers.set(numbers == 0, None)
 
 
 def sentence(config: SelectConfig, chosen: int) -> pl.Expr:

@@ -6,7 +6,7 @@ Source: METHOD, "The three foundation metrics" (who is eligible) and "Integratio
 Array names carry their shape: N rows (instructions), E of them that take part in a ranking.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 
 import numpy as np
@@ -16,16 +16,13 @@ from numpy.typing import NDArray
 from crowdselect_core.config.metric_weights import WEIGHTS, MetricWeights, check_weights
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.selection.eligibility import metric_columns, reason_code, reasons
+from crowdselect_core.selection.quantiles import References, metric_quantiles
 from crowdselect_core.tables import METRIC_NAMES, RANKING
 from crowdselect_core.util.notes import Warn, log_warning
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-References = Mapping[str, Floats]  # metric -> its values over the R rows of reference, sorted
 
-STABILITY_DECIMALS = 9
 SCORE_DECIMALS = 12
-COARSE_VALUES, COARSE_ROWS = 10, 100
 
 
 def integrate(
@@ -86,64 +83,34 @@ def weighted(
     warn: Warn,
 ) -> pl.DataFrame:
     """Rank the rows as `integrate` does, by weights that are checked."""
-    if isinstance(min_scores, bool) or not isinstance(min_scores, Integral) or min_scores < 0:
-        raise ConfigError(f"min_scores: found {min_scores!r}, expected a whole number, 0 or more")
+    conditions = weighted_conditions(weights, min_scores)
     frame = metric_columns(metrics)
     if sorted_R_of is None:
-        _check_headroom(frame, weights[3])
-    weight_of = {n: w for n, w in zip(METRIC_NAMES, weights, strict=True) if w != 0}
-    lacks = {f"no_{name}": pl.col(name).is_null() for name in weight_of}
-    reason = reasons(frame, {"too_few_scores": pl.col("n_scores") < min_scores} | lacks)
-    q_N_of = metric_quantiles(frame, reason, weight_of, sorted_R_of, warn)
-    score_N = np.zeros(frame.height)
-    for name, weight in weight_of.items():
+        check_headroom(weights, frame.height, frame["headroom"].null_count())
+    reason = reasons(frame, conditions)
+    q_N_of = metric_quantiles(frame, reason, weight_of(weights), sorted_R_of, warn)
+    return ranking_table(frame, reason, q_N_of, weighted_score(q_N_of, weights))
+
+
+def weight_of(weights: MetricWeights) -> dict[str, float]:
+    """Return the weights of the metrics that have one."""
+    return {n: w for n, w in zip(METRIC_NAMES, weights, strict=True) if w != 0}
+
+
+def weighted_conditions(weights: MetricWeights, min_scores: int) -> dict[str, pl.Expr]:
+    """Return what makes a row not eligible, by reason, where the metrics are weighed."""
+    if isinstance(min_scores, bool) or not isinstance(min_scores, Integral) or min_scores < 0:
+        raise ConfigError(f"min_scores: found {min_scores!r}, expected a whole number, 0 or more")
+    lacks = {f"no_{name}": pl.col(name).is_null() for name in weight_of(weights)}
+    return {"too_few_scores": pl.col("n_scores") < min_scores} | lacks
+
+
+def weighted_score(q_N_of: Mapping[str, Floats], weights: MetricWeights) -> Floats:
+    """Return the weighted sum of the quantiles, rounded."""
+    score_N = np.zeros(len(q_N_of[METRIC_NAMES[0]]))
+    for name, weight in weight_of(weights).items():
         score_N += weight * q_N_of[name]
-    return ranking_table(frame, reason, q_N_of, np.round(score_N, SCORE_DECIMALS))
-
-
-def quantiles(values: pl.Series | Floats, eligible_N: Bools) -> Floats:
-    """Return the exact empirical quantile of every eligible value, NaN for the others.
-
-    q = (average rank - 1) / (n - 1) over the n eligible values that are defined, 0.5 when n = 1.
-    METHOD, "Integration".
-
-    Input columns: a number per row, any unit; null and NaN are undefined and take no part.
-    Output columns: 0..1, 0 for the smallest.
-
-    Args:
-        values: the metric.
-        eligible_N: which rows count.
-    """
-    values_N = _floats(values) if isinstance(values, pl.Series) else values
-    return _quantiles(values_N, eligible_N)[0]
-
-
-def references(ranking: pl.DataFrame) -> References:
-    """Return what later rows' quantiles are taken among: the values of every metric, sorted.
-
-    Input columns (tables.RANKING): the four metrics, eligible; rows that are not do not count.
-    """
-    eligible = ranking.filter(pl.col("eligible"))
-    return {
-        name: np.sort(values_N[~np.isnan(values_N)])
-        for name, values_N in ((n, _metric(eligible, n)) for n in METRIC_NAMES)
-    }
-
-
-def reference_quantiles(values_N: Floats, sorted_R: Floats) -> Floats:
-    """Return each value's quantile among R values of reference, NaN for NaN.
-
-    q = clip((below + (equal - 1) / 2) / (R - 1), 0, 1), with how many values of reference are
-    below and equal: for one that stands among them its own exact quantile, for one between two of
-    them the middle of theirs; 0.5 when R = 1.
-    """
-    n = len(sorted_R)
-    if n <= 1:
-        return np.where(np.isnan(values_N) | (n == 0), np.nan, 0.5)
-    below_N = np.searchsorted(sorted_R, values_N, side="left")
-    equal_N = np.searchsorted(sorted_R, values_N, side="right") - below_N
-    q_N = np.clip((below_N + (equal_N - 1) / 2) / (n - 1), 0.0, 1.0)
-    return np.where(np.isnan(values_N), np.nan, q_N)
+    return np.round(score_N, SCORE_DECIMALS, out=score_N)
 
 
 def eligibility_counts(ranking: pl.DataFrame) -> dict[str, int]:
@@ -161,35 +128,6 @@ def eligibility_counts(ranking: pl.DataFrame) -> dict[str, int]:
     return {str(reason): int(n) for reason, n in sorted(counts.iter_rows())}
 
 
-def metric_quantiles(
-    frame: pl.DataFrame,
-    reason: pl.Series,
-    report: Collection[str] = (),
-    sorted_R_of: References | None = None,
-    warn: Warn = log_warning,
-) -> dict[str, Floats]:
-    """Return the quantiles of the four metrics over the eligible rows; see `quantiles`.
-
-    A metric named in `report` that has few values over many rows is warned of: its quantiles are
-    coarse, and ids decide between most of its rows.
-    """
-    eligible_N = reason.is_null().to_numpy()
-    q_N_of = {}
-    for name in METRIC_NAMES:
-        values_N = _metric(frame, name)
-        if sorted_R_of is not None:
-            eligible_values_N = np.where(eligible_N, values_N, np.nan)
-            q_N_of[name] = reference_quantiles(eligible_values_N, sorted_R_of[name])
-            continue
-        q_N_of[name], distinct, rows = _quantiles(values_N, eligible_N)
-        if name in report and distinct < COARSE_VALUES and rows > COARSE_ROWS:
-            warn(
-                f"{name} has only {distinct} distinct values over {rows} eligible rows: its "
-                "quantiles are coarse"
-            )
-    return q_N_of
-
-
 def ranking_table(
     frame: pl.DataFrame, reason: pl.Series, q_N_of: Mapping[str, Floats], score_N: Floats
 ) -> pl.DataFrame:
@@ -205,41 +143,12 @@ def ranking_table(
     ).select(list(RANKING))
 
 
-def _check_headroom(frame: pl.DataFrame, weight: float) -> None:
+def check_headroom(weights: MetricWeights, rows: int, undefined: int) -> None:
     """Raise a ConfigError where headroom has weight and no row has any."""
-    if weight != 0 and frame.height and frame["headroom"].null_count() == frame.height:
+    weight = weights[3]
+    if weight != 0 and rows and undefined == rows:
         raise ConfigError(
-            f"weights: headroom has the weight {weight:g}, but none of the {frame.height} rows has "
+            f"weights: headroom has the weight {weight:g}, but none of the {rows} rows has "
             "any: name the student among the crowd (role: student) and give it scores, or give "
             "headroom no weight (1,1,2)"
         )
-
-
-def _quantiles(values_N: Floats, eligible_N: Bools) -> tuple[Floats, int, int]:
-    """Return the quantiles, how many distinct values and how many rows they are taken over."""
-    q_N = np.full(len(values_N), np.nan)
-    (rows_E,) = np.nonzero(eligible_N & ~np.isnan(values_N))
-    n = len(rows_E)
-    if n <= 1:
-        q_N[rows_E] = 0.5
-        return q_N, n, n
-    order_E = np.argsort(values_N[rows_E])
-    sorted_E = values_N[rows_E][order_E]
-    (starts,) = np.nonzero(np.r_[True, sorted_E[1:] != sorted_E[:-1]])  # of the runs of ties
-    lengths = np.diff(np.r_[starts, n])
-    below_E = np.repeat(starts + (lengths - 1) / 2, lengths)  # average rank - 1
-    q_N[rows_E[order_E]] = below_E / (n - 1)
-    return q_N, len(starts), n
-
-
-def _metric(frame: pl.DataFrame, name: str) -> Floats:
-    """Return a metric as it is ranked."""
-    values_N = _floats(frame.get_column(name))
-    if name == "stability":  # a mean of few ratios: float noise would break its many ties
-        values_N = np.round(values_N, STABILITY_DECIMALS)
-    return values_N
-
-
-def _floats(column: pl.Series) -> Floats:
-    """Return a numeric column as float64, NaN for null."""
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from crowdselect_core.errors import ConfigError, nearest, shown
 
 Ints = NDArray[np.int64]
+Whole = NDArray[np.signedinteger]
+
+_DENSE = 1 << 15  # ids that lie so near to each other are counted and not sorted
 
 QUOTAS = ("equal", "proportional", "reference")
 
@@ -22,7 +25,7 @@ QUOTAS = ("equal", "proportional", "reference")
 class ClusterLayout(NamedTuple):
     """How the eligible rows, in rank order, lie in the clusters."""
 
-    cluster_E: Ints  # 0..C-1
+    cluster_E: Whole  # 0..C-1
     within_E: Ints  # a row's place in its cluster; 0 is the cluster's best
     by_cluster_E: Ints  # the rows' places in rank order, cluster after cluster
     starts_C: Ints  # where each cluster starts in by_cluster_E
@@ -36,15 +39,27 @@ def check_quota(quota: str) -> str:
     return quota
 
 
-def lay_out(ids_E: Ints) -> ClusterLayout:
+def lay_out(ids_E: Whole) -> ClusterLayout:
     """Lay out rows in rank order by the cluster id of each."""
-    _, cluster_E = np.unique(ids_E, return_inverse=True)
+    cluster_E = numbered(ids_E)
     sizes_C = np.bincount(cluster_E)
     starts_C = np.cumsum(sizes_C) - sizes_C
     by_cluster_E = np.argsort(cluster_E, kind="stable")
     within_E = np.empty(len(ids_E), dtype=np.int64)
     within_E[by_cluster_E] = np.arange(len(ids_E)) - np.repeat(starts_C, sizes_C)
     return ClusterLayout(cluster_E, within_E, by_cluster_E, starts_C, sizes_C)
+
+
+def numbered(ids_E: Whole) -> Whole:
+    """Number the ids from 0 in their order; few of them in 16 bits, which sort by radix."""
+    if not len(ids_E):
+        return np.zeros(0, dtype=np.int16)
+    low, high = int(ids_E.min()), int(ids_E.max())
+    if high - low >= _DENSE:
+        _, cluster_E = np.unique(ids_E, return_inverse=True)
+        return cluster_E
+    number_of = np.cumsum(np.bincount(ids_E - low, minlength=1) > 0) - 1
+    return number_of.astype(np.int16)[ids_E - low]
 
 
 def choose(layout: ClusterLayout, budget: int, quota: str) -> Ints:

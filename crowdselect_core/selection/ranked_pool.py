@@ -7,17 +7,17 @@ laid out. A choice of 1,000 rows is 4 kB.
 Array names carry their shape: N rows of the pool, E eligible rows in rank order, B chosen rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.errors import DatasetError, SelectionError
+from crowdselect_core.errors import DatasetError
+from crowdselect_core.selection.candidates import Candidates, choose_by_budgets
 from crowdselect_core.selection.eligibility import check_ids
-from crowdselect_core.selection.quota import eligible_words, reached, wanted_rows
-from crowdselect_core.selection.quota_allocation import check_quota, choose, lay_out
+from crowdselect_core.selection.integration import eligibility_counts
 from crowdselect_core.util.notes import Warn, log_warning
 
 Floats = NDArray[np.float64]
@@ -35,13 +35,13 @@ class Ranked:
             out, may not).
         cluster_N: cluster ids; None for no clustering. Two rankings share chance inside clusters
             only if they hold the same array.
-        words: how many rows are eligible and why the others are not, for messages.
+        ineligible: how many rows are not eligible by reason, for messages.
     """
 
     score_N: Floats
     eligible_N: Bools
     cluster_N: NDArray[np.int64] | None = None
-    words: str | None = None
+    ineligible: Mapping[str, int] | None = None
 
 
 def placed(ids: pl.Series, ranking: pl.DataFrame, clusters: pl.DataFrame | None = None) -> Ranked:
@@ -63,8 +63,8 @@ def placed(ids: pl.Series, ranking: pl.DataFrame, clusters: pl.DataFrame | None 
     score_N = own["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if unscored := int((eligible_N & ~np.isfinite(score_N)).sum()):
         raise DatasetError(f"ranking: {unscored} eligible rows have no finite score: rank them")
-    words = eligible_words(ranking) if "reason" in ranking.columns else None
-    return Ranked(score_N, eligible_N, _clusters(ids, clusters, eligible_N), words)
+    ineligible = eligibility_counts(ranking) if "reason" in ranking.columns else None
+    return Ranked(score_N, eligible_N, _clusters(ids, clusters, eligible_N), ineligible)
 
 
 def choose_rows(
@@ -93,23 +93,15 @@ def choose_rows(
         SelectionError: fewer eligible rows than a budget asks for, or a budget that cannot be.
         ConfigError: an unknown quota.
     """
-    check_quota(quota)
-    (eligible_E,) = np.nonzero(ranked.eligible_N)
-    words = ranked.words or f"{len(eligible_E)} of {len(ranked.score_N)} rows are eligible"
-    if not len(eligible_E):
-        raise SelectionError(f"nothing to select: {words}")
-    order_E = eligible_E[np.argsort(-ranked.score_N[eligible_E], kind="stable")]
-    cluster_E = np.zeros(len(order_E), dtype=np.int64)
-    if ranked.cluster_N is not None:
-        cluster_E = ranked.cluster_N[order_E]
-    layout = lay_out(cluster_E)
-    chosen = []
-    for budget in budgets:
-        wanted = wanted_rows(budget, len(order_E), words, allow_short=allow_short, warn=warn)
-        places_B = choose(layout, wanted, quota)
-        reached(len(places_B), wanted, words, warn)
-        chosen.append(order_E[places_B].astype(np.int32))
-    return chosen
+    candidates = Candidates(
+        score_N=ranked.score_N,
+        eligible_N=ranked.eligible_N,
+        cluster_N=ranked.cluster_N,
+        ids_of=lambda rows: pl.Series(rows),  # ids are in the order of positions
+        ineligible=ranked.ineligible or {},
+    )
+    chosen = choose_by_budgets(candidates, budgets, quota, allow_short, warn)
+    return [rows_B.astype(np.int32) for rows_B in chosen]
 
 
 def _clusters(

@@ -40,12 +40,22 @@ def kept_rows(
     return instructions[int(start) : int(end)], rows[start:end] - part.first_row
 
 
+def span_of(source_N: NDArray[np.int64], part: Partition) -> tuple[int, int]:
+    """Return where the rows of a partition begin and end among rows in ascending source_row."""
+    start, end = np.searchsorted(source_N, [part.first_row, part.first_row + part.rows])
+    return int(start), int(end)
+
+
 def holding(partitions: Sequence[Partition], rows: pl.DataFrame) -> list[Partition]:
     """Return the partitions that hold any of the instructions, at least one."""
-    source = rows["source_row"].to_numpy()
+    return holding_rows(partitions, rows["source_row"].to_numpy())
+
+
+def holding_rows(partitions: Sequence[Partition], source_N: NDArray[np.int64]) -> list[Partition]:
+    """Return the partitions that hold any of the rows, at least one."""
     found = []
     for part in partitions:
-        start, end = np.searchsorted(source, [part.first_row, part.first_row + part.rows])
+        start, end = span_of(source_N, part)
         if end > start:
             found.append(part)
     return found or list(partitions[:1])

@@ -7,6 +7,8 @@ then a temporary list beside them names them, so that a killed run can be repeat
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import file_digest, sha256
+from pathlib import Path
 from typing import Any
 
 from crowdselect_core.errors import ConfigError, shown
@@ -81,6 +83,25 @@ def entries_of(place: StorageBackend) -> dict[str, Any] | None:
     told = _json(place, DATASET_INFO)
     ours = isinstance(told, dict) and all(isinstance(entry, dict) for entry in told.values())
     return told if ours else None
+
+
+def size_and_sha256(data: bytes | Path) -> dict[str, Any]:
+    """Return what a manifest says of a file that is going to be written."""
+    if isinstance(data, bytes):
+        return {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+    with data.open("rb") as file:
+        return {"bytes": data.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
+
+
+def sha256_of(place: StorageBackend, name: str, size: int) -> str:
+    """Return the sha256 of a file of some size, empty where it is gone."""
+    hashed = sha256()
+    try:
+        for block in place.read_blocks(name, size):
+            hashed.update(block)
+    except FileNotFoundError:  # another run writes there
+        return ""
+    return hashed.hexdigest()
 
 
 def _json(place: StorageBackend, name: str) -> Any:

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from crowdselect_core.selection.eligibility import metric_columns, reasons
-from crowdselect_core.selection.integration import References, metric_quantiles, ranking_table
+from crowdselect_core.selection.integration import ranking_table
+from crowdselect_core.selection.quantiles import References, metric_quantiles
 from crowdselect_core.tables import RANKING
 
 LACKS = "lacks"  # the column that says why a row has no usable value

@@ -15,13 +15,9 @@ from numpy.typing import NDArray
 from crowdselect_core.config.metric_weights import WEIGHTS, check_weights
 from crowdselect_core.errors import ConfigError, nearest, shown
 from crowdselect_core.selection.eligibility import metric_columns, reasons
-from crowdselect_core.selection.integration import (
-    References,
-    metric_quantiles,
-    ranking_table,
-    weighted,
-)
+from crowdselect_core.selection.integration import ranking_table, weighted
 from crowdselect_core.selection.metric_weights import METHODS, method_weights
+from crowdselect_core.selection.quantiles import References, metric_quantiles
 from crowdselect_core.util.hashed_random import uniform
 from crowdselect_core.util.notes import Warn, log_warning
 

@@ -14,7 +14,7 @@ from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.ingest.prompts import prompt_key
 from crowdselect_core.stages.methods.kept_rows import KeptRowReader, KeptRows
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select.ranking import listed_rows
+from crowdselect_core.stages.select.listed import listed_rows
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import Keys, as_keys, cell_key

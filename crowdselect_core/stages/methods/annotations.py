@@ -23,7 +23,7 @@ from crowdselect_core.stages.methods.annotated_rows import AnnotatedRows, cells_
 from crowdselect_core.stages.methods.kept_rows import kept_identity
 from crowdselect_core.stages.methods.nonsense import Nonsense
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select.ranking import list_identity
+from crowdselect_core.stages.select.listed import list_identity
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.writer import CacheWriter

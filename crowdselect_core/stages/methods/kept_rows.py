@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import accumulate
 
 import polars as pl
@@ -10,6 +11,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.ingest.prompts import Prompt
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.row_columns import RowReader
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.stages.select.kept_answers import AnswerReader, kept
 from crowdselect_core.store.artifacts import Store
@@ -87,18 +89,19 @@ class KeptRowReader:
 
 
 class _Fit:
-    """Which rows may be chosen, found shard by shard: their table is searched once, not joined.
+    """Which rows may be chosen, found shard by shard of the scores.
 
-    Memory: an id and a bit a row.
+    Memory: a byte a row, and a hash of the ids of every shard.
     """
 
     def __init__(self, store: Store, scores: Ref, answers: Ref, condition: pl.Expr) -> None:
-        table = answers.open(store).frame()
-        self._table = table.select("instruction_id", fit=condition.fill_null(False))
+        reader = RowReader(answers.open(store))
+        self._of: dict[bytes, pl.Series] = {}
         sizes = [shard.rows for shard in scores.open(store).manifest.shards if shard.rows]
-        starts = [0, *accumulate(sizes)][:-1]
-        ids = self._table["instruction_id"]
-        self._start_of = {ids[start]: start for start in starts if start < len(ids)}
+        for end, rows in zip(accumulate(sizes), sizes, strict=True):
+            part = reader.span(min(end - rows, reader.rows), min(end, reader.rows))
+            fit = part.select(fit=condition.fill_null(False))["fit"]
+            self._of[_hash(part["instruction_id"])] = fit
 
     def of(self, ids: pl.Series) -> pl.Series:
         """Return whether each row of a shard may be chosen.
@@ -108,10 +111,15 @@ class _Fit:
         """
         if ids.is_empty():
             return pl.Series([], dtype=pl.Boolean)
-        part = self._table.slice(self._start_of.get(ids[0], 0), len(ids))
-        if not part["instruction_id"].equals(ids):
+        fit = self._of.get(_hash(ids))
+        if fit is None:
             raise DamagedArtifact("answers: not the rows of the scores, in their order")
-        return part["fit"]
+        return fit
+
+
+def _hash(ids: pl.Series) -> bytes:
+    """Name some ids in their order."""
+    return sha256(ids.hash(seed=0).to_numpy().tobytes()).digest()
 
 
 def kept_identity(config: SelectConfig) -> dict[str, object]:

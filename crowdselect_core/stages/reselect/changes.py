@@ -38,7 +38,9 @@ def membership_plan(
 
     def make() -> ShardResult:
         new = arrived.open(store).frame(["instruction_id"])["instruction_id"]
-        table = membership(fates(config, store, before), fates(config, store, now), new)
+        known = before.selection.open(store).frame(["instruction_id"])["instruction_id"]
+        fates_now = fates(config, store, now, known)
+        table = membership(fates(config, store, before), fates_now, new)
         counts = {str(change): int(n) for change, n in table.group_by("change").len().iter_rows()}
         return ShardResult(check(table, TABLE, "membership"), counts)
 
@@ -53,13 +55,26 @@ MEMBERSHIP = Stage(
 )
 
 
-def fates(config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> pl.DataFrame:
-    """Return every row of a selection's data set with the reason why it was chosen or not."""
+def fates(
+    config: SelectConfig,
+    store: Store,
+    inputs: SelectionArtifacts,
+    asked: pl.Series | None = None,
+) -> pl.DataFrame:
+    """Return every row of a selection's data set with its place, and some with their reason.
+
+    Args:
+        config: of the selection.
+        store: where the artifacts are.
+        inputs: of the selection.
+        asked: ids of rows whose reason is wanted beside those of `explained`.
+    """
     return explained(
         inputs.ranking.open(store).frame(),
         inputs.clusters.open(store).frame() if inputs.clusters else None,
         inputs.selection.open(store).frame(["instruction_id", "rank"]),
         config,
+        asked,
     )
 
 

@@ -18,8 +18,9 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import NO_INSTRUCTION
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.base import Stage
-from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.partitions import holding_rows, open_dataset, span_of
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.row_columns import RowReader, whole_numbers
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments, used_reward_models
 from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
@@ -55,18 +56,25 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     Counts: finish reasons that nobody knows, of the answers that were looked at.
     """
     dataset = open_dataset(config)
-    table = scores.open(store).frame()
+    table = scores.open(store)
+    source_N = whole_numbers(table, "source_row")
+    has_texts = bool(dataset.layout.answers)
+    reader = RowReader(table, None if has_texts else ["instruction_id"])
     fitted = Once(lambda: stored_moments(metrics.open(store)))
     mode = mode_of(config)
-    partitions = holding(dataset.partitions(config.shard_rows), table)
+    partitions = holding_rows(dataset.partitions(config.shard_rows), source_N)
 
     def shard(part: Partition) -> ShardResult:
-        rows, places = kept_rows(table, part)
-        shown_NM = shown_scores(rows, config, fitted())
+        start, end = span_of(source_N, part)
+        rows, places = reader.span(start, end), source_N[start:end] - part.first_row
         unknown: Counter[str] = Counter()
-        answerable = _answerable(dataset, part, places, mode, shown_NM, unknown)
+        answerable = np.ones(len(places), dtype=bool)
+        if has_texts:
+            shown_NM = shown_scores(rows, config, fitted())
+            answerable = _answerable(dataset, part, places, mode, shown_NM, unknown)
         frame = rows.select("instruction_id").with_columns(
-            answerable=pl.Series(answerable), barred=_refused(dataset, part, places)
+            answerable=pl.Series(answerable, dtype=pl.Boolean),
+            barred=_refused(dataset, part, places),
         )
         counts = {f"{UNKNOWN_ENDING}{word}": n for word, n in sorted(unknown.items())}
         return ShardResult(check(frame, ANSWERABLE, "answers"), counts)
@@ -86,8 +94,6 @@ def _answerable(
     unknown: Counter[str],
 ) -> NDArray[np.bool_]:
     settled = np.zeros(len(places), dtype=bool)
-    if not dataset.layout.answers:
-        return ~settled
     possible_NM = ~np.isnan(shown_NM) if mode.needs_score else np.ones(shown_NM.shape, dtype=bool)
     names = [m.name for m in dataset.crowd]
     by_scores = sorted(mode.models, key=lambda m: (-possible_NM[:, names.index(m)].sum(), m))

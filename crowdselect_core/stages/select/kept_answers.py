@@ -19,6 +19,7 @@ from crowdselect_core.ingest.values import is_complete
 from crowdselect_core.selection.response_choice import Ints, keep, preference
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.row_columns import Members
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments
 from crowdselect_core.store.artifacts import Artifact, Store
@@ -137,7 +138,11 @@ class AnswerReader:
         if last is not None and last.rows["instruction_id"].equals(ids):
             return last
         wanted = pl.DataFrame({"instruction_id": ids})
-        frames = [f.join(wanted, on="instruction_id", how="semi") for f in self._scores.frames()]
+        members = Members(ids)
+        frames = [
+            frame.filter(pl.Series(members.among(frame["instruction_id"])))
+            for frame in self._scores.frames()
+        ]
         rows = wanted.join(
             pl.concat(frames), on="instruction_id", how="left", maintain_order="left"
         )
@@ -146,9 +151,9 @@ class AnswerReader:
 
     def by_shard(self, ids: pl.Series) -> Iterator[Answers]:
         """Yield the answers of the rows with these ids, a shard of the scores at a time."""
-        wanted = pl.DataFrame({"instruction_id": ids})
+        members = Members(ids)
         for frame in self._scores.frames():
-            rows = frame.join(wanted, on="instruction_id", how="semi", maintain_order="left")
+            rows = frame.filter(pl.Series(members.among(frame["instruction_id"])))
             if not rows.is_empty():
                 yield self.at(rows)
 

@@ -14,7 +14,6 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.embedding import load_model
 from crowdselect_core.errors import SelectionError
 from crowdselect_core.reward.function.process import search_path
-from crowdselect_core.selection.integration import References
 from crowdselect_core.selection.methods.by_value import (
     rank_by_value,
     reversed_scores,
@@ -26,6 +25,7 @@ from crowdselect_core.selection.methods.own_function import own_scores
 from crowdselect_core.selection.methods.rank import rank_random
 from crowdselect_core.selection.methods.ranked_by import ranked_by
 from crowdselect_core.selection.methods.rds import round_robin
+from crowdselect_core.selection.quantiles import References
 from crowdselect_core.selection.quota import rows_of_budget
 from crowdselect_core.stages.select.method_identity import filter_end
 from crowdselect_core.stages.select.method_inputs import Given, eligible_vectors, similarities

@@ -31,7 +31,7 @@ from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import METRICS as TABLE
-from crowdselect_core.tables import check, score_column, shown_column
+from crowdselect_core.tables import check, is_shown_column, score_column, shown_column
 from crowdselect_core.util.notes import log_warning
 from crowdselect_core.util.once import Once
 
@@ -169,7 +169,8 @@ def _metrics(
     all_NM = combine(arrays, fitted)
     table = crowd_metrics_NM(all_NM, everyone)
     c_NM = all_NM[:, [m.role == "crowd" for m in everyone]]
-    best_N = best_score(shown_scores(scores, config, fitted))
+    single = any(is_shown_column(name) for name in scores.columns)
+    best_N = best_score(shown_scores(scores, config, fitted) if single else c_NM)
     extra = [pl.Series(BEST, best_N, nan_to_null=True)]
     if len(arrays) > 1:
         extra += [

@@ -6,13 +6,15 @@ The answers' texts are not read.
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.base import Stage
-from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.partitions import holding_rows, open_dataset, span_of
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.row_columns import RowReader, whole_numbers
 from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
@@ -39,11 +41,13 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     Counts: missing_scores, over all reward models, crowd models and the student.
     """
     dataset = open_dataset(config)
-    rows = instructions.open(store).frame()
-    partitions = holding(dataset.partitions(config.shard_rows), rows)
+    table = instructions.open(store)
+    source_N, rows = whole_numbers(table, "source_row"), RowReader(table)
+    partitions = holding_rows(dataset.partitions(config.shard_rows), source_N)
 
     def shard(part: Partition) -> ShardResult:
-        return _shard(dataset, part, rows)
+        start, end = span_of(source_N, part)
+        return _shard(dataset, part, rows.span(start, end), source_N[start:end] - part.first_row)
 
     return by_partition(partitions, shard, config.shard_rows)
 
@@ -51,8 +55,10 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
 SCORES = Stage("scores", "Read what the reward models gave every answer.", spec, plan)
 
 
-def _shard(dataset: Dataset, part: Partition, instructions: pl.DataFrame) -> ShardResult:
-    kept, places = kept_rows(instructions, part)
+def _shard(
+    dataset: Dataset, part: Partition, kept: pl.DataFrame, places: NDArray[np.int64]
+) -> ShardResult:
+    """Read the scores of the rows `kept`, which stand at `places` of a partition."""
     whole = len(places) == part.rows
     columns: list[pl.Series] = []
     missing = 0

@@ -7,11 +7,13 @@ import polars as pl
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.models.token_count import counter, counter_identity
-from crowdselect_core.selection.quota import select, select_by_tokens
+from crowdselect_core.selection.candidates import choose_rows
+from crowdselect_core.selection.quota import select_by_tokens
 from crowdselect_core.selection.response_choice import Ints
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
+from crowdselect_core.stages.select.candidate_rows import CandidateRows
 from crowdselect_core.stages.select.kept_answers import (
     AnswerReader,
     Answers,
@@ -70,16 +72,18 @@ def plan(
     """
 
     def make() -> ShardResult:
-        table = ranking.open(store).frame()
-        groups = clusters.open(store).frame(["instruction_id", "cluster_id"]) if clusters else None
         answers = answer_reader(config, store, scores, metrics)
         notes: list[str] = []
         if config.budget_tokens is not None:
+            table = ranking.open(store).frame()
+            columns = ["instruction_id", "cluster_id"]
+            groups = clusters.open(store).frame(columns) if clusters else None
             tokens = row_tokens(config, answers, table)
             chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
         else:
+            rows = CandidateRows(ranking.open(store), clusters.open(store) if clusters else None)
             how = (config.quota, config.allow_short, notes.append)
-            chosen = select(table, groups, config.budget, *how)
+            chosen = rows.rows(choose_rows(rows.candidates(), config.budget, *how), COLUMNS)
         return ShardResult(_with_answers(config, answers, chosen), notes=notes)
 
     return single(make)

@@ -49,11 +49,12 @@ class StorageBackend(Protocol):
         """Write a local file as `name`, piece by piece, in the place of what may be there."""
         ...
 
-    def replace_all(self, files: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+    def replace_all(self, files: Mapping[str, bytes | Path], gone: Iterable[str] = ()) -> None:
         """Write files in the place of what may be there; locally none where they do not fit.
 
         Args:
-            files: the last one marks that the others are whole: it is taken away before the first
+            files: the content of each, or a local file that has it; the last one marks that the
+                others are whole: it is taken away before the first
                 one is written, and written last.
             gone: files that are removed while the old mark names them.
         """

@@ -89,7 +89,7 @@ class LocalBackend:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def replace_all(self, files: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+    def replace_all(self, files: Mapping[str, bytes | Path], gone: Iterable[str] = ()) -> None:
         for name in files:
             with self._explained("write", name):
                 if (self._root / name).is_dir():
@@ -190,13 +190,17 @@ class LocalBackend:
         return found
 
     @contextmanager
-    def _temporary(self, target: Path, data: bytes) -> Iterator[Path]:
+    def _temporary(self, target: Path, data: bytes | Path) -> Iterator[Path]:
         """Write data beside its target under a temporary name, gone again when the block ends."""
         _make(target.parent)
         temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             with _created(temporary) as file:
-                file.write(data)
+                if isinstance(data, Path):
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, file, BLOCK)
+                else:
+                    file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             yield temporary

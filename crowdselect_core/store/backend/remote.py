@@ -151,11 +151,14 @@ class RemoteBackend:
     def upload(self, name: str, file: Path) -> None:
         self._patiently("write", name, lambda: self._fs.put_file(str(file), self._at(name)))
 
-    def replace_all(self, files: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+    def replace_all(self, files: Mapping[str, bytes | Path], gone: Iterable[str] = ()) -> None:
         for name in (*gone, list(files)[-1]):
             self.remove(name)
         for name, data in files.items():
-            self.replace(name, data)
+            if isinstance(data, Path):
+                self.upload(name, data)
+            else:
+                self.replace(name, data)
 
     def remove(self, name: str) -> None:
         try:

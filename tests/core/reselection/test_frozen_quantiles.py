@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdselect_core import integrate
-from crowdselect_core.selection.integration import quantiles, reference_quantiles, references
+from crowdselect_core.selection.quantiles import quantiles, reference_quantiles, references
 
 NAN = float("nan")
 

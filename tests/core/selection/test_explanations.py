@@ -8,7 +8,7 @@ from little import CROWD
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.selection.explanations import IN_WORDS, explained
-from crowdselect_core.stages.select import answers, ranking
+from crowdselect_core.stages.select import answers, listed
 from crowdselect_core.tables import RANKING, check
 
 # id, cluster, score, reason why it is not eligible; c, b, d, ... is no order at all
@@ -191,7 +191,7 @@ def test_every_reason_has_words() -> None:
     codes = {
         "too_few_scores", "no_score", "no_difficulty", "no_separability", "no_stability",
         "no_headroom", "no_answer", "no_value", *RIVAL_CODES, *GATE_CODES,
-        answers.NO_INSTRUCTION, ranking.EXCLUDED, ranking.NOT_INCLUDED,
+        answers.NO_INSTRUCTION, listed.EXCLUDED, listed.NOT_INCLUDED,
     }  # fmt: skip
     assert set(IN_WORDS) == codes
     rows = [(code, 0, None, code) for code in sorted(codes)]

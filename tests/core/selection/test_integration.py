@@ -12,8 +12,9 @@ from scipy.stats import rankdata
 from crowdselect_core.config.crowd import CrowdModel, read_crowd
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError
 from crowdselect_core.selection.eligibility import REQUIRED
-from crowdselect_core.selection.integration import eligibility_counts, integrate, quantiles
+from crowdselect_core.selection.integration import eligibility_counts, integrate
 from crowdselect_core.selection.metric_weights import check_families
+from crowdselect_core.selection.quantiles import quantiles
 from crowdselect_core.tables import METRICS, RANKING, check
 
 NAN = math.nan

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from crowdselect_core.report.page.packing import Column, pack_columns, pack_json, smallest
 from crowdselect_core.report.page.section import PageData, Section
 from crowdselect_core.report.page.templating import filled
-from crowdselect_core.selection.integration import STABILITY_DECIMALS
 from crowdselect_core.selection.metric_weights import method_weights
+from crowdselect_core.selection.quantiles import STABILITY_DECIMALS
 from crowdselect_core.selection.quota_allocation import QUOTAS
-from crowdselect_core.stages.select.ranking import listed_rows
+from crowdselect_core.stages.select.listed import listed_rows
 from crowdselect_core.tables import METRIC_NAMES
 
 MOST_ROWS = 200_000  # beyond, their ranks alone would fill half of the page

@@ -1,0 +1,194 @@
+"""OUT/ranking.parquet: every row with its place, the best first, written block by block.
+
+Rows come in the order of the data set and are written in that of their score. So they are dealt out
+to temporary files by their place in the output, one a block, and each block is put in order alone.
+
+Array names carry their shape: N rows, K of them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.selection.candidates import Candidates
+from crowdselect_core.selection.explanations import told
+from crowdselect_core.selection.placement import Placement, placed
+from crowdselect_core.stages.refs import SelectionArtifacts
+from crowdselect_core.stages.row_columns import Members
+from crowdselect_core.stages.select.candidate_rows import CandidateRows
+from crowdselect_core.store.artifacts import Store
+
+Ints = NDArray[np.int64]
+
+BLOCK_ROWS = 262_144  # rows of a block, which is a row group of the file
+NUMBER = "row number"  # column of the temporary files
+
+
+class ExplainedRows:
+    """Every row of a selection's data set with its place and why it was chosen or not.
+
+    Memory: some 60 bytes a row for the columns that decide on places, and a block.
+
+    Args:
+        config: the resolved config.
+        store: where the artifacts are.
+        inputs: the artifacts of the run.
+    """
+
+    def __init__(self, config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> None:
+        self._config = config
+        self._ranking = inputs.ranking.open(store)
+        clusters = inputs.clusters.open(store) if inputs.clusters else None
+        self._rows = CandidateRows(self._ranking, clusters)
+        self._selection = inputs.selection.open(store).frame(["instruction_id", "rank"])
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """All rows, as they were chosen from."""
+        return self._rows.candidates()
+
+    @cached_property
+    def where(self) -> Placement:
+        """Where all rows stand."""
+        members, found, start = Members(self._selection["instruction_id"]), [], 0
+        for frame in self._ranking.frames(["instruction_id"]):
+            (places,) = np.nonzero(members.among(frame["instruction_id"]))
+            rows = frame[places].with_columns(row=pl.Series(places + start))
+            found.append(rows)
+            start += frame.height
+        chosen = pl.concat(found).join(self._selection, on="instruction_id")
+        return placed(self.candidates, chosen["row"].to_numpy(), chosen["rank"].to_numpy())
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self._ranking.rows
+
+    @property
+    def eligible(self) -> int:
+        """How many rows may be chosen."""
+        return int(self.candidates.eligible_N.sum())
+
+    def chosen_of_clusters(self) -> list[int]:
+        """Return how many rows are chosen of each cluster that gave any, in cluster order."""
+        return [int(n) for n in self.where.chosen_G if n]
+
+    def best(self, count: int) -> pl.DataFrame:
+        """Return the best chosen rows, each with its reason."""
+        rank_N = self.where.rank_N
+        rows_B = np.flatnonzero(rank_N)
+        return self._at(rows_B[np.argsort(rank_N[rows_B])][:count])
+
+    def spread_of_others(self) -> pl.DataFrame:
+        """Return of the rows that are not chosen the best, a middle one and the last one."""
+        order_N = self.where.order_N
+        left = order_N[self.where.rank_N[order_N] == 0]
+        places = sorted({0, len(left) // 2, len(left) - 1}) if len(left) else []
+        return self._at(left[places])
+
+    def table(self) -> pl.DataFrame:
+        """Return all rows at once, as the file has them."""
+        return pl.concat(list(self.blocks(self.rows)))
+
+    def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:
+        """Yield all rows in the order of the file, some at a time."""
+        order_N = self.where.order_N
+        with _dealt(self._parts(), order_N, rows) as dealt:
+            for number, frame in enumerate(dealt):
+                rows_K = order_N[number * rows : number * rows + frame.height]
+                yield self._told(frame, rows_K)
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        with ExitStack() as stack:
+            writer = None
+            for block in self.blocks():
+                table = block.to_arrow(compat_level=pl.CompatLevel.oldest())
+                if writer is None:
+                    texts = [f.name for f in table.schema if pa.types.is_large_string(f.type)]
+                    repeated = [name for name in texts if name != "instruction_id"]
+                    writer = pq.ParquetWriter(
+                        path, table.schema, compression="zstd", use_dictionary=repeated
+                    )
+                    stack.enter_context(writer)
+                writer.write_table(table, row_group_size=BLOCK_ROWS)
+
+    def _parts(self) -> Iterator[pl.DataFrame]:
+        """Yield the shards of the ranking with the clusters of their rows."""
+        start = 0
+        for frame in self._ranking.frames():
+            yield self._rows.with_clusters(frame, np.arange(start, start + frame.height))
+            start += frame.height
+
+    def _at(self, rows_K: Ints) -> pl.DataFrame:
+        return self._told(self._rows.rows(rows_K), rows_K, every=True)
+
+    def _told(self, table: pl.DataFrame, rows_K: Ints, *, every: bool = False) -> pl.DataFrame:
+        chosen = self._selection.height
+        return told(table, rows_K, self.where, self._config, chosen, every=every)
+
+
+@contextmanager
+def _dealt(
+    parts: Iterable[pl.DataFrame], order_N: Ints, rows: int
+) -> Iterator[Iterator[pl.DataFrame]]:
+    """Yield the rows of all parts in another order, block by block.
+
+    Args:
+        parts: all rows in the order of their numbers.
+        order_N: the numbers of the rows in the order that is wanted.
+        rows: of a block.
+    """
+    if len(order_N) <= rows:
+        yield iter([pl.concat(list(parts), rechunk=True)[order_N]])
+        return
+    place_N = np.empty(len(order_N), dtype=np.int64)
+    place_N[order_N] = np.arange(len(order_N))
+    with TemporaryDirectory(prefix="crowdselect-") as folder:
+        files = [Path(folder) / f"{i:06d}.arrow" for i in range(-(-len(order_N) // rows))]
+        _deal(parts, place_N, rows, files)
+        yield (_in_order(file) for file in files)
+
+
+def _deal(parts: Iterable[pl.DataFrame], place_N: Ints, rows: int, files: Sequence[Path]) -> None:
+    """Write every row to the file of its block."""
+    start = 0
+    with ExitStack() as stack:
+        writers: dict[int, pa.RecordBatchStreamWriter] = {}
+        for frame in parts:
+            place_K = place_N[start : start + frame.height]
+            start += frame.height
+            order_K = np.argsort(place_K)
+            sorted_K = place_K[order_K]
+            sorted_frame = frame.with_columns(pl.Series(NUMBER, place_K))[order_K]
+            table = sorted_frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+            block_K = sorted_K // rows
+            ends = np.flatnonzero(np.append(block_K[1:] != block_K[:-1], True)) + 1
+            first = 0
+            for end in ends.tolist():
+                block = int(block_K[first])
+                if block not in writers:
+                    writer = pa.ipc.new_stream(files[block], table.schema)
+                    writers[block] = stack.enter_context(writer)
+                writers[block].write_table(table.slice(first, end - first))
+                first = end
+
+
+def _in_order(file: Path) -> pl.DataFrame:
+    """Read a block and put its rows in their order."""
+    with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
+        frame = pl.from_arrow(reader.read_all())
+        if not isinstance(frame, pl.DataFrame):
+            raise TypeError(f"{file}: no table")
+        ordered = frame.sort(NUMBER).drop(NUMBER)
+    file.unlink()
+    return ordered

@@ -1,0 +1,106 @@
+"""Where every row stands after a choice: its place in its cluster and its margin to the cut there.
+
+Array names carry their shape: N rows, E eligible rows in rank order, B chosen rows, G clusters.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crowdselect_core.selection.candidates import NO_CLUSTER, Candidates
+from crowdselect_core.selection.quota_allocation import lay_out, numbered
+from crowdselect_core.selection.rank_order import by_id, by_rank
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Whole = NDArray[np.signedinteger]
+
+JUST_MISSED = 100  # rows of a cluster that rank best of those not chosen
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where every row stands; `group_N` numbers the clusters from 0, all rows being one without.
+
+    Args:
+        order_N: the numbers of the rows: the eligible ones best first, then the others by id.
+        group_N: the number of each row's cluster.
+        rank_N: 1 is the best chosen row, 0 a row that is not chosen.
+        place_N: 1 is the best of its cluster, 0 a row that is not eligible.
+        margin_N: score - best score not chosen in its cluster, for a chosen row; score - lowest
+            score chosen there, for one that is not; NaN where there is nothing to compare with.
+        near_N: rows that are chosen, or just missed: the JUST_MISSED best of those not chosen.
+        eligible_G: eligible rows of every cluster.
+        chosen_G: chosen rows of every cluster.
+    """
+
+    order_N: Ints
+    group_N: Whole
+    rank_N: NDArray[np.int32]
+    place_N: NDArray[np.int32]
+    margin_N: Floats
+    near_N: Bools
+    eligible_G: Ints
+    chosen_G: Ints
+
+
+def placed(candidates: Candidates, chosen_B: Ints, ranks_B: Ints) -> Placement:
+    """Place every row.
+
+    Args:
+        candidates: all rows.
+        chosen_B: the numbers of the chosen rows.
+        ranks_B: their ranks.
+    """
+    score_N, eligible_N = candidates.score_N, candidates.eligible_N
+    rows = len(score_N)
+    rank_N = np.zeros(rows, dtype=np.int32)
+    rank_N[chosen_B] = ranks_B
+    order_E = by_rank(np.flatnonzero(eligible_N), score_N, candidates.ids_of)
+    others = by_id(np.flatnonzero(~eligible_N), candidates.ids_of)
+    group_N, group_E = _groups(candidates.cluster_N, rows), np.zeros(0, dtype=np.int16)
+    groups, group_E = int(group_N.max(initial=0)) + 1, group_N[order_E]
+    chosen_E = rank_N[order_E] > 0
+    place_N = np.zeros(rows, dtype=np.int32)
+    place_N[order_E] = lay_out(group_E).within_E + 1
+    near_N = rank_N > 0
+    left_E = order_E[~chosen_E]
+    near_N[left_E[lay_out(group_E[~chosen_E]).within_E < JUST_MISSED]] = True
+    return Placement(
+        order_N=np.concatenate([order_E, others]),
+        group_N=group_N,
+        rank_N=rank_N,
+        place_N=place_N,
+        margin_N=_margins(score_N, order_E, group_E, chosen_E, groups),
+        near_N=near_N,
+        eligible_G=np.bincount(group_E, minlength=groups),
+        chosen_G=np.bincount(group_N[chosen_B], minlength=groups),
+    )
+
+
+def _groups(cluster_N: Whole | None, rows: int) -> Whole:
+    """Number the clusters from 0; rows without one are a cluster of their own."""
+    if cluster_N is None:
+        return np.zeros(rows, dtype=np.int16)
+    known_N = cluster_N != NO_CLUSTER
+    if known_N.all():
+        return numbered(cluster_N)
+    beyond = int(cluster_N.max(initial=0)) + 1
+    return numbered(np.where(known_N, cluster_N, beyond))
+
+
+def _margins(
+    score_N: Floats, order_E: Ints, group_E: Whole, chosen_E: Bools, groups: int
+) -> Floats:
+    """Return every row's margin to the cut in its cluster, NaN where there is none."""
+    score_E = score_N[order_E]
+    lowest_in_G, best_out_G = np.full((2, groups), np.nan)
+    # rows are in rank order: of equal indices the last one is kept
+    lowest_in_G[group_E[chosen_E]] = score_E[chosen_E]
+    best_out_G[group_E[~chosen_E][::-1]] = score_E[~chosen_E][::-1]
+    margin_N = np.full(len(score_N), np.nan)
+    cut_E = np.where(chosen_E, best_out_G[group_E], lowest_in_G[group_E])
+    margin_N[order_E] = score_E - cut_E
+    return margin_N

@@ -1,0 +1,160 @@
+"""Rows of artifacts by their place, and whole columns as arrays: what joins tables by position.
+
+The tables of a run have the rows of its instructions in one order, so the row of one table belongs
+to the row of another with the same number, however each of the two is cut into shards.
+
+Array names carry their shape: N rows of an artifact, K rows that are asked for.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from threading import Lock
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.store.artifacts import Artifact
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+KEPT = 2  # decoded shards that are kept for the next look
+
+
+class RowReader:
+    """Reads rows of an artifact by their numbers; memory: a few shards.
+
+    Args:
+        artifact: a table.
+        columns: what is read of it; without, all.
+    """
+
+    def __init__(self, artifact: Artifact, columns: Sequence[str] | None = None) -> None:
+        self._artifact = artifact
+        self._columns = None if columns is None else list(columns)
+        sizes = [shard.rows for shard in artifact.manifest.shards]
+        self.starts = np.array([0, *accumulate(sizes)], dtype=np.int64)
+        self._frames: dict[int, pl.DataFrame] = {}
+        self._lock = Lock()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the artifact."""
+        return int(self.starts[-1])
+
+    def span(self, start: int, end: int) -> pl.DataFrame:
+        """Return the rows from number `start` up to `end`, in one piece."""
+        parts = [frame[first:last] for _, first, last, frame in self._spans(start, end)]
+        if not parts:
+            return self._frame(0).clear()
+        return pl.concat(parts, rechunk=True) if len(parts) > 1 else parts[0].rechunk()
+
+    def gather(self, rows_K: Ints) -> pl.DataFrame:
+        """Return the rows with these numbers, in their order; every shard is read once at most."""
+        order_K = np.argsort(rows_K, kind="stable")
+        sorted_K = rows_K[order_K]
+        parts = []
+        for number, (first, last) in enumerate(zip(self.starts, self.starts[1:], strict=False)):
+            start, end = np.searchsorted(sorted_K, [first, last])
+            if end > start:
+                frame = self._artifact.shard(number, self._columns)
+                parts.append(frame[sorted_K[start:end] - first])
+        if not parts:
+            return self._frame(0).clear()
+        back_K = np.empty(len(rows_K), dtype=np.int64)
+        back_K[order_K] = np.arange(len(rows_K))
+        table: pl.DataFrame = pl.concat(parts, rechunk=True)
+        return table[pl.Series(back_K)]
+
+    def _spans(self, start: int, end: int) -> Iterator[tuple[int, int, int, pl.DataFrame]]:
+        first = int(np.searchsorted(self.starts, start, side="right")) - 1
+        for number in range(max(first, 0), len(self.starts) - 1):
+            low, high = int(self.starts[number]), int(self.starts[number + 1])
+            if low >= end:
+                return
+            if high > max(start, low):
+                yield number, max(start - low, 0), min(end, high) - low, self._frame(number)
+
+    def _frame(self, number: int) -> pl.DataFrame:
+        with self._lock:
+            frame = self._frames.pop(number, None)
+            if frame is None:
+                frame = self._artifact.shard(number, self._columns)
+            self._frames[number] = frame
+            while len(self._frames) > KEPT:
+                self._frames.pop(next(iter(self._frames)))
+            return frame
+
+
+def floats(column: pl.Series) -> Floats:
+    """Return a numeric column as float64, NaN for null."""
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def whole_numbers(artifact: Artifact, name: str) -> Ints:
+    """Return a column of whole numbers of all rows, none of them null."""
+    values_N, start = np.empty(artifact.rows, dtype=np.int64), 0
+    for frame in artifact.frames([name]):
+        values_N[start : start + frame.height] = frame[name].to_numpy()
+        start += frame.height
+    return values_N
+
+
+class Members:
+    """Tells which ids are among some; memory: these ids and 16 bytes of each."""
+
+    def __init__(self, ids: pl.Series) -> None:
+        hashes = ids.hash(seed=0).to_numpy()
+        order = np.argsort(hashes, kind="stable")
+        self._hashes, self._ids = hashes[order], ids[order]
+        same = self._hashes[1:] == self._hashes[:-1]
+        self._alike = self._ids.filter(np.append(same, False) | np.append(False, same))
+
+    def among(self, ids: pl.Series) -> Bools:
+        """Return whether each of `ids` is one of them."""
+        hashes_N = ids.hash(seed=0).to_numpy()
+        if not len(self._hashes):
+            return np.zeros(len(hashes_N), dtype=bool)
+        places_N = np.searchsorted(self._hashes, hashes_N).clip(max=len(self._hashes) - 1)
+        found_N: Bools = self._hashes[places_N] == hashes_N
+        near = ids.filter(found_N)
+        same = (near == self._ids[places_N[found_N]]) | near.is_in(self._alike.implode())
+        found_N[found_N] = same.to_numpy()
+        return found_N
+
+
+class SparseRows:
+    """Numbers of some rows, in the order of all rows; memory: a few shards.
+
+    Args:
+        artifact: with instruction_id and the column; no row twice.
+        column: of numbers.
+    """
+
+    def __init__(self, artifact: Artifact, column: str) -> None:
+        self._artifact, self._column = artifact, column
+        self._reader, self._next = RowReader(artifact, ["instruction_id", column]), 0
+        self._whole: pl.DataFrame | None = None
+
+    def of(self, ids: pl.Series) -> Floats:
+        """Return the numbers of the next rows, all of which are asked for in order; NaN without.
+
+        Numbers that are in another order are found by their ids, at the memory of all of them.
+        """
+        if self._whole is None:
+            end = min(self._next + len(ids), self._reader.rows)
+            near = self._reader.span(self._next, end)
+            is_here = near["instruction_id"].is_in(ids.implode())
+            count = int(is_here.sum())
+            if bool(is_here.head(count).all()):
+                self._next += count
+                return self._joined(ids, near.head(count))
+            self._whole = self._artifact.frame(["instruction_id", self._column])
+        return self._joined(ids, self._whole)
+
+    def _joined(self, ids: pl.Series, table: pl.DataFrame) -> Floats:
+        left = pl.DataFrame({"instruction_id": ids})
+        joined = left.join(table, on="instruction_id", how="left", maintain_order="left")
+        return floats(joined[self._column])

@@ -1,0 +1,102 @@
+"""A stored ranking and the clusters of its rows as columns to choose from.
+
+Array names carry their shape: N rows, B chosen rows.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowdselect_core.selection.candidates import NO_CLUSTER, Candidates
+from crowdselect_core.selection.eligibility import check_ids
+from crowdselect_core.selection.integration import eligibility_counts
+from crowdselect_core.stages.row_columns import RowReader, floats
+from crowdselect_core.store.artifacts import Artifact
+
+Ints = NDArray[np.int64]
+
+
+class CandidateRows:
+    """The rows of a stored ranking, to choose from.
+
+    Args:
+        ranking: of all rows.
+        clusters: of all rows; None for no clustering.
+    """
+
+    def __init__(self, ranking: Artifact, clusters: Artifact | None) -> None:
+        self._ranking = ranking
+        self.cluster_N = None if clusters is None else cluster_numbers(ranking, clusters)
+
+    def candidates(self) -> Candidates:
+        """Return what a choice needs of all rows."""
+        score_N, eligible_N = np.empty(self._ranking.rows), np.empty(self._ranking.rows, bool)
+        counts: Counter[str] = Counter()
+        start = 0
+        for frame in self._ranking.frames(["score", "eligible", "reason"]):
+            here = slice(start, start + frame.height)
+            score_N[here] = floats(frame["score"])
+            eligible_N[here] = frame["eligible"].fill_null(False).to_numpy()
+            counts.update(eligibility_counts(frame))
+            start += frame.height
+        ineligible = dict(sorted(counts.items()))
+        ids = ids_of(self._ranking)
+        return Candidates(score_N, eligible_N, self.cluster_N, ids, ineligible)
+
+    def rows(self, rows_B: Ints, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return rows of the ranking by their numbers, cluster_id filled."""
+        names = None if columns is None else [n for n in columns if n != "cluster_id"]
+        table = self.with_clusters(RowReader(self._ranking, names).gather(rows_B), rows_B)
+        return table if columns is None else table.select(columns)
+
+    def with_clusters(self, table: pl.DataFrame, rows_K: Ints) -> pl.DataFrame:
+        """Return rows of the ranking, whose numbers are given, with their clusters."""
+        numbers = pl.Series("cluster_id", [None], dtype=pl.Int64).new_from_index(0, len(rows_K))
+        if self.cluster_N is not None:
+            numbers = pl.Series("cluster_id", self.cluster_N[rows_K], dtype=pl.Int64)
+            numbers = numbers.set(numbers == NO_CLUSTER, None)
+        return table.with_columns(numbers)
+
+
+class _Ids:
+    """Gives ids of rows of an artifact by their numbers."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._reader = RowReader(artifact, ["instruction_id"])
+
+    def __call__(self, rows_K: Ints) -> pl.Series:
+        return self._reader.gather(rows_K)["instruction_id"]
+
+
+def ids_of(artifact: Artifact) -> _Ids:
+    """Return what gives the ids of rows by their numbers; shards without one are not read."""
+    return _Ids(artifact)
+
+
+def cluster_numbers(rows: Artifact, clusters: Artifact) -> NDArray[np.int32]:
+    """Return the cluster of every row, NO_CLUSTER where it has none.
+
+    Where the two tables have the same rows in one order, as those of a run do, they are read side
+    by side; else they are joined by their ids.
+    """
+    cluster_N, start = np.empty(rows.rows, dtype=np.int32), 0
+    reader = RowReader(clusters, ["instruction_id", "cluster_id"])
+    for frame in rows.frames(["instruction_id"]):
+        end = start + frame.height
+        beside = reader.span(start, end) if end <= clusters.rows else None
+        if beside is None or not beside["instruction_id"].equals(frame["instruction_id"]):
+            return _joined_numbers(rows, clusters)
+        cluster_N[start:end] = beside["cluster_id"].fill_null(NO_CLUSTER).to_numpy()
+        start = end
+    return cluster_N
+
+
+def _joined_numbers(rows: Artifact, clusters: Artifact) -> NDArray[np.int32]:
+    table = clusters.frame(["instruction_id", "cluster_id"])
+    check_ids(table["instruction_id"], "clusters")
+    ids = rows.frame(["instruction_id"])
+    found = ids.join(table, on="instruction_id", how="left", maintain_order="left")["cluster_id"]
+    return found.fill_null(NO_CLUSTER).to_numpy().astype(np.int32)
