@@ -166,8 +166,8 @@ def _requests(
     cells.refresh()
     looked = time.monotonic()
     open_rows = np.zeros(rows.height, dtype=bool)
-    for keys in _sample_keys(rows["prompt"], model.sampling.n):
-        open_rows |= cells.missing(keys)
+    for sampled in _sample_keys(rows["prompt"], model.sampling.n):
+        open_rows |= cells.missing(sampled)
     left = rows.filter(open_rows)
     left = left.filter(pl.Series(map(mine, left["prompt"].to_list()), dtype=pl.Boolean))
     keys_N = left["prompt"].to_list()
