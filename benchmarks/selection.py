@@ -33,7 +33,7 @@ REWARD = "reward"
 BLOCK = 10_000
 
 
-def make_zoo(path: Path, rows: int, width: int) -> None:
+def make_zoo(path: Path, rows: int, width: int, row_group: int | None = None) -> None:
     """Write a zoo of the paper's crowd: short texts, continuous scores, clustered vectors."""
     crowd = read_crowd("paper").crowd
     rng = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def make_zoo(path: Path, rows: int, width: int) -> None:
             columns[model.name] = pa.StructArray.from_arrays([text, score], ["content", REWARD])
         table = pa.table(columns)
         writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=row_group)
     assert writer is not None
     writer.close()
 

@@ -13,9 +13,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from crowdselect_core.cluster import scoring as spread
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.engine import TransformersEngineConfig, VllmEngineConfig
-from crowdselect_core.config.reward import RewardConfig
+from crowdselect_core.config.reward import ClassifierReward, LikelihoodReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import long_tables
 from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
@@ -119,7 +120,9 @@ def rewards(
         if found is not None:
             refs[answered.model.name] = ref_of(found, started, cached=True)
     left = [a for a in crowd if a.model.name not in refs]
-    if left:
+    if left and spread.spreads(config, reward):
+        refs |= _spread(own, store, reward, left)
+    elif left:
         with _lent(reward) as gpus:
             cancellation.check()
             scorer = scorer_of(reward, Resources(secret, gpus, cancellation.asked))
@@ -143,6 +146,25 @@ def rewards(
     if not left:
         return Completed(name="Cached", message="in the store", data=told)
     return Completed(message=f"{len(left)} of {len(crowd)} models scored", data=told)
+
+
+def _spread(
+    config: SelectConfig, store: Store, reward: RewardConfig, left: list[Answered]
+) -> dict[str, Ref]:
+    """Score the answers of some models on a Ray cluster, and write the tables of scores."""
+    refs: dict[str, Ref] = {}
+    if not isinstance(reward, ClassifierReward | LikelihoodReward):
+        raise TypeError(f"{reward.name}: {reward.kind} scores in this process")
+    for answered in left:
+        began = time.monotonic()
+        with shown("rewards", f"{reward.name}-{answered.model.name}") as report:
+            calls, heads = spread.score(config, store, reward, answered, report, cancellation.check)
+        inputs = (reward, answered, None, calls.failed, heads)
+        spec = REWARDS.spec(config, *inputs)
+        ref = ref_of(REWARDS.build(store, spec, How(), config, *inputs), began, cached=False)
+        tell(f"{reward.name} of {answered.model.name}", ref, calls)
+        refs[answered.model.name] = ref
+    return refs
 
 
 @state_task("export-responses")

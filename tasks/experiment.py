@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from crowdselect_core.cluster.executor import executor_of
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment import cell_files
 from crowdselect_core.experiment.batch import Batch, Choose, Remembering
@@ -64,7 +65,9 @@ def choices(points: list[Point], choose: Choose, tokens: Ref | None) -> State[li
     def view() -> terminal.Progress:
         return terminal.Progress(done, total, what)
 
-    batch = Batch(Store(points[0].config.store), tokens, How(progress=progress))
+    config = points[0].config
+    executor = executor_of(config, cancellation.check, connected=False)
+    batch = Batch(Store(config.store), tokens, How(executor=executor, progress=progress))
     with _quiet(), terminal.bar("choices", view):
         for point in points:
             cancellation.check()

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Completed
 
+from crowdselect_core.cluster.executor import executor_of
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import TransientStorageError
 from crowdselect_core.stages.base import How, Stage
@@ -108,7 +109,8 @@ def _task_of(stage: Stage[Any]) -> StateTask[..., Ref]:
             log.info("%-13s not in the store; the closest differs in %s", spec.stage, missed)
         progress = _Progress()
         with terminal.bar(spec.stage, progress.view):
-            how = How(progress=progress)
+            executor = executor_of(config, cancellation.check)
+            how = How(executor=executor, progress=progress)
             artifact = stage.build(store, spec, how, config, *inputs, **named)
         ref = ref_of(artifact, started, cached=False)
         log.info("%-13s %s rows, %.1f s", spec.stage, f"{ref.rows:,}", ref.seconds)

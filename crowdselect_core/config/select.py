@@ -13,6 +13,7 @@ from crowdselect_core.config.crowd import CrowdModel, check_crowd, read_crowd
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.evaluation import EvaluationConfig
+from crowdselect_core.config.executor import ExecutorConfig
 from crowdselect_core.config.experiment import ExperimentConfig
 from crowdselect_core.config.export import Export, PairsConfig
 from crowdselect_core.config.fields import (
@@ -270,6 +271,12 @@ class SelectConfig(Frozen):
         "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the like; when empty, the environment's",
         examples=["bucket-credentials"],
     )
+    executor: Annotated[ExecutorConfig, Flag("threads|ray")] = Field(
+        ExecutorConfig(),
+        description="Where the parts of a stage are computed: threads of this process (threads), "
+        "or a Ray cluster (ray), by name or as a mapping; changes no result. See docs/scaling.md",
+        examples=[{"kind": "ray", "address": "10.0.0.1:6379"}],
+    )
     workers: Annotated[int, Flag("N")] = Field(
         2, ge=1, le=256, description="Shards computed at once; changes no result"
     )
@@ -282,6 +289,11 @@ class SelectConfig(Frozen):
     @model_validator(mode="after")
     def _sane(self) -> Self:
         check_weights(self.weights)
+        if self.executor.kind == "ray" and self.credentials_block is not None:
+            raise ValueError(
+                "credentials_block: with executor ray every node has the credentials in its own "
+                "environment (AWS_*, or the role of the machine): leave credentials_block out"
+            )
         if "llamafactory" in self.export and self.training is None:
             raise ValueError(
                 "export llamafactory writes the recipe of `training`: add training: "

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -152,6 +152,25 @@ class CallTracker:
             self._in_a_row += 1
             if self._in_a_row >= IN_A_ROW or (len(self.failed) >= EARLY and self.breached):
                 raise TooManyFailures(self.complaint())
+        self.report(self)
+
+    def add(self, answered: int, codes: Mapping[str, int], failed: Mapping[bytes, str]) -> None:
+        """Count calls that another process made.
+
+        Args:
+            answered: those that were answered, errors of a row among them.
+            codes: every error by its short code.
+            failed: the others, by cell.
+
+        Raises:
+            TooManyFailures: far more than may fail.
+        """
+        self._last = time.monotonic()
+        self.answered += answered
+        self.codes.update(codes)
+        self.failed.update(failed)
+        if len(self.failed) >= EARLY and self.breached:
+            raise TooManyFailures(self.complaint())
         self.report(self)
 
     @property

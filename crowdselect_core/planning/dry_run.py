@@ -1,5 +1,6 @@
 """What a run would do: which stages are in the store, and which it would compute."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -72,8 +73,21 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     ]
     planner = Planner(Store(config.store))
     story(config, run=planner)
+    lines += executor_line(config)
     lines += [f"stage      {name}: {state}" for name, state in planner.states]
     return [*lines, *_annotations(planner)]
+
+
+def executor_line(config: SelectConfig) -> list[str]:
+    """Say where stages are computed, unless it is in this process."""
+    executor = config.executor
+    if executor.kind == "threads":
+        return []
+    at = executor.address or os.environ.get("RAY_ADDRESS") or "auto"
+    return [
+        f"executor   ray at {at}: at most {plural(executor.pending, 'part')} pending; stages "
+        "marked `on Ray` spread over its nodes, the others run in this process"
+    ]
 
 
 def _live(config: SelectConfig, missing: MissingWork) -> list[str]:
@@ -87,6 +101,7 @@ def _live(config: SelectConfig, missing: MissingWork) -> list[str]:
         *heldout.line(config, dataset),
         f"store      {config.store}",
         f"out        {config.out}",
+        *executor_line(config),
         *bills(config, missing),
     ]
 
@@ -131,7 +146,9 @@ class Planner:
         """Return the stage's artifact, or what stands for it."""
         known = all(ref.is_computed for ref in refs_in([*inputs, *named.values()]))
         found = self.store.find(stage.spec(config, *inputs, **named)) if known else None
-        state = "to compute" if found is None else f"Cached, {plural(found.rows, 'row')}"
+        on_ray = config.executor.kind == "ray" and stage.needs is not None
+        todo = "to compute on Ray" if on_ray else "to compute"
+        state = todo if found is None else f"Cached, {plural(found.rows, 'row')}"
         self.states.append((stage.name, state))
         if found is None and stage.name == ANNOTATIONS.name:
             self.annotations.append((config, inputs))

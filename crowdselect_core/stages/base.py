@@ -16,7 +16,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.build import Progress, build
-from crowdselect_core.store.executors.base import Executor, Job
+from crowdselect_core.store.executors.base import Executor, Job, Needs
 from crowdselect_core.store.executors.threads import Threads
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan
@@ -35,12 +35,15 @@ class Stage(Generic[P]):
         description: what it does, in one sentence; its task shows it.
         spec: names the artifact by everything that changes its content.
         plan: says how it is computed, shard by shard; it takes the inputs that `spec` takes.
+        needs: what a part takes of another machine; None where every part would compute, or read,
+            what all of them need, so that the parts stay in one process.
     """
 
     name: str
     description: str
     spec: Callable[Concatenate[SelectConfig, P], Spec]
     plan: Callable[Concatenate[SelectConfig, Store, P], Plan]
+    needs: Callable[[SelectConfig], Needs] | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -81,10 +84,20 @@ class Stage(Generic[P]):
 
     def planned(self, job: Job, store: Store) -> Plan:
         """Return the plan of a job that `job` made, in whatever process."""
+        plan: Callable[..., Plan] = self.plan
+        config, values = self._read(job)
+        return plan(config, store, *values)
+
+    def named(self, job: Job) -> Spec:
+        """Return the name of a job's artifact, as this process reads the job's inputs."""
+        spec: Callable[..., Spec] = self.spec
+        config, values = self._read(job)
+        return spec(config, *values)
+
+    def _read(self, job: Job) -> tuple[SelectConfig, list[Any]]:
         config = SelectConfig.model_validate_json(job.config)
         values = self._inputs.model_validate_json(job.inputs)
-        plan: Callable[..., Plan] = self.plan
-        return plan(config, store, *(getattr(values, name) for name in self.inputs))
+        return config, [getattr(values, name) for name in self.inputs]
 
     @cached_property
     def _inputs(self) -> type[BaseModel]:
@@ -96,6 +109,11 @@ class Stage(Generic[P]):
             for name in self.inputs
         }
         return create_model(f"inputs of {self.name}", __config__=_JSON, **types)
+
+
+def one_cpu(_: SelectConfig) -> Needs:
+    """Return the needs of a stage whose parts compute on one processor."""
+    return Needs()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ ends with the same files as an undisturbed one.
 
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -97,14 +97,19 @@ def _run(
     """Run all parts; log every note once, and report how far the build is."""
     done: list[Finished] = []
     notes: set[str] = set()
-    for shard in executor.run(parts, range(plan.total)):
-        done.append(shard)
-        for note in shard[1]["notes"]:
-            if note not in notes:  # each shard of a table carries those of the whole
-                log_warning(note)
-                notes.add(note)
-        if progress:
-            progress(spec.stage, len(done), plan.total)
+    shards = executor.run(parts, range(plan.total))
+    try:
+        for shard in shards:
+            done.append(shard)
+            for note in shard[1]["notes"]:
+                if note not in notes:  # each shard of a table carries those of the whole
+                    log_warning(note)
+                    notes.add(note)
+            if progress:
+                progress(spec.stage, len(done), plan.total)
+    finally:
+        if isinstance(shards, Generator):  # now, not when the error's traceback is let go
+            shards.close()
     return done
 
 

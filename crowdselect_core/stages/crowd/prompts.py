@@ -15,7 +15,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import Prompt, prompt_key
 from crowdselect_core.ingest.reader import Partition
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_shard
@@ -64,7 +64,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
 
 
 PROMPTS = Stage(
-    "prompts", "Name every instruction's prompt by the hash of its messages.", spec, plan
+    "prompts", "Name every instruction's prompt by the hash of its messages.", spec, plan, one_cpu
 )
 
 

@@ -29,6 +29,7 @@ from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys
+from crowdselect_core.store.cache.work_sharing import Alone
 from crowdselect_core.store.cache.writer import CacheWriter
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
@@ -99,6 +100,33 @@ def score(
         write_pace(store, work.cells.spec, calls)
     if calls.breached:
         raise TooManyFailures(calls.complaint())
+    return calls
+
+
+def score_shard(
+    config: SelectConfig,
+    store: Store,
+    reward: RewardConfig,
+    answered: Answered,
+    scorer: Scorer,
+    index: int,
+) -> CallTracker:
+    """Score the answers of one shard that have no score, all by this process; see `score`.
+
+    Whoever shares the shards out decides whether too many calls failed: a few of one shard say
+    little of the whole.
+
+    Raises:
+        TooManyFailures: nothing succeeds any more.
+    """
+    work = Scorings(config, store, reward, answered, None, index)
+    wanted, present = work.count()
+    name = f"{reward.name} of {answered.model.name}"
+    calls = CallTracker(name, wanted, present, 1.0, lambda _: None)
+    if wanted:
+        with CacheWriter(work.cells) as writer:
+            items = work.items(Alone(), lambda: calls.slowest)
+            scorer.run(calls.timed(items), partial(take, calls, writer))
     return calls
 
 

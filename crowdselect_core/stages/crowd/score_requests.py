@@ -24,14 +24,23 @@ from crowdselect_core.store.cache.key_index import (
     cell_key,
     column_keys,
 )
-from crowdselect_core.store.cache.work_sharing import WorkSharing
+from crowdselect_core.store.cache.work_sharing import Sharing
 from crowdselect_core.store.identity import canonical
 
 READ_ROWS = 16_384  # answers that are read and handed to a scorer at once
 
 
 class Scorings:
-    """The answers of one crowd model, with the keys of their scores."""
+    """The answers of one crowd model, or of one shard of its table, with the keys of their scores.
+
+    Args:
+        config: of the given data set.
+        store: where tables and cells are.
+        reward: who scores.
+        answered: whose answers.
+        reference: pairwise judges: whose answers these are held against.
+        only: the shard; None for all.
+    """
 
     def __init__(
         self,
@@ -40,7 +49,9 @@ class Scorings:
         reward: RewardConfig,
         answered: Answered,
         reference: Answered | None,
+        only: int | None = None,
     ) -> None:
+        self._only = only
         self.dataset: Dataset = open_dataset(config)
         self.reward, self.answered, self.reference = reward, answered, reference
         self.cells = cells_of(store, reward)
@@ -61,7 +72,8 @@ class Scorings:
 
     def tables(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield (shard, its rows that have an answer to score), with the key of the score."""
-        for index in range(len(self._responses.manifest.shards)):
+        every = range(len(self._responses.manifest.shards))
+        for index in every if self._only is None else [self._only]:
             yield (
                 index,
                 self.keyed(self._responses.shard(index)).filter(pl.col("score").is_not_null()),
@@ -82,11 +94,11 @@ class Scorings:
         ]  # fmt: skip
         return table.with_columns(pl.Series("score", keys, dtype=pl.Binary))
 
-    def items(self, sharing: WorkSharing, seconds: Callable[[], float]) -> Iterator[Item]:
+    def items(self, sharing: Sharing, seconds: Callable[[], float]) -> Iterator[Item]:
         """Yield the answers without a score, each text once; other processes have their share.
 
         Args:
-            sharing: entered.
+            sharing: entered, where it is to be.
             seconds: how long a score takes at the most, as far as has been seen.
         """
         asked: set[bytes] = set()

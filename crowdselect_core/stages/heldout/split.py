@@ -24,7 +24,7 @@ from crowdselect_core.quality.near_duplicates import (
 )
 from crowdselect_core.quality.shingles import N
 from crowdselect_core.quality.sketches import BANDS, MOST_DIFFERENT, PERMUTATIONS
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.heldout.listed import HeldoutList, read_heldout
 from crowdselect_core.stages.heldout.subsample import subsample_identity, subsampled
@@ -118,7 +118,7 @@ def heldout_plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     return by_shard(instructions.open(store), shard)
 
 
-HELDOUT = Stage("heldout", "Set rows aside for an evaluation.", heldout_spec, heldout_plan)
+HELDOUT = Stage("heldout", "Set rows aside for an evaluation.", heldout_spec, heldout_plan, one_cpu)
 
 
 def _with_prompts(config: SelectConfig) -> Dataset:

@@ -7,7 +7,7 @@ import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.models.token_count import counter, counter_identity
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.methods.kept_rows import KeptRowReader, kept_identity
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.row_lookup import RowLookup
@@ -92,5 +92,5 @@ def plan(
 
 
 LENGTHS = Stage(
-    "lengths", "Count the tokens of the instructions or of the kept answers.", spec, plan
+    "lengths", "Count the tokens of the instructions or of the kept answers.", spec, plan, one_cpu
 )

@@ -17,7 +17,7 @@ from crowdselect_core.quality.benchmark_prompts import (
 )
 from crowdselect_core.quality.decontamination import PromptIndex
 from crowdselect_core.quality.semantic_duplicates import Vectors, unit_length
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.embedder import stored
@@ -100,7 +100,9 @@ def plan(
     return Plan(len(partitions) + shards, part, cut)
 
 
-CONTAMINATION = Stage(STAGE, "Look for prompts of benchmarks in the instructions.", spec, plan)
+CONTAMINATION = Stage(
+    STAGE, "Look for prompts of benchmarks in the instructions.", spec, plan, one_cpu
+)
 
 
 def _gate(config: SelectConfig) -> DecontaminationGate:

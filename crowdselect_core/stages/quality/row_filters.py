@@ -7,7 +7,7 @@ import polars as pl
 from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.quality.row_filters import rules
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.methods.kept_rows import KeptRowReader, kept_identity
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_shard
@@ -61,5 +61,9 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref, answers:
 
 
 ROW_FILTERS = Stage(
-    STAGE, "Hold every row with its kept answer to the gates that look at one row.", spec, plan
+    STAGE,
+    "Hold every row with its kept answer to the gates that look at one row.",
+    spec,
+    plan,
+    one_cpu,
 )

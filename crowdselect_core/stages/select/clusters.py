@@ -4,7 +4,7 @@ import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.embedding.kmeans import assign
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import centers as centers_stage
 from crowdselect_core.stages.shards import by_shard
@@ -40,4 +40,4 @@ def plan(config: SelectConfig, store: Store, embeddings: Ref, centers: Ref) -> P
     return by_shard(embeddings.open(store), shard, ["instruction_id", "vector"])
 
 
-CLUSTERS = Stage("clusters", "Assign every instruction to its nearest centre.", spec, plan)
+CLUSTERS = Stage("clusters", "Assign every instruction to its nearest centre.", spec, plan, one_cpu)

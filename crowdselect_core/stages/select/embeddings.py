@@ -22,6 +22,7 @@ from crowdselect_core.stages.select.embedder import stored
 from crowdselect_core.stages.select.row_lookup import RowLookup
 from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.executors.base import Needs
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import check, embeddings_schema
@@ -108,7 +109,14 @@ def plan(
     return by_partition(partitions, shard, config.shard_rows)
 
 
-EMBEDDINGS = Stage("embeddings", "Embed the instructions.", spec, plan)
+def needs(config: SelectConfig) -> Needs:
+    """Return what a part takes: a GPU where a model embeds and no other device is named."""
+    embedder = config.embedder
+    on_gpu = embedder.device is None or embedder.device.startswith("cuda")
+    return Needs(gpu=embedder.kind == "sentence-transformers" and on_gpu)
+
+
+EMBEDDINGS = Stage("embeddings", "Embed the instructions.", spec, plan, needs)
 
 
 Made = Callable[[Partition, pl.DataFrame, NDArray[np.int64]], pl.DataFrame]

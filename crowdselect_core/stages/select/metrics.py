@@ -24,7 +24,7 @@ from crowdselect_core.metrics.combine import (
     usable,
 )
 from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Artifact, Store
@@ -90,7 +90,7 @@ def plan(config: SelectConfig, store: Store, scores: Ref, reference: Ref | None 
     return by_shard(artifact, shard, facts=facts)
 
 
-METRICS = Stage("metrics", "Compute difficulty, separability and stability.", spec, plan)
+METRICS = Stage("metrics", "Compute difficulty, separability and stability.", spec, plan, one_cpu)
 
 
 def difficulty_column(reward_model: str) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.partitions import holding_rows, open_dataset, span_of
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.row_columns import RowReader, whole_numbers
@@ -52,7 +52,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     return by_partition(partitions, shard, config.shard_rows)
 
 
-SCORES = Stage("scores", "Read what the reward models gave every answer.", spec, plan)
+SCORES = Stage("scores", "Read what the reward models gave every answer.", spec, plan, one_cpu)
 
 
 def _shard(

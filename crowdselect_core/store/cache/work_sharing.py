@@ -16,7 +16,7 @@ from functools import partial
 from hashlib import sha256
 from threading import Event, Thread
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from crowdselect_core.errors import StorageError
 from crowdselect_core.store.backend.base import StorageBackend
@@ -32,6 +32,26 @@ LONGEST = 60.0  # seconds that they are given to come, at most
 LOOK = 0.5  # seconds between two looks at whether they did
 EVERYTHING = 1 << 30  # a share: whosever it is
 SHARES = {0: 1, 1: EVERYTHING, EVERYTHING: EVERYTHING}  # what comes after a share
+
+
+class Sharing(Protocol):
+    """Says which keys this process makes cells of."""
+
+    def rounds(
+        self, lacking: Callable[[], bool], seconds: Callable[[], float]
+    ) -> Iterator[Callable[[bytes], bool]]:
+        """Yield what tells of a key whether this process makes it now; see `WorkSharing`."""
+        ...
+
+
+class Alone:
+    """One process that makes all the cells it is given: somebody else has shared them out."""
+
+    def rounds(
+        self, lacking: Callable[[], bool], seconds: Callable[[], float]
+    ) -> Iterator[Callable[[bytes], bool]]:
+        """Yield once, for every key."""
+        yield lambda key: True
 
 
 class WorkSharing:

@@ -26,6 +26,19 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What one part of a stage takes of the machine that computes it.
+
+    Args:
+        cpus: processors.
+        gpu: whether it runs a model, which takes a GPU where there is one.
+    """
+
+    cpus: float = 1.0
+    gpu: bool = False
+
+
+@dataclass(frozen=True)
 class Parts:
     """The parts of one artifact.
 

@@ -1,0 +1,98 @@
+"""The parts of a stage on a Ray cluster: workers write the shards, this process commits."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from crowdselect_core.cluster import scoring, worker
+from crowdselect_core.cluster.calls import Call, Calls
+from crowdselect_core.cluster.connection import connect
+from crowdselect_core.config.executor import ExecutorConfig
+from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import ConfigError, nearest, shown
+from crowdselect_core.stages.graph import STAGES
+from crowdselect_core.store.artifacts import Finished
+from crowdselect_core.store.executors.base import Executor, Job, Needs, Parts
+from crowdselect_core.store.executors.threads import Threads
+from crowdselect_core.store.manifest import Shard
+
+
+@dataclass(frozen=True)
+class Ray:
+    """Runs the parts of a stage that spreads on a Ray cluster; of the others, on threads here.
+
+    Args:
+        config: the cluster.
+        workers: threads, where the parts stay here.
+        check: called once a second and at every part; what it raises ends the parts.
+    """
+
+    config: ExecutorConfig
+    workers: int
+    check: Callable[[], None]
+
+    def run(self, parts: Parts, indices: Iterable[int]) -> Iterator[Finished]:
+        """Finish the parts of these indices; see `Executor`.
+
+        Raises:
+            ConfigError, WorkerLost: see `Calls`.
+            RemoteError: a part failed.
+        """
+        wanted = list(indices)
+        needs = needs_of(parts.job)
+        if parts.job is None or needs is None or len(wanted) < 2:
+            yield from Threads(self.workers).run(parts, wanted)
+            return
+        calls = Calls(parts.job.stage, self.config, needs, self.check)
+        early: dict[int, Finished] = {}  # those that ended before one with a lower index
+        place = 0
+        for call, outcome in calls.run(_calls(parts, parts.job, wanted)):
+            name, rows, size, digest, told = outcome.value(call.name)
+            early[call.index] = Shard(name, rows, size, digest), told
+            while place < len(wanted) and wanted[place] in early:
+                yield early.pop(wanted[place])
+                place += 1
+
+
+def executor_of(
+    config: SelectConfig, check: Callable[[], None], *, connected: bool = True
+) -> Executor | None:
+    """Return the executor of a config; None for the threads of this process.
+
+    Args:
+        config: of the run.
+        check: see `Ray`.
+        connected: whether to connect now, and not with the first part.
+
+    Raises:
+        ConfigError: no cluster can be reached; resources of a stage that does not spread.
+    """
+    if config.executor.kind == "threads":
+        return None
+    spreading = [s.name for s in STAGES.values() if s.needs is not None] + [scoring.STAGE]
+    for name in config.executor.resources:
+        if name not in spreading:
+            raise ConfigError(
+                f"executor.resources: {name!r} is no stage that spreads over a cluster"
+                f"{nearest(name, spreading)} ({shown(sorted(spreading))})"
+            )
+    if connected:
+        connect(config.executor.address)
+    return Ray(config.executor, config.workers, check)
+
+
+def needs_of(job: Job | None) -> Needs | None:
+    """Return what a part of a job takes; None where the parts stay in one process."""
+    needs = STAGES[job.stage].needs if job is not None else None
+    if job is None or needs is None:
+        return None
+    return needs(SelectConfig.model_validate_json(job.config))
+
+
+def _calls(parts: Parts, job: Job, wanted: list[int]) -> Iterator[Call]:
+    for index in wanted:
+        finished = list(parts.finished.get(index, ()))
+        what = {"folder": parts.folder, "index": index, "finished": finished}
+        request = worker.request(
+            "part", parts.root, job=[job.stage, job.config, job.inputs], **what
+        )
+        yield Call(index, f"{job.stage} part {index}", request)

@@ -1,0 +1,66 @@
+"""The config of the executor: where the parts of a stage are computed."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from crowdselect_core.config.base import Frozen, Named
+
+
+class PartResources(Frozen):
+    """What one part takes of a node of the cluster, as Ray counts it."""
+
+    cpus: float | None = Field(None, gt=0, description="CPUs; when empty, the stage's own number")
+    gpus: float | None = Field(
+        None,
+        ge=0,
+        description="GPUs, a share of one below 1; when empty, one for a stage that runs a model, "
+        "where the cluster has any",
+    )
+    memory: int | None = Field(
+        None, ge=1, description="Bytes that Ray sets aside for a part; when empty, none"
+    )
+
+
+class ExecutorConfig(Named):
+    """Where the parts of a stage are computed; it changes no result. See docs/scaling.md."""
+
+    kind: Literal["threads", "ray"] = Field(
+        "threads",
+        description="threads: `workers` threads of this process; ray: the workers of a Ray cluster",
+    )
+    address: str | None = Field(
+        None,
+        description="Ray: HOST:PORT of the head node, or auto for the cluster of this machine; "
+        "when empty, RAY_ADDRESS, else auto",
+        examples=["10.0.0.1:6379"],
+    )
+    pending: int = Field(
+        1000, ge=1, le=100_000, description="Ray: parts that are handed to the cluster at a time"
+    )
+    retries: int = Field(
+        5, ge=0, description="Ray: times that a part is computed again when its worker or node dies"
+    )
+    resources: dict[str, PartResources] = Field(
+        {},
+        description="Ray: what a part takes, by stage",
+        examples=[{"embeddings": {"gpus": 0.5}}],
+    )
+
+    @classmethod
+    def from_name(cls, name: str) -> dict[str, Any]:
+        """Return the keys that a bare name stands for."""
+        return {"kind": name}
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        fields = type(self).model_fields
+        own = [n for n in fields if n != "kind" and getattr(self, n) != fields[n].default]
+        if self.kind == "threads" and own:
+            raise ValueError(f"{own[0]!r} is for kind ray: add kind: ray, or leave it out")
+        if self.address is not None and "://" in self.address:
+            raise ValueError(
+                "address: expected HOST:PORT or auto; Ray's client (ray://) loses a run with its "
+                "connection: start the run on a node of the cluster, e.g. by `ray job submit`"
+            )
+        return self
