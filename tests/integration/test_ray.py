@@ -16,7 +16,8 @@ from runs import FLAGS, Server
 from servers import ADMIN, S3Server
 from zoos import Zoo
 
-pytestmark = pytest.mark.server
+# slow: three minutes of a core, most of it starts of processes
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 SPREAD = ("scores", "metrics", "answers", "embeddings", "clusters", "lengths")
 
 
