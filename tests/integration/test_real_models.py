@@ -37,7 +37,7 @@ def example(models: Path) -> dict[str, object]:
     for model in kept:
         model["engine"]["model"] = str(models / Path(model["engine"]["model"]).name)
         model["engine"]["dtype"] = "float32"
-        model["sampling"] |= {"max_tokens": 16}
+        model["sampling"] |= {"max_tokens": 32}  # fewer: no answer comes to its end
     config["reward_models"][0]["model"] = str(models / "smollm2")
     path = str(ROOT / config["dataset"]["path"])
     return config | {
