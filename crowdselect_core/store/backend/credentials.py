@@ -28,8 +28,8 @@ log = logging.getLogger("crowdselect.store")
 
 MOST = 5  # times that one request is signed anew
 SETTLES = 15.0  # seconds in which a server may not know new credentials yet (IAM is not instant)
-BETWEEN = 1.0  # seconds between two looks at the sources, where nothing changed
-_USED, _RENEWED = "crowdselect_credentials", "crowdselect_renewals"  # in a request's context
+# In a request's context: by which credentials and when it was signed, and how often anew.
+_USED, _SIGNED, _RENEWED = (f"crowdselect_{name}" for name in ("credentials", "signed", "renewals"))
 
 # The server does not know who asks; with other credentials it may. (HEAD tells a status only.)
 UNKNOWN = frozenset(
@@ -152,9 +152,14 @@ class RenewedCredentials:
                     raise
                 return await _frozen(self._held)
 
-    def note(self, request: Any, **_: Any) -> None:
-        """Before a signature: note in the request which credentials it is signed with."""
+    async def note(self, request: Any, signature_version: Any = None, **_: Any) -> None:
+        """Before a signature: note in the request which credentials it is signed with, and when."""
+        from botocore import UNSIGNED
+
+        if signature_version is not UNSIGNED:
+            await self.get_frozen_credentials()  # boto asks after this: others come now
         request.context[_USED] = self._generation
+        request.context[_SIGNED] = time.monotonic()
 
     async def renew(self, response: Any, request_dict: dict[str, Any], **_: Any) -> float | None:
         """After an answer: return the seconds until it is signed anew, None to leave it."""
@@ -172,7 +177,7 @@ class RenewedCredentials:
         async with self._lock:
             if context.get(_USED) != self._generation:
                 return 0.0  # others came meanwhile
-            if await self._look():
+            if await self._look(context.get(_SIGNED, 0.0)):
                 how = getattr(self._held, "method", "unknown")
                 log.warning(
                     "s3: the server refused the credentials (%s); going on with new ones from "
@@ -185,9 +190,12 @@ class RenewedCredentials:
             settles = new and time.monotonic() - self._came < SETTLES
             return min(2.0 ** (times - 1), 4.0) if settles and code in UNKNOWN else None
 
-    async def _look(self) -> bool:
-        """Read every source again; tell whether they hold others than those that were refused."""
-        if self._state == _state() and time.monotonic() - self._looked < BETWEEN:
+    async def _look(self, signed: float) -> bool:
+        """Read every source again; tell whether they hold others than those that were refused.
+
+        Of many requests that are refused together one does: its look came after they were signed.
+        """
+        if self._state == _state() and signed <= self._looked:
             return False
         self._looked = time.monotonic()
         if _source is not None:
