@@ -9,7 +9,7 @@ SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 # Where it is set, every process compiles its libraries again: seconds a start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help select finetune test test-fast test-slow test-vllm check lint types format docs sample screenshots server deploy vllm-env clean
+.PHONY: help select finetune test test-all test-fast test-slow test-vllm check lint types format docs sample screenshots server deploy vllm-env clean
 
 # `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken
 PORT ?= 4200
@@ -34,6 +34,9 @@ help:  ## what each target does
 
 test: .venv/test  ## all tests, with real servers and real small models
 	$(SMALL) .venv/bin/python -m pytest $(SHARED)
+
+test-all: .venv/test .venv-vllm/ready  ## test and test-vllm in one: while a server starts, others compute
+	$(SMALL) .venv/bin/python -m pytest $(SHARED) -m 'not slow'
 
 test-fast: .venv/test  ## the tests that need no server and no model, in two to three minutes
 	$(SMALL) .venv/bin/python -m pytest $(SHARED) -m 'not server and not model and not vllm and not slow'

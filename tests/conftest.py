@@ -43,7 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
-    items.sort(key=lambda i: ("integration" not in i.path.parts, "served" not in i.path.parts))
+    items.sort(key=lambda i: (not _takes_long(i), "served" not in i.path.parts))
+
+
+def _takes_long(item: pytest.Item) -> bool:
+    """Whether it is of whole runs or of the real vLLM."""
+    return "integration" in item.path.parts or item.get_closest_marker("vllm") is not None
 
 
 class Scheduler(LoadFileScheduling):
