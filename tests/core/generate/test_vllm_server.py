@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -249,8 +250,17 @@ def raw_logits(model: Path) -> list[float]:
     return logits
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a short name: vLLM's sockets lie in it, and theirs has at most 107 characters."""
+    with TemporaryDirectory(prefix="vllm-") as folder:
+        yield Path(folder)
+
+
 @needs_vllm
-def test_raw_logits_are_served_and_kill_9_of_the_run_ends_the_server(tmp_path: Path) -> None:
+def test_raw_logits_are_served_and_kill_9_of_the_run_ends_the_server(
+    tmp_path: Path, short: Path
+) -> None:
     model = make_classifier(tmp_path / "model")
     config = ClassifierReward(
         name="tiny", kind="classifier", model=str(model), max_length=MAX_LENGTH, dtype="float32",
@@ -258,7 +268,7 @@ def test_raw_logits_are_served_and_kill_9_of_the_run_ends_the_server(tmp_path: P
     )  # fmt: skip
     run = subprocess.Popen(
         [sys.executable, "-c", SCORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)},
+        cwd=ROOT, env={**os.environ, "TMPDIR": str(short)},
     )  # fmt: skip
     assert run.stdin is not None
     assert run.stdout is not None
