@@ -252,7 +252,7 @@ def raw_logits(model: Path) -> list[float]:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A folder with a short name: vLLM's sockets lie in it, and theirs has at most 107 characters."""
+    """A folder with a short name: that of vLLM's sockets in it has at most 107 characters."""
     with TemporaryDirectory(prefix="vllm-") as folder:
         yield Path(folder)
 
