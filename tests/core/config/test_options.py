@@ -69,7 +69,7 @@ def test_every_flag_sets_its_key() -> None:
         "--exclude": "e", "--limit": "5", "--export": "alpaca", "--seed": "6", "--workers": "7",
         "--shard-rows": "8", "--crowd": "paper", "--heldout-file": "h", "--heldout-answers": "best",
         "--length-of": "response", "--length-tokenizer": "t", "--teacher-model": "x",
-        "--push-to": "org/name",
+        "--push-to": "org/name", "--executor": "ray",
     }  # fmt: skip
     switches = ["--allow-short", "--figures"]
     config = resolved([word for pair in values.items() for word in pair] + switches)
@@ -85,6 +85,7 @@ def test_every_flag_sets_its_key() -> None:
     assert config.reference_model == "gemma-2-9b-it"
     assert (config.limit, config.seed, config.workers, config.shard_rows) == (5, 6, 7, 8)
     assert config.export == ["alpaca"]
+    assert config.executor.kind == "ray"
     assert (config.allow_short, config.figures, config.push_to) == (True, True, "org/name")
     assert (config.length.of, config.length.tokenizer) == ("response", "t")
     assert config.teacher.model == "x"
