@@ -19,8 +19,8 @@ from crowdselect_core.experiment.advisor_bootstrap import Share, bootstrapped
 from crowdselect_core.experiment.overlaps import shared_rows
 from crowdselect_core.experiment.pilot import Pilot, chosen, metrics_of, ranked_by
 from crowdselect_core.experiment.sub_crowds import Prices, SubCrowd, cost, smaller
-from crowdselect_core.selection.quota import rows_of_budget
 from crowdselect_core.selection.ranked_pool import Places
+from crowdselect_core.selection.row_budget import rows_of_budget
 from crowdselect_core.tables import Columns
 from crowdselect_core.util.hashed_random import uniform
 

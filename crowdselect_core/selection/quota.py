@@ -15,10 +15,7 @@ from crowdselect_core.selection.candidates import NO_CLUSTER, Candidates, choose
 from crowdselect_core.selection.eligibility import check_columns, check_ids
 from crowdselect_core.selection.integration import eligibility_counts
 from crowdselect_core.selection.quota_allocation import check_quota, choose
-from crowdselect_core.selection.row_budget import rows_of_budget
 from crowdselect_core.util.notes import Warn, log_warning
-
-__all__ = ["rows_of_budget", "select", "select_by_tokens"]
 
 
 def select(

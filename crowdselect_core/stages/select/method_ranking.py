@@ -26,7 +26,7 @@ from crowdselect_core.selection.methods.rank import rank_random
 from crowdselect_core.selection.methods.ranked_by import ranked_by
 from crowdselect_core.selection.methods.rds import round_robin
 from crowdselect_core.selection.quantiles import References
-from crowdselect_core.selection.quota import rows_of_budget
+from crowdselect_core.selection.row_budget import rows_of_budget
 from crowdselect_core.stages.select.method_identity import filter_end
 from crowdselect_core.stages.select.method_inputs import Given, eligible_vectors, similarities
 

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from crowdselect_core.errors import ConfigError, DatasetError, SelectionError
-from crowdselect_core.selection.quota import rows_of_budget, select, select_by_tokens
+from crowdselect_core.selection.quota import select, select_by_tokens
+from crowdselect_core.selection.row_budget import rows_of_budget
 
 Row = tuple[str, float, int]  # id, score, cluster
 
