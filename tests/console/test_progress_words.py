@@ -1,9 +1,10 @@
 """What a line of progress says: counts at a pace, and what is waited for without one."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 
+from crowdselect_core.generate import call_tracker, in_flight
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.in_flight import InFlight
@@ -17,7 +18,8 @@ def calls(planned: int, in_flight: InFlight | None = None) -> CallTracker:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for module in (call_tracker, in_flight):  # not the clock of all threads of the tests
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 

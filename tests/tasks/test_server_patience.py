@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -149,8 +151,9 @@ def test_a_pause_that_the_server_asks_for_is_kept_and_told_at_once(
     async def later(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(server_patience.time, "sleep", pauses.append)
-    monkeypatch.setattr(server_patience.asyncio, "sleep", later)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append)
+    monkeypatch.setattr(server_patience, "time", clock)
+    monkeypatch.setattr(server_patience, "asyncio", SimpleNamespace(sleep=later))
     ask(429, 429, **{"Retry-After": "40"})
     assert pauses == [40.0, 40.0]
     ask(429, **{"Retry-After": "40"})

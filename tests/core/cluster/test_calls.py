@@ -4,7 +4,6 @@ In place of Ray stands a list of what its tasks came to; the real one is in test
 """
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -165,7 +164,7 @@ def test_what_no_node_has_is_said_and_waited_for(
     assert {call.index for call, _ in calls.run(numbered(2))} == {0, 1}
     assert "no node of the Ray cluster has 64 CPU, which one part takes" in caplog.text
     monkeypatch.setattr(calls_module, "PATIENCE", -1.0)
-    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(calls_module, "time", SimpleNamespace(monotonic=lambda: 0.0))
     calls, _ = make(resources=own)
     calls._look_for_room()
     with pytest.raises(ConfigError, match="for -1 s no node of the Ray cluster had 64 CPU"):
