@@ -1,7 +1,7 @@
 """The screenshots of docs/report.md, of a selection and of an experiment.
 
-`python -m deployments.report_screenshots --out OUT --experiment OUT` needs report.html in both, Chromium with
-its driver, and selenium.
+`python -m deployments.report_screenshots --out OUT --experiment OUT` needs report.html in both,
+Chromium with its driver, and selenium.
 """
 
 import argparse
