@@ -31,7 +31,8 @@ METHODS = {
 def names_text(cells: Sequence[str]) -> str:
     """Say what the parts of the cells' names mean; '' where none has such a part."""
     given = {part.split("=")[0] for cell in cells for part in cell.split(" ")[1:] if "=" in part}
-    return "; ".join(f"{part}: {words}" for part, words in PARTS.items() if part in given)
+    parts = [f"{part}: {words}" for part, words in PARTS.items() if part in given]
+    return f"each is one setting, named by its method and {'; '.join(parts)}" if parts else ""
 
 
 def methods_text(methods: Iterable[str]) -> str:

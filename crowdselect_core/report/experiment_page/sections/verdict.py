@@ -88,7 +88,7 @@ def facts(data: ExperimentData) -> list[tuple[str, str]]:
     measured = data.experiment["benchmark"].unique(maintain_order=True).to_list()
     found.append(("Measured by", ", ".join(m for m in measured if m != "choice") or "the choices"))
     found.append(("Methods", methods_text(data.experiment["method"].drop_nulls().unique())))
-    found.append(("Names of cells", names_text(data.words("cells"))))
+    found.append(("Cells", names_text(data.words("cells"))))
     return [(name, value) for name, value in found if value]
 
 
