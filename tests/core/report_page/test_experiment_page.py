@@ -112,7 +112,10 @@ def test_a_stranger_is_told_what_the_names_mean() -> None:
     said = text(shown(), "verdict")
     assert "Methods crowdselect: the three metrics together, weighted; random: rows drawn" in said
     assert "untuned: the base model without a training" in said
-    assert "Cells each is one setting, named by its method and k: clusters (0: none); n: chosen" in said
+    assert (
+        "Cells each is one setting, named by its method and k: clusters (0: none); n: chosen"
+        in said
+    )
     assert "tokens:" not in said
     assert "rewards:" not in said
     assert "Budget: 1,000 rows" in text(shown(), "leaderboard")
