@@ -67,7 +67,8 @@ sample: .venv/test  ## make the embedded sample anew by examples/cpu.yaml (under
 	$(SMALL) .venv/bin/python -m flows.score --config examples/cpu.yaml
 	.venv/bin/python -m crowdselect_core.sample.pack --answers out
 
-screenshots: .venv/test select  ## the pictures of docs/report.md, from the report of the embedded sample
+screenshots: .venv/test select  ## the pictures of docs/report.md, from reports of the embedded sample
+	.venv/bin/python -m flows.experiment --config examples/experiment-sample.yaml
 	.venv/bin/python -m deployments.report_screenshots
 
 server: .venv/server  ## Prefect with its UI, a worker and an object store, on loopback; Ctrl-C ends all

@@ -45,7 +45,7 @@ from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.stages.select.embedder import is_fitted
 from flows import crowd_steps, evaluate, parallel
 from flows.select import ranked
-from tasks import crowd, flow_runs
+from tasks import crowd, flow_runs, near_misses
 from tasks import experiment as tasks
 from tasks.secrets import lend
 from tasks.stage_task import run as run_task
@@ -64,7 +64,8 @@ def experiment(config: SelectConfig) -> Any:
     preflight.check_out(config, experiment_files.names_of(config))
     if config.figures:
         figure_files.check_replaceable(config.out, figure_files.EXPERIMENT_NAMES)
-    return crowd_steps.repaired(config, story)
+    with near_misses.first_of_each_stage():  # cells differ from each other by design
+        return crowd_steps.repaired(config, story)
 
 
 def story(config: SelectConfig) -> dict[str, Any]:

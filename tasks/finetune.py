@@ -30,7 +30,7 @@ from crowdselect_core.finetune.licenses import answer_licenses, crowd_licenses
 from crowdselect_core.report.training import curve_rows, training_lines
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
-from tasks import cancellation
+from tasks import cancellation, near_misses
 from tasks.crowd import some_devices
 from tasks.stage_task import OPTIONS, ref_of, state_task
 
@@ -58,15 +58,13 @@ def train(config: SelectConfig, data: Ref | None) -> State[Ref]:
         prepared = training.prepare(recipe, base, rows, has_gpu(), licenses)
     else:
         prepared = own_trainer.prepare(recipe, base, rows, licenses)
-    found = store.find(prepared.spec)
+    found = near_misses.find(store, prepared.spec, "finetune")
     if found is not None:
         ref = ref_of(found, started, cached=True)
         log.info("%-13s Cached, %s", "finetune", prepared.line)
         return Completed(
             name="Cached", message=f"in the store: {prepared.spec.folder}", data=_short(ref)
         )
-    if missed := store.nearest_miss(prepared.spec):
-        log.info("%-13s not in the store; the closest differs in %s", "finetune", missed)
     log.info("%-13s %s", "finetune", prepared.line)
     with some_devices(recipe.num_processes, recipe.base_model) as gpus:
         if isinstance(prepared, own_trainer.OwnTraining):

@@ -23,7 +23,7 @@ from crowdselect_core.errors import TransientStorageError
 from crowdselect_core.stages.base import How, Stage
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
-from tasks import cancellation, terminal
+from tasks import cancellation, near_misses, terminal
 from tasks.progress import IS_PROGRESS
 
 log = logging.getLogger("crowdselect")
@@ -100,13 +100,11 @@ def _task_of(stage: Stage[Any]) -> StateTask[..., Ref]:
         cancellation.check()
         started = time.monotonic()
         spec, store = stage.spec(config, *inputs, **named), Store(config.store)
-        artifact = store.find(spec)
+        artifact = near_misses.find(store, spec)
         if artifact is not None:
             ref = ref_of(artifact, started, cached=True)
             log.info("%-13s Cached, %s rows", spec.stage, f"{ref.rows:,}")
             return Completed(name="Cached", message=f"in the store: {spec.folder}", data=ref)
-        if missed := store.nearest_miss(spec):
-            log.info("%-13s not in the store; the closest differs in %s", spec.stage, missed)
         progress = _Progress()
         with terminal.bar(spec.stage, progress.view):
             executor = executor_of(config, cancellation.check)

@@ -1,10 +1,12 @@
 """The base of every config model, and how a value that may be a credential is refused."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from crowdselect_core.urls import is_secret
 
@@ -13,14 +15,30 @@ CREDENTIALS = "credentials"  # type of a complaint about a value that no message
 SECRET_WORDS = frozenset(
     ["key", "secret", "token", "pass", "credential", "sas", "connection", "auth", "user", "header"]
 )
+# The words of a class's name: DirectScore is Direct, Score.
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|\d+")
 
 
 class Frozen(BaseModel):
     """A model that cannot change and refuses keys it does not know."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        model_title_generator=lambda config: title_of(config),
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Name a key that holds a config too: a form would show the config's title for it."""
+        made = handler(schema)
+        for key, told in handler.resolve_ref_schema(made).get("properties", {}).items():
+            told.setdefault("title", key.replace("_", " ").title())
+        return made
 
 
 class Named(Frozen):
@@ -58,6 +76,14 @@ def kind_of(config: type[BaseModel]) -> str | None:
     kind = config.model_fields.get("kind")
     words = get_args(kind.annotation) if kind else ()
     return str(words[0]) if len(words) == 1 else None
+
+
+def title_of(config: type[BaseModel]) -> str:
+    """Return what a config is called in a form: its kind, else its name without what is ours.
+
+    The Prefect UI shows the titles of the JSON schema, by which a user chooses between configs.
+    """
+    return kind_of(config) or " ".join(_WORDS.findall(config.__name__.removesuffix("Config")))
 
 
 def refuse_credentials(

@@ -42,7 +42,6 @@ def evaluate(losses: Mapping[str, Losses], seed: int) -> Outcome:
     """
     by_token: list[Part] = []
     by_row: list[Part] = []
-    notes: list[str] = []
     for name, found in losses.items():
         if not found.by_row:
             raise EvaluationError(
@@ -53,12 +52,7 @@ def evaluate(losses: Mapping[str, Losses], seed: int) -> Outcome:
             mean = loss.nats / loss.tokens
             by_token.append(Part(name, row_id, mean, float(loss.tokens)))
             by_row.append(Part(name, row_id, mean))
-        if found.too_long:
-            rows = len(found.too_long) + len(found.by_row)
-            notes.append(
-                f"heldout-loss: {len(found.too_long):,} of {rows:,} rows have more than "
-                f"{found.max_length:,} tokens for {name} and are left out"
-            )
+    notes = _too_long(losses)
     if len({frozenset((r, n.tokens) for r, n in f.by_row.items()) for f in losses.values()}) > 1:
         notes.append(
             "heldout-loss: the models do not share a tokenizer and template, or not the same rows, "
@@ -69,3 +63,17 @@ def evaluate(losses: Mapping[str, Losses], seed: int) -> Outcome:
         tally = Tally.of(parts)
         results += as_results(tally, metric, None, None, tally.value_M, tally.bounds(seed))
     return Outcome(results, notes)
+
+
+def _too_long(losses: Mapping[str, Losses]) -> list[str]:
+    """Say how many rows are left out, once for the models that leave out the same ones."""
+    models: dict[tuple[frozenset[str], int, int], list[str]] = {}
+    for name, found in losses.items():
+        if found.too_long:
+            same = (frozenset(found.too_long), len(found.by_row), found.max_length)
+            models.setdefault(same, []).append(name)
+    return [
+        f"heldout-loss: {len(rows):,} of {len(rows) + measured:,} rows have more than "
+        f"{max_length:,} tokens for {' and '.join(names)} and are left out"
+        for (rows, measured, max_length), names in models.items()
+    ]

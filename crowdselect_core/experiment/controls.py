@@ -85,11 +85,8 @@ def token_matched(config: SelectConfig, cells: Sequence[Cell]) -> list[Cell]:
 def _left_out(config: SelectConfig, pool_rows: int, wanted: list[Control]) -> list[str]:
     """Take the controls that cannot be out of those that are wanted, and say why."""
     experiment = required(config)
-    notes = [
-        f"control {name}: left out by experiment.controls"
-        for name in CONTROLS
-        if name not in experiment.wanted_controls
-    ]
+    unwanted = [name for name in CONTROLS if name not in experiment.wanted_controls]
+    notes = [f"controls left out by experiment.controls: {', '.join(unwanted)}"] if unwanted else []
     if "teacher" in wanted and config.teacher.model is None:
         wanted.remove("teacher")
         notes.append("control teacher: left out, no model is named by teacher.model")

@@ -139,29 +139,30 @@ def is_primary(a: Arm, b: Arm, primary: Primary) -> bool:
 
 
 def missing_notes(table: pl.DataFrame, found: Sequence[Group], planned: Sequence[int]) -> list[str]:
-    """Name every value that is missing: per cell and metric the replicates that have none.
+    """Name every value that is missing: per cell and benchmark the replicates that have none.
 
     A cell of a base model that lacks a metric altogether, which other cells of that model have, is
-    named too: one whose training failed every time has rows of its choice alone.
+    named too: one whose training failed every time has rows of its choice alone. Metrics of a
+    benchmark that are missing together are one note.
     """
-    notes = []
+    metrics: dict[tuple[str, str, str], list[str]] = {}  # by cell, benchmark and where: metrics
     have: dict[tuple[str, str, str | None], set[str]] = {}
     for arm in (arm for group in found for arm in group):
         metric = (arm.row["benchmark"], arm.row["metric"], arm.row["base_model"])
         have.setdefault(metric, set()).add(arm.cell)
         if lacking := [r for r in planned if r not in arm.values]:
-            notes.append(
-                f"missing: {arm.cell} has no {metric[0]} {metric[1]} in "
-                f"{len(lacking)} of {len(planned)} replicates ({shown(lacking)})"
-            )
+            where = f"in {len(lacking)} of {len(planned)} replicates ({shown(lacking)})"
+            metrics.setdefault((arm.cell, metric[0], where), []).append(metric[1])
     cells = table.select("cell", "base_model").unique(maintain_order=True).rows()
     for (benchmark, metric_name, model), having in have.items():
-        notes += [
-            f"missing: {cell} has no {benchmark} {metric_name} in any replicate"
-            for cell, base_model in cells
-            if base_model == model and cell not in having
-        ]
-    return notes
+        for cell, base_model in cells:
+            if base_model == model and cell not in having:
+                where = "in any replicate"
+                metrics.setdefault((cell, benchmark, where), []).append(metric_name)
+    return [
+        f"missing: {cell} has no {benchmark} {shown(names)} {where}"
+        for (cell, benchmark, where), names in metrics.items()
+    ]
 
 
 def _compared(primary: Primary | None) -> pl.Expr:

@@ -27,21 +27,26 @@ COVERAGE: Mapping[int, tuple[float, float]] = {
 
 
 def verdicts(found: Comparisons, *, subsampled: bool) -> list[str]:
-    """Return a line per comparison, the primary one first, and a warning below 10 replicates.
+    """Return a line per comparison, the primary one first.
+
+    A warning, such as that of fewer than 10 replicates, stands in the first line that it concerns:
+    in the others it would say the same again.
 
     Args:
         found: the comparisons.
         subsampled: whether each replicate chooses from a subsample of its own.
     """
-    split = found.heldout_share is not None
-    return [
-        verdict(row, split=split, planned=found.planned, subsampled=subsampled)
-        for row in found.table.iter_rows(named=True)
-    ]
+    split, lines, warned = found.heldout_share is not None, list[str](), set[str]()
+    for row in found.table.iter_rows(named=True):
+        warnings = _warnings(int(row["replicates"]), split, subsampled)
+        own = verdict(row, split=split, planned=found.planned, subsampled=subsampled)
+        lines.append(own + "".join(f". {w}" for w in warnings if w not in warned))
+        warned.update(warnings)
+    return lines
 
 
-def verdict(row: Mapping[str, Any], *, split: bool, planned: int, subsampled: bool = False) -> str:
-    """Say what one comparison shows.
+def verdict(row: Mapping[str, Any], *, split: bool, planned: int, subsampled: bool) -> str:
+    """Say what one comparison shows, without a warning.
 
     A difference counts as found when its interval excludes 0 and its p (after Holm's correction
     where the comparison is exploratory) is at most 0.05.
@@ -63,7 +68,7 @@ def verdict(row: Mapping[str, Any], *, split: bool, planned: int, subsampled: bo
         line += f"; {_counted(n, varied)} find differences from {row['detectable']:.2g}"
     if not row["primary"]:
         line += f"; exploratory, p = {p_text(row['p_holm'])} after Holm's correction"
-    return line + "".join(f". {warning}" for warning in _warnings(n, split, subsampled))
+    return line
 
 
 def warning(replicates: int) -> str:

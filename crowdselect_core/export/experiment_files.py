@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,6 +15,7 @@ from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.comparisons import Comparisons, compare
 from crowdselect_core.experiment.grid import Grid
 from crowdselect_core.experiment.made import Made
+from crowdselect_core.experiment.note_groups import grouped
 from crowdselect_core.experiment.overlaps import overlaps
 from crowdselect_core.experiment.pairing import Primary
 from crowdselect_core.experiment.piloting import Advised, advised
@@ -119,7 +119,7 @@ def results(
         comparisons=compared,
         overlaps=overlaps(choices, share),
         verdicts=verdicts(compared, subsampled=subsample_varies(config)),
-        notes=[*found.left_out, *_arm_notes(found), *compared.notes, *_notes(made)],
+        notes=[*found.left_out, *_arm_notes(found), *compared.notes, *grouped(made)],
         artifacts=dict(_artifacts(made)),
         advised=_advised(config, found, store, by_place, rows.height),
     )
@@ -235,13 +235,6 @@ def _arm_notes(found: Grid) -> Iterator[str]:
             "tokens of those of the cell that is named, so their number is not the budget's; each "
             "is compared with that cell alone"
         )
-
-
-def _notes(made: Sequence[Made]) -> Iterator[str]:
-    """Yield what the evaluations of trained cells tell, each once, with how many tell it."""
-    told = Counter(note for one in made for note in one.notes)
-    for note, cells in told.items():
-        yield f"{note} ({cells} trained cells)"
 
 
 def _artifacts(made: Sequence[Made]) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,11 @@ def budget_text(budget: float | None) -> str:
     return f"{budget:,.0f} rows"
 
 
+def budget_title(budget: float | None) -> str:
+    """Write a budget as a heading."""
+    return f"Budget: {budget_text(budget)}"
+
+
 def budget_order(budget: float | None) -> tuple[bool, bool, float]:
     """Return by what budgets are sorted: rows, then shares, then tokens."""
     return budget is None, budget is not None and budget <= 1, budget or 0.0

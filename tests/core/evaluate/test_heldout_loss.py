@@ -145,5 +145,10 @@ def test_rows_left_out_and_other_tokenizers_are_told() -> None:
     told = " ".join(heldout_results.evaluate({"one": one, "other": other}, seed=0).notes)
     assert "1 of 2 rows have more than 128 tokens for one" in told
     assert "cannot be compared" in told
+    same = Losses({"a": RowLoss(5.0, 2)}, ["b"], 128)
+    outcome = heldout_results.evaluate({"one": one, "same": same}, seed=0)
+    assert outcome.notes == [
+        "heldout-loss: 1 of 2 rows have more than 128 tokens for one and same and are left out"
+    ]
     with pytest.raises(EvaluationError, match="all 1 held-out rows have more than 128 tokens"):
         heldout_results.evaluate({"one": Losses({}, ["b"], 128)}, seed=0)

@@ -20,7 +20,7 @@ from crowdselect_core.experiment.piloting import advised, prices_of
 from crowdselect_core.experiment.schemas import CHOICE, EXPERIMENT, OVERLAPS
 from crowdselect_core.export import experiment_files
 from crowdselect_core.planning.experiment_forecast import experiment_forecast
-from crowdselect_core.report.experiment import as_lines, as_rows
+from crowdselect_core.report.experiment import as_lines, as_markdown, as_rows
 from crowdselect_core.stages.base import How, InProcess
 from crowdselect_core.stages.graph import ANSWER_TOKENS, INSTRUCTIONS
 from crowdselect_core.store.artifacts import Store
@@ -293,6 +293,22 @@ def test_what_is_shown(results: experiment_files.Results) -> None:
     assert any(line.startswith("cell         crowdselect k=3 n=10") for line in lines)
     assert any(line.startswith("overlap ") for line in lines)
     assert set(as_rows(results)) == {"cells", "comparisons", "overlaps"}
+
+
+def test_notes_of_many_cells_are_a_line_wherever_they_are_shown(
+    config: SelectConfig, found: Grid, made: list[Made]
+) -> None:
+    store = Store(config.store)
+    noted = [
+        replace(one, notes=[f"loss: {one.replicate + 1} rows left out"], model=one.selection)
+        for one in made
+    ]
+    instructions = InProcess(store)(INSTRUCTIONS, config, None)
+    told = experiment_files.results(config, found, store, instructions, noted)
+    line = "loss: 1 to 2 rows left out (8 of 8 trained cells, 2 of 2 replicates)"
+    assert told.notes[-1] == line
+    assert [note for note in as_lines(told) if "rows left out" in note] == [f"note: {line}"]
+    assert as_markdown(told).count("rows left out") == 1
 
 
 def test_the_dry_run_knows_what_is_stored(

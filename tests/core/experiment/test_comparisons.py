@@ -144,6 +144,21 @@ def test_missing_replicates_are_named_and_never_zero() -> None:
     assert "2 of 5 replicates (2, 4)" in found.notes[1]
 
 
+def test_metrics_of_a_benchmark_that_are_missing_together_are_one_note() -> None:
+    rows = []
+    for metric, in_crowd in (
+        ("average", [7.0, None]),
+        ("turn_1", [6.0, None]),
+        ("turn_2", [5.0, 4.0]),
+    ):
+        rows += values("crowdselect", in_crowd, benchmark="mt-bench", metric=metric)
+        rows += values("random", [7.0, 7.0], benchmark="mt-bench", metric=metric)
+    found = compare(table(rows), None, None, replicates=[0, 1])
+    (note,) = found.notes
+    assert note.startswith("missing: crowdselect")
+    assert note.endswith("has no mt-bench average, turn_1 in 1 of 2 replicates (1)")
+
+
 def test_a_pair_without_a_common_replicate_is_named() -> None:
     rows = [row("crowdselect", 0, 1.0), row("random", 1, 1.0)]
     found = compare(table(rows), PRIMARY, None)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import polars as pl
 import pytest
 
+from crowdselect_core.experiment.comparisons import Comparisons
 from crowdselect_core.experiment.metric_words import better
-from crowdselect_core.experiment.verdict import COVERAGE, verdict, warning
+from crowdselect_core.experiment.verdict import COVERAGE, verdicts, warning
 
 
 def comparison(**other: Any) -> dict[str, Any]:
@@ -17,8 +19,11 @@ def comparison(**other: Any) -> dict[str, Any]:
 
 
 def said(planned: int = 10, split: bool = True, subsampled: bool = False, **other: Any) -> str:
-    row = comparison(**other)
-    return verdict(row, split=split, planned=planned, subsampled=subsampled)
+    table = pl.DataFrame([comparison(**other)])
+    [line] = verdicts(
+        Comparisons(table, [], 0.2 if split else None, planned), subsampled=subsampled
+    )
+    return line
 
 
 def test_the_whole_line() -> None:
@@ -84,6 +89,14 @@ def test_below_ten_replicates_the_line_warns_with_the_coverage() -> None:
     assert "of 3 replicates" in warning(4)  # the next number below that was simulated
     assert "simulated" not in warning(2)
     assert warning(10) == ""
+
+
+def test_a_warning_stands_in_the_first_line_that_it_concerns() -> None:
+    rows = [comparison(replicates=n, primary=n == 5) for n in (5, 5, 10, 3)]
+    lines = verdicts(Comparisons(pl.DataFrame(rows), [], 0.2, 10), subsampled=False)
+    assert [line.count("Fewer than 10 replicates") for line in lines] == [1, 0, 0, 1]
+    assert "95 % intervals of 5 replicates" in lines[0]
+    assert "95 % intervals of 3 replicates" in lines[3], "another warning: fewer replicates yet"
 
 
 def test_a_single_replicate_says_nothing() -> None:

@@ -108,6 +108,28 @@ def test_the_verdict_stands_first() -> None:
     assert f"{CROWD} is better than {RANDOM}." in text(found, "verdict")
 
 
+def test_a_stranger_is_told_what_the_names_mean() -> None:
+    said = text(shown(), "verdict")
+    assert "Methods crowdselect: the three metrics together, weighted; random: rows drawn" in said
+    assert "untuned: the base model without a training" in said
+    assert (
+        "Cells each is one setting, named by its method and k: clusters (0: none); n: chosen"
+        in said
+    )
+    assert "tokens:" not in said
+    assert "rewards:" not in said
+    assert "Budget: 1,000 rows" in text(shown(), "leaderboard")
+
+
+def test_a_replicate_has_what_the_config_draws_anew() -> None:
+    assert (
+        "A replicate has its own held-out rows (25.0 % of the prompts), subsample (80 % of the "
+        "other rows), random draws, training seed Base models" in text(shown(), "verdict")
+    )
+    choices = text(shown(config=configured(train=False) | {"heldout": None}), "verdict")
+    assert "its own subsample (80 % of the rows), random draws Base models" in choices
+
+
 def test_a_comparison_has_all_its_numbers() -> None:
     rows = text(shown(), "comparisons")
     assert f"{CROWD} − {RANDOM} named beforehand" in rows
@@ -221,6 +243,7 @@ def test_choices_alone_have_no_comparisons() -> None:
                  config=configured(train=False))  # fmt: skip
     assert sections(html) == ["verdict", "choices", "overlaps"]
     assert "Nothing was trained" in text(html, "verdict")
+    assert "comparisons of trained cells" not in text(html, "verdict")
 
 
 def test_without_a_primary_comparison_all_are_exploratory() -> None:

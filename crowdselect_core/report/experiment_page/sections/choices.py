@@ -7,7 +7,7 @@ import polars as pl
 
 from crowdselect_core.experiment.schemas import CHOICE
 from crowdselect_core.report.experiment_page.data import ExperimentData, Limits
-from crowdselect_core.report.experiment_page.words import budget_order, budget_text
+from crowdselect_core.report.experiment_page.words import budget_order, budget_title
 from crowdselect_core.report.page.section import Section
 from crowdselect_core.report.page.templating import filled
 
@@ -45,7 +45,7 @@ def _groups(table: pl.DataFrame, limits: Limits) -> Iterator[dict[str, Any]]:
         means = _means(own)
         figures = [n for n in FIGURES if any(means.get((c, n)) is not None for c in cells)]
         yield {
-            "budget": budget_text(budget),
+            "budget": budget_title(budget),
             "headings": [FIGURES[name] for name in figures],
             "rows": [(c, [means.get((c, name)) for name in figures]) for c in cells[: limits.rows]],
             "left_out": max(len(cells) - limits.rows, 0),

@@ -9,7 +9,7 @@ from crowdselect_core.report.experiment_page.drawing import BAR, interval, scale
 from crowdselect_core.report.experiment_page.results import CellResult
 from crowdselect_core.report.experiment_page.words import (
     best_first,
-    budget_text,
+    budget_title,
     budgets,
     differing,
     direction,
@@ -49,7 +49,7 @@ def _tables(own: Sequence[CellResult], limits: Limits) -> Iterator[dict[str, Any
     for budget, rows in budgets(own):
         shown = best_first(rows)[: limits.rows]
         yield {
-            "budget": budget_text(budget),
+            "budget": budget_title(budget),
             "settings": [name.replace("_", " ") for name in settings],
             "rows": [
                 {

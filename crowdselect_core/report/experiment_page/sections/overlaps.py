@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.report.experiment_page.data import ExperimentData, Limits
-from crowdselect_core.report.experiment_page.words import budget_text
+from crowdselect_core.report.experiment_page.words import budget_title
 from crowdselect_core.report.page.section import Section
 from crowdselect_core.report.page.templating import filled
 
@@ -30,7 +30,7 @@ def _groups(table: pl.DataFrame, limits: Limits) -> Iterator[dict[str, Any]]:
         shown = cells[: limits.cells]
         most = own.sort("jaccard", descending=True, maintain_order=True).head(limits.rows)
         yield {
-            "budget": budget_text(budget),
+            "budget": budget_title(budget),
             "cells": shown,
             "rows": [(a, [_cell(pairs, a, b) for b in shown]) for a in shown],
             "left_out": len(cells) - len(shown),

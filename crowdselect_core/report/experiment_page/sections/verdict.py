@@ -5,6 +5,7 @@ from typing import Any
 from crowdselect_core.experiment.metric_words import better
 from crowdselect_core.experiment.verdict import finding
 from crowdselect_core.report.experiment_page.data import ExperimentData, Limits
+from crowdselect_core.report.experiment_page.legend import methods_text, names_text
 from crowdselect_core.report.experiment_page.words import budget_text, counted
 from crowdselect_core.report.page.section import Section
 from crowdselect_core.report.page.templating import filled
@@ -56,12 +57,13 @@ def headline(data: ExperimentData) -> str:
 
 def tiles(data: ExperimentData) -> list[tuple[str, int]]:
     """Return the counts of the first screen."""
-    return [
+    found = [
         ("cells", len(data.words("cells"))),
         ("replicates", int(data.summary.get("replicates", 0))),
-        ("comparisons", data.comparisons.height),
+        ("comparisons of trained cells", data.comparisons.height),
         ("pairs of choices", data.overlaps.height),
     ]
+    return [(name, count) for name, count in found if count]
 
 
 def facts(data: ExperimentData) -> list[tuple[str, str]]:
@@ -85,6 +87,8 @@ def facts(data: ExperimentData) -> list[tuple[str, str]]:
     found.append(("Base models", ", ".join(models) or "nothing was trained"))
     measured = data.experiment["benchmark"].unique(maintain_order=True).to_list()
     found.append(("Measured by", ", ".join(m for m in measured if m != "choice") or "the choices"))
+    found.append(("Methods", methods_text(data.experiment["method"].drop_nulls().unique())))
+    found.append(("Cells", names_text(data.words("cells"))))
     return [(name, value) for name, value in found if value]
 
 
@@ -100,5 +104,7 @@ def _replicate(data: ExperimentData) -> str:
         found.append(f"held-out rows ({data.heldout_share:.1%} of the prompts)".replace("%", " %"))
     subsample = data.told("experiment", "replicate", "subsample")
     if isinstance(subsample, int | float):
-        found.append(f"subsample ({subsample:.0%} of the rest)".replace("%", " %"))
-    return ", ".join([*found, "draws", "seed of the training"])
+        of = "the rows" if data.told("heldout") is None else "the other rows"
+        found.append(f"subsample ({subsample:.0%} of {of})".replace("%", " %"))
+    found.append("random draws")
+    return ", ".join([*found, *(["training seed"] if data.told("experiment", "train") else [])])
