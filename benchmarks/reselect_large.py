@@ -82,7 +82,7 @@ def measure(folder: Path, rows: int, new: int, width: int, budget: int) -> None:
     (folder / "data").mkdir(parents=True)
     write_scores(folder / "data" / "a.parquet", rows, width)
     config = config_of(folder, width, budget)
-    before, run = InChildren(shown=False), InChildren()
+    before, run = InChildren(silent=None), InChildren(silent=())
     base = first(config, before)
     write_scores(folder / "data" / "b.parquet", new, width, first=rows)
     again(config, base, run)

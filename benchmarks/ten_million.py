@@ -105,12 +105,12 @@ class InChildren:
     """Runs every stage in a process of its own, and notes what it took.
 
     Args:
-        shown: whether it is printed, too.
+        silent: stages that are not printed; None for all.
     """
 
-    def __init__(self, *, shown: bool = True) -> None:
+    def __init__(self, silent: Collection[str] | None = STORED) -> None:
         self.costs: list[tuple[str, float, float]] = []
-        self._shown = shown
+        self._silent = silent
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(["__main__", "crowdselect_core.stages.graph"])
 
@@ -126,7 +126,7 @@ class InChildren:
         with ProcessPoolExecutor(1, mp_context=self._context) as pool:
             made, cpu, peak = pool.submit(_measured, work, *args).result()
         self.costs.append((name, cpu, peak))
-        if self._shown and name not in STORED:
+        if self._silent is not None and name not in self._silent:
             print(f"  {name:<14} {cpu:7.2f} s CPU   {peak:5.2f} GiB", flush=True)
         return made
 

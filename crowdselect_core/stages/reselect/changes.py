@@ -47,7 +47,8 @@ def membership_plan(
             for one in (before, now)
         )
         asked = pl.concat([known, chosen]).unique()
-        then = PlacedRows(config, store, before, asked).asked()  # of one data set after the other
+        # One after the other; a refit may have ranked by another method than the one before.
+        then = PlacedRows(config, store, before, asked).asked_places()
         table = membership(then, PlacedRows(config, store, now, asked).asked(), new)
         counts = {str(change): int(n) for change, n in table.group_by("change").len().iter_rows()}
         return ShardResult(check(table, TABLE, "membership"), counts)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.selection.candidates import Candidates
-from crowdselect_core.selection.explanations import told
+from crowdselect_core.selection.explanations import told, with_places
 from crowdselect_core.selection.placement import Placement, placed
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.row_columns import Members, numbered_frames
@@ -30,7 +30,7 @@ class PlacedRows:
         config: the resolved config.
         store: where the artifacts are.
         inputs: the artifacts of the run.
-        asked: ids of rows that `asked` returns.
+        asked: ids of rows that are asked for; without them, the chosen ones.
     """
 
     def __init__(
@@ -60,8 +60,17 @@ class PlacedRows:
 
     def asked(self) -> pl.DataFrame:
         """Return the rows that were asked for, each with its reason; see `explanations.told`."""
+        return self._at(self._asked_rows)
+
+    def asked_places(self) -> pl.DataFrame:
+        """Return the same rows with their places alone; `reason` is that of the ranking."""
+        rows_K = self._asked_rows
+        return with_places(self._rows.rows(rows_K), rows_K, self.where)
+
+    @property
+    def _asked_rows(self) -> Ints:
         numbers = self._numbers.join(self._asked.to_frame("instruction_id"), on="instruction_id")
-        return self._at(numbers["row"].to_numpy())
+        return numbers["row"].to_numpy()
 
     @cached_property
     def _numbers(self) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Rows found in earlier tables by their ids: beside the last ones, by their hashes, or not at all."""
+"""Rows found in earlier tables by their ids: beside the last ones, by their hashes, or not."""
 
 from collections.abc import Sequence
 from pathlib import Path

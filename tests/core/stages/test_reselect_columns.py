@@ -1,5 +1,6 @@
-"""What a frozen selection joins and compares in columns, held against joins of whole tables by id."""
+"""What a frozen selection does in columns, held against joins of whole tables by their ids."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -10,8 +11,12 @@ from zoos import write_zoo
 from crowdselect_core.metrics.drift import drift
 from crowdselect_core.selection.diff import membership
 from crowdselect_core.selection.explanations import explained
+from crowdselect_core.stages.base import InProcess
+from crowdselect_core.stages.graph import ARRIVALS
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.tables import METRIC_NAMES
+from flows.reselect_steps import compared
+from flows.select import chosen
 
 # The rows of each file at every selection: rows arrive in front of the others and behind them,
 # leave from the middle, change their order, and one returns.
@@ -59,7 +64,7 @@ def test_files_are_the_same_whatever_the_shards(made: list[Selected], tmp_path: 
 def test_rows_that_are_not_known_are_new(made: list[Selected]) -> None:
     assert made[1].changes == {"new": 10, "back": 0, "gone": 5}
     assert made[2].changes == {"new": 20, "back": 1, "gone": 0}
-    for before, now in zip(made, made[1:], strict=False):
+    for before, now in pairwise(made):
         parts = [table(before, ref) for ref in before.selection.parts["scores"]]
         known = pl.concat(part.select("instruction_id") for part in parts)
         rows = table(now, now.selection.inputs.instructions)
@@ -83,7 +88,7 @@ def test_joined_tables_have_the_rows_of_today_as_they_were_measured(
 
 
 def test_membership_is_that_of_two_whole_rankings(made: list[Selected]) -> None:
-    for before, now in zip(made, made[1:], strict=False):
+    for before, now in pairwise(made):
         known = table(before, before.selection.inputs.selection)["instruction_id"]
         then, today = (
             explained(
@@ -99,7 +104,7 @@ def test_membership_is_that_of_two_whole_rankings(made: list[Selected]) -> None:
 def test_drift_is_of_the_rows_that_the_fit_does_not_have(made: list[Selected]) -> None:
     none = pl.lit(None, dtype=pl.Int64)
     fit, first, second = (
-        table(made[number], ref).select("instruction_id", *METRIC_NAMES, "eligible", cluster_id=none)
+        table(made[number], ref).select(*METRIC_NAMES, "eligible", cluster_id=none)
         for number, ref in (
             (0, made[0].selection.inputs.ranking),
             (1, made[1].selection.parts["ranking"][-1]),
@@ -110,3 +115,15 @@ def test_drift_is_of_the_rows_that_the_fit_does_not_have(made: list[Selected]) -
     both = drift(fit, pl.concat([first, second]), "since the fit")
     expected = pl.concat([drift(fit, second, "new"), both])
     assert table(made[2], made[2].selection.inputs.drift).equals(expected)
+
+
+def test_a_refit_may_rank_by_another_method(made: list[Selected]) -> None:
+    before = made[-1]
+    config = before.config.model_copy(update={"method": "length", "mode": "refit"})
+    run = InProcess(before.store)
+    now = chosen(config, run=run)
+    none = run(ARRIVALS, config, now.inputs.instructions, before.selection.parts["scores"])
+    now = compared(config, before.selection, now, none, None, run=run)
+    members = table(before, now.inputs.membership)
+    assert members.filter(change="in")["why"].str.contains("; tokens [0-9]+").all()
+    assert members["why"].null_count() == 0
