@@ -33,9 +33,10 @@ from crowdselect_core.experiment.ngrams import ngrams
 from crowdselect_core.experiment.overlaps import overlaps
 from crowdselect_core.metrics.combine import best_score
 from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
+from crowdselect_core.selection.candidates import Candidates
 from crowdselect_core.selection.methods.by_value import rank_by_value
 from crowdselect_core.selection.methods.rank import rank
-from crowdselect_core.selection.ranked_pool import Ranked, choose_rows
+from crowdselect_core.selection.ranked_pool import choose_places
 from crowdselect_core.util.hashed_random import uniform
 from crowdselect_core.util.single_thread import one_thread
 
@@ -213,9 +214,11 @@ def chosen(
                 table, method=method, direction=direction, seed=replicate, best_scores=best_N
             )
         score_N = ranking["score"].fill_null(float("nan")).to_numpy()
-        ranked = Ranked(score_N, ranking["eligible"].to_numpy(), cluster_N if clustered else None)
+        ranked = Candidates(
+            score_N, ranking["eligible"].to_numpy(), cluster_N if clustered else None
+        )
         name = f"{method} {direction} k={CLUSTERS if clustered else 0}"
-        for budget, rows_B in zip(BUDGETS, choose_rows(ranked, BUDGETS), strict=True):
+        for budget, rows_B in zip(BUDGETS, choose_places(ranked, BUDGETS), strict=True):
             yield Choice(f"{name} n={budget}", replicate, budget, rows_B, ranked, "best")
 
 

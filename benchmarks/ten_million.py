@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -47,13 +48,20 @@ def crowd() -> list[CrowdModel]:
     return sorted(read_crowd("paper").crowd, key=lambda m: m.name)
 
 
-def write_scores(path: Path, rows: int, width: int) -> None:
-    """Write the table of scores, and vectors of some width, block by block."""
+def write_scores(path: Path, rows: int, width: int, first: int = 0) -> None:
+    """Write the table of scores, and vectors of some width, block by block.
+
+    Args:
+        path: of the file.
+        rows: of it.
+        width: of the vectors, 0 for none.
+        first: the number of its first row; scores and ids follow from the numbers.
+    """
     names = [m.name for m in crowd()]
     centers = np.random.default_rng(1).normal(size=(GROUPS, width)).astype(np.float32)
     writer = None
-    for start in range(0, rows, BLOCK):
-        n = min(BLOCK, rows - start)
+    for start in range(first, first + rows, BLOCK):
+        n = min(BLOCK, first + rows - start)
         scores_NM = scores_of(start, n)
         ids = np.random.default_rng([2, start]).bytes(16 * n)
         columns: dict[str, pa.Array] = {
@@ -94,10 +102,17 @@ def config_of(folder: Path, width: int, budget: int) -> SelectConfig:
 
 
 class InChildren:
-    """Runs every stage in a process of its own, and notes what it took."""
+    """Runs every stage in a process of its own, and notes what it took.
 
-    def __init__(self) -> None:
-        self.costs: dict[str, tuple[float, float]] = {}
+    Args:
+        silent: stages that are not printed; None for all.
+    """
+
+    def __init__(self, silent: Collection[str] | None = STORED) -> None:
+        self.costs: list[tuple[str, float, float]] = []
+        self._silent = silent
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(["__main__", "crowdselect_core.stages.graph"])
 
     def __call__(
         self, stage: Stage[P], config: SelectConfig, /, *inputs: P.args, **named: P.kwargs
@@ -108,12 +123,17 @@ class InChildren:
 
     def call(self, name: str, work: Any, *args: Any) -> Any:
         """Return what `work` returns in another process."""
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(1, mp_context=self._context) as pool:
             made, cpu, peak = pool.submit(_measured, work, *args).result()
-        self.costs[name] = (cpu, peak)
-        if name not in STORED:
+        self.costs.append((name, cpu, peak))
+        if self._silent is not None and name not in self._silent:
             print(f"  {name:<14} {cpu:7.2f} s CPU   {peak:5.2f} GiB", flush=True)
         return made
+
+    def together(self, without: Collection[str] = ()) -> tuple[float, float]:
+        """Return the CPU seconds of all stages but some, and the highest peak."""
+        counted = [(cpu, peak) for name, cpu, peak in self.costs if name not in without]
+        return sum(cpu for cpu, _ in counted), max(peak for _, peak in counted)
 
 
 def _measured(work: Any, *args: Any) -> tuple[Any, float, float]:
@@ -137,7 +157,7 @@ def _run_stage(name: str, config: SelectConfig, inputs: Any, named: Any) -> Ref:
     return InProcess(Store(config.store))(STAGES[name], config, *inputs, **named)
 
 
-def _export(config: SelectConfig, inputs: SelectionArtifacts) -> None:
+def export_files(config: SelectConfig, inputs: SelectionArtifacts) -> None:
     from crowdselect_core.export import selection_files
     from crowdselect_core.export.ranking_rows import ExplainedRows
     from crowdselect_core.report.summary import summarise
@@ -188,9 +208,8 @@ def measure(folder: Path, rows: int, width: int, budget: int) -> None:
     config = config_of(folder, width, budget)
     run = InChildren()
     inputs = chosen(config, run=run).inputs
-    run.call("export", _export, config, inputs)
-    counted = [cost for name, cost in run.costs.items() if name not in STORED]
-    cpu, peak = sum(c for c, _ in counted), max(p for _, p in counted)
+    run.call("export", export_files, config, inputs)
+    cpu, peak = run.together(STORED)
     print(f"  together       {cpu:7.2f} s CPU   {peak:5.2f} GiB at most", flush=True)
 
 

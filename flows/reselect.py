@@ -16,14 +16,12 @@ if __name__ == "__main__":  # before prefect is imported: --help is quick, the c
     sys.exit(main(flow="reselect"))
 
 import logging
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from prefect import flow
 
 from crowdselect_core.config.reselect import ReselectConfig
-from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.export import figure_files, selection_files
 from crowdselect_core.planning import preflight
@@ -33,7 +31,6 @@ from crowdselect_core.reselection.base_selection import (
     as_it_was,
     folder_of,
     is_same_choice,
-    keeps_same_answers,
     made_record,
     unlike,
     unmendable,
@@ -41,11 +38,10 @@ from crowdselect_core.reselection.base_selection import (
 from crowdselect_core.reselection.record import BaseSelection, KnownSelection, NewRows, SelectionRun
 from crowdselect_core.reselection.series import Overtaken
 from crowdselect_core.stages import graph as stages
-from crowdselect_core.stages.crowd.zoo import dataset_of
-from crowdselect_core.stages.refs import Ref, SelectionArtifacts, Split
-from flows import crowd_steps, method_steps
+from crowdselect_core.stages.refs import Ref
+from flows import crowd_steps
+from flows.reselect_steps import compared, joined, measured
 from flows.select import chosen, reported, written
-from tasks import crowd as live_tasks
 from tasks import flow_runs
 from tasks import reselect as tasks
 from tasks import select as select_tasks
@@ -140,10 +136,7 @@ def selected(config: ReselectConfig, alone: bool) -> dict[str, Any]:
     )
     if not frozen and settled and tasks.unchanged(config, base, now):
         return calm(config, base)
-    membership = run(stages.MEMBERSHIP, now.config, base.inputs, now.inputs, arrived)
-    drift = drifted(config, base, new) if new else None
-    now = replace(now, inputs=replace(now.inputs, membership=membership, drift=drift))
-    return recorded(config, base, now, changes, seen, new)
+    return recorded(config, base, compared(config, base, now, arrived, new), changes, seen, new)
 
 
 def calm(config: ReselectConfig, base: KnownSelection) -> dict[str, Any]:
@@ -163,81 +156,6 @@ def is_settled(config: ReselectConfig, base: KnownSelection) -> bool:
     """Tell whether the base is what would come out of the rows that it knows."""
     same = not unlike(config, base.record) and is_same_choice(config, base.record)
     return same and (config.mode == "frozen" or base.record.mode == "refit")
-
-
-def measured(config: ReselectConfig, base: KnownSelection, arrived: Ref) -> NewRows:
-    """Answer, score, measure, embed and rank the new rows alone, by the base's measures."""
-    missing, zoo, rows = find_missing(config), None, arrived
-    scored: SelectConfig = config
-    method_steps.check(config)
-    if missing:
-        live_tasks.check_engines(config, missing)
-        live_tasks.check_scorers(config, missing)
-        prompts = run(stages.PROMPTS, without_missing(config, missing), arrived)
-        fitted = base.references["metrics"]
-        scored, made = crowd_steps.zoo_of(config, missing, prompts, fitted)
-        zoo, rows = made[-1], run(stages.INSTRUCTIONS, scored)
-    references = base.references
-    scores = run(stages.SCORES, scored, rows)
-    metrics = run(stages.METRICS, scored, scores, references["metrics"])
-    answers = run(stages.ANSWERS, scored, scores, metrics)
-    own = (without_missing(config, missing), arrived)
-    values = method_steps.values(scored, own, (scores, metrics, answers), run)
-    ranking = run(stages.RANKING, scored, metrics, answers, references["ranking"], values)
-    centers, embeddings, clusters = references.get("centers"), None, None
-    if centers:
-        embeddings = run(stages.EMBEDDINGS, scored, rows, references.get("embedder"))
-        clusters = run(stages.CLUSTERS, scored, embeddings, centers)
-    return NewRows(scored, rows, scores, metrics, answers, ranking, embeddings, clusters, zoo)
-
-
-def joined(
-    config: ReselectConfig, base: KnownSelection, raw: Ref, split: Split, new: NewRows | None
-) -> SelectionRun:
-    """Put the new rows beside the known ones and fill the quotas among all of them."""
-    now: SelectConfig = config
-    dataset, rows, made = raw, split.rows, list[Ref]()
-    zoos = [*base.zoos, *([new.zoo] if new and new.zoo else [])]
-    if not zoos:
-        preflight.check_data(config, raw)
-    else:
-        whole = run(stages.ZOOS, config, zoos)
-        now = dataset_of(config, whole)
-        dataset = run(stages.INSTRUCTIONS, now, base.dataset)
-        rows, made = run(stages.ACTIVE, now, dataset, split.rows), [raw, whole, dataset]
-    fresh = new.tables if new else {}
-    parts = {r: [*known, *([fresh[r]] if r in fresh else [])] for r, known in base.parts.items()}
-    scores = run(stages.JOINED, now, rows, parts["scores"])
-    metrics = run(stages.JOINED, now, rows, parts["metrics"])
-    answers = run(stages.JOINED, now, rows, parts["answers"])
-    ranking = run(stages.JOINED, now, rows, parts["ranking"])
-    clusters = run(stages.JOINED, now, rows, parts["clusters"]) if "clusters" in parts else None
-    selection = run(stages.SELECTION, now, scores, metrics, ranking, clusters)
-    pairs = run(stages.PAIRS, now, scores, metrics, selection) if now.wants_pairs else None
-    counted = base.inputs.lengths
-    earlier = [counted] if counted and keeps_same_answers(config, base.record) else []
-    lengths = method_steps.answer_lengths(now, rows, (scores, metrics, answers), run, earlier)
-    comparison = run(stages.COMPARISON, now, metrics, answers, selection, clusters, lengths)
-    inputs = SelectionArtifacts(
-        instructions=rows, scores=scores, metrics=metrics, answers=answers, clusters=clusters,
-        ranking=ranking, selection=selection, pairs=pairs, lengths=lengths, comparison=comparison,
-        heldout=split.heldout, heldout_duplicates=split.duplicates,
-    )  # fmt: skip
-    return SelectionRun(
-        config=now,
-        inputs=inputs,
-        raw=raw,
-        dataset=dataset,
-        zoos=zoos,
-        stages=[*made, *(new.tables.values() if new else []), *inputs.refs().values()],
-    )
-
-
-def drifted(config: ReselectConfig, base: KnownSelection, new: NewRows) -> Ref:
-    """Hold the new rows against those that the measures were fitted on."""
-    fitted = base.references["ranking"], base.references.get("clusters")
-    since = base.inputs.ranking, base.inputs.clusters
-    return run(stages.DRIFT, config, fitted, (new.ranking, new.clusters), since)
 
 
 def recorded(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crowdselect_core.experiment.overlaps import shared_rows
 from crowdselect_core.experiment.pilot import Pilot, chosen, metrics_of, ranked_by
-from crowdselect_core.selection.ranked_pool import Ranked
+from crowdselect_core.selection.candidates import Candidates
 
 LEVEL = 95.0  # per cent of the rounds that lie inside an interval
 
@@ -71,7 +71,7 @@ def _sample(pilot: Pilot, drawn: NDArray[np.int64], ids: pl.Series) -> Pilot:
     )
 
 
-def _kept(pilot: Pilot, ranked: Sequence[Ranked]) -> list[float]:
+def _kept(pilot: Pilot, ranked: Sequence[Candidates]) -> list[float]:
     """Return the share of the first ranking's choice that each ranking's choice has."""
     rows = [chosen(pilot, one) for one in ranked]
     aim_B = rows[0]

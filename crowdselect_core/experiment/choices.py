@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.experiment.ngrams import Ngrams
+from crowdselect_core.selection.candidates import Candidates
 from crowdselect_core.selection.eligibility import check_ids
-from crowdselect_core.selection.ranked_pool import Places, Ranked
+from crowdselect_core.selection.ranked_pool import Places
 
 Floats = NDArray[np.float64]
 
@@ -73,5 +74,5 @@ class Choice:
     replicate: int
     budget: float
     rows_B: Places
-    ranked: Ranked
+    ranked: Candidates
     response: str | None = None

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.schemas import OVERLAPS
 from crowdselect_core.experiment.statistics import t_interval
-from crowdselect_core.selection.ranked_pool import Places, Ranked
+from crowdselect_core.selection.candidates import Candidates
+from crowdselect_core.selection.ranked_pool import Places
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Whole = NDArray[np.signedinteger]
 
 NEGLIGIBLE = 1e-18  # chance of an overlap that is left out
 Strata = tuple[tuple[int, int, int], ...]
@@ -138,13 +140,13 @@ def _over_replicates(
     return mean, expected, max(low, 0.0), min(high, 1.0)
 
 
-def _eligible(a: Ranked, b: Ranked) -> tuple[NDArray[np.bool_], ...]:
+def _eligible(a: Candidates, b: Candidates) -> tuple[NDArray[np.bool_], ...]:
     if a.eligible_N is b.eligible_N:
         return (a.eligible_N,) * 3
     return a.eligible_N, b.eligible_N, a.eligible_N & b.eligible_N
 
 
-def _counts(eligible_N: NDArray[np.bool_], cluster_N: Ints | None) -> Ints:
+def _counts(eligible_N: NDArray[np.bool_], cluster_N: Whole | None) -> Ints:
     if cluster_N is None:
         return np.array([int(eligible_N.sum())])
     return np.bincount(cluster_N[eligible_N], minlength=int(cluster_N.max()) + 1)

@@ -17,9 +17,10 @@ from crowdselect_core.config.crowd import CrowdModel, check_crowd
 from crowdselect_core.errors import CrowdError, DatasetError, shown
 from crowdselect_core.metrics.combine import combine, moments
 from crowdselect_core.metrics.foundation_metrics import crowd_metrics_NM
+from crowdselect_core.selection.candidates import Candidates
 from crowdselect_core.selection.eligibility import check_ids
 from crowdselect_core.selection.integration import integrate
-from crowdselect_core.selection.ranked_pool import Places, Ranked, choose_rows
+from crowdselect_core.selection.ranked_pool import Places, choose_places
 from crowdselect_core.util.notes import Warn
 
 Floats = NDArray[np.float64]
@@ -125,16 +126,16 @@ def metrics_of(pilot: Pilot, models: Sequence[str], reward_models: Sequence[str]
 
 def ranked_by(
     pilot: Pilot, metrics: pl.DataFrame, weights: Sequence[float] | None = None
-) -> Ranked:
+) -> Candidates:
     """Rank metrics of `metrics_of` by the pilot's weights, or by others."""
     used = pilot.weights if weights is None else weights
     ranking = integrate(metrics, used, pilot.min_scores, warn=pilot.warn)
     score_N = ranking["score"].fill_null(float("nan")).to_numpy()
-    return Ranked(score_N, ranking["eligible"].to_numpy(), pilot.cluster_N)
+    return Candidates(score_N, ranking["eligible"].to_numpy(), pilot.cluster_N)
 
 
-def chosen(pilot: Pilot, ranked: Ranked) -> Places:
+def chosen(pilot: Pilot, ranked: Candidates) -> Places:
     """Choose the pilot's budget; all eligible rows where there are fewer, none of none."""
     if not ranked.eligible_N.any():
         return np.empty(0, dtype=np.int32)
-    return choose_rows(ranked, [pilot.budget], pilot.quota, allow_short=True)[0]
+    return choose_places(ranked, [pilot.budget], pilot.quota, allow_short=True)[0]

@@ -19,7 +19,7 @@ from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.ngrams import Ngrams, ngrams
 from crowdselect_core.experiment.stored_choices import StoredChoices, chosen
 from crowdselect_core.models.token_count import estimate
-from crowdselect_core.selection.ranked_pool import Ranked
+from crowdselect_core.selection.candidates import NO_CLUSTER, Candidates
 from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
@@ -57,7 +57,7 @@ class Pools:
         rows, _ = chosen(made)
         rows_B = self._stored.of(cell, made).rows_B
         self._chosen_N[rows_B] = True
-        ranked = Ranked(
+        ranked = Candidates(
             self._scores_N,
             self._same(self._stored.eligible(made)),
             self._clusters_of(rows.clusters) if rows.clusters else None,
@@ -139,7 +139,7 @@ class Pools:
     def _clusters_of(self, clusters: Ref) -> Ints:
         if clusters.key not in self._clusters:
             frame = clusters.open(self.store).frame(["instruction_id", "cluster_id"])
-            cluster_N = np.full(len(self.ids), -1, dtype=np.int64)
+            cluster_N = np.full(len(self.ids), NO_CLUSTER, dtype=np.int64)
             cluster_N[self._stored.places(frame["instruction_id"])] = frame["cluster_id"].to_numpy()
             self._clusters[clusters.key] = cluster_N
         return self._clusters[clusters.key]
@@ -179,7 +179,7 @@ def _read(config: SelectConfig, rows: pl.DataFrame) -> _Told:
 def _narrowed(choice: Choice, rows_U: Ints, place_N: NDArray[np.int32]) -> Choice:
     """Return a choice among the rows that any cell chose, for a description alone."""
     cluster_N = choice.ranked.cluster_N
-    ranked = Ranked(
+    ranked = Candidates(
         choice.ranked.score_N[rows_U],
         choice.ranked.eligible_N[rows_U],
         None if cluster_N is None else cluster_N[rows_U],

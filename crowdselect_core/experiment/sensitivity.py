@@ -8,7 +8,7 @@ import polars as pl
 from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.overlaps import chance, jaccard, shared_rows, strata_of
 from crowdselect_core.experiment.pilot import Pilot, chosen, metrics_of, ranked_by
-from crowdselect_core.selection.ranked_pool import Ranked
+from crowdselect_core.selection.candidates import Candidates
 from crowdselect_core.tables import Columns
 
 SENSITIVITY: Columns = {
@@ -25,7 +25,7 @@ SENSITIVITY: Columns = {
 class _Variant(NamedTuple):
     kind: str
     change: str
-    ranked: Ranked
+    ranked: Candidates
 
 
 def sensitivity(pilot: Pilot, weights: Sequence[Sequence[float]] = ()) -> pl.DataFrame:

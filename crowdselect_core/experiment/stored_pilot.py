@@ -11,6 +11,7 @@ from crowdselect_core.config.metric_weights import check_weights
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.experiment.pilot import Pilot
+from crowdselect_core.selection.candidates import NO_CLUSTER
 from crowdselect_core.selection.metric_weights import METHODS, method_weights
 from crowdselect_core.stages.refs import RankedArtifacts
 from crowdselect_core.stages.select.listed import listed_rows
@@ -70,5 +71,5 @@ def _clusters(ids: pl.Series, store: Store, inputs: RankedArtifacts) -> Ints | N
         return None
     clusters = inputs.clusters.open(store).frame(["instruction_id", "cluster_id"])
     joined = ids.to_frame().join(clusters, on="instruction_id", how="left", maintain_order="left")
-    cluster_N: Ints = joined["cluster_id"].fill_null(-1).to_numpy()
+    cluster_N: Ints = joined["cluster_id"].fill_null(NO_CLUSTER).to_numpy()
     return cluster_N

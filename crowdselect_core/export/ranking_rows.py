@@ -8,7 +8,6 @@ Array names carry their shape: N rows, K of them.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,14 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.selection.candidates import Candidates
-from crowdselect_core.selection.explanations import told
-from crowdselect_core.selection.placement import Placement, placed
-from crowdselect_core.stages.refs import SelectionArtifacts
-from crowdselect_core.stages.row_columns import Members
-from crowdselect_core.stages.select.candidate_rows import CandidateRows
-from crowdselect_core.store.artifacts import Store
+from crowdselect_core.stages.row_columns import numbered_frames
+from crowdselect_core.stages.select.placed_rows import PlacedRows
 
 Ints = NDArray[np.int64]
 
@@ -33,40 +26,11 @@ BLOCK_ROWS = 262_144  # rows of a block, which is a row group of the file
 NUMBER = "row number"  # column of the temporary files
 
 
-class ExplainedRows:
+class ExplainedRows(PlacedRows):
     """Every row of a selection's data set with its place and why it was chosen or not.
 
-    Memory: some 60 bytes a row for the columns that decide on places, and a block.
-
-    Args:
-        config: the resolved config.
-        store: where the artifacts are.
-        inputs: the artifacts of the run.
+    Memory: that of `PlacedRows`, and a block.
     """
-
-    def __init__(self, config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> None:
-        self._config = config
-        self._ranking = inputs.ranking.open(store)
-        clusters = inputs.clusters.open(store) if inputs.clusters else None
-        self._rows = CandidateRows(self._ranking, clusters)
-        self._selection = inputs.selection.open(store).frame(["instruction_id", "rank"])
-
-    @cached_property
-    def candidates(self) -> Candidates:
-        """All rows, as they were chosen from."""
-        return self._rows.candidates()
-
-    @cached_property
-    def where(self) -> Placement:
-        """Where all rows stand."""
-        members, found, start = Members(self._selection["instruction_id"]), [], 0
-        for frame in self._ranking.frames(["instruction_id"]):
-            (places,) = np.nonzero(members.among(frame["instruction_id"]))
-            rows = frame[places].with_columns(row=pl.Series(places + start))
-            found.append(rows)
-            start += frame.height
-        chosen = pl.concat(found).join(self._selection, on="instruction_id")
-        return placed(self.candidates, chosen["row"].to_numpy(), chosen["rank"].to_numpy())
 
     @property
     def rows(self) -> int:
@@ -124,17 +88,8 @@ class ExplainedRows:
 
     def _parts(self) -> Iterator[pl.DataFrame]:
         """Yield the shards of the ranking with the clusters of their rows."""
-        start = 0
-        for frame in self._ranking.frames():
+        for start, frame in numbered_frames(self._ranking):
             yield self._rows.with_clusters(frame, np.arange(start, start + frame.height))
-            start += frame.height
-
-    def _at(self, rows_K: Ints) -> pl.DataFrame:
-        return self._told(self._rows.rows(rows_K), rows_K, every=True)
-
-    def _told(self, table: pl.DataFrame, rows_K: Ints, *, every: bool = False) -> pl.DataFrame:
-        chosen = self._selection.height
-        return told(table, rows_K, self.where, self._config, chosen, every=every)
 
 
 @contextmanager

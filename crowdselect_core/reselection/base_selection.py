@@ -19,8 +19,10 @@ from crowdselect_core.reselection.record import (
 )
 from crowdselect_core.reselection.series import Series
 from crowdselect_core.reselection.settings import EXECUTION, choice, measures, told
+from crowdselect_core.stages.known_rows import KnownRows
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.store.artifacts import Store
+from crowdselect_core.stages.row_columns import RowReader, numbered_frames
+from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import canonical, differences
 
 # What new rows are measured by.
@@ -133,17 +135,29 @@ def is_same_outcome(store: Store, known: KnownSelection, now: SelectionRun) -> b
     if ours.pairs and theirs.pairs:
         tables.append((ours.pairs, theirs.pairs))
     return all(
-        one.key == other.key or one.open(store).frame().equals(other.open(store).frame())
+        one.key == other.key or _is_same_table(one.open(store), other.open(store))
         for one, other in tables
+    )
+
+
+def _is_same_table(one: Artifact, other: Artifact) -> bool:
+    """Tell whether two artifacts have the same rows, however each is cut into shards."""
+    beside = RowReader(other)
+    return one.rows == other.rows and all(
+        beside.span(start, start + frame.height).equals(frame)
+        for start, frame in numbered_frames(one)
     )
 
 
 def changes(store: Store, known: KnownSelection, raw: Ref, arrived: Ref) -> dict[str, int]:
     """Count the rows that came (or came back) and those that are gone since the base."""
-    now = raw.open(store).frame(["instruction_id"])
-    then = known.inputs.instructions.open(store).frame(["instruction_id"])
-    gone = then.join(now, on="instruction_id", how="anti").height
-    back = raw.rows - arrived.rows - (then.height - gone)
+    now = KnownRows([raw.open(store)], ["instruction_id"])
+    then = known.inputs.instructions.open(store)
+    gone = sum(
+        int((now.places(frame["instruction_id"], start) < 0).sum())
+        for start, frame in numbered_frames(then, ["instruction_id"])
+    )
+    back = raw.rows - arrived.rows - (then.rows - gone)
     return {"new": arrived.rows, "back": back, "gone": gone}
 
 

@@ -8,9 +8,10 @@ instruction_id ascending), B chosen rows, best first.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from crowdselect_core.errors import DatasetError, SelectionError
@@ -27,6 +28,11 @@ Whole = NDArray[np.signedinteger]
 NO_CLUSTER = int(np.iinfo(np.int32).min)  # of a row that has none
 
 
+def by_number(rows_K: Ints) -> pl.Series:
+    """Return what decides between equal scores where rows are numbered in id order."""
+    return pl.Series(rows_K)
+
+
 @dataclass(frozen=True)
 class Candidates:
     """The rows that are chosen from.
@@ -35,15 +41,15 @@ class Candidates:
         score_N: what rows are ranked by, higher first; it counts on eligible rows alone.
         eligible_N: which rows may be chosen.
         cluster_N: the cluster of every row, NO_CLUSTER where it has none; None: no clusters.
-        ids_of: gives the ids of rows.
+        ids_of: gives the ids of rows; without it, rows are numbered in id order.
         ineligible: how many rows are not eligible by reason, for messages.
     """
 
     score_N: Floats
     eligible_N: Bools
-    cluster_N: Whole | None
-    ids_of: IdsOf
-    ineligible: Mapping[str, int]
+    cluster_N: Whole | None = None
+    ids_of: IdsOf = by_number
+    ineligible: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def counts(self) -> str:

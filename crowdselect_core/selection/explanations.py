@@ -123,14 +123,8 @@ def told(
         chosen: how many rows are chosen.
         every: whether each row has a sentence.
     """
-    rank_K, place_K, group_K = where.rank_N[rows_K], where.place_N[rows_K], where.group_N[rows_K]
-    frame = table.with_columns(
-        selected=pl.Series(rank_K > 0),
-        rank=_positive(rank_K),
-        rank_in_cluster=_positive(place_K),
-        margin=pl.Series(where.margin_N[rows_K], nan_to_null=True),
-    )
-    is_told_K = where.near_N[rows_K] | (place_K == 0) | every
+    frame, group_K = with_places(table, rows_K, where), where.group_N[rows_K]
+    is_told_K = where.near_N[rows_K] | (where.place_N[rows_K] == 0) | every
     count = int(is_told_K.sum())
     index_K = np.full(len(rows_K), count)  # past the last reason there is none
     index_K[is_told_K] = np.arange(count)
@@ -142,6 +136,17 @@ def told(
     reasons = said.select(sentence(config, chosen).alias("reason")).to_series()
     nothing = pl.Series("reason", [None], dtype=pl.String)
     return frame.with_columns(pl.concat([reasons, nothing])[index_K])
+
+
+def with_places(table: pl.DataFrame, rows_K: Ints, where: Placement) -> pl.DataFrame:
+    """Return rows of a ranking, whose numbers are given, with their places; see `explained`."""
+    rank_K = where.rank_N[rows_K]
+    return table.with_columns(
+        selected=pl.Series(rank_K > 0),
+        rank=_positive(rank_K),
+        rank_in_cluster=_positive(where.place_N[rows_K]),
+        margin=pl.Series(where.margin_N[rows_K], nan_to_null=True),
+    )
 
 
 def _positive(numbers_K: NDArray[np.int32]) -> pl.Series:

@@ -45,11 +45,22 @@ def references(ranking: pl.DataFrame) -> References:
 
     Input columns (tables.RANKING): the four metrics, eligible; rows that are not do not count.
     """
-    eligible = ranking.filter(pl.col("eligible"))
-    return {
-        name: np.sort(values_N[~np.isnan(values_N)])
-        for name, values_N in ((n, _metric(eligible, n)) for n in METRIC_NAMES)
-    }
+    values_N_of = {name: _floats(ranking.get_column(name)) for name in METRIC_NAMES}
+    return references_of(values_N_of, ranking["eligible"].fill_null(False).to_numpy())
+
+
+def references_of(values_N_of: dict[str, Floats], eligible_N: Bools) -> References:
+    """Return what `references` does; the metrics are taken out one by one, to hold each only once.
+
+    Args:
+        values_N_of: the metrics, NaN where undefined.
+        eligible_N: which rows count.
+    """
+    found = {}
+    for name in METRIC_NAMES:
+        values_E = _as_ranked(values_N_of.pop(name)[eligible_N], name)
+        found[name] = np.sort(values_E[~np.isnan(values_E)])
+    return found
 
 
 def reference_quantiles(values_N: Floats, sorted_R: Floats) -> Floats:
@@ -137,10 +148,6 @@ def _quantiles(values_N: Floats, eligible_N: Bools) -> tuple[Floats, int, int]:
     below_E /= n - 1
     q_N[rows_E[order_E]] = below_E
     return q_N, len(starts), n
-
-
-def _metric(frame: pl.DataFrame, name: str) -> Floats:
-    return _as_ranked(_floats(frame.get_column(name)), name)
 
 
 def _as_ranked(values_N: Floats, name: str) -> Floats:

@@ -24,24 +24,27 @@ KEPT = 2  # decoded shards that are kept for the next look
 
 
 class RowReader:
-    """Reads rows of an artifact by their numbers; memory: a few shards.
+    """Reads rows of tables by their numbers; memory: a few shards.
 
     Args:
-        artifact: a table.
-        columns: what is read of it; without, all.
+        tables: an artifact, or several that are read as one, each behind the other.
+        columns: what is read of them; without, all.
     """
 
-    def __init__(self, artifact: Artifact, columns: Sequence[str] | None = None) -> None:
-        self._artifact = artifact
+    def __init__(
+        self, tables: Artifact | Sequence[Artifact], columns: Sequence[str] | None = None
+    ) -> None:
+        artifacts = [tables] if isinstance(tables, Artifact) else tables
+        self._shards = [(a, i) for a in artifacts for i in range(len(a.manifest.shards))]
         self._columns = None if columns is None else list(columns)
-        sizes = [shard.rows for shard in artifact.manifest.shards]
+        sizes = [a.manifest.shards[i].rows for a, i in self._shards]
         self.starts = np.array([0, *accumulate(sizes)], dtype=np.int64)
         self._frames: dict[int, pl.DataFrame] = {}
         self._lock = Lock()
 
     @property
     def rows(self) -> int:
-        """Rows of the artifact."""
+        """Rows of all tables."""
         return int(self.starts[-1])
 
     def span(self, start: int, end: int) -> pl.DataFrame:
@@ -59,8 +62,7 @@ class RowReader:
         for number, (first, last) in enumerate(zip(self.starts, self.starts[1:], strict=False)):
             start, end = np.searchsorted(sorted_K, [first, last])
             if end > start:
-                frame = self._artifact.shard(number, self._columns)
-                parts.append(frame[sorted_K[start:end] - first])
+                parts.append(self._frame(number)[sorted_K[start:end] - first])
         if not parts:
             return self._frame(0).clear()
         back_K = np.empty(len(rows_K), dtype=np.int64)
@@ -81,7 +83,8 @@ class RowReader:
         with self._lock:
             frame = self._frames.pop(number, None)
             if frame is None:
-                frame = self._artifact.shard(number, self._columns)
+                artifact, index = self._shards[number]
+                frame = artifact.shard(index, self._columns)
             self._frames[number] = frame
             while len(self._frames) > KEPT:
                 self._frames.pop(next(iter(self._frames)))
@@ -93,12 +96,21 @@ def floats(column: pl.Series) -> Floats:
     return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
+def numbered_frames(
+    artifact: Artifact, columns: list[str] | None = None
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Yield the shards of an artifact, each with the number of its first row."""
+    start = 0
+    for frame in artifact.frames(columns):
+        yield start, frame
+        start += frame.height
+
+
 def whole_numbers(artifact: Artifact, name: str) -> Ints:
     """Return a column of whole numbers of all rows, none of them null."""
-    values_N, start = np.empty(artifact.rows, dtype=np.int64), 0
-    for frame in artifact.frames([name]):
+    values_N = np.empty(artifact.rows, dtype=np.int64)
+    for start, frame in numbered_frames(artifact, [name]):
         values_N[start : start + frame.height] = frame[name].to_numpy()
-        start += frame.height
     return values_N
 
 

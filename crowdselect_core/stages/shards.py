@@ -1,6 +1,7 @@
 """Tables cut into shards, and the rows of one artifact that belong to a shard of another."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -81,5 +82,20 @@ def by_shard(
         columns: what is read of the input; without, all.
         facts: as in `Plan`.
     """
+    return by_numbered_shard(artifact, lambda frame, _: shard(frame), columns, facts)
+
+
+def by_numbered_shard(
+    artifact: Artifact,
+    shard: Callable[[pl.DataFrame, int], ShardResult],
+    columns: list[str] | None = None,
+    facts: Callable[[], Mapping[str, Any]] = dict,
+) -> Plan:
+    """Return the plan that `by_shard` does; `shard` also takes the number of the first row."""
     rows = [shard.rows for shard in artifact.manifest.shards]
-    return Plan(len(rows), lambda i: shard(artifact.shard(i, columns)), {"rows": rows}, facts)
+    starts = [0, *accumulate(rows)]
+
+    def compute(index: int) -> ShardResult:
+        return shard(artifact.shard(index, columns), starts[index])
+
+    return Plan(len(rows), compute, {"rows": rows}, facts)

@@ -1,13 +1,17 @@
 """Stages `membership` and `drift`: what a reselection changed, and how far the new rows lie off."""
 
+import numpy as np
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.metrics import drift
 from crowdselect_core.selection.diff import membership
-from crowdselect_core.selection.explanations import explained
 from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.known_rows import KnownRows
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
+from crowdselect_core.stages.row_columns import numbered_frames
+from crowdselect_core.stages.select.candidate_rows import cluster_numbers, with_clusters
+from crowdselect_core.stages.select.placed_rows import PlacedRows
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
@@ -38,9 +42,14 @@ def membership_plan(
 
     def make() -> ShardResult:
         new = arrived.open(store).frame(["instruction_id"])["instruction_id"]
-        known = before.selection.open(store).frame(["instruction_id"])["instruction_id"]
-        fates_now = fates(config, store, now, known)
-        table = membership(fates(config, store, before), fates_now, new)
+        known, chosen = (
+            one.selection.open(store).frame(["instruction_id"])["instruction_id"]
+            for one in (before, now)
+        )
+        asked = pl.concat([known, chosen]).unique()
+        # One after the other; a refit may have ranked by another method than the one before.
+        then = PlacedRows(config, store, before, asked).asked_places()
+        table = membership(then, PlacedRows(config, store, now, asked).asked(), new)
         counts = {str(change): int(n) for change, n in table.group_by("change").len().iter_rows()}
         return ShardResult(check(table, TABLE, "membership"), counts)
 
@@ -53,29 +62,6 @@ MEMBERSHIP = Stage(
     membership_spec,
     membership_plan,
 )
-
-
-def fates(
-    config: SelectConfig,
-    store: Store,
-    inputs: SelectionArtifacts,
-    asked: pl.Series | None = None,
-) -> pl.DataFrame:
-    """Return every row of a selection's data set with its place, and some with their reason.
-
-    Args:
-        config: of the selection.
-        store: where the artifacts are.
-        inputs: of the selection.
-        asked: ids of rows whose reason is wanted beside those of `explained`.
-    """
-    return explained(
-        inputs.ranking.open(store).frame(),
-        inputs.clusters.open(store).frame() if inputs.clusters else None,
-        inputs.selection.open(store).frame(["instruction_id", "rank"]),
-        config,
-        asked,
-    )
 
 
 def drift_spec(config: SelectConfig, reference: Measured, new: Measured, since: Measured) -> Spec:
@@ -100,12 +86,12 @@ def drift_plan(
 
     def make() -> ShardResult:
         fitted, arrived = _measured(store, *reference), _measured(store, *new)
-        earlier = _measured(store, *since)
-        came = earlier.join(fitted, on="instruction_id", how="anti")
         table = drift.drift(fitted, arrived, "new")
-        if came.height:
-            both = pl.concat([came, arrived])
-            table = pl.concat([table, drift.drift(fitted, both, "since the fit")])
+        if since[0].key != reference[0].key:
+            came = _measured(store, *since, without=reference[0])
+            if came.height:
+                both = pl.concat([came, arrived])
+                table = pl.concat([table, drift.drift(fitted, both, "since the fit")])
         return ShardResult(table)
 
     return single(make)
@@ -119,9 +105,19 @@ DRIFT = Stage(
 )
 
 
-def _measured(store: Store, ranking: Ref, clusters: Ref | None) -> pl.DataFrame:
-    table = ranking.open(store).frame(["instruction_id", *METRIC_NAMES, "eligible"])
-    if clusters is None:
-        return table.with_columns(cluster_id=pl.lit(None, dtype=pl.Int64))
-    groups = clusters.open(store).frame(["instruction_id", "cluster_id"])
-    return table.join(groups, on="instruction_id", how="left", maintain_order="left")
+def _measured(
+    store: Store, ranking: Ref, clusters: Ref | None, without: Ref | None = None
+) -> pl.DataFrame:
+    """Return metrics, eligibility and clusters of rows, without those that another ranking has."""
+    opened, found = ranking.open(store), []
+    numbers_N = None if clusters is None else cluster_numbers(opened, clusters.open(store))
+    others = None if without is None else KnownRows([without.open(store)], ["instruction_id"])
+    ids = [] if others is None else ["instruction_id"]
+    for start, frame in numbered_frames(opened, [*ids, *METRIC_NAMES, "eligible"]):
+        rows = frame.select(*METRIC_NAMES, "eligible")
+        rows = with_clusters(rows, numbers_N, np.arange(start, start + frame.height))
+        if others is not None:
+            is_new_K = others.places(frame["instruction_id"], start) < 0
+            rows = rows.filter(pl.Series(is_new_K))
+        found.append(rows)
+    return pl.concat(found)

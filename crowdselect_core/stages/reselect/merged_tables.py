@@ -11,14 +11,13 @@ import polars as pl
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.known_rows import KnownRows
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.select.row_lookup import RowLookup
-from crowdselect_core.stages.shards import by_shard
+from crowdselect_core.stages.shards import by_numbered_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import is_score_column
-from crowdselect_core.util.once import Once
 
 VERSION = 1
 
@@ -50,23 +49,18 @@ def plan(config: SelectConfig, store: Store, instructions: Ref, parts: Sequence[
     """
     today = instructions.open(store)
     opened = [ref.open(store) for ref in parts]
-    rows = Once(lambda: RowLookup(opened))
+    known = KnownRows(opened)
     columns = opened[0].shard(0).columns
+    places = [name for name in PLACE if name in columns]
 
-    def shard(wanted: pl.DataFrame) -> ShardResult:
-        found = rows().of(wanted["instruction_id"])
-        if (found.height if found is not None else 0) < wanted.height:
+    def shard(wanted: pl.DataFrame, first: int) -> ShardResult:
+        found = known.rows(wanted["instruction_id"], first)
+        if found.height < wanted.height:
             raise DamagedArtifact(f"{today.manifest.folder}: rows of it are in no table")
-        if found is None:
-            return ShardResult(opened[0].shard(0).clear())
-        places = [c for c in PLACE if c in columns]
-        left = wanted.select("instruction_id", *places)
-        table = left.join(
-            found.drop(places), on="instruction_id", how="left", maintain_order="left"
-        )
-        return ShardResult(table.select(columns), _counts(table))
+        table = found.with_columns(wanted[name] for name in places).select(columns)
+        return ShardResult(table, _counts(table))
 
-    return by_shard(today, shard, facts=lambda: dict(parts[0].facts))
+    return by_numbered_shard(today, shard, facts=lambda: dict(parts[0].facts))
 
 
 JOINED = Stage("joined", "Concatenate the old and the new rows of a table.", spec, plan)

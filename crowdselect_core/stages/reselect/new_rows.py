@@ -1,19 +1,18 @@
 """Stages `arrivals` and `active`: instructions that others know, and that others do not."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.known_rows import KnownRows
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.shards import by_shard
+from crowdselect_core.stages.shards import by_numbered_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import INSTRUCTIONS, check
-from crowdselect_core.util.once import Once
 
 VERSION = 1
 
@@ -30,7 +29,7 @@ def arrivals_plan(
 
     Output columns: INSTRUCTIONS, in the order of the data set. Facts: those of the instructions.
     """
-    return _plan("arrivals", "anti", store, instructions, known)
+    return _plan("arrivals", store, instructions, known, known=False)
 
 
 def active_spec(config: SelectConfig, instructions: Ref, raw: Ref) -> Spec:
@@ -43,7 +42,7 @@ def active_plan(config: SelectConfig, store: Store, instructions: Ref, raw: Ref)
 
     Output columns: INSTRUCTIONS, in the order of `instructions`. Facts: theirs.
     """
-    return _plan("active", "semi", store, instructions, [raw])
+    return _plan("active", store, instructions, [raw], known=True)
 
 
 ARRIVALS = Stage(
@@ -60,18 +59,15 @@ def _spec(stage: str, instructions: Ref, others: Sequence[Ref]) -> Spec:
 
 
 def _plan(
-    stage: str,
-    how: Literal["anti", "semi"],
-    store: Store,
-    instructions: Ref,
-    others: Sequence[Ref],
+    stage: str, store: Store, instructions: Ref, others: Sequence[Ref], *, known: bool
 ) -> Plan:
-    """Keep the rows whose id the others lack (anti), or have too (semi)."""
-    ids = Once(lambda: pl.concat(r.open(store).frame(["instruction_id"]) for r in others))
+    """Keep the rows whose ids the others have, or those whose ids they do not have."""
+    theirs = KnownRows([ref.open(store) for ref in others], ["instruction_id"])
 
-    def shard(rows: pl.DataFrame) -> ShardResult:
-        left = rows.join(ids(), on="instruction_id", how=how, maintain_order="left")
+    def shard(rows: pl.DataFrame, first: int) -> ShardResult:
+        is_known_K = theirs.places(rows["instruction_id"], first) >= 0
+        left = rows.filter(pl.Series(is_known_K == known))
         return ShardResult(check(left, INSTRUCTIONS, stage))
 
     facts = {name: instructions.facts[name] for name in ("instructions", "answers")}
-    return by_shard(instructions.open(store), shard, facts=lambda: facts)
+    return by_numbered_shard(instructions.open(store), shard, facts=lambda: facts)

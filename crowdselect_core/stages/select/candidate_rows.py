@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from crowdselect_core.selection.candidates import NO_CLUSTER, Candidates
 from crowdselect_core.selection.eligibility import check_ids
 from crowdselect_core.selection.integration import eligibility_counts
-from crowdselect_core.stages.row_columns import RowReader, floats
+from crowdselect_core.stages.row_columns import RowReader, floats, numbered_frames
 from crowdselect_core.store.artifacts import Artifact
 
 Ints = NDArray[np.int64]
@@ -35,13 +35,11 @@ class CandidateRows:
         """Return what a choice needs of all rows."""
         score_N, eligible_N = np.empty(self._ranking.rows), np.empty(self._ranking.rows, bool)
         counts: Counter[str] = Counter()
-        start = 0
-        for frame in self._ranking.frames(["score", "eligible", "reason"]):
+        for start, frame in numbered_frames(self._ranking, ["score", "eligible", "reason"]):
             here = slice(start, start + frame.height)
             score_N[here] = floats(frame["score"])
             eligible_N[here] = frame["eligible"].fill_null(False).to_numpy()
             counts.update(eligibility_counts(frame))
-            start += frame.height
         ineligible = dict(sorted(counts.items()))
         ids = ids_of(self._ranking)
         return Candidates(score_N, eligible_N, self.cluster_N, ids, ineligible)
@@ -54,11 +52,7 @@ class CandidateRows:
 
     def with_clusters(self, table: pl.DataFrame, rows_K: Ints) -> pl.DataFrame:
         """Return rows of the ranking, whose numbers are given, with their clusters."""
-        numbers = pl.Series("cluster_id", [None], dtype=pl.Int64).new_from_index(0, len(rows_K))
-        if self.cluster_N is not None:
-            numbers = pl.Series("cluster_id", self.cluster_N[rows_K], dtype=pl.Int64)
-            numbers = numbers.set(numbers == NO_CLUSTER, None)
-        return table.with_columns(numbers)
+        return with_clusters(table, self.cluster_N, rows_K)
 
 
 class _Ids:
@@ -76,21 +70,31 @@ def ids_of(artifact: Artifact) -> _Ids:
     return _Ids(artifact)
 
 
+def with_clusters(
+    table: pl.DataFrame, cluster_N: NDArray[np.int32] | None, rows_K: Ints
+) -> pl.DataFrame:
+    """Return rows, whose numbers are given, with the column cluster_id; null without a cluster."""
+    numbers = pl.Series("cluster_id", [None], dtype=pl.Int64).new_from_index(0, len(rows_K))
+    if cluster_N is not None:
+        numbers = pl.Series("cluster_id", cluster_N[rows_K], dtype=pl.Int64)
+        numbers = numbers.set(numbers == NO_CLUSTER, None)
+    return table.with_columns(numbers)
+
+
 def cluster_numbers(rows: Artifact, clusters: Artifact) -> NDArray[np.int32]:
     """Return the cluster of every row, NO_CLUSTER where it has none.
 
     Where the two tables have the same rows in one order, as those of a run do, they are read side
     by side; else they are joined by their ids.
     """
-    cluster_N, start = np.empty(rows.rows, dtype=np.int32), 0
+    cluster_N = np.empty(rows.rows, dtype=np.int32)
     reader = RowReader(clusters, ["instruction_id", "cluster_id"])
-    for frame in rows.frames(["instruction_id"]):
+    for start, frame in numbered_frames(rows, ["instruction_id"]):
         end = start + frame.height
         beside = reader.span(start, end) if end <= clusters.rows else None
         if beside is None or not beside["instruction_id"].equals(frame["instruction_id"]):
             return _joined_numbers(rows, clusters)
         cluster_N[start:end] = beside["cluster_id"].fill_null(NO_CLUSTER).to_numpy()
-        start = end
     return cluster_N
 
 

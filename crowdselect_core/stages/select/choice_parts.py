@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from crowdselect_core.selection.quota import select_by_tokens
-from crowdselect_core.selection.ranked_pool import choose_rows, placed
+from crowdselect_core.selection.ranked_pool import choose_places, placed
 from crowdselect_core.selection.response_choice import Ints, keep, preference
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import ranking as ranking_stage
@@ -108,7 +108,7 @@ class Part:
             clusters = self._choices[own[0]].clusters
             ranked = placed(ids, by_id, self._reading.clusters(clusters) if clusters else None)
             budgets = [self._choices[key].config.budget for key in own]
-            rows = choose_rows(ranked, budgets, quota, allow_short=short, warn=self._notes.append)
+            rows = choose_places(ranked, budgets, quota, allow_short=short, warn=self._notes.append)
             found |= {key: ids.gather(rows_B) for key, rows_B in zip(own, rows, strict=True)}
         for key, one in self._choices.items():
             if one.config.budget_tokens is not None:

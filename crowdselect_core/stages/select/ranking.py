@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.selection.metric_weights import method_weights
-from crowdselect_core.selection.quantiles import References, references
+from crowdselect_core.selection.quantiles import References, references_of
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.row_columns import floats, numbered_frames
 from crowdselect_core.stages.select.listed import UnknownIds, barred_rows, list_identity
 from crowdselect_core.stages.select.method_identity import method_identity
 from crowdselect_core.stages.select.method_inputs import Given
@@ -86,7 +88,7 @@ def plan(
     def make() -> tuple[pl.DataFrame, list[str]]:
         sorted_R_of = None
         if reference is not None:
-            sorted_R_of = references(reference.open(store).frame([*METRIC_NAMES, "eligible"]))
+            sorted_R_of = stored_references(reference.open(store))
         given = Given.of(
             config,
             values.open(store) if values else None,
@@ -106,7 +108,7 @@ def _streamed(
     def columns() -> RankingColumns:
         sorted_R_of = None
         if reference is not None:
-            sorted_R_of = references(reference.frame([*METRIC_NAMES, "eligible"]))
+            sorted_R_of = stored_references(reference)
         return rows.columns(sorted_R_of)
 
     whole, size = Once(columns), config.shard_rows
@@ -122,6 +124,18 @@ def _streamed(
 RANKING = Stage(
     "ranking", "Integrate the metrics into one score and say which rows are eligible.", spec, plan
 )
+
+
+def stored_references(ranking: Artifact) -> References:
+    """Return what later rows' quantiles are taken among; see `quantiles.references`."""
+    values_N_of = {name: np.empty(ranking.rows) for name in METRIC_NAMES}
+    eligible_N = np.empty(ranking.rows, dtype=bool)
+    for start, frame in numbered_frames(ranking, [*METRIC_NAMES, "eligible"]):
+        here = slice(start, start + frame.height)
+        eligible_N[here] = frame["eligible"].fill_null(False).to_numpy()
+        for name, values_N in values_N_of.items():
+            values_N[here] = floats(frame[name])
+    return references_of(values_N_of, eligible_N)
 
 
 def ranked(

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import polars as pl
 
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
+from crowdselect_core.stages.row_columns import RowReader, whole_numbers
 from crowdselect_core.store.artifacts import Artifact
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.util.once import Once
@@ -39,17 +41,18 @@ class UnchangedFiles:
             self._first.setdefault(part.file, part.first_row)
         same = _layout(earlier.manifest.identity) == _layout(wanted.identity)
         self._then = _matched(dataset, earlier) if same else {}
-        self._rows = Once(lambda: earlier.frame())
+        self._rows = RowReader(earlier, ["instruction_id", "source_row"])
+        self._source_N = Once(lambda: whole_numbers(earlier, "source_row"))
 
     def ids(self, part: Partition) -> pl.DataFrame:
         """Return the rows of a partition: carried over, or read."""
         if part.file not in self._then:
             return self._read(part)
         shift = self._first[part.file] - self._then[part.file]
-        rows, name = self._rows(), self._dataset.table.source(part.file).rsplit("/", 1)[-1]
+        name = self._dataset.table.source(part.file).rsplit("/", 1)[-1]
         first = part.first_row - shift
-        start, end = (rows["source_row"].search_sorted(row) for row in (first, first + part.rows))
-        return rows[start:end].select(
+        start, end = np.searchsorted(self._source_N(), [first, first + part.rows]).tolist()
+        return self._rows.span(start, end).select(
             "instruction_id", pl.lit(name).alias("source"), pl.col("source_row") + shift
         )
 

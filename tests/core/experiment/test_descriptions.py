@@ -16,7 +16,7 @@ from crowdselect_core.experiment.descriptions import (
     nearest_distance,
 )
 from crowdselect_core.experiment.ngrams import ngrams
-from crowdselect_core.selection.ranked_pool import Ranked
+from crowdselect_core.selection.candidates import Candidates
 
 KEPT = KeptAnswers(
     ["m0", "m1"],
@@ -24,7 +24,7 @@ KEPT = KeptAnswers(
     np.array([1.0, 2.0, 6.0, np.nan]),
     np.array([10, 20, 60, 0]),
 )
-RANKED = Ranked(np.zeros(4), np.ones(4, dtype=bool), np.array([0, 0, 7, 7]))
+RANKED = Candidates(np.zeros(4), np.ones(4, dtype=bool), np.array([0, 0, 7, 7]))
 VECTORS = np.array([[1, 0], [0, 1], [0, 2], [0, 0]], dtype=np.float32)
 
 
@@ -69,7 +69,7 @@ def test_rows_without_an_answer_count_in_no_mean() -> None:
 def test_what_is_not_there_is_null() -> None:
     bare = pool(vectors_NW=None, ngrams=None, kept={})
     bare_choice = Choice(
-        "c", 0, 3.0, np.array([0], dtype=np.int32), Ranked(np.zeros(4), np.ones(4, dtype=bool))
+        "c", 0, 3.0, np.array([0], dtype=np.int32), Candidates(np.zeros(4), np.ones(4, dtype=bool))
     )
     (row,) = describe(bare, [bare_choice]).cells.to_dicts()
     unknown = {name for name, value in row.items() if value is None}

@@ -12,15 +12,15 @@ from scipy.stats import hypergeom
 from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.overlaps import chance, overlaps
 from crowdselect_core.experiment.schemas import OVERLAPS
-from crowdselect_core.selection.ranked_pool import Ranked
+from crowdselect_core.selection.candidates import Candidates
 
 
-def ranked(n: int, clusters: Sequence[int] | None = None) -> Ranked:
+def ranked(n: int, clusters: Sequence[int] | None = None) -> Candidates:
     groups = None if clusters is None else np.array(clusters)
-    return Ranked(np.zeros(n), np.ones(n, dtype=bool), groups)
+    return Candidates(np.zeros(n), np.ones(n, dtype=bool), groups)
 
 
-def choice(cell: str, rows: Sequence[int], of: Ranked, replicate: int = 0) -> Choice:
+def choice(cell: str, rows: Sequence[int], of: Candidates, replicate: int = 0) -> Choice:
     return Choice(cell, replicate, 2.0, np.array(rows, dtype=np.int32), of)
 
 
@@ -61,7 +61,7 @@ def test_chance_inside_clusters_by_hand() -> None:
 
 def test_clusters_count_only_where_both_arms_have_them() -> None:
     groups = ranked(4, [0, 0, 1, 1])
-    bare = Ranked(groups.score_N, groups.eligible_N)
+    bare = Candidates(groups.score_N, groups.eligible_N)
     both = [choice("a", [0, 2], groups), choice("b", [0, 3], groups)]
     assert overlaps(both, None)["expected"].to_list() == pytest.approx([5 / 12])
     one = [choice("a", [0, 2], groups), choice("b", [0, 3], bare)]
@@ -98,7 +98,7 @@ def test_over_replicates_there_is_an_interval_inside_0_and_1() -> None:
 
 def test_rows_that_one_arm_may_not_choose_lower_chance() -> None:
     # a chooses 2 of 4, b 1 of the first two of these: b's row is a's with chance 1/2
-    half = Ranked(np.zeros(4), np.array([True, True, False, False]))
+    half = Candidates(np.zeros(4), np.array([True, True, False, False]))
     made = [choice("a", [0, 3], ranked(4)), choice("b", [1], half)]
     # 4 * 2 / 2 = 4 rows: 2 and 1 of 4 share 1/2 on average, Jaccard 1/2 or 0
     assert overlaps(made, None)["expected"].to_list() == pytest.approx([1 / 4])
