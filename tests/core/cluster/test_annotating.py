@@ -21,6 +21,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, Stopped, StorageError
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
+from crowdselect_core.planning.annotation_cost import planned_bill
 from crowdselect_core.reward.factory import Resources
 from crowdselect_core.stages.base import How, InProcess
 from crowdselect_core.stages.graph import ANNOTATIONS, ANSWERS, INSTRUCTIONS, METRICS, SCORES
@@ -204,6 +205,21 @@ def test_annotations_may_have_resources_of_their_own(tmp_path: Path) -> None:
     assert annotating.needs(config).gpu
     config = config_of(tmp_path, "store", method="ifd", ifd={"model": "m", "device": "cpu"})
     assert not annotating.needs(config).gpu
+
+
+def test_the_bill_says_where_rows_are_read(
+    faked: tuple[Longer, Mapping[str, Any]], tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, "store", **faked[1])
+    store, of = given(config)
+    wanted = annotating.annotate(config, store, of, _nothing, _go_on).planned
+    keys = {"dataset": str(parquet(tmp_path / "more.parquet", rows(31)))}
+    config = config_of(tmp_path, "store", **faked[1], **keys)
+    store, of = given(config)
+    line = planned_bill(config, store, of).line
+    assert line.startswith(f"ifd: 1 row to read ({wanted} cached), on the Ray cluster, ")
+    here = config.model_copy(update={"executor": type(config.executor)()})
+    assert "Ray" not in planned_bill(here, store, of).line
 
 
 def _nothing(calls: CallTracker) -> None: ...
