@@ -35,4 +35,3 @@ class Here:
 
 def _done(request: str) -> Any:
     return worker._do(json.loads(request))
-

@@ -27,9 +27,7 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.util.text import plural
 
 ROWS = 50_000
-MARKED = (
-    "what is marked `on the Ray cluster` spreads over its nodes, the rest runs in this process"
-)
+MARKED = "what is marked `on the Ray cluster` spreads over its nodes, the rest runs in this process"
 
 
 class Story(Protocol):

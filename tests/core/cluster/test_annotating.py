@@ -19,6 +19,7 @@ from crowdselect_core.cluster.executor import executor_of
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, Stopped, StorageError
+from crowdselect_core.finetune.files import pack
 from crowdselect_core.generate.base import Failure
 from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
 from crowdselect_core.planning.annotation_cost import planned_bill
@@ -28,6 +29,7 @@ from crowdselect_core.stages.graph import ANNOTATIONS, ANSWERS, INSTRUCTIONS, ME
 from crowdselect_core.stages.methods.annotations import annotate
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.identity import Spec
 
 Rows = tuple[Ref, Ref, Ref]
 
@@ -123,6 +125,26 @@ def test_shards_of_workers_make_the_table_of_one_process(tmp_path: Path, method:
 
     again = annotating.annotate(config, store, of, _nothing, _go_on)
     assert (again.planned, again.cached) == (0, expected.planned)
+
+
+@pytest.mark.model
+def test_a_model_that_was_trained_first_is_read_from_the_store(tmp_path: Path) -> None:
+    write_tiny(tmp_path / "tiny", max_position_embeddings=512)
+    trained = write_tiny(tmp_path / "work" / "model", seed=1, max_position_embeddings=512)
+    first = {"rows": 4, "clusters": 1}
+    own = {"model": str(tmp_path / "tiny"), "pre_experienced": first}
+    config = config_of(tmp_path, "store", method="ifd", ifd=own)
+    store, of = given(config)
+    names = [f"model/{path.name}" for path in trained.iterdir()]
+    model = Ref.of(pack(store, Spec("finetune", 1, {}, {}), tmp_path / "work", names, {}))
+    annotating.annotate(config, store, of, _nothing, _go_on, model)
+    inputs = (*of, {}, model)
+    built = ANNOTATIONS.build(store, ANNOTATIONS.spec(config, *inputs), How(), config, *inputs)
+
+    plain = config_of(tmp_path, "plain", method="ifd", ifd={"model": str(trained)})
+    store, of = given(plain)
+    annotating.annotate(plain, store, of, _nothing, _go_on)
+    assert [built.bytes(i) for i in range(3)] == table(store, plain, of)
 
 
 def test_a_lost_worker_s_shard_goes_on_from_its_cells(
