@@ -82,7 +82,7 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = THRESHOLD) ->
 
 
 def near_groups(sketches: Sketches, members: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return for every text the place of the first text of its group; see above.
+    """Return for every text the place of the first of its group; see `near_duplicate_groups`.
 
     Args:
         sketches: of the texts.
