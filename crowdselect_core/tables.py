@@ -95,6 +95,14 @@ FAILURES: Columns = {
     "instruction": pl.String,  # the beginnings of the two texts
     "response": pl.String,
 }
+# What duplicates of the instructions are looked for by.
+SKETCHES: Columns = {
+    "instruction_id": pl.String,
+    "exact": pl.Binary,  # 16 bytes of a hash of the text; none of white space alone
+    "words": pl.Binary,  # the same of its normalised words
+    "shingles": pl.Int64,  # distinct word 5-grams
+    "bands": pl.Array(pl.UInt64, 32),  # MinHash: texts that agree in a band are compared
+}
 # A row for every instruction that matches a prompt of a benchmark.
 CONTAMINATED: Columns = {
     "instruction_id": pl.String,

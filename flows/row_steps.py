@@ -19,6 +19,7 @@ from crowdselect_core.stages.graph import (
     METRICS,
     ROW_FILTERS,
     SCORES,
+    SKETCHES,
 )
 from crowdselect_core.stages.quality.gated import check_some_left
 from crowdselect_core.stages.refs import GateArtifacts, Ref, RowArtifacts
@@ -97,7 +98,9 @@ def gated(
     if quality.decontamination:
         contamination = run(CONTAMINATION, config, instructions, fitted, embeddings)
     if quality.duplicates:
-        groups = run(DUPLICATE_GROUPS, config, instructions, embeddings)
+        near = quality.duplicates.near is not None
+        sketches = run(SKETCHES, config, instructions) if near else None
+        groups = run(DUPLICATE_GROUPS, config, instructions, embeddings, sketches)
     return GateArtifacts(
         candidates=candidates,
         row_filters=filters,

@@ -9,9 +9,11 @@ from prefect.states import Completed
 
 from crowdselect_core.annotate.factory import kind_of
 from crowdselect_core.annotate.pre_experienced import with_weights
+from crowdselect_core.cluster import annotating as spread
 from crowdselect_core.config.engine import OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import UserError
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.reward.factory import Resources
 from crowdselect_core.stages.base import How
 from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate, stored
@@ -59,20 +61,31 @@ def annotations(
     if found is not None:
         log.info("%-13s Cached, %s rows", "annotations", f"{found.rows:,}")
         return cached(ref_of(found, started, cached=True), wanted)
+    if spread.spreads(config):
+        with shown("annotations", config.method) as report:
+            calls = spread.annotate(config, store, rows, report, cancellation.check, model)
+    else:
+        calls = _here(config, store, rows, model)
+    spec = ANNOTATIONS.spec(config, *rows, calls.failed, model)
+    table = ANNOTATIONS.build(store, spec, How(), config, *rows, calls.failed, model)
+    ref = ref_of(table, started, cached=False)
+    tell(config.method, ref, calls)
+    return Completed(message=f"computed: {spec.folder}", data=ref)
+
+
+def _here(
+    config: SelectConfig, store: Store, rows: tuple[Ref, Ref, Ref], model: Ref | None
+) -> CallTracker:
+    """Annotate the rows in this process, or by the LLM that it asks."""
     with shown("annotations", config.method) as report, _lent(config) as gpus:
-        cancellation.check()
+        cancellation.check()  # it may have waited long for its device
         resources = Resources(secret, gpus, cancellation.asked)
         with (
             with_weights(config, model.open(store) if model else None) as own,
             closing(kind_of(config).open(own, resources)) as annotator,
         ):
             annotator.check()
-            calls = annotate(config, store, *rows, annotator, report, model)
-    spec = ANNOTATIONS.spec(config, *rows, calls.failed, model)
-    table = ANNOTATIONS.build(store, spec, How(), config, *rows, calls.failed, model)
-    ref = ref_of(table, started, cached=False)
-    tell(config.method, ref, calls)
-    return Completed(message=f"computed: {spec.folder}", data=ref)
+            return annotate(config, store, *rows, annotator, report, model)
 
 
 def _lent(config: SelectConfig) -> AbstractContextManager[list[str]]:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -163,8 +164,9 @@ class Cluster:
         if not self.nodes:
             self.address = f"{ip}:{free_port()}"
             head = ["--head", f"--port={self.address.partition(':')[2]}",
-                    f"--ray-client-server-port={free_port()}", f"--temp-dir={self.folder}/{number}",
-                    "--include-dashboard=false"]  # fmt: skip
+                    f"--temp-dir={self.folder}/{number}", "--include-dashboard=false"]  # fmt: skip
+            if find_spec("grpc") is not None:  # else Ray starts no server for its client
+                head.append(f"--ray-client-server-port={free_port()}")
         agents = ("dashboard-agent-grpc", "dashboard-agent-listen", "runtime-env-agent",
                   "metrics-export")  # fmt: skip
         argv = [str(BIN / "ray"), "start", "--block", f"--node-ip-address={ip}", "--num-cpus=1",

@@ -22,6 +22,7 @@ class Row:
     messages: tuple[Message, ...]  # the prompt, its system message included
     instruction: str  # the user turns as one text
     response: str = ""  # the answer that would be kept; '' where the annotator reads none
+    shard: int = -1  # of the table of scores; -1: a target
 
 
 @dataclass(frozen=True, slots=True)

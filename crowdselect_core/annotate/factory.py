@@ -45,6 +45,7 @@ class Kind:
         targets: what is annotated beside the rows.
         prompts: what an LLM is asked about a row, a request each; None for a model that runs in
             this process.
+        local: the config of a model that runs in this process; None for an LLM.
         engine: what runs the LLM; None for a model that runs in this process.
         max_unparsed: share of a run's rows whose replies may be unreadable.
         wanted: whether the method needs it; else what it ranks by is in the data set.
@@ -57,6 +58,7 @@ class Kind:
     values: Callable[[SelectConfig, pl.DataFrame, pl.DataFrame], pl.DataFrame]
     targets: Callable[[SelectConfig], Sequence[Target]] = no_targets
     prompts: Callable[[SelectConfig, Row], list[str]] | None = None
+    local: Callable[[SelectConfig], LocalModel] | None = None
     engine: Callable[[SelectConfig], EngineConfig | None] = lambda config: None
     max_unparsed: Callable[[SelectConfig], float] = lambda config: 1.0
     wanted: Callable[[SelectConfig], bool] = lambda config: True
@@ -241,6 +243,7 @@ KINDS: Mapping[str, Kind] = {
         identity=_ifd_identity,
         open=_open_ifd,
         values=lambda config, cells, targets: ifd_values.ifd_values(config.ifd, cells),
+        local=lambda config: config.ifd,
     ),
     "rds+": Kind(
         cell=rds_values.CELL,
@@ -248,6 +251,7 @@ KINDS: Mapping[str, Kind] = {
         identity=_rds_identity,
         open=_open_rds,
         values=lambda config, cells, targets: rds_values.rds_values(cells, targets),
+        local=lambda config: config.rds,
         targets=lambda config: read_targets(config.rds.required_targets),
     ),
 }

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 
 from crowdselect_core.annotate.base import Annotation, Row
 from crowdselect_core.config.method_models import IfdConfig, RdsConfig
@@ -10,7 +10,7 @@ from crowdselect_core.generate.base import EngineDown
 from crowdselect_core.models.causal_lm import OutOfMemory, Source
 from crowdselect_core.util.once import Once
 
-WINDOW = 256  # rows that are tokenised and sorted by length together
+WINDOW = 256  # rows of a shard that are tokenised and sorted by length together
 
 
 def source_of(key: str, config: IfdConfig | RdsConfig) -> Source:
@@ -49,7 +49,7 @@ class LocalAnnotator(ABC):
         Raises:
             EngineDown: one row alone does not fit in the device's memory.
         """
-        while window := list(islice(rows, WINDOW)):
+        for window in _windows(rows):
             try:
                 for annotation in self._window(window):
                     done(annotation)
@@ -59,6 +59,10 @@ class LocalAnnotator(ABC):
                     "max_length, set dtype: bfloat16, or name another device"
                 ) from None
 
+    def load(self) -> None:
+        """Load the model now; its files may then go away."""
+        self._loaded()
+
     def close(self) -> None:
         """Free the model."""
         self._loaded = Once(lambda: (self._source.load(), self._source.tokenizer()))
@@ -66,3 +70,14 @@ class LocalAnnotator(ABC):
     @abstractmethod
     def _window(self, window: Sequence[Row]) -> Iterator[Annotation]:
         """Annotate some rows; the model may have no memory for them (OutOfMemory)."""
+
+
+def _windows(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Cut the rows of every shard into windows.
+
+    A row's batch, and so the noise in its last digits, then does not depend on the rows of other
+    shards, and whoever computes a shard comes to the same bytes.
+    """
+    for _, own in groupby(rows, lambda row: row.shard):
+        while window := list(islice(own, WINDOW)):
+            yield window

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 
-from crowdselect_core.cluster import worker
-from crowdselect_core.cluster.calls import Call, Calls
+from crowdselect_core.cluster import cached_calls
 from crowdselect_core.config.engine import TransformersEngineConfig
 from crowdselect_core.config.reward import ClassifierReward, LikelihoodReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.reward.identity import cache_spec
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.score_requests import Scorings
-from crowdselect_core.stages.crowd.throughput import write_pace
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.executors.base import Needs
 
@@ -66,30 +64,17 @@ def score(
     name = f"{reward.name} of {answered.model.name}"
     calls = CallTracker(name, wanted, present, config.max_failure_rate, report)
     report(calls)
-    heads: list[str] = []
-    remote = Calls(STAGE, config.executor, needs(reward), check)
     # Where nothing is missing, one call still tells the heads.
-    shards = len(answered.responses.open(store).manifest.shards) if wanted else 1
-    common = {
-        "config": config.model_dump_json(include=set(SelectConfig.model_fields)),
-        "reward": reward.model_dump_json(),
-        "model": answered.model.model_dump_json(),
-        "responses": answered.responses.model_dump_json(),
-        "cells": cache_spec(reward).key,
-    }
-    requests = (
-        Call(i, f"{name}, shard {i}", worker.request("scores", store.place.root, index=i, **common))
-        for i in range(shards)
-    )
-    for call, outcome in remote.run(requests):
-        told = outcome.value(call.name)
-        heads = list(told["heads"])
-        failed = {bytes.fromhex(key): error for key, error in told["failed"].items()}
-        calls.add(told["answered"], told["codes"], failed)
-    work.cells.refresh()
-    work.cells.merge(all_small=True)
-    if calls.answered:
-        write_pace(store, work.cells.spec, calls)
-    if calls.breached:
-        raise TooManyFailures(calls.complaint())
-    return calls, heads
+    shards = cached_calls.Shards(
+        STAGE, "scores", needs(reward),
+        count=len(answered.responses.open(store).manifest.shards) if wanted else 1,
+        what={
+            "config": config.model_dump_json(include=set(SelectConfig.model_fields)),
+            "reward": reward.model_dump_json(),
+            "model": answered.model.model_dump_json(),
+            "responses": answered.responses.model_dump_json(),
+            "cells": cache_spec(reward).key,
+        },
+    )  # fmt: skip
+    told = cached_calls.run(shards, config.executor, store, work.cells, calls, check)
+    return calls, list(told["heads"])

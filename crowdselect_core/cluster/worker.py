@@ -15,16 +15,24 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from crowdselect_core.annotate.base import Annotator
+from crowdselect_core.annotate.factory import kind_of
+from crowdselect_core.annotate.pre_experienced import with_weights
 from crowdselect_core.cluster.outcome import answered
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
+from crowdselect_core.generate.base import never
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.reward.base import Scorer
+from crowdselect_core.reward.factory import Resources, scorer_of
 from crowdselect_core.reward.identity import cache_spec
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.rewards import score_shard
-from crowdselect_core.stages.graph import PLANS, STAGES, finish
+from crowdselect_core.stages.graph import ANNOTATIONS, PLANS, STAGES, finish
+from crowdselect_core.stages.methods.annotated_rows import AnnotatedRows
+from crowdselect_core.stages.methods.annotations import annotate_shard
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
@@ -51,7 +59,8 @@ def request(work: str, root: str, **what: Any) -> str:
     """Return a request.
 
     Args:
-        work: `part` (see `graph.finish`) or `scores` (see `rewards.score_shard`).
+        work: `part` (see `graph.finish`), `scores` (`rewards.score_shard`) or `annotations`
+            (`annotations.annotate_shard`).
         root: of the store.
         what: the other arguments, as JSON values.
     """
@@ -90,10 +99,7 @@ def _part(asked: Mapping[str, Any]) -> list[Any]:
 def _scores(asked: Mapping[str, Any]) -> dict[str, Any]:
     store, scorer = Store(asked["root"]), _scorer(asked["reward"], asked["cells"])
     responses = Ref.model_validate_json(asked["responses"])
-    try:
-        responses.open(store)
-    except DamagedArtifact:
-        raise StorageError(UNSEEN.format(root=asked["root"])) from None
+    _check_seen(store, responses)
     calls = score_shard(
         SelectConfig.model_validate_json(asked["config"]),
         store,
@@ -102,24 +108,35 @@ def _scores(asked: Mapping[str, Any]) -> dict[str, Any]:
         scorer,
         asked["index"],
     )
+    return {"heads": list(scorer.heads), **_counts(calls)}
+
+
+def _annotations(asked: Mapping[str, Any]) -> dict[str, Any]:
+    config, work, annotator = _annotating(Job(*asked["job"]), asked["root"], asked["folder"])
+    return _counts(annotate_shard(config, work, annotator, asked["index"]))
+
+
+def _counts(calls: CallTracker) -> dict[str, Any]:
+    """Return what `CallTracker.add` takes, as JSON values."""
     return {
-        "heads": list(scorer.heads),
         "answered": calls.answered,
         "codes": dict(calls.codes),
         "failed": {key.hex(): error for key, error in calls.failed.items()},
     }
 
 
-_WORK: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {"part": _part, "scores": _scores}
+_WORK: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "part": _part,
+    "scores": _scores,
+    "annotations": _annotations,
+}
 _REWARD: TypeAdapter[RewardConfig] = TypeAdapter(RewardConfig)
 
 
 @lru_cache(maxsize=1)
 def _scorer(reward: str, cells: str) -> Scorer:
     """Return a reward model that has passed its checks on this node; the last one is kept."""
-    from crowdselect_core.generate.base import never
     from crowdselect_core.reward.conformance_gate import conform
-    from crowdselect_core.reward.factory import Resources, scorer_of
 
     config = _REWARD.validate_json(reward)
     if cache_spec(config).key != cells:
@@ -127,6 +144,29 @@ def _scorer(reward: str, cells: str) -> Scorer:
     scorer = scorer_of(config, Resources(_no_secret, stopped=never))
     conform(config, scorer)
     return scorer
+
+
+@lru_cache(maxsize=1)
+def _annotating(job: Job, root: str, folder: str) -> tuple[SelectConfig, AnnotatedRows, Annotator]:
+    """Return the rows of a method and its model on this node; the last ones are kept."""
+    store, (config, inputs) = Store(root), ANNOTATIONS.read(job)
+    scores, metrics, answers, _, model = inputs
+    _check_seen(store, scores)
+    _check_same(job, folder)
+    annotator = _annotator(config, store, model)
+    return config, AnnotatedRows(config, store, scores, metrics, answers, model), annotator
+
+
+def _annotator(config: SelectConfig, store: Store, model: Ref | None) -> Annotator:
+    """Return what annotates; the weights of a model that was trained first are read now."""
+    from crowdselect_core.annotate.local_model import LocalAnnotator
+
+    with with_weights(config, model.open(store) if model else None) as own:
+        annotator = kind_of(config).open(own, Resources(_no_secret, stopped=never))
+        annotator.check()
+        if model is not None and isinstance(annotator, LocalAnnotator):
+            annotator.load()
+    return annotator
 
 
 def _no_secret(block: str) -> str:
@@ -156,5 +196,18 @@ def _check_artifact(job: Job, root: str, folder: str) -> None:
         if time.monotonic() > end:
             raise StorageError(UNSEEN.format(root=root))
         time.sleep(1.0)
+    _check_same(job, folder)
+
+
+def _check_same(job: Job, folder: str) -> None:
+    """Refuse a job that is another artifact as this node reads its data set and models."""
     if STAGES[job.stage].named(job).folder != folder:
         raise ConfigError(OTHER.format(what=f"data set, model or code is, for {job.stage},"))
+
+
+def _check_seen(store: Store, ref: Ref) -> None:
+    """Refuse a store that is not the run's: it has not what the run wrote."""
+    try:
+        ref.open(store)
+    except DamagedArtifact:
+        raise StorageError(UNSEEN.format(root=store.place.root)) from None

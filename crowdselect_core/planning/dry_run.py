@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from crowdselect_core.annotate.factory import annotates
+from crowdselect_core.cluster import annotating
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import heldout, preflight
 from crowdselect_core.planning.annotation_cost import most_bill, planned_bill
@@ -26,6 +27,7 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.util.text import plural
 
 ROWS = 50_000
+MARKED = "what is marked `on the Ray cluster` spreads over its nodes, the rest runs in this process"
 
 
 class Story(Protocol):
@@ -78,15 +80,19 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     return [*lines, *_annotations(planner)]
 
 
-def executor_line(config: SelectConfig) -> list[str]:
-    """Say where stages are computed, unless it is in this process."""
+def executor_line(config: SelectConfig, spreads: str = MARKED) -> list[str]:
+    """Say where stages are computed, unless it is in this process.
+
+    Args:
+        config: the executor.
+        spreads: what spreads over the cluster, and what does not.
+    """
     executor = config.executor
     if executor.kind == "threads":
         return []
     at = executor.address or os.environ.get("RAY_ADDRESS") or "auto"
     return [
-        f"executor   ray at {at}: at most {plural(executor.pending, 'part')} pending; stages "
-        "marked `on Ray` spread over its nodes, the others run in this process"
+        f"executor   ray at {at}: at most {plural(executor.pending, 'part')} pending; {spreads}"
     ]
 
 
@@ -147,7 +153,8 @@ class Planner:
         known = all(ref.is_computed for ref in refs_in([*inputs, *named.values()]))
         found = self.store.find(stage.spec(config, *inputs, **named)) if known else None
         on_ray = config.executor.kind == "ray" and stage.needs is not None
-        todo = "to compute on Ray" if on_ray else "to compute"
+        on_ray |= stage.name == ANNOTATIONS.name and annotating.spreads(config)
+        todo = "to compute on the Ray cluster" if on_ray else "to compute"
         state = todo if found is None else f"Cached, {plural(found.rows, 'row')}"
         self.states.append((stage.name, state))
         if found is None and stage.name == ANNOTATIONS.name:

@@ -11,7 +11,7 @@ from crowdselect_core.experiment.cells import Cell, as_whole
 from crowdselect_core.experiment.grid import Grid, points
 from crowdselect_core.experiment.settings import required
 from crowdselect_core.generate.factory import Secret
-from crowdselect_core.planning.dry_run import Planner
+from crowdselect_core.planning.dry_run import Planner, executor_line
 from crowdselect_core.planning.evaluation_forecast import (
     drawn_prompts,
     evaluation_bills,
@@ -26,6 +26,11 @@ from crowdselect_core.stages.crowd.zoo import dataset_of
 from crowdselect_core.stages.graph import SELECTION
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
+
+SPREADS = (
+    "the stages of the selections spread over its nodes, trainings and evaluations run on this "
+    "machine"
+)
 
 
 def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> list[str]:
@@ -48,6 +53,7 @@ def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> l
         *(f"note       {note}" for note in found.left_out),
         f"store      {config.store}",
         f"out        {config.out}",
+        *executor_line(config, SPREADS),
     ]
     planner = Planner(Store(config.store))
     if missing_work:

@@ -8,6 +8,7 @@ come. What a judge reads is estimated as UTF-8 bytes / 4: its rubric, the instru
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from crowdselect_core.cluster import scoring
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.config.reward import JudgeReward, RewardConfig
@@ -43,6 +44,7 @@ class ScoreBill:
     completion_tokens: float = 0.0
     rate: float | None = None  # scores a second
     price: PriceConfig = field(default_factory=PriceConfig)
+    on_ray: bool = False
 
     @property
     def hours(self) -> float | None:
@@ -59,6 +61,8 @@ class ScoreBill:
         """What the user sees."""
         most = "" if self.certain else "at most "
         words = [f"{most}{plural(self.answers, 'answer')} ({self.cached:,} have their score)"]
+        if self.answers and self.on_ray:
+            words.append("on the Ray cluster")
         if self.requests:
             words.append(plural(self.requests, "request"))
             words.append(f"{self.prompt_tokens:,.0f} prompt tokens (UTF-8 bytes / 4)")
@@ -93,7 +97,8 @@ def score_bill(
         heldout: whether it scores the answers to the held-out prompts, instead of the others.
     """
     own = without_missing(config, missing)
-    bill = ScoreBill(reward.name, reward.kind, price=reward.price)
+    on_ray = scoring.spreads(config, reward)
+    bill = ScoreBill(reward.name, reward.kind, price=reward.price, on_ray=on_ray)
     there = StoredLookup(config, missing, store, heldout=heldout)
     reference = there.reference(reward)
     dataset = open_dataset(own)

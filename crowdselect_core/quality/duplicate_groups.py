@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from crowdselect_core.quality.shingles import words
+from crowdselect_core.quality.shingles import words, words_key
 
 Rows = NDArray[np.int64]
 
 
 def exact_key(text: str) -> bytes:
     """Return 16 bytes that name a text; b'' for one of white space alone."""
-    return _key(text) if text.strip() else b""
+    if not text.strip():
+        return b""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def normalised_key(text: str) -> bytes:
     """Return 16 bytes that name the words of a text, see `quality.shingles`; b'' without any."""
-    said = words(text)
-    return _key(" ".join(said)) if said else b""
+    return words_key(words(text))
 
 
 def same_key_pairs(keys: Sequence[bytes]) -> tuple[Rows, Rows]:
@@ -56,7 +57,3 @@ def joined(groups_N: Rows, pairs: Iterable[tuple[Rows, Rows]]) -> Rows:
     np.minimum.at(first_of, labels_N, np.arange(n))
     joined_N: Rows = first_of[labels_N]
     return joined_N
-
-
-def _key(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

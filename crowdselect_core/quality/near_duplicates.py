@@ -43,7 +43,7 @@ def near_duplicates_among(
         ValueError: the threshold is out of range.
     """
     _check(threshold)
-    sketches = Sketches([*texts, *others], threshold)
+    sketches = Sketches.of([*texts, *others], threshold)
     own_N, sought_M = sketches.distinct_N[: len(texts)], sketches.distinct_N[len(texts) :]
     found_U = np.full(len(sketches) + 1, -1, dtype=np.int64)  # the last one: no words
     named = np.flatnonzero(sought_M >= 0)[::-1]
@@ -77,22 +77,38 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = THRESHOLD) ->
         ValueError: the threshold is out of range.
     """
     _check(threshold)
-    sketches = Sketches(texts, threshold)
+    sketches = Sketches.of(texts, threshold)
+    return near_groups(sketches, agreeing(sketches.bands_UB))
+
+
+def near_groups(sketches: Sketches, members: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return for every text the place of the first of its group; see `near_duplicate_groups`.
+
+    Args:
+        sketches: of the texts.
+        members: of every band, what `agreeing` gave for it.
+    """
     groups = _Groups(len(sketches))
-    for a, b in _pairs_within(sketches):
+    for a, b in _pairs_within(sketches, members):
         apart = groups.of(a) != groups.of(b)
         a, b = a[apart], b[apart]
         likely = sketches.promising(a, b)
         for i, j in zip(a[likely].tolist(), b[likely].tolist(), strict=True):
             if groups.root(i) != groups.root(j) and sketches.are_near(i, j):
                 groups.join(i, j)
-    places_N = np.arange(len(texts), dtype=np.int64)
+    count = len(sketches.distinct_N)
+    places_N = np.arange(count, dtype=np.int64)
     spoken = sketches.distinct_N >= 0
     group_N = groups.of(sketches.distinct_N[spoken])
-    first_U = np.full(len(sketches), len(texts), dtype=np.int64)
+    first_U = np.full(len(sketches), count, dtype=np.int64)
     np.minimum.at(first_U, group_N, places_N[spoken])
     places_N[spoken] = first_U[group_N]
     return places_N
+
+
+def agreeing(bands_UB: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
+    """Return of every band the texts that agree in it with another: those alone are compared."""
+    return [np.flatnonzero(_shared(bands_UB[:, band])) for band in range(BANDS)]
 
 
 def _check(threshold: float) -> None:
@@ -119,11 +135,10 @@ def _shared(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return found
 
 
-def _pairs_within(sketches: Sketches) -> Iterator[Pairs]:
+def _pairs_within(sketches: Sketches, members: Sequence[NDArray[np.int64]]) -> Iterator[Pairs]:
     """Yield pairs of distinct texts that agree in a band, next neighbours first."""
-    for band in range(BANDS):
-        members = np.flatnonzero(_shared(sketches.bands_UB[:, band]))
-        texts, keys = _sorted_band(sketches, band, members)
+    for band, own in enumerate(members):
+        texts, keys = _sorted_band(sketches, band, own)
         at = np.arange(len(texts))
         for step in range(1, WINDOW + 1):
             at = at[at + step < len(texts)]

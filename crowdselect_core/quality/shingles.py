@@ -7,6 +7,7 @@ character is one; so is an arithmetic operator. White space and all other punctu
 
 import re
 from collections.abc import Sequence
+from hashlib import blake2b
 from unicodedata import normalize
 
 N = 5  # words of a shingle
@@ -28,6 +29,11 @@ def words(text: str) -> list[str]:
     """
     normal = _LONE.sub("\ufffd", normalize("NFC", text).casefold())
     return _WORD.findall(normal) or normal.split()
+
+
+def words_key(said: Sequence[str]) -> bytes:
+    """Return 16 bytes that name the words of a text; b'' without any."""
+    return blake2b(" ".join(said).encode(), digest_size=16).digest() if said else b""
 
 
 def shingles(of: Sequence[str], n: int = N) -> set[str]:

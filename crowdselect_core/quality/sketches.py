@@ -3,13 +3,13 @@
 Broder, "On the resemblance and containment of documents" (1997); Leskovec, Rajaraman and Ullman,
 "Mining of Massive Datasets", chapter 3. The sketches are made by `rensa`.
 
-Shapes: U distinct texts, P = 128 permutations, B = 32 bands of P / B = 4 permutations.
+Shapes: N texts, U distinct ones, P = 128 permutations, B = 32 bands of P / B = 4 permutations.
 """
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from math import comb
 from typing import Any
 
@@ -17,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.quality.shingles import jaccard, shingles, words
+from crowdselect_core.quality.shingles import jaccard, shingles, words, words_key
+
+Rows = NDArray[np.int64]
+Bands = NDArray[np.uint64]
 
 PERMUTATIONS, BANDS = 128, 32
 SEED = 0  # of the permutations; texts are near-duplicates or not, whatever it is
@@ -61,80 +64,116 @@ def bands_to_agree(threshold: float) -> int:
     return BANDS
 
 
-@dataclass
-class Sketches:
-    """Distinct texts with their sketches, in an order that follows from their words alone.
-
-    Memory: about 0.5 kB a text beside the texts themselves.
+@dataclass(frozen=True)
+class Distinct:
+    """The distinct texts among N, in an order that follows from their words alone.
 
     Args:
-        texts: all of them, repeated ones too.
-        threshold: Jaccard similarity from which two texts are near-duplicates.
+        number_N: the distinct text of every text; -1 of one without words.
+        first_U: the first text of every distinct one.
     """
 
-    texts: Sequence[str]
-    threshold: float
+    number_N: Rows
+    first_U: Rows
 
-    def __post_init__(self) -> None:
-        self._sketch = rensa().RMinHash.digest_matrix_from_token_sets
-        self._sets: dict[int, set[str]] = {}
-        self._held = 0
-        self._different: set[int] = set()
-        self._collapse()
-        self._failed_U = np.zeros(len(self), dtype=np.int32)
-        self.bands_UB, self.sizes_U = self._sketched()
-
-    def _collapse(self) -> None:
-        """Number texts of the same words alike; a text without words has the number -1."""
+    @classmethod
+    def of(cls, keys: Iterable[bytes]) -> "Distinct":
+        """Number texts by the key of their words (`shingles.words_key`); b'' is without words."""
         numbers: dict[bytes, int] = {}
-        given = np.empty(len(self.texts), dtype=np.int64)
+        given = array("q")
         first: list[int] = []
-        for i, text in enumerate(self.texts):
-            said = words(text)
-            if not said:
-                given[i] = -1
-                continue
-            key = blake2b(" ".join(said).encode(), digest_size=16).digest()
-            number = numbers.setdefault(key, len(first))
+        for i, key in enumerate(keys):
+            number = numbers.setdefault(key, len(first)) if key else -1
             if number == len(first):
                 first.append(i)
-            given[i] = number
+            given.append(number)
         order = [numbers[key] for key in sorted(numbers)]
         rank = np.empty(len(order) + 1, dtype=np.int64)
         rank[order] = np.arange(len(order))
         rank[-1] = -1
-        self.distinct_N = rank[given]  # the distinct text of every text
-        self._first = np.array(first, dtype=np.int64)[order]  # and a text of every distinct one
+        return cls(rank[np.array(given, dtype=np.int64)], np.array(first, dtype=np.int64)[order])
+
+
+def sketched(texts: Iterable[Sequence[str]], count: int) -> tuple[Bands, Rows]:
+    """Return the bands of texts, and how many shingles each has.
+
+    Args:
+        texts: the words of each.
+        count: how many there are.
+
+    Raises:
+        ConfigError: rensa is not installed.
+    """
+    bands_UB = np.empty((count, BANDS), dtype=np.uint64)
+    sizes_U = np.empty(count, dtype=np.int64)
+    sketch = rensa().RMinHash.digest_matrix_from_token_sets
+    done = 0
+    for batch in _batches(texts):
+        end = done + len(batch)
+        rows = sketch(batch, PERMUTATIONS, SEED).to_rows()
+        bands_UB[done:end] = _banded(np.array(rows, dtype=np.uint32))
+        sizes_U[done:end] = [len(one) for one in batch]
+        done = end
+    return bands_UB, sizes_U
+
+
+def _batches(texts: Iterable[Sequence[str]]) -> Iterator[list[set[str]]]:
+    """Yield the shingles of texts, of some at a time."""
+    batch: list[set[str]] = []
+    characters = 0
+    for said in texts:
+        batch.append(shingles(said))
+        characters += sum(map(len, said))
+        if len(batch) >= BATCH_TEXTS or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+class Sketches:
+    """Distinct texts with their sketches.
+
+    Memory: about 0.5 kB a text beside the texts themselves.
+
+    Args:
+        distinct: the distinct texts among all.
+        bands_UB: what `sketched` gave for them.
+        sizes_U: the same.
+        text: gives the text of a row among all: of the first of every distinct one that agrees in
+            a band with another.
+        threshold: Jaccard similarity from which two texts are near-duplicates.
+    """
+
+    def __init__(
+        self,
+        distinct: Distinct,
+        bands_UB: Bands,
+        sizes_U: Rows,
+        text: Callable[[int], str],
+        threshold: float,
+    ) -> None:
+        self.distinct_N, self._first_U = distinct.number_N, distinct.first_U
+        self.bands_UB, self.sizes_U = bands_UB, sizes_U
+        self._text, self.threshold = text, threshold
+        self._sets: dict[int, set[str]] = {}
+        self._held = 0
+        self._different: set[int] = set()
+        self._failed_U = np.zeros(len(self), dtype=np.int32)
+
+    @classmethod
+    def of(cls, texts: Sequence[str], threshold: float) -> "Sketches":
+        """Sketch some texts, repeated ones too."""
+        distinct = Distinct.of(words_key(words(text)) for text in texts)
+        spoken = (words(texts[i]) for i in distinct.first_U.tolist())
+        bands_UB, sizes_U = sketched(spoken, len(distinct.first_U))
+        return cls(distinct, bands_UB, sizes_U, texts.__getitem__, threshold)
 
     def __len__(self) -> int:
-        return len(self._first)
+        return len(self._first_U)
 
     def _shingles(self, distinct: int) -> set[str]:
-        return shingles(words(self.texts[int(self._first[distinct])]))
-
-    def _batches(self) -> Iterator[list[set[str]]]:
-        batch: list[set[str]] = []
-        characters = 0
-        for distinct in range(len(self)):
-            batch.append(self._shingles(distinct))
-            characters += len(self.texts[int(self._first[distinct])])
-            if len(batch) >= BATCH_TEXTS or characters >= BATCH_CHARACTERS:
-                yield batch
-                batch, characters = [], 0
-        if batch:
-            yield batch
-
-    def _sketched(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        bands_UB = np.empty((len(self), BANDS), dtype=np.uint64)
-        sizes_U = np.empty(len(self), dtype=np.int64)
-        done = 0
-        for batch in self._batches():
-            rows = self._sketch(batch, PERMUTATIONS, SEED).to_rows()
-            end = done + len(batch)
-            bands_UB[done:end] = _banded(np.array(rows, dtype=np.uint32))
-            sizes_U[done:end] = [len(one) for one in batch]
-            done = end
-        return bands_UB, sizes_U
+        return shingles(words(self._text(int(self._first_U[distinct]))))
 
     @cached_property
     def _agreeing(self) -> int:

@@ -85,16 +85,17 @@ class Stage(Generic[P]):
     def planned(self, job: Job, store: Store) -> Plan:
         """Return the plan of a job that `job` made, in whatever process."""
         plan: Callable[..., Plan] = self.plan
-        config, values = self._read(job)
+        config, values = self.read(job)
         return plan(config, store, *values)
 
     def named(self, job: Job) -> Spec:
         """Return the name of a job's artifact, as this process reads the job's inputs."""
         spec: Callable[..., Spec] = self.spec
-        config, values = self._read(job)
+        config, values = self.read(job)
         return spec(config, *values)
 
-    def _read(self, job: Job) -> tuple[SelectConfig, list[Any]]:
+    def read(self, job: Job) -> tuple[SelectConfig, list[Any]]:
+        """Return the config and the inputs of a job that `job` made, in whatever process."""
         config = SelectConfig.model_validate_json(job.config)
         values = self._inputs.model_validate_json(job.inputs)
         return config, [getattr(values, name) for name in self.inputs]

@@ -19,6 +19,7 @@ from crowdselect_core.stages.quality.contamination import CONTAMINATION
 from crowdselect_core.stages.quality.duplicate_groups import DUPLICATE_GROUPS
 from crowdselect_core.stages.quality.gated import DEDUPLICATED, GATED
 from crowdselect_core.stages.quality.row_filters import ROW_FILTERS
+from crowdselect_core.stages.quality.sketches import SKETCHES
 from crowdselect_core.stages.reselect.changes import DRIFT, MEMBERSHIP
 from crowdselect_core.stages.reselect.joined_zoos import ZOOS
 from crowdselect_core.stages.reselect.merged_tables import JOINED
@@ -78,6 +79,7 @@ __all__ = [
     "ROW_FILTERS",
     "SCORES",
     "SELECTION",
+    "SKETCHES",
     "STAGES",
     "ZOO",
     "ZOOS",
@@ -100,7 +102,7 @@ def _by_name(stages: Iterable[Stage[Any]]) -> Mapping[str, Stage[Any]]:
 STAGES = _by_name(
     [
         *(INSTRUCTIONS, SCORES, METRICS, ANSWERS, EMBEDDER, EMBEDDINGS, CENTERS, CLUSTERS),
-        *(ROW_FILTERS, CONTAMINATION, DUPLICATE_GROUPS, GATED, DEDUPLICATED),
+        *(ROW_FILTERS, CONTAMINATION, SKETCHES, DUPLICATE_GROUPS, GATED, DEDUPLICATED),
         *(ANNOTATIONS, COLUMN_VALUES, LENGTHS, RANKING, SELECTION, PAIRS, COMPARISON),
         *(ANSWER_TOKENS, CHOICES),
         *(PROMPTS, RESPONSES, DATASET_RESPONSES, REWARDS, ZOO),

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from command import Command, contents, finish
 from ray_cluster import UP, Cluster, wait
-from runs import FLAGS, Server
+from runs import FLAGS, PLACES, Server
 from servers import ADMIN, S3Server
+from tinymodel import write_tiny
 from zoos import Zoo
 
 # slow: three minutes of a core, most of it starts of processes
@@ -128,3 +130,34 @@ def test_a_cancel_reaches_the_workers(
         finish(process).ended(130)
         held.wait(timeout=UP)
     assert not cluster.running()
+
+
+@pytest.mark.model
+def test_a_worker_is_lost_while_it_reads_rows_for_ifd(
+    command: Command, cluster: Cluster, environment: dict[str, str], data: Zoo,
+    store: str, s3_server: S3Server, tmp_path: Path,
+) -> None:  # fmt: skip
+    """The tables are those of one process, near-duplicates included."""
+    model = write_tiny(tmp_path / "tiny", max_position_embeddings=512)
+    config = tmp_path / "config.yaml"
+    ifd = {"model": str(model), "device": "cpu"}
+    quality = {"duplicates": {"near": 0.8}}
+    config.write_text(yaml.safe_dump({"method": "ifd", "ifd": ifd, "quality": quality}))
+    flags = [*data.flags, *FLAGS[:2], "--clusters", "0", *FLAGS[4:], "--config", config]
+    select = command.with_models()
+    select.within(tmp_path / "threads").run(*flags, *PLACES).ended(0)
+
+    spread = [*flags, "--store", store, "--out", "out"]
+    with select.within(tmp_path / "spread").start(*spread, env=environment) as process:
+        cluster.hold("annotations", cluster.nodes[0], process).kill()
+        result = finish(process).ended(0)
+    assert {"sketches", "annotations"} <= set(result.stages(" parts on "))
+    assert "its worker or node died" in result.stderr
+
+    wanted = contents(tmp_path / "threads" / "store")
+    assert tables(stored(s3_server, store)) == tables(wanted)
+
+
+def tables(store: dict[str, bytes]) -> dict[str, bytes]:
+    """Leave the cells out, whose files are named and cut by who wrote them."""
+    return {name: data for name, data in store.items() if not name.startswith("annotated/")}

@@ -1,6 +1,7 @@
 """The rows that a method's model says something of, with the keys of what it says."""
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +19,7 @@ from crowdselect_core.stages.select.listed import listed_rows
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import Keys, as_keys, cell_key
-from crowdselect_core.store.cache.work_sharing import WorkSharing
+from crowdselect_core.store.cache.work_sharing import Alone, Sharing
 
 READ = 10_000  # annotations that are read at a time
 
@@ -46,8 +47,17 @@ class AnnotatedRows:
         self._targets = self.kind.targets(config)
         self.cells = cells_of(config, store, model)
         self._scores = scores.open(store)
+        self._indices = range(len(self._scores.manifest.shards))
         ids = listed_rows(config)
         self._reader = KeptRowReader(config, store, scores, metrics, answers, ids)
+
+    def of_shard(self, index: int) -> "AnnotatedRows":
+        """Return the rows of one shard of the scores; the targets belong to the first one."""
+        own = copy(self)
+        own.__dict__.pop("_keys", None)  # those of all shards, where they are known
+        own._indices = range(index, index + 1)
+        own._targets = self._targets if index == 0 else ()
+        return own
 
     def count(self) -> tuple[int, int]:
         """Count the rows that lack an annotation, and those that have one."""
@@ -65,17 +75,17 @@ class AnnotatedRows:
     @cached_property
     def _keys(self) -> Keys:
         """The keys of all rows and targets, each once."""
-        keys = [k for _, found in self._shards() for k in found if k is not None]
+        keys = [k for _, _, found in self._shards() for k in found if k is not None]
         keys += [target.key for target in self._targets]
         return np.unique(as_keys(keys))
 
-    def missing(self, sharing: WorkSharing, seconds: Callable[[], float]) -> Iterator[Row]:
+    def missing(self, sharing: Sharing, seconds: Callable[[], float]) -> Iterator[Row]:
         """Yield the rows without an annotation, each once; other processes have their share."""
         asked: set[bytes] = set()
 
         def lacking() -> bool:
             self.cells.refresh()
-            left = (k for _, keys in self._shards() for k in self._left(keys))
+            left = (k for _, _, keys in self._shards() for k in self._left(keys))
             others = self._left([target.key for target in self._targets])
             return any(key not in asked for key in (*others, *left))
 
@@ -84,28 +94,18 @@ class AnnotatedRows:
                 if target.key not in asked and mine(target.key) and self._left([target.key]):
                     asked.add(target.key)
                     yield _target_row(target)
-            for found, keys in self._shards():
+            for index, found, keys in self._shards():
                 self.cells.refresh()
                 left = {key for key in self._left(keys) if key not in asked and mine(key)}
                 for place, key in enumerate(keys):
                     if key in left and key not in asked:
                         asked.add(key)
-                        yield _row(key, found, place)
+                        yield _row(key, found, place, index)
 
     def unannotated(self) -> Iterator[Row]:
         """Yield the rows and targets without an annotation, each once, as they are now."""
         self.cells.refresh()
-        asked: set[bytes] = set()
-        for target in self._targets:
-            if target.key not in asked and self._left([target.key]):
-                asked.add(target.key)
-                yield _target_row(target)
-        for found, keys in self._shards():
-            left = set(self._left(keys))
-            for place, key in enumerate(keys):
-                if key in left and key not in asked:
-                    asked.add(key)
-                    yield _row(key, found, place)
+        yield from self.missing(Alone(), lambda: 0.0)
 
     def table(self, frame: pl.DataFrame, failed: Mapping[bytes, str]) -> pl.DataFrame:
         """Return what the method reads of the rows of a shard."""
@@ -126,9 +126,9 @@ class AnnotatedRows:
         values = self.kind.values(self.config, table.drop("key"), extra)
         return pl.concat([found.rows.select("instruction_id"), values], how="horizontal")
 
-    def _shards(self) -> Iterator[tuple[KeptRows, list[bytes | None]]]:
-        for index in range(len(self._scores.manifest.shards)):
-            yield self._keyed(self._scores.shard(index))
+    def _shards(self) -> Iterator[tuple[int, KeptRows, list[bytes | None]]]:
+        for index in self._indices:
+            yield index, *self._keyed(self._scores.shard(index))
 
     def _keyed(self, frame: pl.DataFrame) -> tuple[KeptRows, list[bytes | None]]:
         found = self._reader.of(frame, responses=self.kind.reads_response)
@@ -154,8 +154,8 @@ def _target_row(target: Target) -> Row:
     return Row(target.key, target.messages, "", target.response)
 
 
-def _row(key: bytes | None, found: KeptRows, place: int) -> Row:
+def _row(key: bytes | None, found: KeptRows, place: int, shard: int) -> Row:
     prompt = found.prompts[place]
     if key is None or prompt is None:
         raise ValueError("a row without a prompt is not annotated")
-    return Row(key, prompt.messages, prompt.text, found.responses[place] or "")
+    return Row(key, prompt.messages, prompt.text, found.responses[place] or "", shard)

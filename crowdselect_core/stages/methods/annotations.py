@@ -26,6 +26,7 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.listed import list_identity
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.cache.work_sharing import Alone
 from crowdselect_core.store.cache.writer import CacheWriter
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
@@ -114,6 +115,34 @@ def _ask(
         write_pace(store, work.cells.spec, calls)
     if calls.breached:
         raise TooManyFailures(calls.complaint())
+
+
+def annotate_shard(
+    config: SelectConfig, work: AnnotatedRows, annotator: Annotator, index: int
+) -> CallTracker:
+    """Annotate the rows of one shard that have no annotation, all by this process.
+
+    Whoever shares the shards out decides whether too many calls failed: a few of one shard say
+    little of the whole.
+
+    Args:
+        config: the data set and the method.
+        work: all its rows.
+        annotator: what annotates.
+        index: of the shard.
+
+    Raises:
+        TooManyFailures: nothing succeeds any more.
+    """
+    own = work.of_shard(index)
+    wanted, present = own.count()
+    calls = CallTracker(config.method, wanted, present, 1.0, lambda _: None)
+    if wanted:
+        nonsense = Nonsense(config.method, 1.0)
+        with CacheWriter(own.cells) as writer:
+            rows = own.missing(Alone(), lambda: calls.slowest)
+            annotator.run(calls.timed(rows), partial(_take, calls, writer, nonsense, own.width))
+    return calls
 
 
 def _take(

@@ -20,9 +20,11 @@ from crowdselect_core.quality.duplicate_groups import (
     normalised_key,
     same_key_pairs,
 )
-from crowdselect_core.quality.near_duplicates import near_duplicate_groups
+from crowdselect_core.quality.near_duplicates import agreeing, near_groups
+from crowdselect_core.quality.sketches import Distinct, Sketches
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.quality.sketches import keys_of, sketches_of, texts_at, texts_of
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.identity import Spec
@@ -34,7 +36,12 @@ HELD_VECTORS = 500_000  # that are held at a time
 BLANK = b""
 
 
-def spec(config: SelectConfig, instructions: Ref, embeddings: Ref | None = None) -> Spec:
+def spec(
+    config: SelectConfig,
+    instructions: Ref,
+    embeddings: Ref | None = None,
+    sketches: Ref | None = None,
+) -> Spec:
     """Name the artifact: the rows, the kinds of duplicates and their thresholds."""
     gate = _gate(config)
     identity = {kind: getattr(gate, kind) for kind in gate.kinds}
@@ -43,24 +50,38 @@ def spec(config: SelectConfig, instructions: Ref, embeddings: Ref | None = None)
         identity["clusters"] = MOST  # once there were more
     if gate.semantic is not None and embeddings is not None:
         inputs["embeddings"] = embeddings.key
+    if sketches is not None:
+        inputs["sketches"] = sketches.key
     return Spec(STAGE, VERSION, identity, inputs)
 
 
 def plan(
-    config: SelectConfig, store: Store, instructions: Ref, embeddings: Ref | None = None
+    config: SelectConfig,
+    store: Store,
+    instructions: Ref,
+    embeddings: Ref | None = None,
+    sketches: Ref | None = None,
 ) -> Plan:
     """Group the rows, kind after kind; the groups of a kind hold those of the kinds before it.
 
     Output columns: instruction_id (rows in a group, sorted); then for every kind, the strictest
     first, the least id of the row's group, null where it is alone.
-    Memory: 64 bytes a row; for `near` also the instructions and 0.5 kB a row.
+    Memory: 64 bytes a row; for `near` also 0.5 kB a row, and the instructions that agree with
+    another in a band.
+
+    Args:
+        config: the kinds of duplicates.
+        store: where the artifacts are.
+        instructions: the rows.
+        embeddings: of the rows, for `semantic`.
+        sketches: of the rows, for `near`.
     """
     gate = _gate(config)
 
     def make() -> ShardResult:
         rows = instructions.open(store).frame()
         ids = rows["instruction_id"]
-        exact, normalised, texts = _texts(config, rows, gate)
+        exact, normalised = _keys(config, store, rows, gate, sketches)
         spoken_N = np.array([key != BLANK for key in exact], dtype=bool)
         groups_N = np.arange(len(ids), dtype=np.int64)
         table = pl.DataFrame({"instruction_id": ids})
@@ -70,7 +91,7 @@ def plan(
             elif kind == "normalised":
                 pairs = [same_key_pairs(normalised)]
             elif kind == "near":
-                near_N = near_duplicate_groups(texts, float(gate.near or 0))
+                near_N = _near(config, store, rows, sketches, normalised, float(gate.near or 0))
                 pairs = [(np.arange(len(near_N)), near_N)]
             else:
                 pairs = _semantic(embeddings, store, ids, float(gate.semantic or 0), spoken_N)
@@ -93,24 +114,51 @@ def _gate(config: SelectConfig) -> DuplicatesGate:
     return gate
 
 
-def _texts(
-    config: SelectConfig, rows: pl.DataFrame, gate: DuplicatesGate
-) -> tuple[list[bytes], list[bytes], list[str]]:
-    """Return the keys of all instructions, and the texts where they are needed."""
+def _keys(
+    config: SelectConfig,
+    store: Store,
+    rows: pl.DataFrame,
+    gate: DuplicatesGate,
+    sketches: Ref | None,
+) -> tuple[list[bytes], list[bytes]]:
+    """Return the keys of all instructions, and of their words where they are needed."""
+    if sketches is not None:
+        return keys_of(sketches.open(store))
     dataset = open_dataset(config)
     exact: list[bytes] = []
     normalised: list[bytes] = []
-    held: list[str] = []
     for part in holding(dataset.partitions(config.shard_rows), rows):
-        _, places = kept_rows(rows, part)
-        for first_row, batch in dataset.instructions(part):
-            first = first_row - part.first_row
-            start, end = np.searchsorted(places, [first, first + len(batch)])
-            own = [batch[place - first] for place in places[start:end].tolist()]
-            exact += [exact_key(text) for text in own]
-            normalised += [normalised_key(text) for text in own] if gate.normalised else []
-            held += own if gate.near is not None else []
-    return exact, normalised, held
+        for text in texts_at(dataset, part, kept_rows(rows, part)[1]):
+            exact.append(exact_key(text))
+            if gate.normalised:
+                normalised.append(normalised_key(text))
+    return exact, normalised
+
+
+def _near(
+    config: SelectConfig,
+    store: Store,
+    rows: pl.DataFrame,
+    sketches: Ref | None,
+    normalised: list[bytes],
+    threshold: float,
+) -> Rows:
+    """Return for every row the first row of its group of near-duplicates.
+
+    In one process: a pair is compared only where the pairs before it have not joined it already.
+    """
+    if sketches is None:
+        raise ValueError("near-duplicates need sketches")
+    distinct = Distinct.of(normalised)
+    bands_UB, sizes_U = sketches_of(sketches.open(store), distinct)
+    members = agreeing(bands_UB)
+    compared = np.zeros(len(bands_UB), dtype=bool)
+    for own in members:
+        compared[own] = True
+    dataset = open_dataset(config)
+    wanted = np.sort(distinct.first_U[compared])
+    texts = texts_of(dataset, dataset.partitions(config.shard_rows), rows, wanted)
+    return near_groups(Sketches(distinct, bands_UB, sizes_U, texts.__getitem__, threshold), members)
 
 
 def _labels(ids: pl.Series, groups_N: Rows) -> pl.Series:

@@ -1,16 +1,14 @@
 """Scores that workers of a cluster make shard by shard are those of one process."""
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from little import CROWD, NAMES, REWARD, parquet, rows
+from workers import Here
 
-from crowdselect_core.cluster import scoring, worker
-from crowdselect_core.cluster.calls import Call
-from crowdselect_core.cluster.outcome import Outcome, answered, read
+from crowdselect_core.cluster import cached_calls, scoring, worker
 from crowdselect_core.config.load import load
 from crowdselect_core.config.reward import LikelihoodReward
 from crowdselect_core.config.select import SelectConfig
@@ -51,29 +49,11 @@ class Longer:
                 done(Score(item.key, (float(len(item.text)), float(len(item.text.split())))))
 
 
-class Here:
-    """In place of a cluster: every call is answered in this process."""
-
-    def __init__(self, stage: str, config: Any, needs: Any, check: Callable[[], None]) -> None:
-        self._check = check
-
-    def run(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Outcome]]:
-        for call in calls:
-            self._check()
-            yield call, read(answered("here", partial(_done, call.request)))
-
-
-def _done(request: str) -> Any:
-    import json
-
-    return worker._do(json.loads(request))
-
-
 @pytest.fixture
 def scorer(monkeypatch: pytest.MonkeyPatch) -> Longer:
     """The scorer of every worker."""
     found = Longer()
-    monkeypatch.setattr(scoring, "Calls", Here)
+    monkeypatch.setattr(cached_calls, "Calls", Here)
     monkeypatch.setattr(worker, "_scorer", lambda reward, cells: found)
     for module in (scoring, rewards):
         monkeypatch.setattr(module, "cache_spec", lambda reward: CELLS)

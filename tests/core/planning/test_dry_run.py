@@ -103,3 +103,23 @@ def test_a_training_on_pairs_of_one_model_is_refused_before_its_selection(tmp_pa
         ):
             look()
     assert "selection: to compute" in " ".join(forecast(config, chosen, "select"))
+
+
+def test_it_says_what_spreads_over_a_cluster(tmp_path: Path) -> None:
+    config = config_of(tmp_path, executor={"kind": "ray", "address": "10.0.0.1:6379"})
+    found = states(config)
+    spread = {name for name, state in found.items() if state == "to compute on the Ray cluster"}
+    assert spread == {"scores", "metrics", "answers", "embeddings", "clusters", "lengths"}
+    assert {found[name] for name in found.keys() - spread} == {"to compute"}
+    [line] = [line for line in forecast(config, chosen) if line.startswith("executor ")]
+    assert "ray at 10.0.0.1:6379: at most 1,000 parts pending" in line
+
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    live = [{"name": "pmi", "kind": "likelihood", "model": str(model)}]
+    for executor, is_marked in (("ray", True), ("threads", False)):
+        config = config_of(tmp_path, reward_models=live, executor=executor)
+        [bill] = [li for li in forecast(config, chosen, "score") if li.startswith("scores ")]
+        assert "120 answers" in bill
+        assert ("on the Ray cluster" in bill) == is_marked

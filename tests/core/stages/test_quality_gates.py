@@ -248,7 +248,7 @@ def test_the_order_and_the_shards_change_nothing(tmp_path: Path) -> None:
 
 def test_every_part_follows_from_its_job_alone(tmp_path: Path) -> None:
     parquet(tmp_path / "zoo.parquet", planted(), row_group_size=9)
-    gates = with_benchmark(tmp_path, duplicates=["exact", "semantic"])
+    gates = with_benchmark(tmp_path, duplicates=["exact", "near", "semantic"])
     gates["decontamination"] = {"against": gates["decontamination"], "similarity": 0.9}
     keys: dict[str, Any] = {
         "dataset": str(tmp_path / "zoo.parquet"), "crowd": CROWD, "reward_models": [REWARD],
@@ -265,7 +265,7 @@ def test_every_part_follows_from_its_job_alone(tmp_path: Path) -> None:
         return ref
 
     chosen(config, run=run)
-    ours = {"row-filters", "contamination", "duplicate-groups", "gated", "deduplicated"}
+    ours = {"row-filters", "contamination", "sketches", "duplicate-groups", "gated", "deduplicated"}
     assert ours <= {job.stage for job, _ in made}
     for job, ref in made:
         artifact = ref.open(store)
