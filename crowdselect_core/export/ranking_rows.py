@@ -46,18 +46,18 @@ class ExplainedRows(PlacedRows):
         """Return how many rows are chosen of each cluster that gave any, in cluster order."""
         return [int(n) for n in self.where.chosen_G if n]
 
-    def best(self, count: int) -> pl.DataFrame:
-        """Return the best chosen rows, each with its reason."""
+    def best_rows(self, count: int) -> Ints:
+        """Return the numbers of the best chosen rows."""
         rank_N = self.where.rank_N
         rows_B = np.flatnonzero(rank_N)
-        return self._at(rows_B[np.argsort(rank_N[rows_B])][:count])
+        return rows_B[np.argsort(rank_N[rows_B])][:count]
 
-    def spread_of_others(self) -> pl.DataFrame:
+    def spread_of_others(self) -> Ints:
         """Return of the rows that are not chosen the best, a middle one and the last one."""
         order_N = self.where.order_N
         left = order_N[self.where.rank_N[order_N] == 0]
         places = sorted({0, len(left) // 2, len(left) - 1}) if len(left) else []
-        return self._at(left[places])
+        return left[places]
 
     def table(self) -> pl.DataFrame:
         """Return all rows at once, as the file has them."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
@@ -167,15 +168,15 @@ def _shown(
     texts: bool,
 ) -> dict[str, list[dict[str, Any]]]:
     """Pick rows to show: the best chosen; of the others the nearest miss, a middle and a last."""
-    chosen = ranked.best(SHOWN)
-    table = pl.concat([chosen, ranked.spread_of_others()])
+    best = ranked.best_rows(SHOWN)
+    rows_K = np.concatenate([best, ranked.spread_of_others()])
+    table = ranked.at(rows_K)
     instructions: list[str | None] = [None] * table.height
     if texts:
-        ids = table["instruction_id"]
         reader = answer_reader(config, store, inputs.scores, inputs.metrics)
-        instructions = reader.of(ids).instructions()
+        instructions = reader.of(table["instruction_id"], rows_K).instructions()
     rows = [
         {"instruction_id": row["instruction_id"], "instruction": text, "why": row["reason"]}
         for row, text in zip(table.iter_rows(named=True), instructions, strict=True)
     ]
-    return {"chosen": rows[: chosen.height], "not_chosen": rows[chosen.height :]}
+    return {"chosen": rows[: len(best)], "not_chosen": rows[len(best) :]}

@@ -15,8 +15,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowdselect_core.errors import DatasetError, SelectionError
-from crowdselect_core.selection.quota_allocation import ClusterLayout, check_quota, choose, lay_out
-from crowdselect_core.selection.rank_order import IdsOf, by_rank
+from crowdselect_core.selection.quota_allocation import (
+    ClusterLayout,
+    check_quota,
+    choose,
+    lay_out,
+    numbered,
+)
+from crowdselect_core.selection.rank_order import IdsOf, best_of_groups, by_rank
 from crowdselect_core.selection.row_budget import rows_of_budget
 from crowdselect_core.util.notes import Warn, log_warning
 
@@ -58,8 +64,8 @@ class Candidates:
         counts = f"{int(self.eligible_N.sum())} of {len(self.eligible_N)} rows are eligible"
         return counts + (f" (not eligible: {told})" if told else "")
 
-    def laid_out(self) -> tuple[Ints, ClusterLayout]:
-        """Return the eligible rows in rank order, and how they lie in the clusters.
+    def eligible(self) -> tuple[Ints, Whole]:
+        """Return the eligible rows, and the number of the cluster of each, from 0.
 
         Raises:
             SelectionError: no row is eligible, or an eligible one has no cluster.
@@ -70,16 +76,36 @@ class Candidates:
             raise SelectionError(f"nothing to select: {self.counts}")
         if unscored := len(rows_E) - int(np.isfinite(self.score_N[rows_E]).sum()):
             raise DatasetError(f"ranking: {unscored} eligible rows have no finite score: rank them")
-        if self.cluster_N is None:
-            order_E = by_rank(rows_E, self.score_N, self.ids_of)
-            return order_E, lay_out(np.zeros(len(order_E), dtype=np.int16))
-        if homeless := int((self.cluster_N[rows_E] == NO_CLUSTER).sum()):
+        cluster_E = self._clusters(rows_E)
+        if homeless := int((cluster_E == NO_CLUSTER).sum()):
             raise SelectionError(
                 f"clusters: {homeless} eligible rows have no cluster: cluster every row of "
                 "the ranking"
             )
+        return rows_E, numbered(cluster_E)
+
+    def laid_out(
+        self, rows_E: Ints, group_E: Whole, most: int | None = None
+    ) -> tuple[Ints, ClusterLayout]:
+        """Return the eligible rows in rank order, and how they lie in the clusters.
+
+        Args:
+            rows_E: what `eligible` returned.
+            group_E: the same.
+            most: the largest budget; rows that it cannot reach are left out. None: no such limit.
+        """
+        sizes_C = np.bincount(group_E)
+        if most is not None and most < len(rows_E) // 2:
+            # one more than the budget: what is left over goes by the next row of each cluster
+            rows_E = rows_E[best_of_groups(self.score_N[rows_E], group_E, most + 1)]
         order_E = by_rank(rows_E, self.score_N, self.ids_of)
-        return order_E, lay_out(self.cluster_N[order_E])
+        return order_E, lay_out(self._clusters(order_E))._replace(sizes_C=sizes_C)
+
+    def _clusters(self, rows_E: Ints) -> Whole:
+        """Return the clusters of rows; without clusters all are in one."""
+        if self.cluster_N is None:
+            return np.zeros(len(rows_E), dtype=np.int16)
+        return self.cluster_N[rows_E]
 
 
 def choose_rows(
@@ -110,10 +136,11 @@ def choose_by_budgets(
 ) -> list[Ints]:
     """Return what `choose_rows` does for each budget; the rows are put in order once."""
     check_quota(quota)
-    order_E, layout = candidates.laid_out()
+    rows_E, group_E = candidates.eligible()
+    asked = [_wanted(candidates, one, len(rows_E), allow_short, warn) for one in budgets]
+    order_E, layout = candidates.laid_out(rows_E, group_E, max(asked, default=0))
     chosen = []
-    for budget in budgets:
-        wanted = _wanted(candidates, budget, len(order_E), allow_short, warn)
+    for wanted in asked:
         places_B = choose(layout, wanted, quota)
         if len(places_B) < wanted:
             warn(

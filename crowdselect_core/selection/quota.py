@@ -101,7 +101,7 @@ def select_by_tokens(
         )
     check_quota(quota)
     rows, candidates = _candidates(ranking, clusters)
-    order_E, layout = candidates.laid_out()
+    order_E, layout = candidates.laid_out(*candidates.eligible())
     found = _looked_up(rows.get_column("instruction_id"), tokens, "tokens", "tokens")
     tokens_E = found.fill_null(-1).to_numpy()[order_E]
     if unknown := int((tokens_E < 0).sum()):

@@ -4,7 +4,8 @@ Source: METHOD, "Clusters and quota". Rows stand in rank order (score descending
 ascending) from the start, so "the best" is always "the first", and the order of the input rows
 can change nothing.
 
-Array names carry their shape: E eligible rows in rank order, C clusters that have eligible rows.
+Array names carry their shape: E eligible rows in rank order, or those of them that can be chosen, C
+clusters that have eligible rows.
 """
 
 from typing import NamedTuple
@@ -29,7 +30,7 @@ class ClusterLayout(NamedTuple):
     within_E: Ints  # a row's place in its cluster; 0 is the cluster's best
     by_cluster_E: Ints  # the rows' places in rank order, cluster after cluster
     starts_C: Ints  # where each cluster starts in by_cluster_E
-    sizes_C: Ints  # eligible rows
+    sizes_C: Ints  # eligible rows, also those that are not laid out
 
 
 def check_quota(quota: str) -> str:
@@ -66,7 +67,7 @@ def choose(layout: ClusterLayout, budget: int, quota: str) -> Ints:
     """Return the places of the chosen rows, best first.
 
     Args:
-        layout: the eligible rows.
+        layout: the eligible rows; of each cluster at least the `budget` + 1 best.
         budget: how many rows; at most as many as there are, but for `reference`.
         quota: `equal` and `proportional` choose exactly `budget` rows, `reference` at most.
     """
@@ -100,7 +101,7 @@ def _proportional(layout: ClusterLayout, budget: int) -> Ints:
 
     A cluster with a remainder has a row to spare: budget < E then, so its share is below e_c.
     """
-    total = max(len(layout.cluster_E), 1)
+    total = max(int(layout.sizes_C.sum()), 1)
     rows_C, remainder_C = np.divmod(layout.sizes_C * budget, total)
     left = budget - int(rows_C.sum())
     order_C = np.lexsort((_next(layout, rows_C), -remainder_C))

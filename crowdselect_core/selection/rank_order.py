@@ -2,7 +2,7 @@
 
 Ids decide between equal scores alone, so only the ids of such rows are read.
 
-Array names carry their shape: N rows, E of them that are put in order.
+Array names carry their shape: N rows, E of them that are put in order, G groups.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Whole = NDArray[np.signedinteger]
 IdsOf = Callable[[Ints], pl.Series]  # the ids of rows, by their numbers
 
 
@@ -41,6 +42,31 @@ def by_rank(rows_E: Ints, score_N: Floats, ids_of: IdsOf) -> Ints:
         runs_T = np.cumsum(np.append(True, ~same)[tied])
         ordered_E[tied] = rows_T[_arg_sort(rows_T, ids_of, runs_T)]
     return ordered_E
+
+
+def best_of_groups(score_E: Floats, group_E: Whole, most: int) -> Ints:
+    """Return the places of the rows that can be among the `most` best of their group.
+
+    Those are more than `most` where scores are equal at the cut, since ids decide there. Nothing is
+    put in order: of millions of rows, that is most of the work of choosing a few thousand.
+
+    Args:
+        score_E: finite.
+        group_E: numbers from 0.
+        most: rows of a group, at least 1.
+    """
+    sizes_G = np.bincount(group_E)
+    places_E = np.arange(len(group_E))
+    if len(sizes_G) > 1:
+        places_E = np.argsort(group_E, kind="stable")
+        score_E = score_E[places_E]
+    kept_E = np.ones(len(group_E), dtype=bool)
+    for end, size in zip(np.cumsum(sizes_G).tolist(), sizes_G.tolist(), strict=True):
+        if size > most:
+            own = slice(end - size, end)
+            cut = np.partition(score_E[own], size - most)[size - most]
+            kept_E[own] = score_E[own] >= cut
+    return places_E[kept_E]
 
 
 def by_id(rows_E: Ints, ids_of: IdsOf) -> Ints:

@@ -19,13 +19,11 @@ def uniform(ids: Iterable[str], seed: int, purpose: str) -> NDArray[np.float64]:
         seed: the run's seed.
         purpose: keeps draws apart that share a seed, e.g. "random" and "response".
     """
-    start = blake2b(f"{seed}\n{purpose}\n".encode(), digest_size=8)
-
-    def draw(row_id: str) -> bytes:
-        one = start.copy()
+    begun = blake2b(f"{seed}\n{purpose}\n".encode(), digest_size=8)
+    digests = []
+    for row_id in ids:  # no call a row that is not needed: this is millions of rows
+        one = begun.copy()
         one.update(row_id.encode("utf-8", "surrogatepass"))
-        return one.digest()
-
-    digests = b"".join(draw(i) for i in ids)
+        digests.append(one.digest())
     # 53 bits: every value is a float64 exactly, and none rounds up to 1.0
-    return (np.frombuffer(digests, dtype="<u8") >> np.uint64(11)) / np.float64(2**53)
+    return (np.frombuffer(b"".join(digests), dtype="<u8") >> np.uint64(11)) / np.float64(2**53)

@@ -19,7 +19,7 @@ from crowdselect_core.ingest.values import is_complete
 from crowdselect_core.selection.response_choice import Ints, keep, preference
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.row_columns import Members
+from crowdselect_core.stages.row_columns import Members, RowReader
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments
 from crowdselect_core.store.artifacts import Artifact, Store
@@ -132,22 +132,40 @@ class AnswerReader:
         self._partitions = self._dataset.partitions(FINE_ROWS)
         self._last: Answers | None = None
 
-    def of(self, ids: pl.Series) -> Answers:
-        """Return the answers of the rows with these ids, in their order."""
+    def of(self, ids: pl.Series, numbers: Ints | None = None) -> Answers:
+        """Return the answers of the rows with these ids, in their order.
+
+        Args:
+            ids: of rows of the scores.
+            numbers: where the rows stand in a table of the run, so that only their shards are read.
+        """
         last = self._last
         if last is not None and last.rows["instruction_id"].equals(ids):
             return last
-        wanted = pl.DataFrame({"instruction_id": ids})
+        rows = self._standing(ids, numbers) if numbers is not None else None
+        if rows is None:
+            rows = self._found(ids)
+        self._last = answers = self._answers(self._partitions, rows)
+        return answers  # `_last` may be another thread's by now
+
+    def _standing(self, ids: pl.Series, numbers: Ints) -> pl.DataFrame | None:
+        """Return the rows with these numbers, None where these have other ids."""
+        if numbers.max(initial=-1) >= self._scores.rows:
+            return None
+        rows = RowReader(self._scores).gather(numbers)
+        return rows if rows["instruction_id"].equals(ids) else None
+
+    def _found(self, ids: pl.Series) -> pl.DataFrame:
+        """Return the rows with these ids, looked for among all."""
         members = Members(ids)
         frames = [
             frame.filter(pl.Series(members.among(frame["instruction_id"])))
             for frame in self._scores.frames()
         ]
-        rows = wanted.join(
+        wanted = pl.DataFrame({"instruction_id": ids})
+        return wanted.join(
             pl.concat(frames), on="instruction_id", how="left", maintain_order="left"
         )
-        self._last = answers = self._answers(self._partitions, rows)
-        return answers  # `_last` may be another thread's by now
 
     def by_shard(self, ids: pl.Series) -> Iterator[Answers]:
         """Yield the answers of the rows with these ids, a shard of the scores at a time."""

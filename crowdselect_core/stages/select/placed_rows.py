@@ -60,7 +60,7 @@ class PlacedRows:
 
     def asked(self) -> pl.DataFrame:
         """Return the rows that were asked for, each with its reason; see `explanations.told`."""
-        return self._at(self._asked_rows)
+        return self.at(self._asked_rows)
 
     def asked_places(self) -> pl.DataFrame:
         """Return the same rows with their places alone; `reason` is that of the ranking."""
@@ -82,7 +82,8 @@ class PlacedRows:
             found.append(frame[places].with_columns(row=pl.Series(places + start)))
         return pl.concat(found)
 
-    def _at(self, rows_K: Ints) -> pl.DataFrame:
+    def at(self, rows_K: Ints) -> pl.DataFrame:
+        """Return rows by their numbers, each with its reason."""
         return self._told(self._rows.rows(rows_K), rows_K, every=True)
 
     def _told(self, table: pl.DataFrame, rows_K: Ints, *, every: bool = False) -> pl.DataFrame:

@@ -79,12 +79,14 @@ def plan(
             columns = ["instruction_id", "cluster_id"]
             groups = clusters.open(store).frame(columns) if clusters else None
             tokens = row_tokens(config, answers, table)
+            rows_B = None
             chosen = select_by_tokens(table, groups, tokens, config.budget_tokens, config.quota)
         else:
             rows = CandidateRows(ranking.open(store), clusters.open(store) if clusters else None)
             how = (config.quota, config.allow_short, notes.append)
-            chosen = rows.rows(choose_rows(rows.candidates(), config.budget, *how), COLUMNS)
-        return ShardResult(_with_answers(config, answers, chosen), notes=notes)
+            rows_B = choose_rows(rows.candidates(), config.budget, *how)
+            chosen = rows.rows(rows_B, COLUMNS)
+        return ShardResult(_with_answers(config, answers, chosen, rows_B), notes=notes)
 
     return single(make)
 
@@ -97,8 +99,10 @@ def method_label(config: SelectConfig) -> str:
     return config.method if config.direction == "top" else f"{config.method}-bottom"
 
 
-def _with_answers(config: SelectConfig, reader: AnswerReader, chosen: pl.DataFrame) -> pl.DataFrame:
-    answers = reader.of(chosen["instruction_id"])
+def _with_answers(
+    config: SelectConfig, reader: AnswerReader, chosen: pl.DataFrame, rows_B: Ints | None
+) -> pl.DataFrame:
+    answers = reader.of(chosen["instruction_id"], rows_B)
     kept_N, texts = _kept(config, answers)
     models = answers.models
     frame = chosen.select(COLUMNS).with_columns(

@@ -123,7 +123,7 @@ def test_blocks_are_the_table_and_reasons_are_told_where_somebody_looks(
     assert (told["reason"].is_not_null() == (told["nth"] < 2)).all()
     assert told.drop_nulls("reason")["reason"].str.starts_with("not chosen: position ").all()
     assert left.filter(reason.is_null())["rank_in_cluster"].null_count() == 0
-    [best, middle, last] = explained.spread_of_others().rows(named=True)
+    [best, middle, last] = explained.at(explained.spread_of_others()).rows(named=True)
     assert best["instruction_id"] == left["instruction_id"][0]
     others = table.filter(~pl.col("selected"))
     assert middle["instruction_id"] == others["instruction_id"][others.height // 2]
