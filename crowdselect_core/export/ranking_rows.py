@@ -55,7 +55,7 @@ class ExplainedRows(PlacedRows):
     def spread_of_others(self) -> Ints:
         """Return of the rows that are not chosen the best, a middle one and the last one."""
         order_N = self.where.order_N
-        left = order_N[self.where.rank_N[order_N] == 0]
+        left: Ints = order_N[self.where.rank_N[order_N] == 0]
         places = sorted({0, len(left) // 2, len(left) - 1}) if len(left) else []
         return left[places]
 
@@ -144,6 +144,9 @@ def _in_order(file: Path) -> pl.DataFrame:
         frame = pl.from_arrow(reader.read_all())
         if not isinstance(frame, pl.DataFrame):
             raise TypeError(f"{file}: no table")
-        ordered = frame.sort(NUMBER).drop(NUMBER)
+        place_K = frame[NUMBER].to_numpy()
+        row_K = np.empty(frame.height, dtype=np.int64)  # which row stands at each place
+        row_K[place_K - place_K.min()] = np.arange(frame.height)
+        ordered = frame.drop(NUMBER)[row_K]
     file.unlink()
     return ordered

@@ -117,9 +117,9 @@ def combine(
 ) -> Floats:
     """Join the scores of all reward models into one score per answer.
 
-    One reward model: its scores as they are. Several: c = mean over the reward models with a
-    score of (score - mean)/std, summed in name order; a reward model whose scores are all equal
-    is left out (see `left_out`). METHOD, "Words".
+    One reward model: its scores as they are, the same array where none is infinite. Several: c =
+    mean over the reward models with a score of (score - mean)/std, summed in name order; a
+    reward model whose scores are all equal is left out (see `left_out`). METHOD, "Words".
 
     Input columns: per reward model an (N, M) array in its own unit, higher is better; NaN and
     infinite are missing.
@@ -139,7 +139,7 @@ def combine(
         raise DatasetError("no reward model: name at least one that has scores")
     if len(scores_by_reward) == 1:
         (only_NM,) = scores_by_reward.values()
-        return np.where(np.isfinite(only_NM), only_NM, np.nan)
+        return _without_infinite(only_NM)
     if unknown := sorted(set(scores_by_reward) - set(moments_of)):
         raise ValueError(f"no moments for reward models {unknown}, found {sorted(moments_of)}")
     names = usable({name: moments_of[name] for name in scores_by_reward})
@@ -163,8 +163,14 @@ def best_score(c_NM: Floats) -> Floats:
     """
     if c_NM.shape[1] == 0:
         return np.full(len(c_NM), np.nan)
-    best_N: Floats = np.fmax.reduce(np.where(np.isfinite(c_NM), c_NM, np.nan), axis=1)
+    best_N: Floats = np.fmax.reduce(_without_infinite(c_NM), axis=1)
     return best_N
+
+
+def _without_infinite(scores_NM: Floats) -> Floats:
+    """Return scores with NaN in the place of infinite ones; a copy only where there are any."""
+    infinite_NM = np.isinf(scores_NM)
+    return np.where(infinite_NM, np.nan, scores_NM) if infinite_NM.any() else scores_NM
 
 
 def _present(blocks: Iterable[Floats]) -> Iterator[list[float]]:

@@ -192,7 +192,7 @@ def _moments(scores_MB: Floats, present_MB: Bools) -> tuple[NDArray[np.int64], F
     The sums are loops over models and not `.sum(axis=0)`, whose order of addition depends on the
     shape of the block.
     """
-    n_B = present_MB.sum(axis=0, dtype=np.int64)
+    n_B = np.add.reduce(present_MB.view(np.int8), dtype=np.int32).astype(np.int64)
     total_B = np.zeros(scores_MB.shape[1])
     squares_B = np.zeros(scores_MB.shape[1])
     filled_MB = np.where(present_MB, scores_MB, 0.0)
@@ -238,8 +238,9 @@ def _spearman(scores_FB: Floats, present_FB: Bools, sizes: list[float]) -> tuple
     number above it. So counting pairs gives both rank vectors in whole numbers, ties and gaps
     included, and rho = sum(u*v) / sqrt(sum(u*u) * sum(v*v)) of the two.
     """
-    # a count reaches F - 1
+    # a count reaches F - 1, and a sum of products F * (F - 1)^2
     count = np.int8 if len(sizes) <= 127 else np.int32
+    total = np.int16 if len(sizes) <= 32 else np.int64
     scores_u_FB = np.zeros(scores_FB.shape, dtype=count)
     sizes_v_FB = np.zeros(scores_FB.shape, dtype=count)
     for a, b in combinations(range(len(sizes)), 2):
@@ -256,8 +257,9 @@ def _spearman(scores_FB: Floats, present_FB: Bools, sizes: list[float]) -> tuple
             sizes_v_FB[smaller] -= both_B
 
     def dot(x_FB: NDArray[np.signedinteger], y_FB: NDArray[np.signedinteger]) -> Floats:
-        products_B: NDArray[np.int64] = np.multiply(x_FB, y_FB, dtype=np.int64).sum(axis=0)
-        return products_B.astype(np.float64)
+        products_FB = np.multiply(x_FB, y_FB, dtype=total)
+        sums_B: Floats = np.add.reduce(products_FB, dtype=total).astype(np.float64)
+        return sums_B
 
     norm_B = np.sqrt(dot(scores_u_FB, scores_u_FB) * dot(sizes_v_FB, sizes_v_FB))
     defined_B = norm_B > 0

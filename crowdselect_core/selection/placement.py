@@ -64,10 +64,13 @@ def placed(candidates: Candidates, chosen_B: Ints, ranks_B: Ints) -> Placement:
     groups, group_E = int(group_N.max(initial=0)) + 1, group_N[order_E]
     chosen_E = rank_N[order_E] > 0
     place_N = np.zeros(rows, dtype=np.int32)
-    place_N[order_E] = lay_out(group_E).within_E + 1
+    layout = lay_out(group_E)
+    place_N[order_E] = layout.within_E + 1
     near_N = rank_N > 0
-    left_E = order_E[~chosen_E]
-    near_N[left_E[lay_out(group_E[~chosen_E]).within_E < JUST_MISSED]] = True
+    for start, size in zip(layout.starts_C.tolist(), layout.sizes_C.tolist(), strict=True):
+        own_E = layout.by_cluster_E[start : start + size]
+        near_N[order_E[own_E[~chosen_E[own_E]][:JUST_MISSED]]] = True
+    del layout
     return Placement(
         order_N=np.concatenate([order_E, others]),
         group_N=group_N,

@@ -45,6 +45,9 @@ def lay_out(ids_E: Whole) -> ClusterLayout:
     cluster_E = numbered(ids_E)
     sizes_C = np.bincount(cluster_E)
     starts_C = np.cumsum(sizes_C) - sizes_C
+    if len(sizes_C) <= 1:  # without clusters there is nothing to sort
+        places_E = np.arange(len(ids_E))
+        return ClusterLayout(cluster_E, places_E, places_E, starts_C, sizes_C)
     by_cluster_E = np.argsort(cluster_E, kind="stable")
     within_E = np.empty(len(ids_E), dtype=np.int64)
     within_E[by_cluster_E] = np.arange(len(ids_E)) - np.repeat(starts_C, sizes_C)

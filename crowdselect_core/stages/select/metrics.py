@@ -168,7 +168,8 @@ def _metrics(
     arrays = score_arrays(scores, everyone, config.reward_names)
     all_NM = combine(arrays, fitted)
     table = crowd_metrics_NM(all_NM, everyone)
-    c_NM = all_NM[:, [m.role == "crowd" for m in everyone]]
+    crowd = [m.role == "crowd" for m in everyone]
+    c_NM = all_NM if all(crowd) else all_NM[:, crowd]
     single = any(is_shown_column(name) for name in scores.columns)
     best_N = best_score(shown_scores(scores, config, fitted) if single else c_NM)
     extra = [pl.Series(BEST, best_N, nan_to_null=True)]

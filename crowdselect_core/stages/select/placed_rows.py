@@ -3,6 +3,7 @@
 Array names carry their shape: N rows, K of them.
 """
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -14,8 +15,7 @@ from crowdselect_core.selection.candidates import Candidates
 from crowdselect_core.selection.explanations import told, with_places
 from crowdselect_core.selection.placement import Placement, placed
 from crowdselect_core.stages.refs import SelectionArtifacts
-from crowdselect_core.stages.row_columns import Members, numbered_frames
-from crowdselect_core.stages.select.candidate_rows import CandidateRows
+from crowdselect_core.stages.select.candidate_rows import CandidateRows, ids_of
 from crowdselect_core.store.artifacts import Store
 
 Ints = NDArray[np.int64]
@@ -24,7 +24,8 @@ Ints = NDArray[np.int64]
 class PlacedRows:
     """Where every row of a selection's data set stands, and why it was chosen or not.
 
-    Memory: some 60 bytes a row for the columns that decide on places, and a few shards.
+    Memory: some 60 bytes a row for the columns that decide on places, and a few shards; until they
+    are placed also the ids of all rows, and some 80 bytes a row while they are sorted.
 
     Args:
         config: the resolved config.
@@ -47,16 +48,15 @@ class PlacedRows:
         self._selection = inputs.selection.open(store).frame(["instruction_id", "rank"])
         self._asked = self._selection["instruction_id"] if asked is None else asked
 
-    @cached_property
+    @property
     def candidates(self) -> Candidates:
         """All rows, as they were chosen from."""
-        return self._rows.candidates()
+        return self._placed[0]
 
-    @cached_property
+    @property
     def where(self) -> Placement:
         """Where all rows stand."""
-        chosen = self._numbers.join(self._selection, on="instruction_id")
-        return placed(self.candidates, chosen["row"].to_numpy(), chosen["rank"].to_numpy())
+        return self._placed[1]
 
     def asked(self) -> pl.DataFrame:
         """Return the rows that were asked for, each with its reason; see `explanations.told`."""
@@ -69,18 +69,22 @@ class PlacedRows:
 
     @property
     def _asked_rows(self) -> Ints:
-        numbers = self._numbers.join(self._asked.to_frame("instruction_id"), on="instruction_id")
+        numbers = self._placed[2].join(self._asked.to_frame("instruction_id"), on="instruction_id")
         return numbers["row"].to_numpy()
 
     @cached_property
-    def _numbers(self) -> pl.DataFrame:
-        """The numbers of the chosen rows and of those that were asked for."""
+    def _placed(self) -> tuple[Candidates, Placement, pl.DataFrame]:
+        """All rows, where they stand, and the numbers of the rows that are chosen or asked for.
+
+        The ids are read once with what rows are placed by, and let go.
+        """
+        candidates, ids = self._rows.candidates_with_ids()
         wanted = pl.concat([self._selection["instruction_id"], self._asked.rename("")])
-        members, found = Members(wanted.unique()), []
-        for start, frame in numbered_frames(self._ranking, ["instruction_id"]):
-            (places,) = np.nonzero(members.among(frame["instruction_id"]))
-            found.append(frame[places].with_columns(row=pl.Series(places + start)))
-        return pl.concat(found)
+        rows_K = ids.is_in(wanted.unique().implode()).arg_true().cast(pl.Int64)
+        numbers = pl.DataFrame({"instruction_id": ids[rows_K], "row": rows_K})
+        chosen = numbers.join(self._selection, on="instruction_id")
+        where = placed(candidates, chosen["row"].to_numpy(), chosen["rank"].to_numpy())
+        return replace(candidates, ids_of=ids_of(self._ranking)), where, numbers
 
     def at(self, rows_K: Ints) -> pl.DataFrame:
         """Return rows by their numbers, each with its reason."""
