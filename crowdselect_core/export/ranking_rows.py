@@ -57,7 +57,7 @@ class ExplainedRows(PlacedRows):
         order_N = self.where.order_N
         left: Ints = order_N[self.where.rank_N[order_N] == 0]
         places = sorted({0, len(left) // 2, len(left) - 1}) if len(left) else []
-        return left[places]
+        return np.take(left, places)
 
     def table(self) -> pl.DataFrame:
         """Return all rows at once, as the file has them."""

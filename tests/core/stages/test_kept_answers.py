@@ -4,12 +4,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from chain import Chosen, choose
 from little import CROWD, REWARD, parquet, rows
 
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.stages.select import kept_answers
+from crowdselect_core.stages.select.kept_answers import AnswerReader
 from crowdselect_core.store.artifacts import Artifact, Store
 
 
@@ -71,3 +73,15 @@ def test_of_another_cut_data_set_or_config_it_is_read_anew(tmp_path: Path) -> No
     assert changed.lines("pairs.jsonl") == alone.lines("pairs.jsonl")
     more = chosen(tmp_path, budget=6)
     assert len(more.ids) == 6
+
+
+def test_rows_that_do_not_stand_at_their_numbers_are_found_by_their_ids(tmp_path: Path) -> None:
+    found = chosen(tmp_path, budget=5)
+    artifacts = [ref.open(found.store) for ref in (found.inputs.scores, found.inputs.metrics)]
+    ids = artifacts[0].frame(["instruction_id"])["instruction_id"][[31, 2, 17]]
+    tables = [
+        AnswerReader(found.config, *artifacts).of(ids, numbers).rows
+        for numbers in (np.array([31, 2, 17]), np.array([2, 31, 17]), np.array([31, 2, 40]), None)
+    ]
+    assert tables[0]["instruction_id"].equals(ids)
+    assert all(table.equals(tables[0]) for table in tables)
