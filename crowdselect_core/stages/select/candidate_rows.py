@@ -55,7 +55,8 @@ class CandidateRows:
             here = slice(start, start + frame.height)
             score_N[here] = floats(frame["score"])
             eligible_N[here] = frame["eligible"].fill_null(False).to_numpy()
-            counts.update(eligibility_counts(frame))
+            if not eligible_N[here].all():
+                counts.update(eligibility_counts(frame))
         ineligible = dict(sorted(counts.items()))
         ids = ids_of(self._ranking)
         return Candidates(score_N, eligible_N, self.cluster_N, ids, ineligible)
