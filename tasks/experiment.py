@@ -45,7 +45,7 @@ def grid(config: SelectConfig) -> State[Grid]:
     return Completed(message=words, data=found)
 
 
-@state_task("choices")
+@state_task("choices", whole=["points", "choose"])
 def choices(points: list[Point], choose: Choose, tokens: Ref | None) -> State[list[Made]]:
     """Make the choices of many cells of one replicate; those in the store are not made again.
 
@@ -81,7 +81,7 @@ def choices(points: list[Point], choose: Choose, tokens: Ref | None) -> State[li
     return Completed(name=name, message=words, data=made)
 
 
-@state_task("token-matched")
+@state_task("token-matched", whole=["found", "choose"])
 def token_matched(config: SelectConfig, found: Grid, choose: Choose) -> State[list[Point]]:
     """Make the choices that are matched: their answers' tokens are the budgets of the arms."""
     store = Store(config.store)
@@ -114,7 +114,7 @@ def cell_result(
     return Completed(message=point.cell.name, data=made)
 
 
-@state_task("results")
+@state_task("results", whole=["found", "made"])
 def results(
     config: SelectConfig, found: Grid, instructions: Ref, made: list[Made]
 ) -> State[dict[str, Any]]:

@@ -6,9 +6,10 @@ so one that was planted in a bucket could run code. Tasks return small JSON refe
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cache, wraps
+from inspect import signature
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from prefect import task
@@ -16,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Completed
+from prefect.utilities.annotations import opaque
 
 from crowdselect_core.cluster.executor import executor_of
 from crowdselect_core.config.select import SelectConfig
@@ -51,16 +53,31 @@ OPTIONS: dict[str, Any] = {
 
 
 class StateTask(Generic[P, R]):
-    """A task of a function that returns a state; whoever calls it gets the state's result."""
+    """A task of a function that returns a state; whoever calls it gets the state's result.
 
-    def __init__(self, name: str, function: Callable[P, State[R]]) -> None:
+    Args:
+        name: of the task.
+        function: what it does.
+        whole: parameters of which Prefect looks at the value, or at each element of a list, and at
+            nothing inside: it looks twice for what tasks returned, through every configuration.
+    """
+
+    def __init__(
+        self, name: str, function: Callable[P, State[R]], whole: Sequence[str] = ()
+    ) -> None:
         made = task(name=name, description=function.__doc__, **OPTIONS)(function)
         self._task: Any = made
+        self._signature, self._whole = signature(function), whole
         wraps(function)(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         # Called directly, a task that returns a state hands the state on as it is.
-        result: R = self._task(*args, **kwargs).result()
+        given = self._signature.bind(*args, **kwargs)
+        for name in self._whole:
+            value = given.arguments[name]
+            each = isinstance(value, list)
+            given.arguments[name] = [opaque(one) for one in value] if each else opaque(value)
+        result: R = self._task(*given.args, **given.kwargs).result()
         return result
 
     def of(self, model: str, tags: list[str]) -> "StateTask[P, R]":
@@ -82,9 +99,11 @@ class StateTask(Generic[P, R]):
         return future
 
 
-def state_task(name: str) -> Callable[[Callable[P, State[R]]], StateTask[P, R]]:
-    """Make a task of a function that returns a state."""
-    return lambda function: StateTask(name, function)
+def state_task(
+    name: str, whole: Sequence[str] = ()
+) -> Callable[[Callable[P, State[R]]], StateTask[P, R]]:
+    """Make a task of a function that returns a state; see `StateTask`."""
+    return lambda function: StateTask(name, function, whole)
 
 
 def run(stage: Stage[P], config: SelectConfig, /, *inputs: P.args, **named: P.kwargs) -> Ref:

@@ -12,6 +12,13 @@ from crowdselect_core.config.metric_weights import WEIGHTS
 ALL, LEAVE_ONE_OUT = "all", "leave-one-family-out"
 NAMED = r"^[A-Za-z0-9][\w.+-]*$"
 
+# Keys that a replicate or the experiment itself sets: in a method's mapping they would count for
+# nothing, and stand in its name all the same.
+NOT_OF_A_METHOD = {
+    *("seed", "subsample", "heldout", "training", "evaluation", "experiment"),
+    *("dataset", "store", "out", "report"),
+}
+
 Control = Literal[
     "random", "random-clusters", "paper-random", "reward", "length", "teacher", "untuned",
     "full-pool",
@@ -110,7 +117,8 @@ class PrimaryConfig(Frozen):
     )
     metric: str = Field(
         "loss_per_row",
-        description="Metric of the leaderboard, or of the choice where nothing is trained",
+        description="Metric of the leaderboard or of the choice; one of the leaderboard counts for "
+        "nothing where nothing is trained",
         examples=["loss_per_row", "win_rate"],
     )
 
@@ -227,8 +235,16 @@ class ExperimentConfig(Frozen):
         for keys in (k for part in parts for k in part.methods or []):
             if isinstance(keys, dict) and not isinstance(keys.get("method"), str):
                 raise ValueError(f"methods: {sorted(keys)} has no key method")
+            if isinstance(keys, dict) and (taken := sorted(NOT_OF_A_METHOD & keys.keys())):
+                raise ValueError(
+                    f"methods: {taken[0]} is the experiment's own, not a method's: set it beside "
+                    "experiment, or by seeds, replicate and trainings"
+                )
         if any(k < 0 for part in parts for k in part.clusters or []):
             raise ValueError("clusters: expected 0 or more")
+        budgets = [budget for part in parts for budget in part.budgets or []]
+        if len({type(budget) for budget in budgets if budget == 1}) > 1:
+            raise ValueError("budgets: 1 is one row, and 1.0 all of them: name one of the two")
         return self
 
     @property

@@ -10,6 +10,14 @@ from crowdselect_core.experiment.schemas import CHOICE
 
 Better = Literal["higher", "lower", "unknown"]
 
+# By kind of benchmark, its metrics; of lm-eval and command only their results tell.
+METRICS = {
+    "heldout-loss": ("loss", "loss_per_row"),
+    "mt-bench": ("turn_1", "turn_2", "average", "win_rate", "loss_rate", "win_rate_adjusted"),
+    "arena-hard": ("win_rate", "win_rate_style_controlled"),
+    "pairwise": ("win_rate",),
+    "reward-win-rate": ("win_rate",),
+}
 LOWER = {"loss", "loss_per_row", "loss_rate"}
 HIGHER = {
     *("turn_1", "turn_2", "average", "win_rate", "win_rate_adjusted"),

@@ -8,12 +8,13 @@ import polars as pl
 
 from crowdselect_core.config.experiment import AdvisorConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import UserError
+from crowdselect_core.errors import ConfigError, UserError, nearest, shown
 from crowdselect_core.experiment.advisor import ADVICE, advise
 from crowdselect_core.experiment.cells import Cell
 from crowdselect_core.experiment.crowd_curve import crowd_curve
 from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.sensitivity import SENSITIVITY, sensitivity
+from crowdselect_core.experiment.settings import required
 from crowdselect_core.experiment.stored_pilot import stored_pilot
 from crowdselect_core.experiment.sub_crowds import Prices
 from crowdselect_core.models.token_count import estimate
@@ -60,7 +61,7 @@ def advised(
             try:
                 return _advised(config, store, cell, made.rows, rows)
             except UserError as e:  # too few rows for a pilot: the experiment has its results
-                return Advised(*nothing, [f"advisor: {e}"])
+                return Advised(*nothing, [f"advisor: {str(e).removeprefix('advisor: ')}"])
     return Advised(*nothing, ["advisor: no cell of the method crowdselect has the whole crowd"])
 
 
@@ -74,6 +75,33 @@ def _advised(
     changed = sensitivity(pilot, [w for w in WEIGHTS if w != tuple(cell.config.weights[:3])])
     where = f"advisor: on {len(pilot.ids):,} rows, by {cell.name} of replicate 0"
     return Advised(found.table, changed, [where, *found.lines, *curve.lines])
+
+
+def check_prices(config: SelectConfig) -> None:
+    """Refuse prices of names that are not here, and such that are missing.
+
+    Args:
+        config: resolved; of the experiment.
+
+    Raises:
+        ConfigError: a name of advisor.prices is none of the crowd or the reward models, or one of
+            these has no price while others have.
+    """
+    advisor = required(config).advisor
+    if advisor is None or not advisor.prices:
+        return
+    known = [*(m.name for m in config.models), *config.reward_names]
+    for name in advisor.prices:
+        if name not in known:
+            raise ConfigError(
+                f"experiment.advisor.prices: {name!r} is neither a crowd model nor a reward model"
+                f"{nearest(name, known)} (there are {shown(known)})"
+            )
+    if missing := [name for name in known if name not in advisor.prices]:
+        raise ConfigError(
+            f"experiment.advisor.prices: no price of {shown(missing)}: give one per row, 0 where "
+            "it costs nothing"
+        )
 
 
 def prices_of(

@@ -1,7 +1,7 @@
 """What cells chose, read from the store: as a selection, or among the choices of a batch.
 
-Array names carry their shape: N rows of the data set, in id order; B rows of one choice, best
-first; M crowd models.
+Array names carry their shape: N rows of the data set, in id order; R rows of a ranking; B rows of
+one choice, best first; M crowd models.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from crowdselect_core.store.artifacts import Store
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-COLUMNS = ["instruction_id", "response_model", "reward", "answer_tokens"]
+COLUMNS = ["response_model", "reward", "answer_tokens"]
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,14 @@ class StoredChoices:
     _choices: dict[str, pl.DataFrame] = field(default_factory=dict)
     _eligible: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._placed = self.ids.to_frame("instruction_id").with_row_index("place")
+
     def places(self, ids: pl.Series) -> Ints:
         """Return where rows stand."""
-        found: Ints = self.ids.search_sorted(ids).to_numpy().astype(np.int64)
-        return found
+        asked = ids.to_frame("instruction_id")
+        found = asked.join(self._placed, on="instruction_id", how="left", maintain_order="left")
+        return found["place"].to_numpy().astype(np.int64)
 
     def of(self, cell: Cell, made: Made) -> StoredChoice:
         """Return what a cell chose in a replicate."""
@@ -68,11 +72,12 @@ class StoredChoices:
             return self._laid(cell, self._choices[selection.key])
         frame = selection.open(self.store).frame(["instruction_id", "response_model", "response"])
         tokens = pl.Series("answer_tokens", [None] * frame.height, dtype=pl.Int64)
+        places = pl.Series("place", self.places(frame["instruction_id"]))
         if frame["response"].null_count() < frame.height:
             texts = [text or "" for text in frame["response"].to_list()]
             tokens = pl.Series("answer_tokens", estimate(texts))
         reward_B = self._rewards(cell, rows, frame)
-        return self._laid(cell, frame.with_columns(tokens, reward=pl.Series(reward_B)))
+        return self._laid(cell, frame.with_columns(places, tokens, reward=pl.Series(reward_B)))
 
     def eligible(self, made: Made) -> NDArray[np.bool_]:
         """Return which rows a cell could have chosen."""
@@ -82,7 +87,9 @@ class StoredChoices:
             return self._eligible[rows.ranking.key]
         if rows.ranking.key not in self._eligible:
             frame = rows.ranking.open(self.store).frame(["instruction_id", "eligible"])
-            self._eligible[rows.ranking.key] = self._marked(frame.filter("eligible"))
+            self._eligible[rows.ranking.key] = self._marked(
+                self.places(frame.filter("eligible")["instruction_id"])
+            )
         return self._eligible[rows.ranking.key]
 
     def _read(self, choices: Ref, rows: RankedArtifacts) -> None:
@@ -90,20 +97,21 @@ class StoredChoices:
         if choices.key == self._batch:
             return
         frame = choices.open(self.store).frame()
-        known = frame.select("selection", *COLUMNS).partition_by("selection", as_dict=True)
+        places = pl.Series("place", self.places(frame["instruction_id"]))
+        known = frame.select("selection", places, *COLUMNS).partition_by("selection", as_dict=True)
         self._choices = {str(key): own for (key,), own in known.items()}
-        for key, bits in frame.select("ranking", "eligible").drop_nulls().iter_rows():
-            self._eligible.setdefault(key, self._unpacked(bits, rows.metrics))
+        of_rankings = frame.select("ranking", "eligible").drop_nulls().rows()
+        if new := {key: bits for key, bits in of_rankings if key not in self._eligible}:
+            ids = rows.metrics.open(self.store).frame(["instruction_id"])["instruction_id"]
+            place_R = self.places(ids)
+            for key, bits in new.items():
+                marks_R = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=len(ids))
+                self._eligible[key] = self._marked(place_R[marks_R.astype(np.bool_)])
         self._batch = choices.key
 
-    def _unpacked(self, bits: bytes, metrics: Ref) -> NDArray[np.bool_]:
-        ids = metrics.open(self.store).frame(["instruction_id"])
-        marks = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=ids.height)
-        return self._marked(ids.filter(pl.Series(marks.astype(np.bool_))))
-
-    def _marked(self, rows: pl.DataFrame) -> NDArray[np.bool_]:
+    def _marked(self, places: Ints) -> NDArray[np.bool_]:
         marked_N = np.zeros(len(self.ids), dtype=np.bool_)
-        marked_N[self.places(rows["instruction_id"])] = True
+        marked_N[places] = True
         return marked_N
 
     def _laid(self, cell: Cell, frame: pl.DataFrame) -> StoredChoice:
@@ -112,7 +120,7 @@ class StoredChoices:
         found = models.replace_strict(numbers, default=-1, return_dtype=pl.Int16)
         tokens = frame["answer_tokens"]
         return StoredChoice(
-            self.places(frame["instruction_id"]).astype(np.int32),
+            frame["place"].to_numpy().astype(np.int32),
             found.fill_null(-1).to_numpy(),
             frame["reward"].fill_null(float("nan")).to_numpy(),
             None if tokens.null_count() == len(tokens) else tokens.fill_null(0).to_numpy(),

@@ -8,7 +8,6 @@ from hashlib import sha256
 
 import polars as pl
 
-from crowdselect_core.config.experiment import PrimaryConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment.cells import TOKEN_MATCHED, Cell, Replicate
 from crowdselect_core.experiment.choices import Choice
@@ -17,9 +16,9 @@ from crowdselect_core.experiment.grid import Grid
 from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.note_groups import grouped
 from crowdselect_core.experiment.overlaps import overlaps
-from crowdselect_core.experiment.pairing import Primary
 from crowdselect_core.experiment.piloting import Advised, advised
 from crowdselect_core.experiment.pools import Pools
+from crowdselect_core.experiment.primary import primary_of
 from crowdselect_core.experiment.results import table
 from crowdselect_core.experiment.schemas import (
     COMPARISONS_FILE,
@@ -143,22 +142,6 @@ def heldout_share(config: SelectConfig) -> float | None:
     if config.heldout is None or not required(config).replicate.split:
         return None
     return config.heldout.share
-
-
-def primary_of(config: SelectConfig) -> Primary | None:
-    """Return the comparison that was named beforehand; its clusters are the grid's first."""
-    experiment = required(config)
-    named: PrimaryConfig | None = experiment.primary
-    if named is None or not experiment.train:
-        return None
-    return Primary(
-        method=named.method,
-        baseline=named.baseline,
-        clusters=experiment.clusters[0] if named.clusters is None else named.clusters,
-        metric=named.metric,
-        benchmark=named.benchmark,
-        budget=None if named.budget is None else float(named.budget),
-    )
 
 
 def recipes(cells: Sequence[Cell]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def open_engine(
         case OpenAIEngineConfig():
             from crowdselect_core.generate.openai.engine import OpenAIEngine
 
-            key = secret(engine.api_key_block) if engine.api_key_block else None
+            key = partial(secret, engine.api_key_block) if engine.api_key_block else None
             return OpenAIEngine(name, engine, sampling, chat_template_kwargs, api_key=key)
         case VllmEngineConfig():
             from crowdselect_core.generate.vllm.engine import VllmEngine

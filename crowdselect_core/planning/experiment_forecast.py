@@ -26,6 +26,7 @@ from crowdselect_core.stages.crowd.zoo import dataset_of
 from crowdselect_core.stages.graph import SELECTION
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.util.text import plain
 
 SPREADS = (
     "the stages of the selections spread over its nodes, trainings and evaluations run on this "
@@ -113,7 +114,7 @@ def _cell_lines(found: Grid, looked: Sequence[Found]) -> Iterator[str]:
             words.append(_steps(cell))
         if not cell.chooses:
             words.append("measured beside the trained ones")
-        yield f"cell       {cell.name}" + (f": {', '.join(words)}" if words else "")
+        yield f"cell       {plain(cell.name)}" + (f": {', '.join(words)}" if words else "")
 
 
 def _steps(cell: Cell) -> str:

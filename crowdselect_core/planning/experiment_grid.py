@@ -1,9 +1,14 @@
 """The grid of an experiment, checked before anything is computed."""
 
+import math
+
 from crowdselect_core.config.heldout import BEST
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.experiment.cells import Cell
 from crowdselect_core.experiment.grid import Grid, grid
+from crowdselect_core.experiment.piloting import check_prices
+from crowdselect_core.experiment.primary import check_primary
 from crowdselect_core.experiment.settings import required
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import heldout, preflight
@@ -25,7 +30,12 @@ def experiment_grid(config: SelectConfig) -> Grid:
     """
     _check_split(config)
     _check_heldout(config)
-    found = grid(config, round(data_rows(config) * pool_share(config)))
+    rows = data_rows(config)
+    found = grid(config, round(rows * pool_share(config)))
+    check_primary(config, found.cells)
+    check_prices(config)
+    for cell in found.choosing:
+        _check_budget(cell, rows, pool_share(config))
     for cell in found.choosing:
         preflight.check(cell.config, trains=cell.trains)
     trainings = {repr(c.config.training): c.config.training for c in found.cells if c.trains}
@@ -33,6 +43,23 @@ def experiment_grid(config: SelectConfig) -> Grid:
         if training is not None:
             training_preflight.check(training)
     return found
+
+
+def _check_budget(cell: Cell, rows: int, share: float) -> None:
+    """Refuse more rows than a replicate chooses from, before the first cell is trained.
+
+    How many a replicate has is drawn: five standard deviations more than expected are let through.
+    """
+    config, expected = cell.config, rows * share
+    most = min(rows, expected + 5 * math.sqrt(expected * (1 - share)))
+    if isinstance(config.budget, float) or config.budget_tokens is not None or config.allow_short:
+        return
+    if cell.control is None and config.budget > most:
+        raise ConfigError(
+            f"experiment: {cell.name} is to choose {config.budget:,} rows, and a replicate chooses "
+            f"from about {round(expected):,} of {rows:,}: lower experiment.budgets, raise "
+            "experiment.replicate.subsample, or set allow_short"
+        )
 
 
 def data_rows(config: SelectConfig) -> int:

@@ -7,17 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.config.evaluation import JudgeConfig
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, UserError, first_line
-from crowdselect_core.evaluate.judging.judge import judge_engine
 from crowdselect_core.experiment.cells import Cell
 from crowdselect_core.experiment.settings import required
 from crowdselect_core.generate.factory import Secret
 from crowdselect_core.models.hub import local_folder
 from crowdselect_core.planning.experiment_grid import experiment_grid
+from crowdselect_core.planning.experiment_models import (
+    Asked,
+    Local,
+    asked_models,
+    local_models,
+    trainings,
+)
+from crowdselect_core.util.text import plural
 
 SAMPLE = "sample:"
 CARD_LINES = 100  # of a model card that are looked through for its licence
@@ -48,59 +53,31 @@ def experiment_preflight(config: SelectConfig, secret: Secret) -> Iterator[str]:
         UserError: a cell that its flow would refuse.
     """
     found = experiment_grid(config)
-    failed = 0
+    failed = checks = 0
     for finding in _findings(config, found.cells, secret):
-        failed += finding.failed
+        failed, checks = failed + finding.failed, checks + 1
         yield ("FAILED     " if finding.failed else "ok         ") + finding.line
     if failed:
         raise ConfigError(f"preflight: {failed} checks failed; see the lines above")
+    yield (
+        f"preflight  {plural(checks, 'check')}, none failed"
+        if checks
+        else "preflight  nothing to check: no model runs here, and none is asked"
+    )
 
 
 def _findings(config: SelectConfig, cells: Sequence[Cell], secret: Secret) -> Iterator[Finding]:
-    for name, revision, what in _models(config, cells):
-        yield _model(name, revision, what)
-    for training in _trainings(cells):
+    for model in local_models(config, cells):
+        yield _model(model)
+    for training in trainings(cells):
         yield _memory(training, required(config).gpus_per_cell)
-    for judge in _judges(cells):
-        yield _judge(judge, secret)
+    for one in asked_models(config, cells, secret):
+        yield _answers(one)
 
 
-def _trainings(cells: Sequence[Cell]) -> list[TrainingConfig]:
-    """Return the different trainings, seeds aside."""
-    trained = [c.config.training for c in cells if c.trains and c.config.training is not None]
-    return list({repr(t): t for t in trained}.values())
-
-
-def _judges(cells: Sequence[Cell]) -> list[JudgeConfig]:
-    judges = [
-        judge
-        for cell in cells
-        if isinstance(cell.config, EvaluateConfig) and cell.config.evaluation is not None
-        for judge in cell.config.evaluation.judges
-    ]
-    return list({judge.name: judge for judge in judges}.values())
-
-
-def _models(config: SelectConfig, cells: Sequence[Cell]) -> list[tuple[str, str | None, str]]:
-    """Return (folder or hub id, revision, what it is for) of every model that runs here."""
-    found = [(t.base_model, t.revision, "base model") for t in _trainings(cells)]
-    embeds = config.embedder.kind == "sentence-transformers"
-    if embeds and any(cell.config.clusters > 1 for cell in cells):
-        found.append((str(config.embedder.model), config.embedder.revision, "embedder"))
-    for reward in config.reward_models:
-        model = getattr(reward, "model", None)
-        if model is not None and not isinstance(reward, str):
-            found.append((str(model), getattr(reward, "revision", None), "reward model"))
-    for one in config.everyone:
-        engine = one.engine
-        if engine is not None and engine.kind != "openai" and engine.model is not None:
-            found.append((engine.model, one.revision, "crowd model"))
-    return list(dict.fromkeys(found))
-
-
-def _model(name: str, revision: str | None, what: str) -> Finding:
+def _model(model: Local) -> Finding:
     """Look at a model: whether it can be had, and its licence."""
-    where = f"{what} {name}"
+    name, where = model.name, f"{model.use} {model.name}"
     if name.startswith(SAMPLE):
         return Finding(f"{where}: of the sample, licence apache-2.0")
     try:
@@ -109,7 +86,7 @@ def _model(name: str, revision: str | None, what: str) -> Finding:
         return Finding(f"{where}: {e}", failed=True)
     if folder is not None:
         return Finding(f"{where}: a folder, {_licence(_card_licence(folder))}")
-    return _on_hub(name, revision, where)
+    return _on_hub(name, model.revision, where)
 
 
 def _on_hub(name: str, revision: str | None, where: str) -> Finding:
@@ -205,9 +182,9 @@ def _gpu_memory() -> int | None:
     return min(sizes) * 2**20 if sizes else None
 
 
-def _judge(judge: JudgeConfig, secret: Secret) -> Finding:
+def _answers(asked: Asked) -> Finding:
     try:
-        judge_engine(judge, secret).check()
+        asked.check()
     except UserError as e:
-        return Finding(f"judge {judge.name}: {e}", failed=True)
-    return Finding(f"judge {judge.name}: answers")
+        return Finding(f"{asked.name}: {e}", failed=True)
+    return Finding(f"{asked.name}: answers")

@@ -113,8 +113,9 @@ def _not_ranked(found: FoundSelection, row_id: str) -> Explanation:
     ids = (f["instruction_id"] for f in inputs.ranking.open(store).frames(["instruction_id"]))
     near = nearest_ids(row_id, ids)
     hint = f"; the nearest are {shown(near)}" if near else ""
+    named = shown([row_id]) or "''"
     raise ConfigError(
-        f"--explain {shown([row_id])}: none of the {inputs.ranking.rows:,} rows of "
+        f"--explain {named}: none of the {inputs.ranking.rows:,} rows of "
         f"{found.place} has this id{hint}"
     )
 

@@ -162,6 +162,7 @@ def test_the_sliders_select_again(page: Browser, chosen: Chosen) -> None:
     typed(page, "[data-number='1']", "0")
     typed(page, "[data-number='2']", "0")
     page.until(lambda: "give one metric a weight" in text(page, status), "no weight is taken")
+    assert [text(page, f"#reselection-{of}") for of in ("command", "yaml", "in")] == [""] * 3
     page.press("//*[@id='reselection-reset']")
     page.until(lambda: "the same rows" in text(page, status), "it does not go back")
 

@@ -11,6 +11,7 @@ import aiohttp
 
 from crowdselect_core.config.engine import OpenAIEngineConfig
 from crowdselect_core.errors import ConfigError, nearest, shown
+from crowdselect_core.generate.openai.api_key import ApiKey
 from crowdselect_core.generate.openai.response import read_json
 from crowdselect_core.generate.openai.trouble import (
     BadReply,
@@ -19,7 +20,7 @@ from crowdselect_core.generate.openai.trouble import (
     trouble_of_reply,
 )
 from crowdselect_core.urls import shown_path
-from crowdselect_core.util.http import below
+from crowdselect_core.util.http import bearer, below
 
 log = logging.getLogger("crowdselect")
 
@@ -66,29 +67,6 @@ def checked_urls(name: str, config: OpenAIEngineConfig) -> tuple[str, ...]:
     return urls
 
 
-def key_of(name: str, config: OpenAIEngineConfig, given: str | None) -> tuple[str | None, str]:
-    """Return the key, or None where there is none, and what to call its origin in a message.
-
-    Raises:
-        ConfigError: the variable that the config names is not set, or no header can carry the key.
-    """
-    variable = config.api_key_env or "OPENAI_API_KEY"
-    origin = f"the environment variable {variable}"
-    key = os.environ.get(variable)
-    if given is not None:
-        key = given
-        block = config.api_key_block
-        origin = f"the Prefect block {block}" if block else "the api_key given"
-    elif config.api_key_env and not key:
-        raise ConfigError(
-            f"{name}: {origin} that api_key_env names is not set: export it with the key"
-        )
-    key = (key or "").strip() or None
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"{name}: {origin} holds characters that no key has: set it anew")
-    return key, origin
-
-
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One replica, as a check and its messages know it."""
@@ -96,8 +74,12 @@ class Endpoint:
     url: str
     name: str  # the crowd model's
     model: str  # the model's name there
-    key: str | None
-    key_from: str
+    api_key: ApiKey
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What carries the key; nothing where credentials in the URL go before it."""
+        return {} if urlsplit(self.url).username else bearer(self.api_key.value)
 
     @property
     def shown(self) -> str:
@@ -106,8 +88,8 @@ class Endpoint:
 
     def wrong_key(self) -> ConfigError:
         """Return the error for a 401; without the server's words, they may quote the key."""
-        what = "refused the key in" if self.key else "asks for a key: set"
-        return ConfigError(f"{self.name}: {self.shown} (401) {what} {self.key_from}")
+        what = "refused the key in" if self.api_key.value else "asks for a key: set"
+        return ConfigError(f"{self.name}: {self.shown} (401) {what} {self.api_key.source}")
 
     def refused_all(self, trouble: Trouble) -> ConfigError:
         """Return the error for an endpoint that answers no call, after one of its refusals."""
@@ -121,7 +103,7 @@ class Endpoint:
             )
         return ConfigError(
             f"{self.name}: {self.shown} refused every call ({trouble.words}): check the key in "
-            f"{self.key_from}, and that it may use model {self.model!r}"
+            f"{self.api_key.source}, and that it may use model {self.model!r}"
         )
 
     def silent(self, why: str) -> ConfigError:
@@ -157,14 +139,14 @@ async def _list(
     try:
         async with (
             asyncio.timeout(seconds),
-            session.get(below(endpoint.url, "models")) as reply,
+            session.get(below(endpoint.url, "models"), headers=endpoint.headers) as reply,
         ):
             raw = await reply.read()
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        return trouble_of(error, endpoint.key)
+        return trouble_of(error, endpoint.api_key.value)
     if reply.status < 300:
         return raw
-    return trouble_of_reply(reply.status, reply.headers, raw, endpoint.key)
+    return trouble_of_reply(reply.status, reply.headers, raw, endpoint.api_key.value)
 
 
 def _judge(trouble: Trouble, endpoint: Endpoint, seconds: float) -> None:

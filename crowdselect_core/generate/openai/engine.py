@@ -17,17 +17,17 @@ from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig
 from crowdselect_core.errors import Stopped
 from crowdselect_core.generate.base import Answer, Request, never
 from crowdselect_core.generate.in_flight import InFlight
+from crowdselect_core.generate.openai.api_key import ApiKey
 from crowdselect_core.generate.openai.endpoint import (
     Endpoint,
     check_endpoint,
     checked_urls,
     endpoint_name,
-    key_of,
 )
 from crowdselect_core.generate.openai.prefetch import Lookahead
 from crowdselect_core.generate.openai.request_body import fixed_body
 from crowdselect_core.generate.openai.run import Run, all_or_first_error
-from crowdselect_core.util.http import are_local, bearer, open_session
+from crowdselect_core.util.http import are_local, open_session
 
 __all__ = ["OpenAIEngine", "endpoint_name"]
 
@@ -47,7 +47,8 @@ class OpenAIEngine:
         config: where and how it is asked.
         sampling: how answers are drawn.
         chat_template_kwargs: for the server's chat template (vLLM, SGLang).
-        api_key: goes before `config.api_key_env`, which goes before OPENAI_API_KEY.
+        api_key: a key or what reads one; goes before `config.api_key_env`, which goes before
+            OPENAI_API_KEY.
         first_wait: seconds before the first retry; doubled each time, with jitter.
 
     Raises:
@@ -61,16 +62,15 @@ class OpenAIEngine:
         sampling: SamplingConfig,
         chat_template_kwargs: Mapping[str, Any] = MappingProxyType({}),
         *,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
         first_wait: float = FIRST_WAIT,
     ) -> None:
         self.name = name
         self.model = config.model or name
         self._config = config
-        self._key, origin = key_of(name, config, api_key)
+        key = ApiKey(name, config, api_key)
         self._endpoints = {
-            url: Endpoint(url, name, self.model, self._key, origin)
-            for url in checked_urls(name, config)
+            url: Endpoint(url, name, self.model, key) for url in checked_urls(name, config)
         }
         self._fixed = fixed_body(name, self.model, config, sampling, chat_template_kwargs)
         self._first_wait = first_wait
@@ -132,7 +132,6 @@ class OpenAIEngine:
         headers = {
             "Content-Type": "application/json", "Accept": "application/json",
             **{name: os.environ[of] for name, of in ACCOUNT.items() if os.environ.get(of)},
-            **bearer(self._key),
         }  # fmt: skip
         given = {**headers, **self._config.default_headers}
         return open_session(url, given, width=self._config.concurrency)

@@ -1,6 +1,7 @@
 """One run of the engine: workers, tries, replicas, and the refusals that are set aside."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -126,11 +127,16 @@ class Run:
         return found
 
     async def _asked(self, key: bytes, body: bytes) -> tuple[Answer | Trouble, str]:
-        """Ask until there is an answer, the fault lies in the row, or the tries are used up."""
+        """Ask until there is an answer, the fault lies in the row, or the tries are used up.
+
+        A refused key is read again; with another one the request is sent once more.
+        """
         waits = backoff(self._first_wait, LONGEST_WAIT)
-        tries = 0
+        tries, renewed = 0, False
         while True:
             replica, begun = await self._replicas.acquire()
+            api_key = self._endpoints[replica.url].api_key
+            used, sent = api_key.value, time.monotonic()
             try:
                 with self._in_flight.sent():
                     outcome = await self._ask(key, body, replica.url)
@@ -139,6 +145,10 @@ class Run:
                 raise
             trouble = None if isinstance(outcome, Answer) else outcome
             _release(self._replicas, replica, begun, trouble)
+            if trouble is not None and trouble.status == 401 and not renewed:
+                renewed = await asyncio.to_thread(api_key.renewed, used, sent)
+                if renewed:
+                    continue
             if trouble is None or not trouble.again or tries >= self._config.max_retries:
                 return outcome, replica.url
             if not trouble.wait:  # else the replica itself is left alone for that long
@@ -147,11 +157,14 @@ class Run:
 
     async def _ask(self, key: bytes, body: bytes, url: str) -> Answer | Trouble:
         """Send one request and return its answer or why there is none."""
-        api_key = self._endpoints[url].key
+        endpoint = self._endpoints[url]
+        api_key = endpoint.api_key.value
         try:
             async with (
                 asyncio.timeout(self._config.timeout),
-                self._sessions[url].post(self._chat[url], data=body) as reply,
+                self._sessions[url].post(
+                    self._chat[url], data=body, headers=endpoint.headers
+                ) as reply,
             ):
                 raw = await reply.read()
             if reply.status >= 300:

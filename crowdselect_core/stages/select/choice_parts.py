@@ -78,11 +78,9 @@ class Part:
             rows.with_columns(selection=pl.lit(key), rank=rank) for key, rows in kept.items()
         )
         bits = np.packbits(ranking["eligible"].to_numpy()).tobytes()
-        first = pl.int_range(pl.len()) == 0
-        frame = frame.with_columns(
-            ranking=pl.lit(self._any.ranking),
-            eligible=pl.when(first).then(pl.lit(bits)).otherwise(None),
-        )
+        # not by `when`: each null would have the length of the bits, which a writer makes room for
+        eligible = pl.Series([bits]).extend_constant(None, frame.height - 1)
+        frame = frame.with_columns(ranking=pl.lit(self._any.ranking), eligible=eligible)
         return ShardResult(check(frame.select(list(TABLE)), TABLE, "choices"), notes=self._notes)
 
     def _ranking(self) -> pl.DataFrame:

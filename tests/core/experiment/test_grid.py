@@ -285,3 +285,14 @@ def test_the_example_for_two_cores() -> None:
     assert len(found.replicates) == 10
     told = yaml.safe_load(file.read_text("utf-8"))
     assert not any("llama-3.1" in m["family"] for m in told["crowd"])
+
+
+@pytest.mark.parametrize("key", ["seed", "subsample", "heldout", "out", "store", "training"])
+def test_what_a_replicate_or_the_experiment_sets_is_no_key_of_a_method(key: str) -> None:
+    with pytest.raises(ValueError, match=f"methods: {key} is the experiment's own"):
+        config_of({**ALONE, "methods": [{"method": "random", key: {}}]})
+
+
+def test_one_row_and_all_rows_are_no_two_budgets_of_one_grid() -> None:
+    with pytest.raises(ValueError, match=r"1 is one row, and 1\.0 all of them"):
+        config_of({**ALONE, "budgets": [1, 1.0]})

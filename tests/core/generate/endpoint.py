@@ -52,7 +52,7 @@ def engine(
     url: str | list[str],
     sampling: SamplingConfig | None = None,
     kwargs: dict[str, Any] | None = None,
-    api_key: str | None = None,
+    api_key: str | Callable[[], str] | None = None,
     **config: Any,
 ) -> OpenAIEngine:
     """Return an engine for crowd model 'model' that waits little between retries."""

@@ -17,7 +17,7 @@ def found(folder: Path, model: str) -> list[str]:
     config = load(None, {
         "dataset": str(zoo.path), "crowd": str(zoo.crowd), "store": str(folder / "store"),
         "embedder": {"kind": "sentence-transformers", "model": model},
-        "experiment": {"methods": ["difficulty"], "clusters": [2], "train": False},
+        "experiment": {"methods": ["difficulty"], "clusters": [2], "budgets": [5], "train": False},
     }, {}, flow="experiment")  # fmt: skip
     lines: list[str] = []
     try:
@@ -38,7 +38,10 @@ def test_the_licence_of_a_folder_is_its_cards(tmp_path: Path, card: str, licence
     model = tmp_path / "embedder"
     model.mkdir()
     (model / "README.md").write_text(card)
-    assert found(tmp_path, str(model)) == [f"ok         embedder {model}: a folder, {licence}"]
+    assert found(tmp_path, str(model)) == [
+        f"ok         embedder {model}: a folder, {licence}",
+        "preflight  1 check, none failed",
+    ]
 
 
 def test_a_model_that_is_not_there_fails(tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ The object store's keys come from the environment of the worker, the endpoint's 
 of Prefect; the endpoint repeats the Authorization header in its errors, as careless proxies do.
 """
 
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from command import read
+from command import ROOT, read
 from deployed import KEYS, Deployed
 from endpoints import model, serving, write_work
+from servers import quiet_environment
 
 pytestmark = pytest.mark.server
 
@@ -76,3 +80,18 @@ def test_marked_credentials_are_found_nowhere(served: Deployed, tmp_path: Path) 
     assert in_bucket(served) == []
     assert in_files(served.state) == []
     assert in_database(served.state / "prefect" / "prefect.db") == []
+
+
+def test_a_run_takes_the_key_that_a_block_holds_now(served: Deployed, tmp_path: Path) -> None:
+    paths = (ROOT, ROOT / "tests/core/generate", Path(__file__).parent)
+    environment = quiet_environment(tmp_path) | {
+        "PREFECT_API_URL": served.api, "PYTHONPATH": os.pathsep.join(map(str, paths)),
+    }  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-m", "renewing_run", "MARKEDrenewNEW"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = ran.stdout + ran.stderr
+    assert "failed: []" in said, said
+    assert said.count("going on with a new one from") == 1
+    assert "MARKEDrenew" not in said

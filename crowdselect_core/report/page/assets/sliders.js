@@ -74,7 +74,11 @@ class Sliders {
       : { error: "a weight is no number" };
     const status = byId("reselection-status");
     status.classList.toggle("wrong", Boolean(found.error));
-    if (found.error) { status.textContent = found.error; return; }
+    if (found.error) {  // what stands there is of other settings
+      status.textContent = found.error;
+      for (const id of ["in", "out", "command", "yaml"]) byId(`reselection-${id}`).replaceChildren();
+      return;
+    }
     const now = new Set(found.rows);
     const comes = found.rows.map((row, i) => ({ row, i })).filter(({ row }) => !this.data.chosen[row]);
     const goes = [];
