@@ -98,8 +98,9 @@ def command(folder: Path, rows: int, seeds: int, width: int) -> None:
     written = [sys.executable, "-c", writing, str(folder), str(rows), str(width)]
     subprocess.run(written, check=True)
     (folder / "live.yaml").write_text(yaml.safe_dump({
-        "dataset": "zoo.parquet", "crowd": "paper", "reward_models": ["reward"],
-        "embedder": {"kind": "column", "column": "vector"}, "store": "store", "out": "out",
+        "dataset": str(folder / "zoo.parquet"), "crowd": "paper", "reward_models": ["reward"],
+        "embedder": {"kind": "column", "column": "vector"},
+        "store": str(folder / "store"), "out": str(folder / "out"),
         "experiment": {
             "cells": CELLS, "budgets": list(BUDGETS), "seeds": list(range(seeds)),
             "replicate": {"subsample": SUBSAMPLE}, "controls": False,

@@ -17,6 +17,7 @@ from crowdselect_core.experiment.made import Made
 from crowdselect_core.stages.base import How, P, Runner, Stage, refs_in
 from crowdselect_core.stages.graph import CHOICES, RANKING, SELECTION
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
+from crowdselect_core.stages.select import ranking as ranking_stage
 from crowdselect_core.stages.select.choice_inputs import ChoiceInputs
 from crowdselect_core.store.artifacts import Store
 
@@ -97,6 +98,11 @@ class Deferring:
                 self.run(wanted, own, *its, **further)
         return self.run(stage, config, *inputs, **named)
 
+    def with_budget(self, selection: Ref, budget: int | float) -> Ref:
+        """Return what names the selection of another budget, where all else is the same."""
+        stage, config, inputs, named = self._deferred[selection.key]
+        return self(stage, config.model_copy(update={"budget": budget}), *inputs, **named)
+
     def inputs(self, selection: Ref) -> ChoiceInputs:
         """Return what a selection that was deferred is made from."""
         _, config, (scores, metrics, ranking, clusters), _ = self._deferred[selection.key]
@@ -136,6 +142,8 @@ class Batch:
     tokens: Ref | None
     how: How = field(default_factory=How)
     _added: list[tuple[Point, RankedArtifacts, Ref, float | None]] = field(default_factory=list)
+    # of cells that are alike: what they share, and which of those added is the first of them
+    _first: list[tuple[tuple[Any, ...], int]] = field(default_factory=list)
     _run: Remembering = field(init=False)
     _deferring: Deferring = field(init=False)
 
@@ -144,9 +152,22 @@ class Batch:
         self._deferring = Deferring(self._run)
 
     def add(self, point: Point, choose: Choose) -> None:
-        """Make what a cell needs before it ranks, unless it is there."""
+        """Make what a cell needs before it ranks, unless it is there.
+
+        Cells that differ in their budget alone need the same, unless their ranking asks for the
+        budget too: the stages are gone through once.
+        """
+        plain = point.config.model_copy(update={"budget": 1, "out": ""})
+        alike = (plain, ranking_stage.identity(point.config))
+        for known, place in self._first:
+            if known == alike:
+                _, rows, selection, seconds = self._added[place]
+                selection = self._deferring.with_budget(selection, point.config.budget)
+                self._added.append((point, rows, selection, seconds))
+                return
         self._run.begin()
         rows, selection = choose(point.config, self._deferring)
+        self._first.append((alike, len(self._added)))
         self._added.append((point, rows, selection, self._run.seconds))
 
     def made(self) -> list[Made]:

@@ -260,7 +260,7 @@ class Dataset:
         found: dict[int, tuple[str | None, Prompt]] = {}
         for batch in self.table.read(partition, prompt.text_leaves):
             here = rows[(rows >= batch.first_row) & (rows < batch.first_row + batch.rows)]
-            places = pa.array(here - batch.first_row)
+            places = _whole_numbers(here - batch.first_row)
             arrays = {leaf: array.take(places) for leaf, array in batch.arrays.items()}
             pairs = zip(prompt.texts(arrays), prompt.prompts(arrays), strict=True)
             found.update(zip(here.tolist(), pairs, strict=True))
@@ -359,6 +359,11 @@ class Dataset:
         for batch in self.table.read(partition, list(wanted)):
             for leaf, rows in wanted.items():
                 here = rows[(rows >= batch.first_row) & (rows < batch.first_row + batch.rows)]
-                texts = batch.arrays[leaf].take(pa.array(here - batch.first_row)).to_pylist()
+                texts = batch.arrays[leaf].take(_whole_numbers(here - batch.first_row)).to_pylist()
                 found.update({(int(r), leaf): t for r, t in zip(here, texts, strict=True)})
         return found
+
+
+def _whole_numbers(values: NDArray[np.int64]) -> pa.Array:
+    """Return numbers as an arrow array; `pa.array` imports pandas, which takes half a second."""
+    return pl.Series(values).to_arrow()
