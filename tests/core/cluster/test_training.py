@@ -99,6 +99,7 @@ def test_a_stopped_run_trains_nothing(tmp_path: Path, tiny: Path) -> None:
 def test_steps_stay_in_the_log_of_the_worker(
     tmp_path: Path, tiny: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     spread_out(prepared(tmp_path, tiny), Store(str(tmp_path / "store")))
     assert "step 10/10  loss " in capfd.readouterr().err
     assert not any(
