@@ -33,11 +33,9 @@ def train(asked: Mapping[str, Any]) -> None:
         ConfigError: this node would train another model than the one that is asked for.
     """
     from crowdselect_core.finetune import own_trainer, training
-    from crowdselect_core.finetune.recipe import has_gpu, versions
+    from crowdselect_core.finetune.recipe import versions
 
     check_versions(asked["libraries"], versions())
-    if has_gpu() != asked["gpu"]:
-        raise ConfigError(_other_device(asked["gpu"]))
     store = Store(asked["root"])
     prepared = _prepared(asked, store)
     if prepared.spec.key != asked["key"]:
@@ -56,6 +54,7 @@ def _prepared(asked: Mapping[str, Any], store: Store) -> "Prepared | OwnTraining
     from crowdselect_core.finetune import own_trainer, training
     from crowdselect_core.finetune.base_model import base_model
     from crowdselect_core.finetune.data import rows_of
+    from crowdselect_core.finetune.recipe import has_gpu
 
     recipe, selected = TrainingConfig.model_validate_json(asked["training"]), None
     if asked["data"] is not None:
@@ -65,6 +64,8 @@ def _prepared(asked: Mapping[str, Any], store: Store) -> "Prepared | OwnTraining
     rows, base = rows_of(recipe, selected), base_model(recipe)
     if recipe.command is not None:
         return own_trainer.prepare(recipe, base, rows, asked["licenses"])
+    if has_gpu() != asked["gpu"]:  # the key of a command's model does not say it
+        raise ConfigError(_other_device(asked["gpu"]))
     return training.prepare(recipe, base, rows, asked["gpu"], asked["licenses"])
 
 
