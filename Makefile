@@ -41,7 +41,7 @@ test-all: .venv/test .venv-vllm/ready  ## test and test-vllm in one: while a ser
 test-fast: .venv/test  ## the tests that need no server and no model, in two to three minutes
 	$(SMALL) .venv/bin/python -m pytest $(SHARED) -m 'not server and not model and not vllm and not slow'
 
-test-slow: .venv/test  ## further cases of trainings, which `make test` leaves out; some minutes
+test-slow: .venv/test  ## further cases of trainings and of models on Ray, which `make test` leaves out; some minutes
 	$(SMALL) .venv/bin/python -m pytest -m slow
 
 check: lint types  ## format, lint, who may import whom, and types

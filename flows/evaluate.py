@@ -37,7 +37,6 @@ from flows.select import chosen
 from tasks import evaluate as tasks
 from tasks import finetune as training_tasks
 from tasks import flow_runs
-from tasks.crowd import device_tags
 from tasks.secrets import lend
 
 
@@ -181,7 +180,7 @@ def trained(
     if not config.trains:
         return [], None, None
     training = required_training(config.training)
-    train = training_tasks.train.of(training.base_model, device_tags())
+    train = training_tasks.train.of(training.base_model, training_tasks.tags(config))
     if not config.selects:
         return [train(config, None)], None, None
     selection = chosen(config)

@@ -45,8 +45,8 @@ from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.stages.select.embedder import is_fitted
 from flows import crowd_steps, evaluate, parallel
 from flows.select import ranked
-from tasks import crowd, flow_runs, near_misses
 from tasks import experiment as tasks
+from tasks import flow_runs, near_misses
 from tasks.secrets import lend
 from tasks.stage_task import run as run_task
 
@@ -155,10 +155,8 @@ def embedded(config: SelectConfig, found: Grid, instructions: Ref) -> list[Ref]:
 
 def trained(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
     """Train and evaluate on the choice of every cell, each as a run of its own."""
-    experiment = required(config)
-    at_once = experiment.max_parallel or max(crowd.gpus() // experiment.gpus_per_cell, 1)
     work = work_of(config, found, choice)
-    both = parallel.each(work, lambda point: cell_run(config, point), at_once)
+    both = parallel.each(work, lambda point: cell_run(config, point), tasks.at_once(config, work))
     cells = [cell for cell, _ in both]
     return [*cells, *untuned(found, list(zip(work, (base for _, base in both), strict=True)))]
 
@@ -185,7 +183,7 @@ def cell_run(config: SelectConfig, point: Point) -> tuple[Made, Made]:
     whole = evaluated(point.with_whole_crowd(config)) if point.cell.setting.is_part else None
     # as a callable: a text would be a template, and its braces would be filled in
     subflow = cell.with_options(flow_run_name=lambda: name)
-    with crowd.own_devices(required(config).gpus_per_cell, name):
+    with tasks.devices(config, name):
         started = time.monotonic()
         run: Any = subflow(own, whole)
     result: evaluate.Measured = run

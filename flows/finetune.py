@@ -32,7 +32,6 @@ from flows import crowd_steps
 from flows.select import chosen, written
 from tasks import finetune as tasks
 from tasks import flow_runs
-from tasks.crowd import device_tags
 from tasks.secrets import lend
 from tasks.stage_task import run as run_task
 
@@ -98,7 +97,7 @@ def trained_on(selection: SelectionRun, run: Runner = run_task) -> Ref:
 def trained(config: SelectConfig, data: Ref | None) -> dict[str, Any]:
     """Train on rows or pairs (None: on training.train_file), and show the model."""
     training = required(config.training)
-    models = [tasks.train.of(training.base_model, device_tags())(config, data)]
+    models = [tasks.train.of(training.base_model, tasks.tags(config))(config, data)]
     if training.merge:
         models.append(tasks.merge(config, models[0]))
     told = tasks.export(config, models[-1])

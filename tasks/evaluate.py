@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from crowdselect_core.cluster import heldout_losses
 from crowdselect_core.config.benchmarks import (
     CommandBenchmark,
     HeldoutLossBenchmark,
@@ -159,6 +160,8 @@ def benchmark(
     """
     cancellation.check()
     opened = open_benchmark(benchmark, config)
+    if heldout_losses.spreads(config, benchmark):
+        heldout_losses.compute(config, benchmark, models, stages, cancellation.check)
     outcome = opened.run(models, replace(tools_of(config, stages), snapshots=snapshots))
     log.info("%-13s %s: %s results", "benchmark", opened.name, f"{len(outcome.results):,}")
     return Completed(message=f"{len(outcome.results)} results", data=outcome)

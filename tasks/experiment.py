@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import get_ident
 from typing import Any
 
@@ -12,12 +12,14 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from crowdselect_core.cluster import training as spread
 from crowdselect_core.cluster.executor import executor_of
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment import cell_files
 from crowdselect_core.experiment.batch import Batch, Choose, Remembering
 from crowdselect_core.experiment.grid import Grid, Point
 from crowdselect_core.experiment.made import Made, made_of
+from crowdselect_core.experiment.settings import required
 from crowdselect_core.experiment.token_matching import arm_points, matched_points
 from crowdselect_core.export import experiment_files, figure_files
 from crowdselect_core.planning.experiment_grid import experiment_grid
@@ -27,7 +29,7 @@ from crowdselect_core.stages.base import How
 from crowdselect_core.stages.graph import CHOICES
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.store.artifacts import Store
-from tasks import cancellation, terminal
+from tasks import cancellation, crowd, terminal
 from tasks.figures import show_figures
 from tasks.stage_task import OPTIONS, state_task
 
@@ -43,6 +45,24 @@ def grid(config: SelectConfig) -> State[Grid]:
     for note in found.left_out:
         log.info("%-13s %s", "grid", note)
     return Completed(message=words, data=found)
+
+
+def at_once(config: SelectConfig, work: list[Point]) -> int:
+    """Return how many cells are trained at a time: as many as there is room for."""
+    experiment = required(config)
+    if experiment.max_parallel is not None:
+        return experiment.max_parallel
+    if not spread.spreads(config):
+        return max(crowd.gpus() // experiment.gpus_per_cell, 1)
+    trainings = [p.config.training for p in work if p.config.training is not None]
+    return min((spread.at_once(config.executor, one) for one in trainings), default=1)
+
+
+def devices(config: SelectConfig, name: str) -> AbstractContextManager[None]:
+    """Lend a cell the GPUs that it alone sees; none of this machine's where others train it."""
+    if spread.spreads(config):
+        return nullcontext()
+    return crowd.own_devices(required(config).gpus_per_cell, name)
 
 
 @state_task("choices", whole=["points", "choose"])

@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.states import Completed
 
+from crowdselect_core.cluster import training as spread
 from crowdselect_core.config.finetune import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import trained_model
@@ -31,7 +32,7 @@ from crowdselect_core.report.training import curve_rows, training_lines
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation, near_misses
-from tasks.crowd import some_devices
+from tasks.crowd import device_tags, some_devices
 from tasks.stage_task import OPTIONS, ref_of, state_task
 
 log = logging.getLogger("crowdselect")
@@ -66,15 +67,26 @@ def train(config: SelectConfig, data: Ref | None) -> State[Ref]:
             name="Cached", message=f"in the store: {prepared.spec.folder}", data=_short(ref)
         )
     log.info("%-13s %s", "finetune", prepared.line)
-    with some_devices(recipe.num_processes, recipe.base_model) as gpus:
-        if isinstance(prepared, own_trainer.OwnTraining):
-            model = own_trainer.train(prepared, store, gpus, cancellation.check)
-        else:
-            model = training.train(prepared, store, _Shown(), gpus, cancellation.check)
+    if spread.spreads(config):
+        model = spread.train(
+            config.executor, store, recipe, data, prepared.spec, has_gpu(), licenses,
+            cancellation.check,
+        )  # fmt: skip
+    else:
+        with some_devices(recipe.num_processes, recipe.base_model) as gpus:
+            if isinstance(prepared, own_trainer.OwnTraining):
+                model = own_trainer.train(prepared, store, gpus, cancellation.check)
+            else:
+                model = training.train(prepared, store, _Shown(), gpus, cancellation.check)
     return Completed(
         message=f"computed: {prepared.spec.folder}",
         data=_short(ref_of(model, started, cached=False)),
     )
+
+
+def tags(config: SelectConfig) -> list[str]:
+    """Return the tags of a training's task: on a Ray cluster it takes no device of this machine."""
+    return ["engine-ray"] if spread.spreads(config) else device_tags()
 
 
 @state_task("check-train-file")

@@ -186,6 +186,17 @@ class S3Server:
             use_listings_cache=False,
         )
 
+    def names(self, store: str) -> set[str]:
+        """Return the names of the files below a URL; passing files of a killed run apart."""
+        top = store.removeprefix("s3://")
+        found = self.file_system().find(top)
+        return {path.removeprefix(f"{top}/") for path in found if "/.tmp-" not in path}
+
+    def stored(self, store: str) -> dict[str, bytes]:
+        """Return the files below a URL by their name."""
+        fs, top = self.file_system(), store.removeprefix("s3://")
+        return {name: fs.cat_file(f"{top}/{name}") for name in self.names(store)}
+
     def stop(self) -> None:
         """End the server; in order it would take 15 seconds."""
         self.process.kill()

@@ -191,6 +191,19 @@ class Calls:
             self._warned, self._answered = True, now
 
 
+def room(stage: str, config: ExecutorConfig, needs: Needs) -> int:
+    """Return how many calls of a stage the nodes of a cluster have room for at once.
+
+    Args:
+        stage: whose calls they are.
+        config: the cluster.
+        needs: what the stage's calls take.
+    """
+    nodes = [n["Resources"] for n in connect(config.address).nodes() if n["Alive"]]
+    takes = _takes(needs, config.resources.get(stage), nodes)
+    return sum(min(int(node.get(k, 0) // v) for k, v in takes.items()) for node in nodes)
+
+
 def _takes(
     needs: Needs, own: PartResources | None, nodes: list[Mapping[str, float]]
 ) -> dict[str, float]:
@@ -199,7 +212,7 @@ def _takes(
     any_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
     found = {
         "CPU": needs.cpus if own.cpus is None else own.cpus,
-        "GPU": float(needs.gpu and any_gpu) if own.gpus is None else own.gpus,
+        "GPU": float(needs.gpus * (needs.gpu and any_gpu)) if own.gpus is None else own.gpus,
         "memory": float(own.memory or 0),
     }
     return {name: amount for name, amount in found.items() if amount}

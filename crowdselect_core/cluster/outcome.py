@@ -100,12 +100,18 @@ def read(text: str) -> Outcome:
 
 
 class _Heard(logging.Handler):
-    """Keeps the first lines that are logged; those of progress are the driver's own."""
+    """Keeps the first lines that are logged; those of progress are the driver's own.
+
+    The steps of a training are many: they go into the worker's log alone.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.lines: list[tuple[int, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "is_step"):
+            print(record.getMessage(), file=sys.stderr, flush=True)
+            return
         if len(self.lines) < MOST_LINES and not hasattr(record, "is_progress"):
             self.lines.append((record.levelno, record.getMessage()[:MOST_CHARACTERS]))

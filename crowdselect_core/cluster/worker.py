@@ -18,11 +18,19 @@ from pydantic import TypeAdapter
 from crowdselect_core.annotate.base import Annotator
 from crowdselect_core.annotate.factory import kind_of
 from crowdselect_core.annotate.pre_experienced import with_weights
+from crowdselect_core.cluster import trained_cells
 from crowdselect_core.cluster.outcome import answered
+from crowdselect_core.cluster.refusals import (
+    OTHER,
+    UNSEEN,
+    check_seen,
+    check_versions,
+    no_secret,
+)
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
+from crowdselect_core.errors import ConfigError, StorageError
 from crowdselect_core.generate.base import never
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.reward.base import Scorer
@@ -45,22 +53,14 @@ LIBRARIES = (
     *("crowdselect", "polars", "numpy", "scikit-learn"),
     *("torch", "transformers", "sentence-transformers"),
 )
-UNSEEN = (
-    "{root}: this node does not see what the run writes there; with executor ray the store is a "
-    "bucket, or a folder that every node mounts at the same path"
-)
-OTHER = (
-    "this node's {what} another one than the run's: use URLs, hub ids with a revision, or a folder "
-    "that every node mounts"
-)
 
 
 def request(work: str, root: str, **what: Any) -> str:
     """Return a request.
 
     Args:
-        work: `part` (see `graph.finish`), `scores` (`rewards.score_shard`) or `annotations`
-            (`annotations.annotate_shard`).
+        work: `part` (see `graph.finish`), `scores` (`rewards.score_shard`), `annotations`
+            (`annotations.annotate_shard`), `training` or `heldout-loss` (`trained_cells`).
         root: of the store.
         what: the other arguments, as JSON values.
     """
@@ -83,7 +83,7 @@ def answer(asked: str) -> str:
 
 
 def _do(asked: Mapping[str, Any]) -> Any:
-    _check_versions(asked["versions"])
+    check_versions(asked["versions"], versions())
     if Path(asked["cwd"]).is_dir():  # relative paths mean what they mean to the driver
         os.chdir(asked["cwd"])
     return _WORK[asked["work"]](asked)
@@ -99,7 +99,7 @@ def _part(asked: Mapping[str, Any]) -> list[Any]:
 def _scores(asked: Mapping[str, Any]) -> dict[str, Any]:
     store, scorer = Store(asked["root"]), _scorer(asked["reward"], asked["cells"])
     responses = Ref.model_validate_json(asked["responses"])
-    _check_seen(store, responses)
+    check_seen(store, responses)
     calls = score_shard(
         SelectConfig.model_validate_json(asked["config"]),
         store,
@@ -129,6 +129,8 @@ _WORK: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "part": _part,
     "scores": _scores,
     "annotations": _annotations,
+    "training": trained_cells.train,
+    "heldout-loss": trained_cells.losses,
 }
 _REWARD: TypeAdapter[RewardConfig] = TypeAdapter(RewardConfig)
 
@@ -141,7 +143,7 @@ def _scorer(reward: str, cells: str) -> Scorer:
     config = _REWARD.validate_json(reward)
     if cache_spec(config).key != cells:
         raise ConfigError(OTHER.format(what=f"reward model {config.name} is"))
-    scorer = scorer_of(config, Resources(_no_secret, stopped=never))
+    scorer = scorer_of(config, Resources(no_secret, stopped=never))
     conform(config, scorer)
     return scorer
 
@@ -151,7 +153,7 @@ def _annotating(job: Job, root: str, folder: str) -> tuple[SelectConfig, Annotat
     """Return the rows of a method and its model on this node; the last ones are kept."""
     store, (config, inputs) = Store(root), ANNOTATIONS.read(job)
     scores, metrics, answers, _, model = inputs
-    _check_seen(store, scores)
+    check_seen(store, scores)
     _check_same(job, folder)
     annotator = _annotator(config, store, model)
     return config, AnnotatedRows(config, store, scores, metrics, answers, model), annotator
@@ -162,25 +164,11 @@ def _annotator(config: SelectConfig, store: Store, model: Ref | None) -> Annotat
     from crowdselect_core.annotate.local_model import LocalAnnotator
 
     with with_weights(config, model.open(store) if model else None) as own:
-        annotator = kind_of(config).open(own, Resources(_no_secret, stopped=never))
+        annotator = kind_of(config).open(own, Resources(no_secret, stopped=never))
         annotator.check()
         if model is not None and isinstance(annotator, LocalAnnotator):
             annotator.load()
     return annotator
-
-
-def _no_secret(block: str) -> str:
-    raise ConfigError(f"Secret block {block!r}: a worker has no keys but those of its environment")
-
-
-def _check_versions(wanted: Mapping[str, str]) -> None:
-    here = versions()
-    other = [f"{n} {here.get(n)}, not {v}" for n, v in wanted.items() if here.get(n) != v]
-    if other:
-        raise ConfigError(
-            f"this node has {'; '.join(other)}: install on every node what the run's process has, "
-            "or the result depends on where a part is computed"
-        )
 
 
 @lru_cache(maxsize=PLANS)
@@ -203,11 +191,3 @@ def _check_same(job: Job, folder: str) -> None:
     """Refuse a job that is another artifact as this node reads its data set and models."""
     if STAGES[job.stage].named(job).folder != folder:
         raise ConfigError(OTHER.format(what=f"data set, model or code is, for {job.stage},"))
-
-
-def _check_seen(store: Store, ref: Ref) -> None:
-    """Refuse a store that is not the run's: it has not what the run wrote."""
-    try:
-        ref.open(store)
-    except DamagedArtifact:
-        raise StorageError(UNSEEN.format(root=store.place.root)) from None

@@ -27,6 +27,8 @@ REWARDS = {
     "reward_margin": "rewards/margins",
 }
 
+IS_STEP = {"is_step": True}  # marks log records of which a training has thousands
+
 Progress = Callable[["Step"], None]
 
 
@@ -60,7 +62,7 @@ class Step:
 
 def log_step(step: Step) -> None:
     """Log a step as `step 12/60  loss 1.234  ...`."""
-    log.info("%-13s %s", "finetune", step.line)
+    log.info("%-13s %s", "finetune", step.line, extra=IS_STEP)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from crowdselect_core.annotate.factory import annotates
+from crowdselect_core.cluster.training import spreads
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
@@ -29,8 +30,8 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.util.text import plain
 
 SPREADS = (
-    "the stages of the selections spread over its nodes, trainings and evaluations run on this "
-    "machine"
+    "the stages of the selections, trainings and held-out losses spread over its nodes, other "
+    "evaluations run on this machine"
 )
 
 
@@ -158,12 +159,13 @@ def training_lines(missing: Sequence[Found], store: Store) -> Iterator[str]:
         hours, money = hours + own, money + training.price.cost(0, 0, own)
     at_most = " at most (rows of max_length, where they are not chosen yet)" if most else ""
     known = len(missing) - unknown
+    where = " on the Ray cluster" if spreads(missing[0].point.config) else ""
     if known:
-        yield f"time       {hours:,.2f} hours of {known:,} trainings{at_most}"
+        yield f"time       {hours:,.2f} hours of {known:,} trainings{where}{at_most}"
     if unknown:
         yield (
-            f"time       not known of {unknown:,} trainings, nor is their cost: set training.rate "
-            "(tokens/s); the rate of a training of this base model is remembered"
+            f"time       not known of {unknown:,} trainings{where}, nor is their cost: set "
+            "training.rate (tokens/s); the rate of a training of this base model is remembered"
         )
     if known:
         yield f"cost       {money:,.2f} of these trainings at training.price"

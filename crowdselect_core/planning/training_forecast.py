@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from crowdselect_core.cluster.training import spreads
 from crowdselect_core.config.finetune import TrainingConfig, required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import shown
@@ -49,7 +50,7 @@ def training_forecast(config: SelectConfig, story: Story) -> list[str]:
     if training.train_file is not None:
         check_train_file(config)
         lines = [f"store      {config.store}", f"out        {config.out}"]
-        return lines + _lines(training, base, store, rows_of(training, None), None, {})
+        return lines + _lines(config, base, rows_of(training, None), None, {})
     made: list[Ref] = []
 
     def watched(config: SelectConfig, *, run: Runner) -> None:
@@ -63,7 +64,7 @@ def training_forecast(config: SelectConfig, story: Story) -> list[str]:
         frame = known[0].open(store).frame()
         rows, licenses = rows_of(training, frame), answer_licenses(config.everyone, frame)
     budget = config.budget if isinstance(config.budget, int) and not config.budget_tokens else None
-    return lines + _lines(training, base, store, rows, budget, licenses)
+    return lines + _lines(config, base, rows, budget, licenses)
 
 
 def check_train_file(config: SelectConfig) -> None:
@@ -81,15 +82,16 @@ def check_train_file(config: SelectConfig) -> None:
 
 
 def _lines(
-    training: TrainingConfig,
+    config: SelectConfig,
     base: BaseModel,
-    store: Store,
     rows: ChatRows | PairRows | None,
     budget: int | None,
     licenses: Mapping[str, str | None],
 ) -> list[str]:
+    training, store = required(config.training), Store(config.store)
+    where = ", on the Ray cluster" if spreads(config) else ""
     if training.command is not None:
-        return _lines_of_a_command(training, base, store, rows)
+        return _lines_of_a_command(training, base, store, rows, where)
     from crowdselect_core.finetune.estimate import estimate
     from crowdselect_core.finetune.in_process import source
     from crowdselect_core.finetune.training import prepare
@@ -104,7 +106,7 @@ def _lines(
         lines.append(f"training   {what}, {steps} steps{most}; tokens are known then")
     else:
         prepared = prepare(training, base, rows, gpu, licenses)
-        lines += _rows(prepared, store)
+        lines += _rows(prepared, store, where)
         missing = store.find(prepared.spec) is None
         tokens = prepared.rows.counts["tokens"] if missing else None
         card = _card(prepared)
@@ -115,8 +117,8 @@ def _lines(
     return [*lines, *card]
 
 
-def _rows(prepared: "Prepared", store: Store) -> list[str]:
-    """Say which rows would be trained, how many are too long, and what is stored of it."""
+def _rows(prepared: "Prepared", store: Store, where: str) -> list[str]:
+    """Say which rows would be trained and where, how many are too long, and what is stored."""
     counts, found = prepared.rows.counts, store.find(prepared.spec)
     own = Checkpoints(store, prepared.spec.key, layout(prepared.config, prepared.gpu))
     pairs = prepared.config.on_pairs
@@ -126,7 +128,7 @@ def _rows(prepared: "Prepared", store: Store) -> list[str]:
         f"tokens, {counts['trained_tokens']:,} of them trained, {prepared.steps:,} steps",
         f"too long   {counts['truncated']:,} cut, {counts['dropped_long']:,} left out; "
         f"{counts['dropped_untrained']:,} more {unfit} within max_length",
-        f"model      {'Cached' if found else f'to train, from step {own.last_step()}'}",
+        f"model      {'Cached' if found else f'to train, from step {own.last_step()}{where}'}",
     ]
 
 
@@ -163,7 +165,11 @@ def _card(prepared: "Prepared") -> list[str]:
 
 
 def _lines_of_a_command(
-    training: TrainingConfig, base: BaseModel, store: Store, rows: ChatRows | PairRows | None
+    training: TrainingConfig,
+    base: BaseModel,
+    store: Store,
+    rows: ChatRows | PairRows | None,
+    where: str,
 ) -> list[str]:
     """Say what is known of a training by a command: its rows, and whether it is stored."""
     lines = [
@@ -175,4 +181,4 @@ def _lines_of_a_command(
         return lines
     prepared = own_trainer.prepare(training, base, rows)
     found = store.find(prepared.spec)
-    return [*lines, f"model      {'Cached' if found else f'to train on {prepared.line}'}"]
+    return [*lines, f"model      {'Cached' if found else f'to train on {prepared.line}{where}'}"]

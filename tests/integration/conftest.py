@@ -1,13 +1,16 @@
 """One undisturbed run that the others are held against."""
 
 import shutil
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from command import Command
 from prefects import PrefectServer
+from ray_cluster import Cluster
 from runs import FLAGS, PLACES, SHARDS, Run, Server
+from servers import S3Server
 from zoos import Zoo, write_zoo
 
 
@@ -47,3 +50,25 @@ def copy(undisturbed: Run, tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(undisturbed.folder, tmp_path / name))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_server: S3Server) -> Iterator[Cluster]:
+    """A Ray cluster of two nodes whose environment has the credentials of the bucket."""
+    found = Cluster.start(s3_server.environment())
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="module")
+def on_ray(cluster: Cluster, s3_server: S3Server) -> dict[str, str]:
+    """What a run on the cluster needs in its environment."""
+    return {**s3_server.environment(), **cluster.driver,
+            "CROWDSELECT_EXECUTOR__KIND": "ray",
+            "CROWDSELECT_EXECUTOR__ADDRESS": cluster.address}  # fmt: skip
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    """The URL of an empty store."""
+    return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"

@@ -32,10 +32,12 @@ class Needs:
     Args:
         cpus: processors.
         gpu: whether it runs a model, which takes a GPU where there is one.
+        gpus: how many of them.
     """
 
     cpus: float = 1.0
     gpu: bool = False
+    gpus: int = 1
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,16 @@ def test_parts_take_what_the_stage_or_the_config_says(make: Make) -> None:
     assert taken == [2, 0.25, 10, 0]
 
 
+def test_nodes_have_room_for_calls_of_several_gpus(make: Make) -> None:
+    gpus = [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 4.0}, {"CPU": 3.0, "GPU": 5.0}]
+    training = Needs(cpus=2, gpu=True, gpus=2)
+    _, tasks = make(needs=training, nodes=gpus)
+    assert (tasks.options_["num_cpus"], tasks.options_["num_gpus"]) == (2, 2)
+    assert calls_module.room("training", ExecutorConfig(kind="ray"), training) == 2 + 1
+    make(nodes=[{"CPU": 8.0}, {"CPU": 3.0}])
+    assert calls_module.room("training", ExecutorConfig(kind="ray"), training) == 4 + 1
+
+
 def test_what_no_node_has_is_said_and_waited_for(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

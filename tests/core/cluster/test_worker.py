@@ -17,6 +17,7 @@ from crowdselect_core.cluster.outcome import RemoteError, answered, read
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
+from crowdselect_core.finetune.curve import Step, log_step
 from crowdselect_core.stages.base import InProcess
 from crowdselect_core.stages.graph import INSTRUCTIONS, SCORES
 from crowdselect_core.store.artifacts import Artifact, Store
@@ -113,6 +114,15 @@ def test_errors_come_back_as_what_they_were(caplog: pytest.LogCaptureFixture) ->
     outcome.relog(known)
     assert caplog.messages == ["look here (Ray node 10.0.0.9)"]
     assert read(answered("n", lambda: {"a": 1})).value("x") == {"a": 1}
+
+
+def test_the_steps_of_a_training_stay_in_the_log_of_the_worker(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    step = Step(3, 60, 1.5, 1e-4, 100.0, 9.0)
+    outcome = read(answered("10.0.0.9", lambda: log_step(step)))
+    assert outcome.lines == []
+    assert "step 3/60  loss 1.5000" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

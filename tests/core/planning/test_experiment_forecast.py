@@ -52,3 +52,12 @@ def test_a_training_of_unknown_speed_takes_no_zero_hours(tmp_path: Path) -> None
     lines = list(training_lines([found, found], Store(own.store)))
     assert lines[0].startswith("time       not known of 2 trainings, nor is their cost: ")
     assert not any("0 trainings" in line or line.startswith("cost") for line in lines)
+
+
+@pytest.mark.model
+def test_trainings_that_spread_over_a_cluster_are_said_to(tmp_path: Path) -> None:
+    own = config(tmp_path, {"split": False}, executor="ray")
+    cell = Cell("a", own, "crowdselect", Setting())
+    found = Found(Point(cell, Replicate(0, 0), own), Ref.to_compute("selection"), False)
+    line, *_ = training_lines([found], Store(own.store))
+    assert line.startswith("time       not known of 1 trainings on the Ray cluster, nor is")
