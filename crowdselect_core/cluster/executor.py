@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from crowdselect_core.cluster import annotating, scoring, worker
+from crowdselect_core.cluster import annotating, scoring, server_nodes, worker
 from crowdselect_core.cluster.calls import Call, Calls
 from crowdselect_core.cluster.connection import connect
 from crowdselect_core.config.executor import ExecutorConfig
@@ -69,7 +69,7 @@ def executor_of(
     if config.executor.kind == "threads":
         return None
     spreading = [s.name for s in STAGES.values() if s.needs is not None]
-    spreading += [scoring.STAGE, annotating.STAGE]
+    spreading += [scoring.STAGE, annotating.STAGE, server_nodes.KEY]
     for name in config.executor.resources:
         if name not in spreading:
             raise ConfigError(

@@ -15,6 +15,7 @@ from crowdselect_core.config.reward import JudgeReward
 from crowdselect_core.generate.base import Answer, EngineDown, Request
 from crowdselect_core.generate.vllm.command import lacks_template
 from crowdselect_core.generate.vllm.engine import VllmEngine
+from crowdselect_core.generate.vllm.this_machine import ThisMachine
 from crowdselect_core.reward.base import Item, Score
 from crowdselect_core.reward.factory import Resources, scorer_of
 from crowdselect_core.reward.judge.scorer import JudgeScorer
@@ -81,7 +82,9 @@ def requests(*numbers: int) -> Iterator[Request]:
 
 def engine_of(stand_in: StandIn, folder: Path, *words: str, **keys: Any) -> VllmEngine:
     config = stand_in.config(*words, **keys)
-    return VllmEngine("kept", config, SamplingConfig(), log_folder=folder / "logs")
+    return VllmEngine(
+        "kept", config, SamplingConfig(), host=ThisMachine(log_folder=folder / "logs")
+    )
 
 
 def test_a_judges_server_starts_once_for_all_crowd_models(stand_in: StandIn) -> None:
