@@ -1,0 +1,163 @@
+"""vLLM servers on a real Ray cluster of two nodes: the answers of a server of the run's own.
+
+The test endpoint stands in for vLLM. A server's node and the run itself are killed meanwhile.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command import Command, contents, finish
+from endpoints import write_rows
+from ray_cluster import UP, Cluster, wait
+from vllm_stand_in import StandIn
+
+# slow: two minutes of a core, most of it starts of processes
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+ROWS = 60
+JUDGE = {"name": "judge", "kind": "judge"}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes on which a config may name a program."""
+    found = Cluster.start({"CROWDSELECT_ALLOW_COMMANDS": "1"})
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Iterator[StandIn]:
+    found = StandIn(tmp_path)
+    yield found
+    (tmp_path / "go").touch()  # what a test that failed left waiting
+
+
+@pytest.fixture
+def on_ray(cluster: Cluster) -> dict[str, str]:
+    """What a run needs in its environment to be on the cluster."""
+    return {**cluster.driver, "CROWDSELECT_ALLOW_COMMANDS": "1",
+            "CROWDSELECT_EXECUTOR__KIND": "ray",
+            "CROWDSELECT_EXECUTOR__ADDRESS": cluster.address}  # fmt: skip
+
+
+HERE = {"CROWDSELECT_ALLOW_COMMANDS": "1"}
+
+
+def write(folder: Path, engine: dict[str, Any], judge: dict[str, Any] | None = None) -> Path:
+    """Write instructions, a model without weights and a config; return the config."""
+    write_rows(folder, range(ROWS))
+    model = folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    engine = {"model": str(model), "concurrency": 8, **engine}
+    crowd = [{"name": "m", "family": "f", "size": 1, "engine": engine}]
+    rewards = [{**JUDGE, "engine": {"model": str(model), **judge}}] if judge else []
+    path = folder / "config.yaml"
+    config = {"dataset": str(folder / "data.jsonl"), "crowd": crowd, "reward_models": rewards,
+              "clusters": 0, "store": "store", "out": "out"}  # fmt: skip
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    """Leave the cells out, whose files are named and cut by who wrote them."""
+    cells = ("generated/", "scored/")
+    return {n: data for n, data in contents(folder / "store").items() if not n.startswith(cells)}
+
+
+def test_servers_on_two_nodes_give_the_answers_of_one_machine(
+    command: Command, cluster: Cluster, on_ray: dict[str, str], stand_in: StandIn, tmp_path: Path
+) -> None:
+    config = write(
+        tmp_path, stand_in.engine(data_parallel_size=2), stand_in.engine(data_parallel_size=2)
+    )
+    here = command.within(tmp_path / "here")
+    for flow in ("generate", "score"):
+        here.of(flow).run("--config", config, env=HERE).ended(0)
+    assert len(stand_in.starts) == 2  # vLLM itself runs the replicas of one machine
+
+    shown = ""
+    there = command.within(tmp_path / "there")
+    for flow in ("generate", "score"):
+        shown += there.of(flow).run("--config", config, env=on_ray).ended(0).shown
+    assert tables(there.cwd) == tables(here.cwd)
+    spread = stand_in.servers[2:]
+    answering, judging = spread[:2], spread[2:]
+    for servers in (answering, judging):
+        assert len({server.host for server in servers}) == len(servers) == 2
+        assert "0.0.0.0" not in {server.host for server in servers}
+    assert stand_in.alive == []
+
+    told = [shown.encode(), *contents(there.cwd).values(), *cluster.logs()]
+    for server in spread:
+        assert server.ray == []  # a token of the cluster is not for a model's code
+        assert not any(server.key.encode() in text for text in told)
+
+
+def test_a_node_is_lost_and_its_server_placed_again(
+    command: Command, cluster: Cluster, on_ray: dict[str, str], stand_in: StandIn, tmp_path: Path
+) -> None:
+    hold = {"HOLD": str(tmp_path / "go")}
+    config = write(tmp_path, stand_in.engine(data_parallel_size=2, environment=hold))
+    there = command.of("generate").within(tmp_path / "there")
+    with there.start("--config", config, env=on_ray) as process:
+        wait(lambda: len(stand_in.starts) == 2, "no two servers", process)
+        lost = cluster.nodes[1]
+        cluster.lose(lost)
+        assert len(stand_in.alive) == 1
+        cluster.add()
+        wait(lambda: len(stand_in.starts) == 3, "no server in its place", process)
+        (tmp_path / "go").touch()
+        result = finish(process).ended(0)
+    assert "its worker or node died" in result.stderr
+    assert stand_in.servers[2].host not in (lost.ip, stand_in.servers[0].host)
+    assert stand_in.alive == []
+
+    here = command.of("generate").within(tmp_path / "here")
+    here.run("--config", config, env=HERE).ended(0)
+    assert tables(there.cwd) == tables(here.cwd)
+
+
+def test_no_server_survives_the_run(
+    command: Command, cluster: Cluster, on_ray: dict[str, str], stand_in: StandIn, tmp_path: Path
+) -> None:
+    """By kill -9 of the run, and by SIGTERM."""
+    hold = {"HOLD": str(tmp_path / "go")}
+    config = write(tmp_path, stand_in.engine(data_parallel_size=2, environment=hold))
+    run = command.of("generate").within(tmp_path / "there")
+    for place, number in enumerate((signal.SIGKILL, signal.SIGTERM), 1):
+        with run.start("--config", config, env=on_ray) as process:
+            wait(lambda: len(stand_in.alive) == 2, "no two servers", process)
+            os.killpg(process.pid, number)
+            status = finish(process).status
+        assert status in (-number, 128 + number, 130)
+        assert len(stand_in.starts) == 2 * place
+        wait(lambda: not stand_in.alive, "a server survives", cluster.nodes[0].process)
+
+
+def test_what_a_node_lacks_is_said(
+    command: Command, cluster: Cluster, on_ray: dict[str, str], stand_in: StandIn, tmp_path: Path
+) -> None:
+    config = write(tmp_path, stand_in.engine())
+    run = command.of("generate").within(tmp_path / "there")
+    resources = {"CROWDSELECT_EXECUTOR__RESOURCES": json.dumps({"vllm": {"cpus": 5}})}
+    with run.start("--config", config, env={**on_ray, **resources}) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any("no node of the Ray cluster has 5 CPU" in line for line in lines)
+        os.killpg(process.pid, signal.SIGKILL)
+        finish(process)
+
+    told = yaml.safe_load(config.read_text())
+    told["crowd"][0]["engine"]["python"] = "/none"
+    config.write_text(yaml.safe_dump(told))
+    error = run.run("--config", config, env=on_ray).ended(2).error
+    assert "'/none' is no program that can be run" in error
+    assert "(on Ray node 127.0.0." in error
+    assert stand_in.starts == []
