@@ -15,15 +15,14 @@ from typing import Generic
 from crowdselect_core.cluster import server_host
 from crowdselect_core.cluster.outcome import read
 from crowdselect_core.cluster.remote_server import RemoteServer, Replica
-from crowdselect_core.cluster.server_nodes import KEY, ServerNodes
+from crowdselect_core.cluster.server_nodes import ServerNodes
 from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.config.executor import ExecutorConfig
 from crowdselect_core.errors import Stopped
 from crowdselect_core.generate.vllm.host import Client, ClientOf, Launch
 from crowdselect_core.generate.vllm.requeue import Asked, Told
 from crowdselect_core.generate.vllm.shared_work import SharedWork
-
-__all__ = ["KEY", "RayMachines", "host_of"]
+from crowdselect_core.util.text import plural
 
 CHECK_SECONDS = 60.0  # for a look at a node; one that is busy is not waited for
 LAST = 10.0  # seconds that a client has to end in order
@@ -68,6 +67,14 @@ def host_of(executor: ExecutorConfig, engine: object) -> RayMachines | None:
     """Return what runs the vLLM servers of an engine, where that is a cluster."""
     spreads = executor.kind == "ray" and isinstance(engine, VllmEngineConfig)
     return RayMachines(executor) if spreads else None
+
+
+def placed(executor: ExecutorConfig, engine: object) -> str | None:
+    """Say in a dry run how many servers of an engine Ray places; None where it places none."""
+    host = host_of(executor, engine)
+    if host is None or not isinstance(engine, VllmEngineConfig):
+        return None
+    return f"{plural(host.servers(engine), 'vLLM server')} on the Ray cluster"
 
 
 class SpreadServers(Generic[Asked, Told]):
