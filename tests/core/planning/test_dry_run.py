@@ -9,6 +9,7 @@ from little import CROWD, OTHER, REWARD, parquet, rows
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.models.token_count import estimate
 from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.stages.base import InProcess, Stage
 from crowdselect_core.stages.refs import Ref
@@ -125,7 +126,11 @@ def test_it_says_what_spreads_over_a_cluster(tmp_path: Path) -> None:
         assert ("on the Ray cluster" in bill) == is_marked
 
 
-def test_it_says_where_vllm_servers_are_placed(tmp_path: Path) -> None:
+def test_it_says_where_vllm_servers_are_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = "crowdselect_core.planning.generation_cost._counter"  # its tokenizer needs torch
+    monkeypatch.setattr(counted, lambda model: (estimate, "UTF-8 bytes / 4"))
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
