@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
-from command import Command, contents, finish
+from command import ROOT, Command, contents, finish
 from endpoints import write_rows
 from ray_cluster import Cluster, wait
+from tinymodel import write_tiny
 from vllm_stand_in import StandIn
 
 # slow: two minutes of a core, most of it starts of processes
@@ -47,6 +49,7 @@ def on_ray(cluster: Cluster) -> dict[str, str]:
             "CROWDSELECT_EXECUTOR__ADDRESS": cluster.address}  # fmt: skip
 
 
+VLLM = ROOT / ".venv-vllm"
 HERE = {"CROWDSELECT_ALLOW_COMMANDS": "1"}
 
 
@@ -161,3 +164,40 @@ def test_what_a_node_lacks_is_said(
     assert "'/none' is no program that can be run" in error
     assert "(on Ray node 127.0.0." in error
     assert stand_in.starts == []
+
+
+@pytest.mark.vllm
+@pytest.mark.model
+@pytest.mark.skipif(not (VLLM / "ready").exists(), reason="no real vLLM here: make vllm-env")
+def test_real_servers_answer_as_the_model_does_here(
+    command: Command, on_ray: dict[str, str], tmp_path: Path
+) -> None:
+    """In float32, at temperature 0, the answers of two servers are those of transformers."""
+    sizes = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+    model = str(write_tiny(tmp_path / "model", max_position_embeddings=512, **sizes))
+    quiet = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
+             "VLLM_CPU_KVCACHE_SPACE": "1"}  # fmt: skip
+    same = {"model": model, "dtype": "float32"}
+    served = {"kind": "vllm", "python": str(VLLM / "bin/python"), "data_parallel_size": 2,
+              "environment": quiet, "args": {"enforce_eager": True}, **same}  # fmt: skip
+    write_rows(tmp_path, range(16))
+    run, texts = command.of("generate"), []
+    for name, engine, env in (
+        ("there", served, on_ray),
+        ("here", {"kind": "transformers", **same}, HERE),
+    ):
+        crowd = [{"name": "m", "family": "f", "size": 1, "engine": engine,
+                  "sampling": {"temperature": 0, "max_tokens": 12}}]  # fmt: skip
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(
+            yaml.safe_dump(
+                {"dataset": str(tmp_path / "data.jsonl"), "crowd": crowd, "clusters": 0,
+                 "store": "store", "out": "out"}
+            )
+        )  # fmt: skip
+        result = run.within(tmp_path / name).run("--config", config, env=env).ended(0)
+        assert result.stderr.count("is ready on Ray node") == 2 * (name == "there")
+        answers = pl.read_parquet(tmp_path / name / "out/responses.parquet")
+        texts.append(answers.sort("instruction_id")["text"].to_list())
+    assert texts[0] == texts[1]
+    assert None not in texts[0]
