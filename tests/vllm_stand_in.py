@@ -36,6 +36,7 @@ async def serve():
     await StandIn(options).start(int(word("--port")), word("--host"))
     told = {"pid": os.getpid(), "host": word("--host"), "key": key}
     told["ray"] = [name for name in os.environ if name.startswith("RAY_")]
+    told["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     with Path(os.environ["STARTS"]).open("a") as starts:
         starts.write(json.dumps(told) + "\\n")
     await asyncio.Event().wait()
@@ -46,12 +47,13 @@ asyncio.run(serve())
 
 @dataclass(frozen=True)
 class Start:
-    """One start of a server: its process, address and key, and what it is told of Ray."""
+    """One start of a server: its process, address, key and GPUs, and what it is told of Ray."""
 
     pid: int
     host: str
     key: str
     ray: list[str]
+    gpus: str
 
 
 class StandIn:

@@ -85,6 +85,8 @@ class Replica:
         if self.server is not None and self.server.down():
             self.died(0)
         while self.server is None:
+            if over():
+                return None
             if self._starting is None:
                 self._actor = self._nodes.actor()
                 asked = server_host.request(
@@ -122,9 +124,8 @@ class Replica:
         self._count_ended(f"with exit code {code}: {words}", lost, f"exit code {code}; log {place}")
 
     def close(self) -> None:
-        """End the server, or what starts it, and wait until it has ended."""
-        if self._actor is not None:
-            self._end(self.server.watching if self.server else self._starting)
+        """End the server, and wait until it has ended; one that is starting is not waited for."""
+        self._end(self.server.watching if self.server is not None else None)
         self.server = self._starting = None
 
     def _take(self) -> None:
@@ -139,14 +140,14 @@ class Replica:
                 "needs the environment of this process, with the same packages"
             ) from None
         except problem.RayError as e:
-            self._end(starting)
+            self._end(None)
             self._count_lost(e, 0)
             return
         outcome.relog(set())
         try:
             told = outcome.value(self._name)
         except EngineDown as e:  # one like it ran already
-            self._end(starting)
+            self._end(None)
             self._count_ended(str(e), 0, first_line(e))
             return
         self.server = RemoteServer(self._ray, self._actor, told)
@@ -174,10 +175,14 @@ class Replica:
             "%d of %d", self._name, why, lost, self._lost, most,
         )  # fmt: skip
 
-    def _end(self, last: Any) -> None:
-        """End the server in order, then its actor; `last` is the call that ends with it."""
+    def _end(self, watching: Any) -> None:
+        """End the server in order, where one is watched, and its actor."""
         actor, self._actor = self._actor, None
+        if actor is None:
+            return
         with suppress(self._ray.exceptions.RayError):  # the node may be what is lost
-            self._ray.wait([actor.end.remote(), last], num_returns=2, timeout=END_SECONDS)
+            if watching is not None:
+                last = [actor.end.remote(), watching]
+                self._ray.wait(last, num_returns=len(last), timeout=END_SECONDS)
         with suppress(self._ray.exceptions.RayError):
             self._ray.kill(actor)

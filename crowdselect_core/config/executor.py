@@ -41,8 +41,8 @@ class ExecutorConfig(Named):
     retries: int = Field(
         5,
         ge=0,
-        description="Ray: times that a part is computed again, or a vLLM server placed again, when its "
-        "worker or node dies",
+        description="Ray: times that a part is computed again, or a vLLM server placed again, when "
+        "its worker or node dies",
     )
     resources: dict[str, PartResources] = Field(
         {},

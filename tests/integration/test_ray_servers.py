@@ -28,8 +28,8 @@ JUDGE = {"name": "judge", "kind": "judge"}
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Two nodes on which a config may name a program."""
-    found = Cluster.start({"CROWDSELECT_ALLOW_COMMANDS": "1"})
+    """Two nodes on which a config may name a program, each with what counts as two GPUs."""
+    found = Cluster.start({"CROWDSELECT_ALLOW_COMMANDS": "1"}, gpus=2)
     yield found
     found.stop()
 
@@ -78,9 +78,8 @@ def tables(folder: Path) -> dict[str, bytes]:
 def test_servers_on_two_nodes_give_the_answers_of_one_machine(
     command: Command, cluster: Cluster, on_ray: dict[str, str], stand_in: StandIn, tmp_path: Path
 ) -> None:
-    config = write(
-        tmp_path, stand_in.engine(data_parallel_size=2), stand_in.engine(data_parallel_size=2)
-    )
+    sizes = {"tensor_parallel_size": 2, "data_parallel_size": 2}
+    config = write(tmp_path, stand_in.engine(**sizes), stand_in.engine(**sizes))
     here = command.within(tmp_path / "here")
     for flow in ("generate", "score"):
         here.of(flow).run("--config", config, env=HERE).ended(0)
@@ -100,6 +99,7 @@ def test_servers_on_two_nodes_give_the_answers_of_one_machine(
 
     told = [shown.encode(), *contents(there.cwd).values(), *cluster.logs()]
     for server in spread:
+        assert server.gpus == "0,1"
         assert server.ray == []  # a token of the cluster is not for a model's code
         assert not any(server.key.encode() in text for text in told)
 

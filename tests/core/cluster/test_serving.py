@@ -199,7 +199,8 @@ def test_a_server_that_is_not_wanted_any_more_goes_on_starting(
 ) -> None:
     ray = Actors((PENDING, PENDING), nodes=CPUS)
     replica = replica_of(ray, monkeypatch)
-    assert replica.started(lambda: True, lambda: True) is None
+    wanted = iter([False, True])  # until its actor has been made
+    assert replica.started(lambda: next(wanted), lambda: True) is None
     assert replica.started(lambda: True, lambda: True) is None
     assert len(ray.asked) == 1
     replica.close()
