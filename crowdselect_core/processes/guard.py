@@ -172,8 +172,7 @@ def run_of(word: str) -> int:
         return run
     os.close(0)  # the pipes are the child's
     os.close(1)
-    with suppress(ProcessLookupError):
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) % 256)
 
 
