@@ -78,8 +78,12 @@ def tables(folder: Path) -> dict[str, bytes]:
 def test_servers_on_two_nodes_give_the_answers_of_one_machine(
     command: Command, cluster: Cluster, on_ray: dict[str, str], stand_in: StandIn, tmp_path: Path
 ) -> None:
-    sizes = {"tensor_parallel_size": 2, "data_parallel_size": 2}
-    config = write(tmp_path, stand_in.engine(**sizes), stand_in.engine(**sizes))
+    go = tmp_path / "go"
+    engine = stand_in.engine(
+        tensor_parallel_size=2, data_parallel_size=2, environment={"HOLD": str(go)}
+    )
+    config = write(tmp_path, engine, engine)
+    go.touch()
     here = command.within(tmp_path / "here")
     for flow in ("generate", "score"):
         here.of(flow).run("--config", config, env=HERE).ended(0)
@@ -87,8 +91,12 @@ def test_servers_on_two_nodes_give_the_answers_of_one_machine(
 
     shown = ""
     there = command.within(tmp_path / "there")
-    for flow in ("generate", "score"):
-        shown += there.of(flow).run("--config", config, env=on_ray).ended(0).shown
+    for flow, starts in (("generate", 4), ("score", 6)):
+        go.unlink()
+        with there.of(flow).start("--config", config, env=on_ray) as process:
+            wait(lambda starts=starts: len(stand_in.starts) == starts, "no two servers", process)
+            go.touch()
+            shown += finish(process).ended(0).shown
     assert tables(there.cwd) == tables(here.cwd)
     spread = stand_in.servers[2:]
     answering, judging = spread[:2], spread[2:]
