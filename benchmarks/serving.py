@@ -44,7 +44,9 @@ from crowdselect_core.config.engine import (
 )
 from crowdselect_core.generate.base import Answer, Request
 from crowdselect_core.generate.transformers.engine import TransformersEngine
+from crowdselect_core.generate.vllm.command import SERVED_NAME
 from crowdselect_core.generate.vllm.engine import VllmEngine
+from crowdselect_core.generate.vllm.host import Launch
 from crowdselect_core.generate.vllm.server import VllmServer
 from crowdselect_core.sample.variants import find_gguf, load_model, load_tokenizer, write_variants
 from crowdselect_core.store.cache.key_index import cell_key
@@ -99,7 +101,7 @@ async def ask(server: VllmServer, texts: Sequence[str], tokens: int) -> int:
 
         async def one(text: str) -> int:
             messages = [{"role": "user", "content": text}]
-            body = {"model": server.model, "messages": messages, "temperature": 0}
+            body = {"model": SERVED_NAME, "messages": messages, "temperature": 0}
             url = f"{server.base_url}/v1/chat/completions"
             async with gate, session.post(url, json=body | {"max_tokens": tokens}) as reply:
                 reply.raise_for_status()
@@ -122,7 +124,7 @@ def flow(server: VllmServer, texts: Sequence[str], tokens: int) -> tuple[float, 
         rows = (json.dumps({"instruction": text}) for text in texts)
         (folder / "data.jsonl").write_text("\n".join(rows), "utf-8")
         engine = {
-            "kind": "openai", "base_url": f"{server.base_url}/v1", "model": server.model,
+            "kind": "openai", "base_url": f"{server.base_url}/v1", "model": SERVED_NAME,
             "api_key_env": KEY, "concurrency": IN_FLIGHT,
         }  # fmt: skip
         sampling = {"temperature": 0, "max_tokens": tokens}
@@ -220,9 +222,8 @@ def through_the_flow(model: Path, dtype: str, texts: Sequence[str], args: Any) -
     bares, flows, wholes = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "vllm.log"
-        server = VllmServer(
-            "bench", engine_config(model, dtype), model=str(model), revision=None, gpus=(), log=log
-        )
+        launch = Launch("bench", engine_config(model, dtype), str(model), None)
+        server = VllmServer(launch, gpus=(), log=log)
         with server:
             server.ready()
             bare(server, texts[:IN_FLIGHT], 16)  # warms it up, not counted

@@ -145,7 +145,9 @@ def heldout_answers(config: SelectConfig, drawn: Ref, metrics: Ref | None) -> Re
     alone = MissingWork((model,), ())
     tasks.check_engines(config, alone)
     prompts = run(PROMPTS, own, drawn)
-    responses = tasks.responses.of(name, tasks.tags(model))(config, missing, prompts, model)
+    responses = tasks.responses.of(name, tasks.tags(model, config.executor))(
+        config, missing, prompts, model
+    )
     return run(HELDOUT_ANSWERS, own, drawn, Answered(model, responses))
 
 
@@ -188,7 +190,9 @@ def answered(config: SelectConfig, missing: MissingWork, prompts: Ref) -> list[A
         if m.name not in absent
     }
     futures = {
-        m.name: tasks.responses.of(m.name, tasks.tags(m)).submit(config, missing, prompts, m)
+        m.name: tasks.responses.of(m.name, tasks.tags(m, config.executor)).submit(
+            config, missing, prompts, m
+        )
         for m in missing.answers
     }
     refs |= finished(futures)
@@ -202,7 +206,9 @@ def scored(config: SelectConfig, missing: MissingWork, crowd: list[Answered]) ->
         TooManyFailures: of some reward models too many calls failed; the others are finished.
     """
     futures = {
-        r.name: tasks.rewards.of(r.name, tasks.tags(r)).submit(config, missing, r, crowd)
+        r.name: tasks.rewards.of(r.name, tasks.tags(r, config.executor)).submit(
+            config, missing, r, crowd
+        )
         for r in missing.scores
     }
     refs = finished(futures)

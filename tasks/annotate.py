@@ -10,6 +10,7 @@ from prefect.states import Completed
 from crowdselect_core.annotate.factory import kind_of
 from crowdselect_core.annotate.pre_experienced import with_weights
 from crowdselect_core.cluster import annotating as spread
+from crowdselect_core.cluster.serving import host_of
 from crowdselect_core.config.engine import OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import UserError
@@ -79,7 +80,8 @@ def _here(
     """Annotate the rows in this process, or by the LLM that it asks."""
     with shown("annotations", config.method) as report, _lent(config) as gpus:
         cancellation.check()  # it may have waited long for its device
-        resources = Resources(secret, gpus, cancellation.asked)
+        host = host_of(config.executor, kind_of(config).engine(config))
+        resources = Resources(secret, gpus, cancellation.asked, host)
         with (
             with_weights(config, model.open(store) if model else None) as own,
             closing(kind_of(config).open(own, resources)) as annotator,
@@ -91,7 +93,7 @@ def _here(
 def _lent(config: SelectConfig) -> AbstractContextManager[list[str]]:
     """Wait for the devices of this machine that the model takes; an endpoint needs none."""
     engine = kind_of(config).engine(config)
-    if isinstance(engine, OpenAIEngineConfig):
+    if isinstance(engine, OpenAIEngineConfig) or host_of(config.executor, engine) is not None:
         return nullcontext([])
     if isinstance(engine, VllmEngineConfig):
         return some_devices(engine.gpus, config.method)

@@ -14,13 +14,17 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from crowdselect_core.cluster import scoring as spread
+from crowdselect_core.cluster.connection import connect
+from crowdselect_core.cluster.serving import host_of
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.engine import TransformersEngineConfig, VllmEngineConfig
+from crowdselect_core.config.executor import ExecutorConfig
 from crowdselect_core.config.reward import ClassifierReward, LikelihoodReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import long_tables
 from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
 from crowdselect_core.generate.factory import check_all, engine_of
+from crowdselect_core.generate.vllm.host import Host
 from crowdselect_core.models.devices import Devices, visible_gpus
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.planning.stored_lookup import StoredLookup
@@ -50,6 +54,8 @@ from tasks.stage_task import OPTIONS, ref_of, state_task
 
 log = logging.getLogger("crowdselect")
 
+HERE = ExecutorConfig()  # this process
+
 _machine = Once(lambda: Devices(visible_gpus()))
 _own: ContextVar[Devices | None] = ContextVar("own_devices", default=None)
 
@@ -59,7 +65,10 @@ def check_engines(config: SelectConfig, missing: MissingWork) -> State[None]:
     """Check within seconds that every model which is to answer can be reached."""
     there = StoredLookup(config, missing, Store(config.store))
     models = [m for m in missing.answers if there.stored_answers(m) is None]
-    check_all({m.name: engine_of(m, secret) for m in models})
+    hosts = {m.name: _host(config.executor, m) for m in models}
+    if any(hosts.values()):
+        connect(config.executor.address)  # in the main thread, whose signals Ray would take
+    check_all({m.name: engine_of(m, secret, host=hosts[m.name]) for m in models})
     return Completed(message=f"{len(models)} models checked", data=None)
 
 
@@ -75,9 +84,10 @@ def responses(
     if found is not None:
         log.info("%-13s %s: Cached, %s rows", "responses", model.name, f"{found.rows:,}")
         return cached(ref_of(found, started, cached=True), wanted)
-    with shown("responses", model.name) as report, _lent(model) as gpus:
+    host = _host(config.executor, model)
+    with shown("responses", model.name) as report, _lent(model, host) as gpus:
         cancellation.check()  # it may have waited long for its device
-        engine = engine_of(model, secret, gpus)
+        engine = engine_of(model, secret, gpus, host)
         engine.stopped = cancellation.asked
         for limit in engine.limits:
             log.info("%-13s %s: %s", "responses", model.name, limit)
@@ -96,7 +106,7 @@ def check_scorers(config: SelectConfig, missing: MissingWork) -> State[None]:
     there = StoredLookup(config, missing, Store(config.store))
     rewards = [r for r in missing.scores if not there.is_scored(r)]
     for reward in rewards:
-        scorer = scorer_of(reward, Resources(secret))
+        scorer = scorer_of(reward, Resources(secret, host=_host(config.executor, reward)))
         try:
             scorer.check()
         finally:
@@ -123,9 +133,10 @@ def rewards(
     if left and spread.spreads(config, reward):
         refs |= _spread(own, store, reward, left)
     elif left:
-        with _lent(reward) as gpus:
+        host = _host(config.executor, reward)
+        with _lent(reward, host) as gpus:
             cancellation.check()
-            scorer = scorer_of(reward, Resources(secret, gpus, cancellation.asked))
+            scorer = scorer_of(reward, Resources(secret, gpus, cancellation.asked, host))
             try:
                 conform(reward, scorer)
                 for answered in left:
@@ -231,11 +242,12 @@ def tell(name: str, ref: Ref, calls: CallTracker) -> None:
     log.info("%-13s %s: %s", ref.stage, name, ", ".join(words))
 
 
-def tags(owner: CrowdModel | RewardConfig) -> list[str]:
+def tags(owner: CrowdModel | RewardConfig, executor: ExecutorConfig = HERE) -> list[str]:
     """Return the tags of a model's task: its engine, and `gpu` where it takes this machine's."""
     engine = getattr(owner, "engine", None)
     kind = engine.kind if engine is not None else "local"
-    return [f"engine-{kind}", *(["gpu"] if _takes_devices(owner) and _devices().gpus else [])]
+    here = _takes_devices(owner) and _host(executor, owner) is None
+    return [f"engine-{kind}", *(["gpu"] if here and _devices().gpus else [])]
 
 
 def _takes_devices(owner: CrowdModel | RewardConfig) -> bool:
@@ -251,9 +263,18 @@ def _reference(reward: RewardConfig, crowd: list[Answered]) -> Answered | None:
     return next(a for a in crowd if a.model.name == wanted)
 
 
-def _lent(owner: CrowdModel | RewardConfig) -> AbstractContextManager[list[str]]:
-    """Wait for the devices that a model of this machine needs; endpoints need none."""
+def _host(executor: ExecutorConfig, owner: CrowdModel | RewardConfig) -> Host | None:
+    """Return what runs the vLLM servers of a model; None: this machine."""
+    return host_of(executor, getattr(owner, "engine", None))
+
+
+def _lent(
+    owner: CrowdModel | RewardConfig, host: Host | None = None
+) -> AbstractContextManager[list[str]]:
+    """Wait for the devices that a model of this machine needs; elsewhere it needs none here."""
     engine = getattr(owner, "engine", None)
+    if host is not None:
+        return nullcontext([])
     if isinstance(engine, VllmEngineConfig):
         return _devices().lent(engine.gpus, owner.name, cancellation.check)
     if _takes_devices(owner):

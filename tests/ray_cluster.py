@@ -108,12 +108,19 @@ class Cluster:
 
     folder: Path
     environment: dict[str, str]
+    gpus: int = 0  # of a node
     address: str = ""  # of the head
     nodes: list[Node] = field(default_factory=list)
 
     @classmethod
-    def start(cls, further: Mapping[str, str], nodes: int = 2) -> "Cluster":
-        """Start a cluster whose nodes have further variables in their environment."""
+    def start(cls, further: Mapping[str, str], nodes: int = 2, gpus: int = 0) -> "Cluster":
+        """Start a cluster whose nodes have further variables in their environment.
+
+        Args:
+            further: the variables.
+            nodes: how many.
+            gpus: that each has as Ray counts; no GPU has to be there.
+        """
         folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: it holds sockets
         environment = quiet_environment(folder) | {
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -126,7 +133,7 @@ class Cluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": uuid.uuid4().hex + uuid.uuid4().hex,
         }
-        cluster = cls(folder, environment | dict(further))
+        cluster = cls(folder, environment | dict(further), gpus)
         try:
             for _ in range(nodes):
                 cluster.add()
@@ -170,6 +177,7 @@ class Cluster:
         agents = ("dashboard-agent-grpc", "dashboard-agent-listen", "runtime-env-agent",
                   "metrics-export")  # fmt: skip
         argv = [str(BIN / "ray"), "start", "--block", f"--node-ip-address={ip}", "--num-cpus=1",
+                f"--num-gpus={self.gpus}",
                 f"--object-store-memory={OBJECTS}", "--disable-usage-stats",
                 "--include-log-monitor=false",
                 "--min-worker-port=0", "--max-worker-port=0",  # else among those of other tests

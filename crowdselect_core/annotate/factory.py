@@ -192,7 +192,7 @@ def _deita(config: SelectConfig, cells: pl.DataFrame, targets: pl.DataFrame) -> 
 def _engine(name: str, own: LanguageModel, config: EngineConfig, resources: Resources) -> Engine:
     engine = open_engine(
         name, config, own.sampling, own.chat_template_kwargs, own.revision, resources.secret,
-        resources.gpus,
+        resources.gpus, host=resources.host,
     )  # fmt: skip
     engine.stopped = resources.stopped
     return engine

@@ -3,7 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from crowdselect_core.cluster import annotating, heldout_losses, scoring, training, worker
+from crowdselect_core.cluster import (
+    annotating,
+    heldout_losses,
+    scoring,
+    server_nodes,
+    training,
+    worker,
+)
 from crowdselect_core.cluster.calls import Call, Calls
 from crowdselect_core.cluster.connection import connect
 from crowdselect_core.config.executor import ExecutorConfig
@@ -70,6 +77,7 @@ def executor_of(
         return None
     spreading = [s.name for s in STAGES.values() if s.needs is not None]
     spreading += [scoring.STAGE, annotating.STAGE, training.STAGE, heldout_losses.STAGE]
+    spreading += [server_nodes.KEY]
     for name in config.executor.resources:
         if name not in spreading:
             raise ConfigError(

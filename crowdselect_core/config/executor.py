@@ -39,11 +39,14 @@ class ExecutorConfig(Named):
         1000, ge=1, le=100_000, description="Ray: parts that are handed to the cluster at a time"
     )
     retries: int = Field(
-        5, ge=0, description="Ray: times that a part is computed again when its worker or node dies"
+        5,
+        ge=0,
+        description="Ray: times that a part is computed again, or a vLLM server placed again, when "
+        "its worker or node dies",
     )
     resources: dict[str, PartResources] = Field(
         {},
-        description="Ray: what a part takes, by stage",
+        description="Ray: what a part takes, by stage, and what a vLLM server takes: vllm",
         examples=[{"embeddings": {"gpus": 0.5}}],
     )
 

@@ -16,6 +16,7 @@ from crowdselect_core.config.engine import (
 )
 from crowdselect_core.errors import CrowdError, UserError
 from crowdselect_core.generate.base import Engine
+from crowdselect_core.generate.vllm.host import Host
 from crowdselect_core.models.devices import torch_device
 
 Secret = Callable[[str], str]  # from a block's name to what it holds
@@ -30,6 +31,7 @@ def open_engine(
     secret: Secret,
     gpus: Sequence[str] = (),
     adapter: Path | None = None,
+    host: Host | None = None,
 ) -> Engine:
     """Return the engine of a config; nothing is loaded, started or asked yet.
 
@@ -42,6 +44,7 @@ def open_engine(
         secret: from a block's name to what it holds.
         gpus: the GPUs that it may use.
         adapter: folder of a LoRA adapter that a vLLM server serves.
+        host: what runs its vLLM servers; this machine where None.
 
     Raises:
         ConfigError: an environment variable with a key is not set.
@@ -54,10 +57,11 @@ def open_engine(
             return OpenAIEngine(name, engine, sampling, chat_template_kwargs, api_key=key)
         case VllmEngineConfig():
             from crowdselect_core.generate.vllm.engine import VllmEngine
+            from crowdselect_core.generate.vllm.this_machine import ThisMachine
 
             return VllmEngine(
-                name, engine, sampling, chat_template_kwargs, revision=revision, gpus=gpus,
-                adapter=adapter,
+                name, engine, sampling, chat_template_kwargs, revision=revision,
+                host=host or ThisMachine(gpus), adapter=adapter,
             )  # fmt: skip
         case TransformersEngineConfig():
             from crowdselect_core.generate.transformers.engine import TransformersEngine
@@ -66,13 +70,15 @@ def open_engine(
             return TransformersEngine(name, here, sampling, chat_template_kwargs, revision=revision)
 
 
-def engine_of(model: CrowdModel, secret: Secret, gpus: Sequence[str] = ()) -> Engine:
+def engine_of(
+    model: CrowdModel, secret: Secret, gpus: Sequence[str] = (), host: Host | None = None
+) -> Engine:
     """Return the engine of a crowd model; raises as `open_engine` does."""
     if model.engine is None:
         raise CrowdError(f"crowd model {model.name!r} has no engine: say what answers for it")
     return open_engine(
         model.name, model.engine, model.sampling, model.chat_template_kwargs, model.revision,
-        secret, gpus,
+        secret, gpus, host=host,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from crowdselect_core.annotate.base import Row
 from crowdselect_core.annotate.factory import kind_of
-from crowdselect_core.cluster import annotating
+from crowdselect_core.cluster import annotating, serving
 from crowdselect_core.config.engine import EngineConfig, PriceConfig
 from crowdselect_core.config.method_models import LanguageModel
 from crowdselect_core.config.select import SelectConfig
@@ -44,7 +44,7 @@ class AnnotationBill:
     prompt_tokens: float = 0.0
     completion_tokens: float = 0.0
     rows_a_second: float | None = None
-    on_ray: bool = False
+    on_ray: str | None = None  # what of it is on the Ray cluster
     price: PriceConfig = field(default_factory=PriceConfig)
 
     @property
@@ -66,7 +66,7 @@ class AnnotationBill:
         most = "" if self.certain else "at most "
         words = [f"{most}{plural(self.rows, 'row')} to read ({self.cached:,} cached)"]
         if self.rows and self.on_ray:
-            words.append("on the Ray cluster")
+            words.append(self.on_ray)
         if self.requests:
             words.append(plural(self.requests, "request"))
             words.append(f"{self.prompt_tokens:,.0f} prompt tokens (UTF-8 bytes / 4)")
@@ -135,7 +135,9 @@ def most_bill(config: SelectConfig, store: Store, missing: MissingWork) -> Annot
 
 def _empty(config: SelectConfig, store: Store, *, certain: bool) -> AnnotationBill:
     engine = kind_of(config).engine(config)
-    bill = AnnotationBill(config.method, engine, certain, on_ray=annotating.spreads(config))
+    servers = serving.placed(config.executor, engine)
+    on_ray = "on the Ray cluster" if annotating.spreads(config) else servers
+    bill = AnnotationBill(config.method, engine, certain, on_ray=on_ray)
     pace = read_pace(store, cells_of(config, store).spec)
     if pace is not None and pace.calls:
         bill.rows_a_second = pace.calls_a_second

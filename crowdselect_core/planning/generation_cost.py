@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from crowdselect_core.cluster import serving
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.engine import OpenAIEngineConfig, PriceConfig
 from crowdselect_core.config.select import SelectConfig
@@ -47,6 +48,7 @@ class Bill:
     completion_by: str = ""
     rate: float | None = None
     price: PriceConfig = field(default_factory=PriceConfig)
+    servers: str | None = None  # that Ray places
 
     @property
     def hours(self) -> float | None:
@@ -64,6 +66,8 @@ class Bill:
         whole = self.requests + self.cached
         share = f"{self.cached / whole:.0%} cached" if whole else "no prompts"
         words = [f"{plural(self.requests, 'request')} ({share})"]
+        if self.requests and self.servers:
+            words.append(self.servers)
         if self.requests:
             words.append(f"{self.prompt_tokens:,.0f} prompt tokens ({self.counted_by})")
             words.append(f"{self.completion_tokens:,.0f} completion tokens ({self.completion_by})")
@@ -118,7 +122,8 @@ def answer_bill(
     cells = open_cells(store, model)
     cells.refresh()
     count, counted_by = _counter(model)
-    bill = Bill(model.name, counted_by=counted_by)
+    servers = serving.placed(config.executor, model.engine)
+    bill = Bill(model.name, counted_by=counted_by, servers=servers)
     rows = counted = 0
     tokens = 0.0
     keys: list[Keys] = []

@@ -8,7 +8,7 @@ come. What a judge reads is estimated as UTF-8 bytes / 4: its rubric, the instru
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from crowdselect_core.cluster import scoring
+from crowdselect_core.cluster import scoring, serving
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.config.reward import JudgeReward, RewardConfig
@@ -44,7 +44,7 @@ class ScoreBill:
     completion_tokens: float = 0.0
     rate: float | None = None  # scores a second
     price: PriceConfig = field(default_factory=PriceConfig)
-    on_ray: bool = False
+    on_ray: str | None = None  # what of it is on the Ray cluster
 
     @property
     def hours(self) -> float | None:
@@ -62,7 +62,7 @@ class ScoreBill:
         most = "" if self.certain else "at most "
         words = [f"{most}{plural(self.answers, 'answer')} ({self.cached:,} have their score)"]
         if self.answers and self.on_ray:
-            words.append("on the Ray cluster")
+            words.append(self.on_ray)
         if self.requests:
             words.append(plural(self.requests, "request"))
             words.append(f"{self.prompt_tokens:,.0f} prompt tokens (UTF-8 bytes / 4)")
@@ -97,7 +97,8 @@ def score_bill(
         heldout: whether it scores the answers to the held-out prompts, instead of the others.
     """
     own = without_missing(config, missing)
-    on_ray = scoring.spreads(config, reward)
+    servers = serving.placed(config.executor, getattr(reward, "engine", None))
+    on_ray = "on the Ray cluster" if scoring.spreads(config, reward) else servers
     bill = ScoreBill(reward.name, reward.kind, price=reward.price, on_ray=on_ray)
     there = StoredLookup(config, missing, store, heldout=heldout)
     reference = there.reference(reward)

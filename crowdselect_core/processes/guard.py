@@ -12,6 +12,9 @@ A script of its own that imports nothing of the project, so that it is up at onc
 
     python -I -S guard.py RUN_PID [FILE] -- COMMAND...
 
+With `apart` in the place of RUN_PID it is the child of what was started, which waits for it and
+ends with its exit code: a Ray worker that ends kills its children first, and so not the guard.
+
 stdin is the pipe, stdout is told the process id of the command and closed, stderr becomes the
 command's stdout and stderr; with FILE the command's stdout is appended there. Where stderr is a
 file that is appended to, a log, it is cut to its last KEPT_LOG bytes whenever it has MOST_LOG: a
@@ -35,6 +38,7 @@ GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 LAST = 5.0  # seconds for a killed group to vanish: a process in the kernel may take its time
 MOST_LOG, KEPT_LOG = 64 << 20, 8 << 20  # bytes of a log, and those left of one that is full
 TICK = 0.1  # seconds between two looks
+APART = "apart"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 
@@ -158,6 +162,20 @@ def cut(log: int, most: int = MOST_LOG, kept: int = KEPT_LOG) -> None:
         os.write(log, b"(older lines were cut off)\n" + last)
 
 
+def run_of(word: str) -> int:
+    """Return the process that is watched; with APART, this one, and go on in a child."""
+    if word != APART:
+        return int(word)
+    run = os.getpid()
+    child = os.fork()
+    if not child:
+        return run
+    os.close(0)  # the pipes are the child's
+    os.close(1)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) % 256)
+
+
 if __name__ == "__main__":
     at = sys.argv.index("--")
-    sys.exit(Guard(int(sys.argv[1]), *sys.argv[2:at]).main(sys.argv[at + 1 :]))
+    sys.exit(Guard(run_of(sys.argv[1]), *sys.argv[2:at]).main(sys.argv[at + 1 :]))

@@ -41,6 +41,7 @@ class SupervisedProcess:
         healthy: says whether it works; asked while it starts.
         folder: where it works; here where None.
         abrupt: ended by SIGKILL at once, for a process that loses nothing by that.
+        apart: its guard is no child of this process, which may kill its children when it ends.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SupervisedProcess:
     folder: Path | None = None
     output: Path | None = None
     abrupt: bool = False
+    apart: bool = False
     pid: int | None = None  # of the process, and of its group
     exit_code: int | None = None  # once it was ended; 128 + n where signal n ended it
     log_start: int = 0  # byte of the log where this start's output begins
@@ -63,7 +65,8 @@ class SupervisedProcess:
             OSError: the log cannot be written.
         """
         output = [str(self.output.absolute())] if self.output else []
-        watched = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *output, "--"]
+        run = guard.APART if self.apart else str(os.getpid())
+        watched = [sys.executable, "-I", "-S", guard.__file__, run, *output, "--"]
         with self.log.open("ab") as log:
             self.log_start = log.seek(0, 2)
             self._guard = subprocess.Popen(  # noqa: S603 - our own script

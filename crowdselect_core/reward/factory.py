@@ -14,6 +14,7 @@ from crowdselect_core.config.reward import (
 )
 from crowdselect_core.generate.base import never
 from crowdselect_core.generate.factory import Secret, open_engine
+from crowdselect_core.generate.vllm.host import Host
 from crowdselect_core.models.devices import torch_device
 from crowdselect_core.reward.base import Scorer
 
@@ -22,11 +23,19 @@ Placed = TypeVar("Placed", ClassifierReward, LikelihoodReward)
 
 @dataclass(frozen=True)
 class Resources:
-    """What a scorer may need beside its config."""
+    """What a scorer may need beside its config.
+
+    Args:
+        secret: from a block's name to what it holds.
+        gpus: those of this machine that it may use.
+        stopped: says whether the run is to stop.
+        host: what runs its vLLM servers; this machine where None.
+    """
 
     secret: Secret
     gpus: Sequence[str] = ()
     stopped: Callable[[], bool] = never
+    host: Host | None = None
 
 
 def scorer_of(reward: RewardConfig, resources: Resources) -> Scorer:
@@ -37,9 +46,10 @@ def scorer_of(reward: RewardConfig, resources: Resources) -> Scorer:
     """
     match reward:
         case ClassifierReward() if isinstance(reward.engine, VllmEngineConfig):
+            from crowdselect_core.generate.vllm.this_machine import ThisMachine
             from crowdselect_core.reward.classifier.vllm_scorer import ManagedClassifier
 
-            managed = ManagedClassifier(reward, gpus=resources.gpus)
+            managed = ManagedClassifier(reward, resources.host or ThisMachine(resources.gpus))
             managed.stopped = resources.stopped
             return managed
         case ClassifierReward():
@@ -55,7 +65,7 @@ def scorer_of(reward: RewardConfig, resources: Resources) -> Scorer:
 
             engine = open_engine(
                 reward.name, reward.engine, reward.sampling, reward.chat_template_kwargs,
-                reward.revision, resources.secret, resources.gpus,
+                reward.revision, resources.secret, resources.gpus, host=resources.host,
             )  # fmt: skip
             engine.stopped = resources.stopped
             return JudgeScorer(reward, engine)

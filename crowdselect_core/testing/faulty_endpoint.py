@@ -138,8 +138,8 @@ class FaultyEndpoint:
         self._log: TextIO | None = None
         self._runner: web.AppRunner | None = None
 
-    async def start(self, port: int = 0) -> str:
-        """Listen on a port of loopback (0: any) and return the URL for clients."""
+    async def start(self, port: int = 0, host: str = LOCAL) -> str:
+        """Listen on a port (0: any) of an address, and return the URL for clients."""
         if self.options.requests is not None:
             self._log = self.options.requests.open("a", buffering=1, encoding="utf-8")
         app = web.Application(client_max_size=64 * 2**20)
@@ -150,10 +150,10 @@ class FaultyEndpoint:
         app.router.add_get("/last", self._show_last)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, LOCAL, port)
+        site = web.TCPSite(self._runner, host, port)
         await site.start()
-        host, found = self._runner.addresses[0][:2]
-        return f"http://{host}:{found}/v1"
+        at, found = self._runner.addresses[0][:2]
+        return f"http://{at}:{found}/v1"
 
     async def stop(self) -> None:
         """Stop listening."""

@@ -21,6 +21,8 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that --max-lora-rank takes
 MODULE = "vllm.entrypoints.openai.api_server"
 PROBE = "import importlib.util as u; print('yes' if u.find_spec('vllm') else 'no')"
 PROBE_SECONDS = 15.0
+LOCAL = "127.0.0.1"
+OF_RAY = "RAY_"  # what a Ray worker's variables begin with: an address and a token among them
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 
@@ -115,15 +117,16 @@ def command(
     model: str,
     revision: str | None,
     port: int,
+    host: str = LOCAL,
     extra: Sequence[str] = (),
 ) -> list[str]:
-    """Return the command of a server on a port of this machine.
+    """Return the command of a server on a port of an address of this machine.
 
     What the user gives in `args` comes last: where vLLM is told something twice, the last counts.
     """
     folder = local_folder(model)
     words = [python, "-m", MODULE, "--model", str(folder.absolute()) if folder else model]
-    words += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", SERVED_NAME]
+    words += ["--host", host, "--port", str(port), "--served-model-name", SERVED_NAME]
     words += ["--dtype", config.dtype, "--seed", "0"]
     # What a model's authors sample with would fill in what our sampling leaves out.
     words += ["--generation-config", "vllm"]
@@ -186,11 +189,15 @@ def lora_words(adapter: Path) -> list[str]:
 
 
 def environment(config: VllmEngineConfig, gpus: Sequence[str], key: str) -> dict[str, str]:
-    """Return the server's environment: the run's own, what the config adds, and the key."""
+    """Return the server's environment: this process's, what the config adds, and the key.
+
+    What a Ray worker is told is not the server's: vLLM would take that cluster for its own.
+    """
     ours = {"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if gpus:
         ours["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-    return {**os.environ, **config.environment, **ours}
+    inherited = {n: value for n, value in os.environ.items() if not n.startswith(OF_RAY)}
+    return {**inherited, **config.environment, **ours}
 
 
 def _word(value: Any) -> str:

@@ -1,7 +1,8 @@
-"""A model on a vLLM server that the run starts, restarts where it dies, and ends."""
+"""A model on vLLM servers that the run starts, restarts where they die, and ends."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,20 @@ from crowdselect_core.generate.in_flight import InFlight
 from crowdselect_core.generate.openai.engine import OpenAIEngine
 from crowdselect_core.generate.vllm.command import (
     ADAPTER,
-    find_model,
-    interpreter,
+    SERVED_NAME,
     lacks_template,
     lora_words,
     option_words,
 )
-from crowdselect_core.generate.vllm.restarting_server import Client, KeptServer
-from crowdselect_core.generate.vllm.server import VllmServer
+from crowdselect_core.generate.vllm.host import Client, Host, Kept, Launch, Served
+from crowdselect_core.generate.vllm.this_machine import ThisMachine
 from crowdselect_core.models.chat_templates import PLAIN_STOP, PLAIN_TEMPLATE
 
 RETRIES = 1  # of one request by its client: a server that died is started again instead
 
 
 class VllmEngine:
-    """A model whose vLLM server is started by the first `run` and ended by `close`.
+    """A model whose vLLM servers are started by the first `run` and ended by `close`.
 
     Requests that a dying server takes with it are asked again of the next one, so that every
     request is answered once. In bfloat16 and float16 the requests that are computed together move
@@ -40,8 +40,7 @@ class VllmEngine:
         chat_template_kwargs: Mapping[str, Any] | None = None,
         *,
         revision: str | None = None,
-        gpus: Sequence[str] = (),
-        log_folder: Path | None = None,
+        host: Host | None = None,
         adapter: Path | None = None,
     ) -> None:
         """Keep the config; no server is started.
@@ -52,8 +51,7 @@ class VllmEngine:
             sampling: how answers are drawn.
             chat_template_kwargs: given to the chat template.
             revision: commit, tag or branch of a hub id.
-            gpus: the GPUs that the server may see; all of the run's where empty.
-            log_folder: where its log goes; among the temporary files where empty.
+            host: what runs its servers; this machine, with all of its GPUs, where None.
             adapter: folder of a LoRA adapter on the model, which answers in the model's place.
 
         Raises:
@@ -62,7 +60,8 @@ class VllmEngine:
         self._name, self._config = name, config
         self._sampling, self._kwargs = sampling, dict(chat_template_kwargs or {})
         self._model, self._revision = config.model or name, revision
-        self._gpus, self._adapter = tuple(gpus), adapter
+        self._adapter = adapter
+        self._host: Host = host or ThisMachine()
         self._subject = f"model {name!r}"
         option_words(config.args)
         exact = config.dtype == "float32"
@@ -70,9 +69,7 @@ class VllmEngine:
         self.limits: tuple[str, ...] = () if exact else (noise,)
         self.stopped: Callable[[], bool] = never
         self.in_flight = InFlight(config.timeout)
-        self._kept: KeptServer[Request, Answer] = KeptServer(
-            name, self._server, self._client, restarts=config.restarts, log_folder=log_folder
-        )
+        self._kept: Kept[Request, Answer] = self._host.kept(name, self._launch, self._client)
 
     def check(self) -> None:
         """Check that vLLM and the model are there; no server is started.
@@ -80,42 +77,36 @@ class VllmEngine:
         Raises:
             ConfigError: they are not.
         """
-        interpreter(self._subject, self._config)
-        find_model(self._subject, self._model, self._revision)
+        self._host.check(
+            self._subject, Launch(self._name, self._config, self._model, self._revision)
+        )
 
     def run(self, requests: Iterator[Request], done: Callable[[Answer], None]) -> None:
-        """Answer every request; the server stays for the next run, and is gone when this raises.
+        """Answer every request; the servers stay for the next run, and are gone when this raises.
 
         Raises:
-            ConfigError: the server cannot be started.
-            EngineDown: it died more often than it is started again.
+            ConfigError: a server cannot be started.
+            EngineDown: one died more often than it is started again.
             Stopped: `stopped` said so.
         """
         told = (lambda answer: done(_unblanked(answer))) if self._is_plain() else done
-        self._kept.run(requests, told, self.stopped)
+        self._kept.run(requests, told, lambda: self.stopped())
 
     def close(self) -> None:
-        """End the server; a later `run` starts it again."""
+        """End the servers; a later `run` starts them again."""
         self._kept.close()
 
-    def _server(self, place: Path) -> VllmServer:
-        return VllmServer(
-            self._name,
-            self._config,
-            model=self._model,
-            revision=self._revision,
-            gpus=self._gpus,
-            log=place,
-            extra=[
-                *([f"--chat-template={PLAIN_TEMPLATE}"] if self._is_plain() else []),
-                *(lora_words(self._adapter) if self._adapter else []),
-            ],
-        )
+    def _launch(self) -> Launch:
+        extra = [
+            *([f"--chat-template={PLAIN_TEMPLATE}"] if self._is_plain() else []),
+            *(lora_words(self._adapter) if self._adapter else []),
+        ]
+        return Launch(self._name, self._config, self._model, self._revision, tuple(extra))
 
     def _is_plain(self) -> bool:
         return lacks_template(self._model, self._config)
 
-    def _client(self, server: VllmServer) -> Client[Request, Answer]:
+    def _client(self, server: Served, stopped: Callable[[], bool]) -> Client[Request, Answer]:
         """Return what asks a server that is ready.
 
         In the plain format a BOS token is the tokenizer's to add, and the next turn ends an answer.
@@ -126,8 +117,8 @@ class VllmEngine:
             OpenAIEngineConfig(
                 kind="openai",
                 base_url=[f"{server.base_url}/v1"],
-                model=ADAPTER if self._adapter else server.model,
-                concurrency=self._config.concurrency,
+                model=ADAPTER if self._adapter else SERVED_NAME,
+                concurrency=ceil(self._config.concurrency / self._host.servers(self._config)),
                 timeout=self._config.timeout,
                 max_retries=RETRIES,
                 extra_body={"add_special_tokens": True} if plain else {},
@@ -136,7 +127,7 @@ class VllmEngine:
             self._kwargs,
             api_key=server.api_key,
         )
-        client.stopped = lambda: self.stopped()
+        client.stopped = stopped
         client.in_flight = self.in_flight
         return client.run
 

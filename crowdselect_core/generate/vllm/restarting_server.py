@@ -6,13 +6,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Generic
 
-from crowdselect_core.generate.base import EngineDown
+from crowdselect_core.generate.base import EngineDown, never
+from crowdselect_core.generate.vllm.host import Client, ClientOf
 from crowdselect_core.generate.vllm.requeue import Asked, Told, Work
 from crowdselect_core.generate.vllm.server import VllmServer, new_log
 
 log = logging.getLogger("crowdselect")
-
-Client = Callable[[Iterator[Asked], Callable[[Told], None]], None]  # `run` of what asks a server
 
 
 class KeptServer(Generic[Asked, Told]):
@@ -26,9 +25,8 @@ class KeptServer(Generic[Asked, Told]):
         self,
         name: str,
         server: Callable[[Path], VllmServer],
-        client: Callable[[VllmServer], Client[Asked, Told]],
+        client: ClientOf[Asked, Told],
         *,
-        restarts: int,
         log_folder: Path | None,
     ) -> None:
         """Keep how a server is made; none is started.
@@ -36,12 +34,12 @@ class KeptServer(Generic[Asked, Told]):
         Args:
             name: of the model, for the log's name.
             server: makes one that writes its log to a path.
-            client: returns what asks a server; called once for each that is ready.
-            restarts: how often one that died is started again.
+            client: see `ClientOf`; called once for each server that is ready.
             log_folder: where its log goes; among the temporary files where empty.
         """
         self._name, self._make, self._client_of = name, server, client
-        self._restarts, self._log_folder = restarts, log_folder
+        self._log_folder = log_folder
+        self._stopped: Callable[[], bool] = never
         self._log: Path | None = None  # of all its starts
         self._server: VllmServer | None = None
         self._client: Client[Asked, Told] | None = None
@@ -63,10 +61,11 @@ class KeptServer(Generic[Asked, Told]):
         first = next(items, None)
         if first is None:
             return
+        self._stopped = stopped
         work: Work[Asked, Told] = Work(chain([first], items), done)
         try:
             while not work.complete:
-                server, client = self._started(stopped)
+                server, client = self._started()
                 work.ask(client, server.down)
                 if not work.complete:
                     self._died(server, work.lost)
@@ -80,7 +79,7 @@ class KeptServer(Generic[Asked, Told]):
             self._server.end()
         self._server = self._client = None
 
-    def _started(self, stopped: Callable[[], bool]) -> tuple[VllmServer, Client[Asked, Told]]:
+    def _started(self) -> tuple[VllmServer, Client[Asked, Told]]:
         """Return the server and its client; start it where there is none, or it died since."""
         if self._server is not None and self._server.down():
             self._died(self._server, 0)
@@ -90,8 +89,8 @@ class KeptServer(Generic[Asked, Told]):
             self._server = self._make(self._log)
             log.info("%s: starting; its log is %s", self._server.subject, self._log)
             self._server.start()
-            self._server.ready(again=self._deaths > 0, stopped=stopped)
-            self._client = self._client_of(self._server)
+            self._server.ready(again=self._deaths > 0, stopped=self._stopped)
+            self._client = self._client_of(self._server, lambda: self._stopped())
         return self._server, self._client
 
     def _died(self, server: VllmServer, lost: int) -> None:
@@ -102,9 +101,9 @@ class KeptServer(Generic[Asked, Told]):
         """
         self.close()
         self._deaths += 1
-        if self._deaths > self._restarts:
+        if self._deaths > server.restarts:
             raise EngineDown(
-                f"{server.subject} died {self._deaths} times (restarts: {self._restarts}), at "
+                f"{server.subject} died {self._deaths} times (restarts: {server.restarts}), at "
                 f"last with exit code {server.exit_code}: {server.last_words()}"
             )
         log.warning(

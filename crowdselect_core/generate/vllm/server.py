@@ -11,10 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.generate.base import EngineDown, never
-from crowdselect_core.generate.vllm.command import SERVED_NAME, command, environment, interpreter
+from crowdselect_core.generate.vllm.command import (
+    LOCAL,
+    command,
+    environment,
+    interpreter,
+)
+from crowdselect_core.generate.vllm.host import Launch
 from crowdselect_core.generate.vllm.log import obituary
 from crowdselect_core.processes.supervised import NotReady, SupervisedProcess
 
@@ -22,48 +27,46 @@ HEALTH_SECONDS = 10.0  # for one look: an engine in a long step answers late
 
 
 class VllmServer:
-    """A vLLM server on a port of this machine with a key of its own, and the guard that ends it.
+    """A vLLM server on this machine with a port and a key of its own, and the guard that ends it.
 
     Use it as a context manager: entered it is starting, `ready` waits for it, and when it is left
-    no process of it is there any more. `base_url`, `api_key` and `model` are for its clients.
+    no process of it is there any more. `base_url` and `api_key` are for its clients.
     """
-
-    model = SERVED_NAME
 
     def __init__(
         self,
-        name: str,
-        config: VllmEngineConfig,
+        launch: Launch,
         *,
-        model: str,
-        revision: str | None,
         gpus: Sequence[str],
         log: Path,
-        extra: Sequence[str] = (),
+        host: str = LOCAL,
+        apart: bool = False,
     ) -> None:
         """Keep what is needed; nothing is started.
 
         Args:
-            name: of the crowd model or reward model, for messages.
-            config: how it is run.
-            model: folder or hub id.
-            revision: commit, tag or branch of a hub id.
+            launch: what is started.
             gpus: the GPUs that it may see; all of the run's where empty.
             log: file that its output is appended to.
-            extra: further words of its command line.
+            host: the address that it listens on.
+            apart: see `SupervisedProcess`.
         """
-        self.subject = f"vllm server of {name!r}"
+        self.subject = f"vllm server of {launch.name!r}"
+        self.restarts = launch.config.restarts
         self.log = log
         self.api_key = secrets.token_urlsafe(32)
-        self._config, self._gpus, self._extra = config, tuple(gpus), tuple(extra)
-        self._model, self._revision = model, revision
-        self._port = 0
+        self._launch, self._gpus = launch, tuple(gpus)
+        self._host, self._port, self._apart = host, 0, apart
         self._process: SupervisedProcess | None = None  # from the first start on
 
     @property
     def base_url(self) -> str:
         """Its address, without '/v1'."""
-        return f"http://127.0.0.1:{self._port}"
+        return self.url_at(self._host)
+
+    def url_at(self, address: str) -> str:
+        """Return its address as those reach it who know this machine by another one."""
+        return f"http://{f'[{address}]' if ':' in address else address}:{self._port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -83,18 +86,22 @@ class VllmServer:
         Raises:
             ConfigError: there is no vLLM, or an option cannot be.
         """
-        python = interpreter(self.subject, self._config)
-        self._port = _free_port()
+        asked = self._launch
+        python = interpreter(self.subject, asked.config)
+        self._port = free_port(self._host)
         words = command(
             python,
-            self._config,
-            model=self._model,
-            revision=self._revision,
+            asked.config,
+            model=asked.model,
+            revision=asked.revision,
             port=self._port,
-            extra=self._extra,
+            host=self._host,
+            extra=asked.extra,
         )
-        environ = environment(self._config, self._gpus, self.api_key)
-        self._process = SupervisedProcess(self.subject, words, environ, self.log, self.healthy)
+        environ = environment(asked.config, self._gpus, self.api_key)
+        self._process = SupervisedProcess(
+            self.subject, words, environ, self.log, self.healthy, apart=self._apart
+        )
         try:
             self._process.start()
         except OSError as e:
@@ -126,7 +133,7 @@ class VllmServer:
 
         self._process.healthy = healthy
         try:
-            self._process.wait(self._config.startup_timeout)
+            self._process.wait(self._launch.config.startup_timeout)
         except NotReady as e:
             why = e.why if e.ended else f"{e.why} (raise engine.startup_timeout)"
             if again:
@@ -142,6 +149,10 @@ class VllmServer:
     def down(self) -> bool:
         """Say whether the server or its engine is dead; one that answers late is not."""
         return self._look() not in (http.client.OK, None)
+
+    def runs(self) -> bool:
+        """Say whether its process is there."""
+        return self._process is not None and self._process.runs()
 
     def last_words(self) -> str:
         """Return the cause that the log names, what to change, and the log's last lines."""
@@ -159,18 +170,21 @@ class VllmServer:
 
     def _look(self) -> int | None:
         """Return the status of /health, 0 where nobody is there, None where no answer came."""
-        if self._process is None or not self._process.runs():
-            return 0
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HEALTH_SECONDS)
-        try:
-            connection.request("GET", "/health")
-            return connection.getresponse().status
-        except TimeoutError:
-            return None
-        except (OSError, http.client.HTTPException):  # refused, or cut off
-            return 0
-        finally:
-            connection.close()
+        return health(self._host, self._port) if self.runs() else 0
+
+
+def health(host: str, port: int) -> int | None:
+    """Return the status of a server's /health, 0 where nobody is there, None where none came."""
+    connection = http.client.HTTPConnection(host, port, timeout=HEALTH_SECONDS)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status
+    except TimeoutError:
+        return None
+    except (OSError, http.client.HTTPException):  # refused, or cut off
+        return 0
+    finally:
+        connection.close()
 
 
 def new_log(name: str, folder: Path | None) -> Path:
@@ -191,7 +205,12 @@ def new_log(name: str, folder: Path | None) -> Path:
     return Path(path)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+def free_port(host: str) -> int:
+    """Return a port of an address of this machine that nobody listens on.
+
+    Raises:
+        OSError: this machine has no such address.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])

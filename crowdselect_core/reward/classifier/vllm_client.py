@@ -13,8 +13,8 @@ import aiohttp
 
 from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.config.reward import ClassifierReward
-from crowdselect_core.errors import ConfigError
-from crowdselect_core.generate.base import Failure
+from crowdselect_core.errors import ConfigError, Stopped
+from crowdselect_core.generate.base import Failure, never
 from crowdselect_core.generate.openai.refusals import Refusals, Settled
 from crowdselect_core.generate.openai.trouble import Trouble
 from crowdselect_core.models.loading import load_tokenizer, origin
@@ -32,6 +32,7 @@ from crowdselect_core.reward.classifier.vllm_request import ClassifyEndpoint
 ROWS = 16  # pairs a request
 RETRIES = 5
 CHECK_SECONDS = 15.0
+WATCH = 0.5  # seconds between looks at whether the run is to stop
 OF_PAIR = (400, 413, 422, 451)  # statuses that are of one pair
 MAY_BE_OF_PAIR = (*OF_PAIR, 403, 404)  # a batch is split to find it
 
@@ -79,6 +80,7 @@ class ServedScorer:
         self._server = ClassifyEndpoint(config.name, base_url, key)
         self._in_flight = max(1, config.engine.concurrency // ROWS)
         self._timeout = config.engine.timeout
+        self.stopped: Callable[[], bool] = never
 
     def check(self) -> None:
         """Ask the server for one score, raw and not.
@@ -93,6 +95,7 @@ class ServedScorer:
 
         Raises:
             ConfigError: the server refuses the requests as such (a wrong path, no permission).
+            Stopped: `stopped` said so.
         """
         asyncio.run(self._run(items, done))
 
@@ -135,8 +138,10 @@ class ServedScorer:
                             flying.add(asyncio.create_task(self._score(session, ready, refusals)))
                     if flying:
                         ended, flying = await asyncio.wait(
-                            flying, return_when=asyncio.FIRST_COMPLETED
+                            flying, timeout=WATCH, return_when=asyncio.FIRST_COMPLETED
                         )
+                        if self.stopped():
+                            raise Stopped("asked to stop; committed results stay")
                         for score in (score for task in ended for score in task.result()):
                             done(score)
             finally:

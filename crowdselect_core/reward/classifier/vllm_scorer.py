@@ -1,15 +1,15 @@
 """A classifier on a vLLM server that the run starts, restarts where it dies, and ends."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from math import ceil
 
 from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.config.reward import ClassifierReward
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import never
-from crowdselect_core.generate.vllm.command import find_model, interpreter, option_words
-from crowdselect_core.generate.vllm.restarting_server import Client, KeptServer
-from crowdselect_core.generate.vllm.server import VllmServer
+from crowdselect_core.generate.vllm.command import option_words
+from crowdselect_core.generate.vllm.host import Client, Host, Kept, Launch, Served
+from crowdselect_core.generate.vllm.this_machine import ThisMachine
 from crowdselect_core.models.causal_lm import positions
 from crowdselect_core.models.hub import local_folder
 from crowdselect_core.reward.base import Item, Score
@@ -20,34 +20,25 @@ NO_SERVER = "http://127.0.0.1:9"  # while none is started: nothing is asked of i
 
 
 class ManagedClassifier:
-    """A reward model whose vLLM server is started by the first `run` and ended by `close`."""
+    """A reward model whose vLLM servers are started by the first `run` and ended by `close`."""
 
-    def __init__(
-        self,
-        config: ClassifierReward,
-        *,
-        gpus: Sequence[str] = (),
-        log_folder: Path | None = None,
-    ) -> None:
+    def __init__(self, config: ClassifierReward, host: Host | None = None) -> None:
         """Read the model's config and tokenizer; no server is started.
 
         Args:
             config: of the reward model; its engine is a VllmEngineConfig.
-            gpus: the GPUs that the server may see; all of the run's where empty.
-            log_folder: where its log goes; among the temporary files where empty.
+            host: what runs its servers; this machine, with all of its GPUs, where None.
 
         Raises:
             ConfigError: the model is none that is served so, or its engine contradicts it.
         """
-        self._config, self._gpus = config, tuple(gpus)
+        self._config = config
+        self._host: Host = host or ThisMachine()
         self._subject = f"reward model {config.name!r}"
         self._engine = _engine_of(config)
         self.heads = ServedScorer(config, NO_SERVER).heads
         self.stopped: Callable[[], bool] = never
-        self._kept: KeptServer[Item, Score] = KeptServer(
-            config.name, self._server, self._client,
-            restarts=self._engine.restarts, log_folder=log_folder,
-        )  # fmt: skip
+        self._kept: Kept[Item, Score] = self._host.kept(config.name, self._launch, self._client)
 
     def check(self) -> None:
         """Check that vLLM and the model are there; no server is started.
@@ -55,37 +46,36 @@ class ManagedClassifier:
         Raises:
             ConfigError: they are not.
         """
-        interpreter(self._subject, self._engine)
-        find_model(self._subject, self._config.model, self._config.revision)
+        self._host.check(self._subject, self._launch_with())
 
     def run(self, items: Iterator[Item], done: Callable[[Score], None]) -> None:
-        """Score every item; the server stays for the next run, and is gone when this raises.
+        """Score every item; the servers stay for the next run, and are gone when this raises.
 
         Raises:
-            ConfigError: the server cannot be started, or gives no raw scores.
-            EngineDown: it died more often than it is started again.
-            Stopped: `stopped` said so while the server was starting.
+            ConfigError: a server cannot be started, or gives no raw scores.
+            EngineDown: one died more often than it is started again.
+            Stopped: `stopped` said so.
         """
-        self._kept.run(items, done, self.stopped)
+        self._kept.run(items, done, lambda: self.stopped())
 
     def close(self) -> None:
-        """End the server; a later `run` starts it again."""
+        """End the servers; a later `run` starts them again."""
         self._kept.close()
 
-    def _server(self, place: Path) -> VllmServer:
-        return VllmServer(
-            self._config.name,
-            self._engine,
-            model=self._config.model,
-            revision=self._config.revision,
-            gpus=self._gpus,
-            log=place,
-            extra=["--runner", "pooling", *self._length()],
-        )
+    def _launch(self) -> Launch:
+        return self._launch_with("--runner", "pooling", *self._length())
 
-    def _client(self, server: VllmServer) -> Client[Item, Score]:
+    def _launch_with(self, *extra: str) -> Launch:
+        own = self._config
+        return Launch(own.name, self._engine, own.model, own.revision, extra)
+
+    def _client(self, server: Served, stopped: Callable[[], bool]) -> Client[Item, Score]:
         """Return what asks a server that is ready, once it has shown that its scores are raw."""
-        scorer = ServedScorer(self._config, server.base_url, server.api_key)
+        share = ceil(self._engine.concurrency / self._host.servers(self._engine))
+        engine = self._engine.model_copy(update={"concurrency": share})
+        config = self._config.model_copy(update={"engine": engine})
+        scorer = ServedScorer(config, server.base_url, server.api_key)
+        scorer.stopped = stopped
         scorer.check()
         return scorer.run
 

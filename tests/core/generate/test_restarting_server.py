@@ -1,6 +1,5 @@
 """A managed server that stays between runs; the faulty endpoint stands in for vLLM."""
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,63 +7,18 @@ from typing import Any
 
 import psutil
 import pytest
+from vllm_stand_in import StandIn
 
 from crowdselect_core.chat import Message
-from crowdselect_core.config.engine import SamplingConfig, VllmEngineConfig
+from crowdselect_core.config.engine import SamplingConfig
 from crowdselect_core.config.reward import JudgeReward
 from crowdselect_core.generate.base import Answer, EngineDown, Request
 from crowdselect_core.generate.vllm.command import lacks_template
 from crowdselect_core.generate.vllm.engine import VllmEngine
+from crowdselect_core.generate.vllm.this_machine import ThisMachine
 from crowdselect_core.reward.base import Item, Score
 from crowdselect_core.reward.factory import Resources, scorer_of
 from crowdselect_core.reward.judge.scorer import JudgeScorer
-
-ROOT = Path(__file__).parents[3]
-
-# What `python -m vllm.entrypoints.openai.api_server` is here: it notes its start and serves.
-STAND_IN = """
-import asyncio, os, sys
-from pathlib import Path
-from crowdselect_core.testing.faulty_endpoint import read_options, serve
-
-with Path(os.environ["STARTS"]).open("a") as starts:
-    starts.write(f"{os.getpid()}\\n")
-port = sys.argv[sys.argv.index("--port") + 1]
-words = ["--port", port, "--model", sys.argv[sys.argv.index("--served-model-name") + 1]]
-words += ["--require-key=" + os.environ["VLLM_API_KEY"], *os.environ["WORDS"].split()]
-asyncio.run(serve(*read_options(words)))
-"""
-
-
-class StandIn:
-    """An interpreter with something that goes by the name of vLLM, and the servers it started."""
-
-    def __init__(self, folder: Path) -> None:
-        self._starts, self._python = folder / "starts", folder / "python"
-        place = folder / "vllm" / "entrypoints" / "openai"
-        place.mkdir(parents=True)
-        for package in (place, *place.parents[:2]):
-            (package / "__init__.py").touch()
-        (place / "api_server.py").write_text(STAND_IN)
-        words = f'PYTHONPATH="{folder}:{ROOT}" exec "{sys.executable}" "$@"'
-        self._python.write_text(f"#!/bin/sh\n{words}\n")
-        self._python.chmod(0o755)
-
-    def config(self, *words: str, **keys: Any) -> VllmEngineConfig:
-        told = {"STARTS": str(self._starts), "WORDS": " ".join(words)}
-        return VllmEngineConfig(
-            kind="vllm", model="m", python=str(self._python), environment=told, **keys
-        )
-
-    @property
-    def starts(self) -> list[int]:
-        """The process ids of the servers, in the order of their starts."""
-        return [int(n) for n in self._starts.read_text().split()] if self._starts.exists() else []
-
-    @property
-    def alive(self) -> list[int]:
-        """The servers that run."""
-        return [n for n in self.starts if psutil.pid_exists(n)]
 
 
 @pytest.fixture
@@ -81,7 +35,9 @@ def requests(*numbers: int) -> Iterator[Request]:
 
 def engine_of(stand_in: StandIn, folder: Path, *words: str, **keys: Any) -> VllmEngine:
     config = stand_in.config(*words, **keys)
-    return VllmEngine("kept", config, SamplingConfig(), log_folder=folder / "logs")
+    return VllmEngine(
+        "kept", config, SamplingConfig(), host=ThisMachine(log_folder=folder / "logs")
+    )
 
 
 def test_a_judges_server_starts_once_for_all_crowd_models(stand_in: StandIn) -> None:

@@ -32,6 +32,7 @@ from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.generate.base import Answer, Failure, Request
 from crowdselect_core.generate.transformers.engine import TransformersEngine
 from crowdselect_core.generate.vllm.engine import VllmEngine
+from crowdselect_core.generate.vllm.this_machine import ThisMachine
 from crowdselect_core.reward.classifier.vllm_scorer import ManagedClassifier
 
 pytestmark = pytest.mark.vllm
@@ -115,7 +116,9 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
     args = {"max_model_len": CONTEXT}
     config = vllm(model=model, concurrency=WIDTH, restarts=1, args=args)
     sampling = SamplingConfig(temperature=1.0, max_tokens=32)
-    engine = VllmEngine("../tiny chat", config, sampling, log_folder=folder / "logs")
+    engine = VllmEngine(
+        "../tiny chat", config, sampling, host=ThisMachine(log_folder=folder / "logs")
+    )
     engine.check()
     seen = Chat()
 

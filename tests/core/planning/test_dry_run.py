@@ -9,6 +9,7 @@ from little import CROWD, OTHER, REWARD, parquet, rows
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.models.token_count import estimate
 from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.stages.base import InProcess, Stage
 from crowdselect_core.stages.refs import Ref
@@ -123,3 +124,31 @@ def test_it_says_what_spreads_over_a_cluster(tmp_path: Path) -> None:
         [bill] = [li for li in forecast(config, chosen, "score") if li.startswith("scores ")]
         assert "120 answers" in bill
         assert ("on the Ray cluster" in bill) == is_marked
+
+
+def test_it_says_where_vllm_servers_are_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = "crowdselect_core.planning.generation_cost._counter"  # its tokenizer needs torch
+    monkeypatch.setattr(counted, lambda model: (estimate, "UTF-8 bytes / 4"))
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    engine = {"kind": "vllm", "model": str(model), "data_parallel_size": 2}
+    (tmp_path / "data.jsonl").write_text('{"instruction": "Say a word."}\n')
+    live = [
+        {"name": n, "family": "f", "size": n, "system_prompt": n, "engine": engine}
+        for n in ("1", "2")
+    ]
+    judge = {"name": "j", "kind": "judge", "engine": {**engine, "data_parallel_size": 3}}
+    for executor, is_marked in (("ray", True), ("threads", False)):
+        config = config_of(
+            tmp_path, dataset=str(tmp_path / "data.jsonl"), crowd=live, reward_models=[judge],
+            executor=executor,
+        )  # fmt: skip
+        lines = forecast(config, chosen)
+        answers, _ = [line for line in lines if line.startswith("answers ")]
+        [scores] = [line for line in lines if line.startswith("scores ")]
+        assert "1: 1 request (0% cached)" in answers
+        assert ("2 vLLM servers on the Ray cluster" in answers) == is_marked
+        assert ("3 vLLM servers on the Ray cluster" in scores) == is_marked

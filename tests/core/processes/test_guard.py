@@ -31,9 +31,11 @@ print("up", flush=True)
 """
 
 
-def start(code: str, log: Path) -> tuple["subprocess.Popen[bytes]", int]:
+def start(
+    code: str, log: Path, run: str = str(os.getpid())
+) -> tuple["subprocess.Popen[bytes]", int]:
     """Start a guard with a Python program; return the guard and the program's process id."""
-    words = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), "--"]
+    words = [sys.executable, "-I", "-S", guard.__file__, run, "--"]
     with log.open("wb") as err:
         process = subprocess.Popen(
             [*words, sys.executable, "-c", code],
@@ -71,6 +73,21 @@ def test_guard_ends_the_whole_group(tmp_path: Path, how: str) -> None:
         process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 128 + signal.SIGTERM
     assert members(group) == []
+
+
+@pytest.mark.parametrize("how", ["pipe", "SIGTERM", "SIGKILL"])
+def test_a_guard_that_is_apart_outlives_what_was_started(tmp_path: Path, how: str) -> None:
+    """A Ray worker kills its children when it ends: the guard is none of them."""
+    process, group = start(tree(), tmp_path / "log", guard.APART)
+    up(tmp_path / "log", group)
+    if how == "pipe":
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(120) == 128 + signal.SIGTERM
+    else:
+        process.send_signal(signal.Signals[how])
+        process.wait(120)
+    until(lambda: members(group) == [])
 
 
 def test_guard_kills_what_does_not_listen(tmp_path: Path) -> None:
