@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.selection.candidates import Candidates
-from crowdselect_core.selection.explanations import told, with_places
+from crowdselect_core.selection.explanations import told
 from crowdselect_core.selection.placement import Placement, placed
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.row_columns import Members, numbered_frames
@@ -30,22 +30,14 @@ class PlacedRows:
         config: the resolved config.
         store: where the artifacts are.
         inputs: the artifacts of the run.
-        asked: ids of rows that are asked for; without them, the chosen ones.
     """
 
-    def __init__(
-        self,
-        config: SelectConfig,
-        store: Store,
-        inputs: SelectionArtifacts,
-        asked: pl.Series | None = None,
-    ) -> None:
+    def __init__(self, config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> None:
         self._config = config
         self._ranking = inputs.ranking.open(store)
         clusters = inputs.clusters.open(store) if inputs.clusters else None
         self._rows = CandidateRows(self._ranking, clusters)
         self._selection = inputs.selection.open(store).frame(["instruction_id", "rank"])
-        self._asked = self._selection["instruction_id"] if asked is None else asked
 
     @cached_property
     def candidates(self) -> Candidates:
@@ -58,25 +50,10 @@ class PlacedRows:
         chosen = self._numbers.join(self._selection, on="instruction_id")
         return placed(self.candidates, chosen["row"].to_numpy(), chosen["rank"].to_numpy())
 
-    def asked(self) -> pl.DataFrame:
-        """Return the rows that were asked for, each with its reason; see `explanations.told`."""
-        return self._at(self._asked_rows)
-
-    def asked_places(self) -> pl.DataFrame:
-        """Return the same rows with their places alone; `reason` is that of the ranking."""
-        rows_K = self._asked_rows
-        return with_places(self._rows.rows(rows_K), rows_K, self.where)
-
-    @property
-    def _asked_rows(self) -> Ints:
-        numbers = self._numbers.join(self._asked.to_frame("instruction_id"), on="instruction_id")
-        return numbers["row"].to_numpy()
-
     @cached_property
     def _numbers(self) -> pl.DataFrame:
-        """The numbers of the chosen rows and of those that were asked for."""
-        wanted = pl.concat([self._selection["instruction_id"], self._asked.rename("")])
-        members, found = Members(wanted.unique()), []
+        """The numbers of the chosen rows."""
+        members, found = Members(self._selection["instruction_id"]), []
         for start, frame in numbered_frames(self._ranking, ["instruction_id"]):
             (places,) = np.nonzero(members.among(frame["instruction_id"]))
             found.append(frame[places].with_columns(row=pl.Series(places + start)))
