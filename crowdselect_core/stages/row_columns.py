@@ -121,6 +121,13 @@ def whole_numbers(artifact: Artifact, name: str) -> Ints:
     return values_N
 
 
+def source_rows(instructions: Artifact, rows: int) -> Ints:
+    """Return where instructions stand in a data set of `rows` rows, in ascending order."""
+    if instructions.rows == rows:
+        return np.arange(rows)
+    return whole_numbers(instructions, "source_row")
+
+
 class Members:
     """Tells which ids are among some; memory: these ids and 16 bytes of each."""
 

@@ -14,9 +14,9 @@ from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.partitions import holding_rows, open_dataset, span_of
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.row_columns import RowReader, whole_numbers
+from crowdselect_core.stages.row_columns import RowReader, source_rows
 from crowdselect_core.stages.shards import by_partition
-from crowdselect_core.store.artifacts import Artifact, Store
+from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import CROWD_SCORES, check, score_column, shown_column
@@ -43,7 +43,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     dataset = open_dataset(config)
     table = instructions.open(store)
     partitions, rows = dataset.partitions(config.shard_rows), RowReader(table)
-    source_N = _source_rows(table, sum(part.rows for part in partitions))
+    source_N = source_rows(table, sum(part.rows for part in partitions))
     partitions = holding_rows(partitions, source_N)
 
     def shard(part: Partition) -> ShardResult:
@@ -54,11 +54,6 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
 
 
 SCORES = Stage("scores", "Read what the reward models gave every answer.", spec, plan, one_cpu)
-
-
-def _source_rows(table: Artifact, rows: int) -> NDArray[np.int64]:
-    """Return where the instructions stand among `rows` rows, in ascending order."""
-    return np.arange(rows) if table.rows == rows else whole_numbers(table, "source_row")
 
 
 def _shard(
