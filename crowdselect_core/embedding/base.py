@@ -11,6 +11,7 @@ from crowdselect_core.util.hashed_random import uniform
 
 # Rows that the lexical embedder is fitted on; see `lexical` for the measurement.
 FIT_ROWS = 20_000
+DRAWN_ROWS = 1 << 18  # rows that are drawn for at a time: a draw takes a Python text
 
 Vectors = NDArray[np.float32]
 
@@ -44,6 +45,10 @@ def fit_sample(ids: pl.Series, rows: int, seed: int) -> NDArray[np.int64]:
     """
     table = pl.DataFrame({"id": ids}).with_row_index("row")
     if table.height > rows:
-        draws = uniform(ids.to_list(), seed, "fit")
-        table = table.with_columns(draw=pl.Series(draws)).sort("draw", "id").head(rows)
+        kept = list[pl.DataFrame]()
+        for part in table.iter_slices(DRAWN_ROWS):
+            draws = uniform(part["id"].to_list(), seed, "fit")
+            kept.append(part.with_columns(draw=pl.Series(draws)))
+            kept = [pl.concat(kept).sort("draw", "id").head(rows)]
+        table = kept[0]
     return table.sort("id")["row"].cast(pl.Int64).to_numpy()

@@ -97,9 +97,10 @@ class Dataset:
 
     def _is_null(self, leaf: Leaf) -> bool:
         """Tell a column without any value; reading ends at the first one."""
+        parts = self.table.partitions(PEEK_ROWS)
         return all(
             batch.arrays[leaf].null_count == batch.rows
-            for part in self.table.partitions(PEEK_ROWS)
+            for part in (*limited(parts[:1], PEEK_ROWS), *parts)  # a few rows mostly tell
             for batch in self.table.read(part, [leaf])
         )
 
@@ -193,25 +194,16 @@ class Dataset:
                 found[reward_model] = scores_NM
             yield batch, found
 
-    def score_columns(
-        self, partition: Partition
-    ) -> dict[tuple[str, str], tuple[NDArray[np.float64], int]]:
-        """Return, per (reward model, model) of everyone, the scores of a partition in one piece.
-
-        Returns:
-            The scores, NaN where missing, and how many are.
-        """
+    def score_columns(self, partition: Partition) -> dict[tuple[str, str], pl.Series]:
+        """Return, per (reward model, model) of everyone, a partition's scores; null if missing."""
         leaves = self.layout.scores
         pairs = [(reward, model.name) for reward in self.reward_models for model in self.everyone]
-        found = {pair: np.full(partition.rows, np.nan) for pair in pairs}
-        missing = dict.fromkeys(pairs, partition.rows)
+        found: dict[tuple[str, str], list[pl.Series]] = {pair: [] for pair in pairs}
         for batch in self.table.read(partition, list(leaves.values())):
-            start = batch.first_row - partition.first_row
-            for pair in pairs:
-                if (leaf := leaves.get(pair)) is not None:
-                    place = found[pair][start : start + batch.rows]
-                    missing[pair] -= values.put_numbers(batch.arrays[leaf], place)
-        return {pair: (found[pair], missing[pair]) for pair in pairs}
+            for pair, leaf in leaves.items():
+                found[pair].append(values.number_column(batch.arrays[leaf]))
+        nothing = pl.repeat(None, partition.rows, dtype=pl.Float64, eager=True)
+        return {p: pl.concat(c, rechunk=True) if c else nothing for p, c in found.items()}
 
     def shown_scores(self, partition: Partition) -> dict[tuple[str, str], NDArray[np.float64]]:
         """Return, per (reward model, model) with several samples, the scores of those shown."""

@@ -17,6 +17,7 @@ from crowdselect_core.ingest.reader import Batch, Leaf, Partition, row_of_file
 from crowdselect_core.store.safe_parquet import Unreadable, check, names
 
 BATCH_BYTES = 32 << 20  # decoded bytes a batch is aimed at
+BATCH_ROWS = 1 << 17  # that a batch has at most
 
 
 class ParquetReader(FileReader):
@@ -51,7 +52,7 @@ class ParquetReader(FileReader):
                 columns = sorted({str(leaf) for leaf in leaves})
                 # A dictionary inside a struct is one row group's own, and batches cannot join two.
                 runs = [[g] for g in groups] if _has_inner_dictionary(parquet) else [groups]
-                size = _batch_rows(metadata, groups, leaves)
+                size = min(_batch_rows(metadata, groups, leaves), partition.rows)
                 batches = chain.from_iterable(
                     parquet.iter_batches(batch_size=size, row_groups=run, columns=columns)
                     for run in runs
@@ -127,4 +128,4 @@ def _batch_rows(metadata: Any, groups: list[int], leaves: Sequence[Leaf]) -> int
         path = column.path_in_schema
         if path in wanted or any(path.startswith(f"{w}.") for w in wanted):
             size += column.total_uncompressed_size
-    return int(max(256, min(65_536, BATCH_BYTES * max(group.num_rows, 1) // size)))
+    return int(max(256, min(BATCH_ROWS, BATCH_BYTES * max(group.num_rows, 1) // size)))

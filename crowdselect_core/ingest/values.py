@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -54,18 +55,23 @@ def content_ids(texts: pa.Array) -> pl.Series:
 
 def numbers(array: pa.Array) -> NDArray[np.float64]:
     """Return floats, NaN for what is null, NaN or infinite."""
-    values = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    values = _array(array, pa.float64())
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def put_numbers(array: pa.Array, place: NDArray[np.float64]) -> int:
-    """Write what `numbers` returns into an array; return how many of them are finite."""
-    place[:] = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    finite = np.isfinite(place)
-    count = int(np.count_nonzero(finite))
-    if count < len(place):
-        place[~finite] = np.nan
-    return count
+def number_column(array: pa.Array) -> pl.Series:
+    """Return what `numbers` does with null in the place of NaN, uncopied where all are finite."""
+    column = pl.Series(pc.cast(array, pa.float64(), safe=False))
+    values = column.to_numpy()
+    is_finite = np.isfinite(values)
+    if is_finite.all():
+        return column
+    return pl.Series(np.where(is_finite, values, np.nan), nan_to_null=True)
+
+
+def _array(array: pa.Array, kind: pa.DataType) -> NDArray[Any]:
+    """Return floats of a type, NaN for null; not by Arrow's `to_numpy`, which imports pandas."""
+    return pl.Series(pc.cast(array, kind, safe=False)).to_numpy()
 
 
 def complete(
@@ -158,9 +164,7 @@ def vectors(array: pa.Array, where: str) -> NDArray[np.float32]:
     if len(lengths) != 1 or lengths[0] in (None, 0):
         told = ", ".join(str(n or "none") for n in lengths[:5])
         raise DatasetError(f"{where} has vectors of the lengths {told}; expected one length")
-    flat: NDArray[np.float32] = (
-        pc.list_flatten(array).cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-    )
+    flat: NDArray[np.float32] = _array(pc.list_flatten(array), pa.float32())
     if not np.isfinite(flat).all():
         raise DatasetError(f"{where} has vectors that hold null, NaN or infinite; expected numbers")
     return flat.reshape(len(array), -1)

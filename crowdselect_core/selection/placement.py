@@ -60,7 +60,7 @@ def placed(candidates: Candidates, chosen_B: Ints, ranks_B: Ints) -> Placement:
     rank_N[chosen_B] = ranks_B
     order_E = by_rank(np.flatnonzero(eligible_N), score_N, candidates.ids_of)
     others = by_id(np.flatnonzero(~eligible_N), candidates.ids_of)
-    group_N, group_E = _groups(candidates.cluster_N, rows), np.zeros(0, dtype=np.int16)
+    group_N, group_E = groups_of(candidates.cluster_N, rows), np.zeros(0, dtype=np.int16)
     groups, group_E = int(group_N.max(initial=0)) + 1, group_N[order_E]
     chosen_E = rank_N[order_E] > 0
     place_N = np.zeros(rows, dtype=np.int32)
@@ -83,7 +83,7 @@ def placed(candidates: Candidates, chosen_B: Ints, ranks_B: Ints) -> Placement:
     )
 
 
-def _groups(cluster_N: Whole | None, rows: int) -> Whole:
+def groups_of(cluster_N: Whole | None, rows: int) -> Whole:
     """Number the clusters from 0; rows without one are a cluster of their own."""
     if cluster_N is None:
         return np.zeros(rows, dtype=np.int16)

@@ -41,7 +41,7 @@ from crowdselect_core.stages.select.selection import SELECTION
 from crowdselect_core.store.artifacts import Finished, Store
 from crowdselect_core.store.build import finish as finish_part
 from crowdselect_core.store.executors.base import Job
-from crowdselect_core.store.plan import Plan, ShardResult
+from crowdselect_core.store.plan import Plan, ShardCopy, ShardResult
 
 __all__ = [
     "ACTIVE",
@@ -112,7 +112,7 @@ STAGES = _by_name(
 )
 
 
-def compute(job: Job, store: Store, index: int) -> ShardResult:
+def compute(job: Job, store: Store, index: int) -> ShardResult | ShardCopy:
     """Compute one part of a stage's artifact, in any process that reaches its inputs.
 
     Args:

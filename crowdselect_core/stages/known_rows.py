@@ -55,6 +55,22 @@ class KnownRows:
         places_K = self._looked_up(ids, first)
         return self._reader.gather(places_K[places_K >= 0])
 
+    def shard(self, rows: pl.DataFrame, first: int) -> bytes | None:
+        """Return the bytes of the shard that has these rows and no others; None without one.
+
+        Args:
+            rows: what the shard has in these columns, instruction_id among them.
+            first: the number of the first row, as in `rows`.
+        """
+        for shift in self._shifts:
+            found = self._reader.shard_of(first + shift, first + shift + rows.height)
+            if found is not None:
+                artifact, index = found
+                data = artifact.bytes(index)
+                if artifact.decoded(index, data, rows.columns).equals(rows):
+                    return data
+        return None
+
     def places(self, ids: pl.Series, first: int) -> Ints:
         """Return the numbers of the rows with these ids, -1 where no table has one; see `rows`."""
         beside = self._beside(ids, first)

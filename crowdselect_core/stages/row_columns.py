@@ -70,6 +70,13 @@ class RowReader:
         table: pl.DataFrame = pl.concat(parts, rechunk=True)
         return table[pl.Series(back_K)]
 
+    def shard_of(self, start: int, end: int) -> tuple[Artifact, int] | None:
+        """Return the shard that has the rows from `start` up to `end`; None where none has them."""
+        number = int(np.searchsorted(self.starts[:-1], start, side="right")) - 1
+        if number < 0 or (self.starts[number : number + 2] != (start, end)).any():
+            return None
+        return self._shards[number]
+
     def _spans(self, start: int, end: int) -> Iterator[tuple[int, int, int, pl.DataFrame]]:
         first = int(np.searchsorted(self.starts, start, side="right")) - 1
         for number in range(max(first, 0), len(self.starts) - 1):
@@ -112,6 +119,13 @@ def whole_numbers(artifact: Artifact, name: str) -> Ints:
     for start, frame in numbered_frames(artifact, [name]):
         values_N[start : start + frame.height] = frame[name].to_numpy()
     return values_N
+
+
+def source_rows(instructions: Artifact, rows: int) -> Ints:
+    """Return where instructions stand in a data set of `rows` rows, in ascending order."""
+    if instructions.rows == rows:
+        return np.arange(rows)
+    return whole_numbers(instructions, "source_row")
 
 
 class Members:

@@ -8,7 +8,7 @@ import polars as pl
 
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.store.artifacts import Artifact
-from crowdselect_core.store.plan import Plan, ShardResult
+from crowdselect_core.store.plan import Plan, ShardCopy, ShardResult
 from crowdselect_core.util.once import Once
 
 
@@ -87,7 +87,7 @@ def by_shard(
 
 def by_numbered_shard(
     artifact: Artifact,
-    shard: Callable[[pl.DataFrame, int], ShardResult],
+    shard: Callable[[pl.DataFrame, int], ShardResult | ShardCopy],
     columns: list[str] | None = None,
     facts: Callable[[], Mapping[str, Any]] = dict,
 ) -> Plan:
@@ -95,7 +95,7 @@ def by_numbered_shard(
     rows = [shard.rows for shard in artifact.manifest.shards]
     starts = [0, *accumulate(rows)]
 
-    def compute(index: int) -> ShardResult:
+    def compute(index: int) -> ShardResult | ShardCopy:
         return shard(artifact.shard(index, columns), starts[index])
 
     return Plan(len(rows), compute, {"rows": rows}, facts)

@@ -62,7 +62,11 @@ class Artifact:
 
     def shard(self, index: int, columns: list[str] | None = None) -> pl.DataFrame:
         """Return one shard, checked; see `frames`."""
-        shard, data = self.manifest.shards[index], self.bytes(index)
+        return self.decoded(index, self.bytes(index), columns)
+
+    def decoded(self, index: int, data: bytes, columns: list[str] | None = None) -> pl.DataFrame:
+        """Return the table of one shard, whose checked bytes are given; see `frames`."""
+        shard = self.manifest.shards[index]
         try:
             return safe_parquet.decode(data, columns, rows=shard.rows)
         except safe_parquet.Unreadable as e:

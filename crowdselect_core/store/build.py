@@ -20,7 +20,7 @@ from crowdselect_core.store.heartbeat import heartbeat
 from crowdselect_core.store.identity import Spec, canonical
 from crowdselect_core.store.manifest import Shard
 from crowdselect_core.store.names import SHARD_NAME
-from crowdselect_core.store.plan import Plan, ShardResult
+from crowdselect_core.store.plan import Plan, ShardCopy, ShardResult
 from crowdselect_core.util.notes import log_warning
 
 log = logging.getLogger("crowdselect.store")
@@ -182,22 +182,31 @@ def _told(data: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _write(store: Store, folder: str, tag: str, index: int, part: ShardResult) -> Finished:
+def _write(
+    store: Store, folder: str, tag: str, index: int, part: ShardResult | ShardCopy
+) -> Finished:
     """Encode one shard and write it under a name that ends in its sha256."""
     place = f"{folder}/part-{index:05d}-of-{tag}"
     told = {
-        "rows": part.frame.height,
+        "rows": part.rows,
         "counts": dict(part.counts),
         "notes": list(part.notes),
         "of": place,
     }
     text = canonical(told).decode()
+    data = _encoded(part, text)
+    digest = sha256(data).hexdigest()
+    store.place.create_exclusive(f"{place}-{digest}.parquet", data)
+    name = f"part-{index:05d}-of-{tag}-{digest}.parquet"
+    return Shard(name, part.rows, len(data), digest), told
+
+
+def _encoded(part: ShardResult | ShardCopy, text: str) -> bytes:
+    """Return the bytes of a shard that tells `text` of itself."""
+    if isinstance(part, ShardCopy):
+        return safe_parquet.with_metadata(part.data, text)
     buffer = io.BytesIO()
     part.frame.write_parquet(
         buffer, compression="zstd", compression_level=LEVEL, metadata={safe_parquet.MARK: text}
     )
-    data = buffer.getvalue()
-    digest = sha256(data).hexdigest()
-    store.place.create_exclusive(f"{place}-{digest}.parquet", data)
-    name = f"part-{index:05d}-of-{tag}-{digest}.parquet"
-    return Shard(name, part.frame.height, len(data), digest), told
+    return buffer.getvalue()

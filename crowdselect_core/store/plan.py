@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.identity import canonical
 
 
@@ -21,6 +22,33 @@ class ShardResult:
     frame: pl.DataFrame
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the shard."""
+        return self.frame.height
+
+
+@dataclass(frozen=True)
+class ShardCopy:
+    """A shard whose rows are those of another artifact's shard: its table is copied as it lies.
+
+    Args:
+        data: the bytes of the other shard, checked.
+        rows: of it.
+        counts: as in `ShardResult`; what the other shard tells of itself is not taken over.
+        notes: as in `ShardResult`.
+    """
+
+    data: bytes
+    rows: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The rows of the shard."""
+        return safe_parquet.decode(self.data, rows=self.rows)
 
 
 @dataclass(frozen=True)
@@ -37,7 +65,7 @@ class Plan:
     """
 
     total: int
-    compute: Callable[[int], ShardResult]
+    compute: Callable[[int], ShardResult | ShardCopy]
     cut: Mapping[str, Any]
     facts: Callable[[], Mapping[str, Any]] = dict
 

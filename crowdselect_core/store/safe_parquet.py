@@ -96,6 +96,46 @@ def read_metadata(data: bytes, rows: int | None = None) -> dict[str, Any]:
     return found
 
 
+def column_names(data: bytes) -> list[str]:
+    """Return the names of a file's columns in order; raises as `decode` does."""
+    with _opened(data) as file:
+        return list(file.schema_arrow.names)
+
+
+def with_metadata(data: bytes, text: str) -> bytes:
+    """Return a file with another text as what it tells of itself, its table byte for byte.
+
+    The text stands in the footer, which is Thrift's compact form: key and value of a pair, each
+    behind its length. Nothing in a footer counts bytes of the footer itself.
+
+    Args:
+        data: a whole file that a build wrote.
+        text: the JSON that takes the place of the one that is there.
+
+    Raises:
+        Unreadable: no parquet, or it tells nothing of itself.
+    """
+    with _opened(data) as file:
+        told = (file.metadata.metadata or {}).get(MARK.encode())
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    footer = data[start:-8]
+    if told is None or footer.count(_pair(told)) != 1:
+        raise Unreadable("tells nothing of itself")
+    footer = footer.replace(_pair(told), _pair(text.encode()))
+    return b"".join([memoryview(data)[:start], footer, len(footer).to_bytes(4, "little"), b"PAR1"])
+
+
+def _pair(value: bytes) -> bytes:
+    """Return MARK and a value as a footer has them, each behind its length."""
+    length, count = bytearray(), len(value)
+    while count > 0x7F:
+        length.append(count & 0x7F | 0x80)
+        count >>= 7
+    length.append(count)
+    key = MARK.encode()
+    return bytes([len(key)]) + key + b"\x18" + bytes(length) + value  # 0x18: the next field, bytes
+
+
 def _frame(table: Any) -> pl.DataFrame:
     """Take columns and names alone: what else Arrow's schema tells is not checked by anybody."""
     frame = pl.from_arrow(pa.Table.from_arrays(table.columns, names=table.column_names))

@@ -10,8 +10,8 @@ from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.known_rows import KnownRows
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.stages.row_columns import numbered_frames
+from crowdselect_core.stages.select.asked_rows import AskedRows
 from crowdselect_core.stages.select.candidate_rows import cluster_numbers, with_clusters
-from crowdselect_core.stages.select.placed_rows import PlacedRows
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
@@ -48,8 +48,8 @@ def membership_plan(
         )
         asked = pl.concat([known, chosen]).unique()
         # One after the other; a refit may have ranked by another method than the one before.
-        then = PlacedRows(config, store, before, asked).asked_places()
-        table = membership(then, PlacedRows(config, store, now, asked).asked(), new)
+        then = AskedRows(config, store, before, asked).placed()
+        table = membership(then, AskedRows(config, store, now, asked).told(), new)
         counts = {str(change): int(n) for change, n in table.group_by("change").len().iter_rows()}
         return ShardResult(check(table, TABLE, "membership"), counts)
 

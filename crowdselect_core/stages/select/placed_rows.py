@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.selection.candidates import Candidates
-from crowdselect_core.selection.explanations import told, with_places
+from crowdselect_core.selection.explanations import told
 from crowdselect_core.selection.placement import Placement, placed
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.candidate_rows import CandidateRows, ids_of
@@ -31,22 +31,14 @@ class PlacedRows:
         config: the resolved config.
         store: where the artifacts are.
         inputs: the artifacts of the run.
-        asked: ids of rows that are asked for; without them, the chosen ones.
     """
 
-    def __init__(
-        self,
-        config: SelectConfig,
-        store: Store,
-        inputs: SelectionArtifacts,
-        asked: pl.Series | None = None,
-    ) -> None:
+    def __init__(self, config: SelectConfig, store: Store, inputs: SelectionArtifacts) -> None:
         self._config = config
         self._ranking = inputs.ranking.open(store)
         clusters = inputs.clusters.open(store) if inputs.clusters else None
         self._rows = CandidateRows(self._ranking, clusters)
         self._selection = inputs.selection.open(store).frame(["instruction_id", "rank"])
-        self._asked = self._selection["instruction_id"] if asked is None else asked
 
     @property
     def candidates(self) -> Candidates:
@@ -58,38 +50,19 @@ class PlacedRows:
         """Where all rows stand."""
         return self._placed[1]
 
-    def asked(self) -> pl.DataFrame:
-        """Return the rows that were asked for, each with its reason; see `explanations.told`."""
-        return self.at(self._asked_rows)
-
-    def asked_places(self) -> pl.DataFrame:
-        """Return the same rows with their places alone; `reason` is that of the ranking."""
-        rows_K = self._asked_rows
-        return with_places(self._rows.rows(rows_K), rows_K, self.where)
-
-    @property
-    def _asked_rows(self) -> Ints:
-        numbers = self._placed[2].join(self._asked.to_frame("instruction_id"), on="instruction_id")
-        return numbers["row"].to_numpy()
-
     @cached_property
-    def _placed(self) -> tuple[Candidates, Placement, pl.DataFrame]:
-        """All rows, where they stand, and the numbers of the rows that are chosen or asked for.
+    def _placed(self) -> tuple[Candidates, Placement]:
+        """All rows, and where they stand.
 
         The ids are read once with what rows are placed by, and let go.
         """
         candidates, ids = self._rows.candidates_with_ids()
-        wanted = pl.concat([self._selection["instruction_id"], self._asked.rename("")])
-        rows_K = ids.is_in(wanted.unique().implode()).arg_true().cast(pl.Int64)
+        rows_K = ids.is_in(self._selection["instruction_id"].implode()).arg_true().cast(pl.Int64)
         numbers = pl.DataFrame({"instruction_id": ids[rows_K], "row": rows_K})
         chosen = numbers.join(self._selection, on="instruction_id")
         where = placed(candidates, chosen["row"].to_numpy(), chosen["rank"].to_numpy())
-        return replace(candidates, ids_of=ids_of(self._ranking)), where, numbers
+        return replace(candidates, ids_of=ids_of(self._ranking)), where
 
-    def at(self, rows_K: Ints) -> pl.DataFrame:
-        """Return rows by their numbers, each with its reason."""
-        return self._told(self._rows.rows(rows_K), rows_K, every=True)
-
-    def _told(self, table: pl.DataFrame, rows_K: Ints, *, every: bool = False) -> pl.DataFrame:
+    def _told(self, table: pl.DataFrame, rows_K: Ints) -> pl.DataFrame:
         chosen = self._selection.height
-        return told(table, rows_K, self.where, self._config, chosen, every=every)
+        return told(table, rows_K, self.where, self._config, chosen)

@@ -14,7 +14,7 @@ from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.partitions import holding_rows, open_dataset, span_of
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.row_columns import RowReader, whole_numbers
+from crowdselect_core.stages.row_columns import RowReader, source_rows
 from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
@@ -42,8 +42,9 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     """
     dataset = open_dataset(config)
     table = instructions.open(store)
-    source_N, rows = whole_numbers(table, "source_row"), RowReader(table)
-    partitions = holding_rows(dataset.partitions(config.shard_rows), source_N)
+    partitions, rows = dataset.partitions(config.shard_rows), RowReader(table)
+    source_N = source_rows(table, sum(part.rows for part in partitions))
+    partitions = holding_rows(partitions, source_N)
 
     def shard(part: Partition) -> ShardResult:
         start, end = span_of(source_N, part)
@@ -61,12 +62,9 @@ def _shard(
     """Read the scores of the rows `kept`, which stand at `places` of a partition."""
     whole = len(places) == part.rows
     columns: list[pl.Series] = []
-    missing = 0
-    for pair, (scores_P, lacking) in dataset.score_columns(part).items():
-        scores_N = scores_P if whole else scores_P[places]
-        lacking = lacking if whole else int(np.isnan(scores_N).sum())
-        columns.append(pl.Series(score_column(*pair), scores_N, nan_to_null=lacking > 0))
-        missing += lacking
+    for pair, scores in dataset.score_columns(part).items():
+        columns.append((scores if whole else scores[places]).alias(score_column(*pair)))
+    missing = sum(column.null_count() for column in columns)
     columns += [
         pl.Series(shown_column(*pair), scores_N[places], nan_to_null=True)
         for pair, scores_N in dataset.shown_scores(part).items()

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from threadpoolctl import threadpool_limits
 
-from crowdselect_core.embedding import Embedder, Vectors, fit_lexical, fit_sample
+from crowdselect_core.embedding import Embedder, Vectors, base, fit_lexical, fit_sample
 from crowdselect_core.embedding.tokenizing import terms
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.util.hashed_random import uniform
@@ -176,7 +176,11 @@ def test_fit_is_the_same_on_any_number_of_threads_and_follows_its_seed() -> None
 # The rows to fit on
 
 
-def test_rows_to_fit_on_are_those_with_the_smallest_draws_in_id_order() -> None:
+@pytest.mark.parametrize("at_once", [1, 7, 50])
+def test_rows_to_fit_on_are_those_with_the_smallest_draws_in_id_order(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "DRAWN_ROWS", at_once)
     ids = [f"row-{i}" for i in range(50)]
     draws = dict(zip(ids, uniform(ids, 7, "fit").tolist(), strict=True))
     expected = sorted(sorted(ids, key=lambda i: draws[i])[:12])
