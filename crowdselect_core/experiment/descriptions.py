@@ -35,7 +35,8 @@ CELLS: Columns = {
     "distinct_1": pl.Float64,  # 0..1, higher: more varied words
     "distinct_2": pl.Float64,  # the same of word pairs
     "nearest": pl.Float64,  # mean cosine distance to the nearest other, 0..2, higher: more varied
-    "cost_tokens": pl.Int64,  # what making the choice cost; null where not known
+    "answers_needed": pl.Int64,  # of the crowd, had the data set none; null where not known
+    "scores_needed": pl.Int64,  # of these, by every reward model
     "cost_seconds": pl.Float64,
 }
 MODELS: Columns = {
@@ -56,15 +57,16 @@ CLUSTERS: Columns = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What making a cell's choice cost.
+    """What making a cell's choice costs.
 
     Attributes:
-        tokens: that the crowd and the reward models read and wrote; None where not known.
+        answers, scores: that it needs, had the data set none yet; None where not known.
         seconds: of computing; None where not known.
     """
 
-    tokens: int | None
-    seconds: float | None
+    answers: int | None = None
+    scores: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ def describe(
     cells, models, clusters = [], [], []
     for choice in choices:
         name = (choice.cell, choice.replicate, choice.budget)
-        cost = (costs or {}).get(choice.cell, Cost(None, None))
-        cells.append((*name, *_row(pool, choice, seed).values(), cost.tokens, cost.seconds))
+        cost = (costs or {}).get(choice.cell, Cost())
+        own = _row(pool, choice, seed).values()
+        cells.append((*name, *own, cost.answers, cost.scores, cost.seconds))
         models += [(*name, *share) for share in _model_shares(_kept(pool, choice), choice)]
         clusters += [(*name, *share) for share in cluster_shares(choice).items()]
     return Described(

@@ -21,6 +21,7 @@ from crowdselect_core.experiment.stored_choices import StoredChoices, chosen
 from crowdselect_core.models.token_count import estimate
 from crowdselect_core.selection.candidates import NO_CLUSTER, Candidates
 from crowdselect_core.stages.crowd.prompts import prompts_of
+from crowdselect_core.stages.methods.answers_needed import needed
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -86,8 +87,13 @@ class Pools:
             self._vectors(cells, place_N, len(rows_U)),
             self._told.ngrams,
         )
-        costs = {made.cell: Cost(None, made.seconds) for _, made in cells}
-        narrow = (_narrowed(choice, rows_U, place_N) for choice in choices)
+        costs = {
+            cell.name: _cost(cell, made, choice)
+            for (cell, made), choice in zip(cells, choices, strict=True)
+        }
+        clusters = (choice.ranked.cluster_N for choice in choices)
+        cluster_N = next((found for found in clusters if found is not None), None)
+        narrow = (_narrowed(choice, rows_U, place_N, cluster_N) for choice in choices)
         return describe(pool, narrow, costs)
 
     def _kept(
@@ -176,9 +182,22 @@ def _read(config: SelectConfig, rows: pl.DataFrame) -> _Told:
     return _Told(ids, tokens_U, ngrams(texts))
 
 
-def _narrowed(choice: Choice, rows_U: Ints, place_N: NDArray[np.int32]) -> Choice:
-    """Return a choice among the rows that any cell chose, for a description alone."""
-    cluster_N = choice.ranked.cluster_N
+def _cost(cell: Cell, made: Made, choice: Choice) -> Cost:
+    if made.rows is None:
+        return Cost(seconds=made.seconds)
+    found = needed(cell.config, made.rows.scores.rows, len(choice.rows_B))
+    return Cost(found.answers, found.scores, made.seconds)
+
+
+def _narrowed(
+    choice: Choice, rows_U: Ints, place_N: NDArray[np.int32], other_N: Ints | None
+) -> Choice:
+    """Return a choice among the rows that any cell chose, for a description alone.
+
+    A cell without clusters is described by `other_N`, those of another cell: how far a choice that
+    ignores clusters spreads over them is what one that fills them is compared with.
+    """
+    cluster_N = other_N if choice.ranked.cluster_N is None else choice.ranked.cluster_N
     ranked = Candidates(
         choice.ranked.score_N[rows_U],
         choice.ranked.eligible_N[rows_U],

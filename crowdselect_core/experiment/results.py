@@ -11,7 +11,7 @@ from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.schemas import CHOICE, EXPERIMENT
 
 # Columns of a description that are no metrics of a choice.
-NAMES = {"cell", "replicate", "budget", "cost_tokens", "cost_seconds"}
+NAMES = {"cell", "replicate", "budget", "cost_seconds"}
 
 
 def table(

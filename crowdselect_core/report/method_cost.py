@@ -3,40 +3,28 @@
 from crowdselect_core.annotate import pre_experienced
 from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.stages.methods.answers_needed import needed
 from crowdselect_core.stages.refs import SelectionArtifacts
-from crowdselect_core.stages.select.answers import mode_of
-from crowdselect_core.stages.select.method_ranking import is_rival
 from crowdselect_core.util.text import plural
 
 
 def method_cost(config: SelectConfig, inputs: SelectionArtifacts) -> dict[str, int]:
     """Count what the method and the response rule need, had the data set nothing yet.
 
-    A method of scores needs every model's answer to every row, and so does `best` of the models
-    that may be kept. A method that reads the kept answer needs one a row where the answer is a
-    named model's or a random one, and else one of every model that may be kept; any other needs
-    the answers of the chosen rows alone.
+    See `needed`.
 
     Returns:
         answers, models (that answer), scores, annotated (rows that the method's model read),
         crowd (answers of the whole crowd to all rows), and trained (rows that its model is trained
         on first), where it is.
     """
-    rows, mode = inputs.scores.rows, mode_of(config)
-    by_scores = not is_rival(config.method) and config.method != "random"
-    reads = annotates(config) or (config.method == "length" and config.length.of == "response")
-    everyone = len(config.models)
-    if by_scores or mode.needs_score:
-        models = everyone if by_scores else len(mode.models)
-        answers, scores = rows * models, rows * models * len(config.reward_names)
-    else:
-        models, scores = len(mode.models), 0
-        answers = rows if reads else inputs.selection.rows
+    rows = inputs.scores.rows
+    found = needed(config, rows, inputs.selection.rows)
     first = pre_experienced.wanted(config)
     annotated = inputs.values.rows if inputs.values and annotates(config) else 0
     cost = {
-        "answers": answers, "models": models, "scores": scores, "annotated": annotated,
-        "crowd": rows * everyone,
+        "answers": found.answers, "models": found.models, "scores": found.scores,
+        "annotated": annotated, "crowd": rows * len(config.models),
     }  # fmt: skip
     return cost | ({"trained": min(first.rows, rows)} if first else {})
 

@@ -63,6 +63,10 @@ class PlacedRows:
         where = placed(candidates, chosen["row"].to_numpy(), chosen["rank"].to_numpy())
         return replace(candidates, ids_of=ids_of(self._ranking)), where
 
-    def _told(self, table: pl.DataFrame, rows_K: Ints) -> pl.DataFrame:
+    def at(self, rows_K: Ints) -> pl.DataFrame:
+        """Return rows by their numbers, each with its reason."""
+        return self._told(self._rows.rows(rows_K), rows_K, every=True)
+
+    def _told(self, table: pl.DataFrame, rows_K: Ints, *, every: bool = False) -> pl.DataFrame:
         chosen = self._selection.height
-        return told(table, rows_K, self.where, self._config, chosen)
+        return told(table, rows_K, self.where, self._config, chosen, every=every)

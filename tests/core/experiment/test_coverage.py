@@ -20,9 +20,9 @@ def test_the_verdicts_quote_coverage_of_the_simulated_kind() -> None:
     assert set(COVERAGE) == {3, 5, 10, 20, 50}
     for low, high in COVERAGE.values():
         assert 0.5 < low <= high <= 1.0
-    found = simulate(SCENARIOS[0], counts=(3,), draws=300, seed=2)
-    low, high = COVERAGE[3]
-    assert low - 0.04 <= found.coverage[0].corrected <= high + 0.04
+    found = simulate(SCENARIOS[0], counts=tuple(COVERAGE), draws=300, seed=2)
+    for (low, high), one in zip(COVERAGE.values(), found.coverage, strict=True):
+        assert low - 0.04 <= one.corrected <= high + 0.04
 
 
 def test_sign_flips_find_too_much_where_replicates_overlap() -> None:

@@ -39,7 +39,7 @@ def choice(rows: list[int], response: str | None = "best") -> Choice:
 
 
 def test_a_choice_by_hand() -> None:
-    found = describe(pool(), [choice([2, 0, 1])], {"c": Cost(1000, 2.5)})
+    found = describe(pool(), [choice([2, 0, 1])], {"c": Cost(1000, 3000, 2.5)})
     (row,) = found.cells.to_dicts()
     assert row["rows"] == 3
     assert row["instruction_tokens"] == pytest.approx(5 / 3)
@@ -54,7 +54,7 @@ def test_a_choice_by_hand() -> None:
     assert row["distinct_2"] == 1.0  # ab ba, bc: 3 of 3; none across rows
     # (1,0) is at 1 of both others; (0,1) and (0,2) are at 0 of each other: 1/3
     assert row["nearest"] == pytest.approx(1 / 3)
-    assert (row["cost_tokens"], row["cost_seconds"]) == (1000, 2.5)
+    assert (row["answers_needed"], row["scores_needed"], row["cost_seconds"]) == (1000, 3000, 2.5)
     shares = {r["model"]: r["share"] for r in found.models.to_dicts()}
     assert shares == pytest.approx({"m0": 1 / 3, "m1": 2 / 3})
     shares = {r["cluster_id"]: r["share"] for r in found.clusters.to_dicts()}
@@ -75,7 +75,7 @@ def test_what_is_not_there_is_null() -> None:
     unknown = {name for name, value in row.items() if value is None}
     assert unknown == {
         "answer_tokens", "mean_answer_tokens", "reward", "models", "clusters", "cluster_entropy",
-        "distinct_1", "distinct_2", "nearest", "cost_tokens", "cost_seconds",
+        "distinct_1", "distinct_2", "nearest", "answers_needed", "scores_needed", "cost_seconds",
     }  # fmt: skip
     assert cluster_shares(bare_choice) == {}
 

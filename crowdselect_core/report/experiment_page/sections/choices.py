@@ -11,6 +11,8 @@ from crowdselect_core.report.experiment_page.words import budget_order, budget_t
 from crowdselect_core.report.page.section import Section
 from crowdselect_core.report.page.templating import filled
 
+SECONDS = "cost_seconds"  # a column of the table, not a metric of its own
+
 # What is measured of a choice, and its heading.
 FIGURES = {
     "rows": "rows",
@@ -24,6 +26,9 @@ FIGURES = {
     "distinct_1": "distinct-1",
     "distinct_2": "distinct-2",
     "nearest": "distance to the nearest",
+    "answers_needed": "answers needed",
+    "scores_needed": "scores needed",
+    SECONDS: "seconds",
 }
 MODEL = "model_share/"
 
@@ -56,7 +61,9 @@ def _groups(table: pl.DataFrame, limits: Limits) -> Iterator[dict[str, Any]]:
 def _means(own: pl.DataFrame) -> dict[tuple[str, str], float | None]:
     """Return the mean over replicates of every figure of every cell."""
     found = own.filter(pl.col("metric").is_in(list(FIGURES))).group_by("cell", "metric")
-    return {(c, m): v for c, m, v in found.agg(pl.col("value").mean()).iter_rows()}
+    means = {(c, m): v for c, m, v in found.agg(pl.col("value").mean()).iter_rows()}
+    seconds = own.unique(["cell", "replicate"]).group_by("cell").agg(pl.col(SECONDS).mean())
+    return means | {(cell, SECONDS): value for cell, value in seconds.iter_rows()}
 
 
 def _shares(own: pl.DataFrame, cells: list[str], limits: Limits) -> dict[str, Any] | None:
