@@ -20,6 +20,7 @@ from typing import Any
 
 from prefect import flow
 
+from crowdselect_core.cluster.training import spreads
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import BenchmarkConfig, required
 from crowdselect_core.config.finetune import required as required_training
@@ -72,7 +73,8 @@ def checked(config: EvaluateConfig) -> dict[str, Any]:
 def check(config: EvaluateConfig) -> None:
     """Refuse beforehand what could only fail later, a bill that is too high among it."""
     if config.trains:
-        training_preflight.check(required_training(config.training))
+        training = required_training(config.training)
+        training_preflight.check(training, elsewhere=spreads(config))
     if config.selects:
         preflight.check(config, trains=True)
     tasks.check(config, stored_model(config, lambda c, run: trained_on(chosen(c, run=run), run)))

@@ -18,6 +18,7 @@ from typing import Any
 
 from prefect import flow
 
+from crowdselect_core.cluster.training import spreads
 from crowdselect_core.config.finetune import required
 from crowdselect_core.config.finetuning import FinetuneConfig
 from crowdselect_core.config.select import SelectConfig
@@ -47,7 +48,7 @@ def finetune(config: FinetuneConfig) -> Any:
     lend(config)
     config = config.resolved()
     training = required(config.training)
-    training_preflight.check(training)
+    training_preflight.check(training, elsewhere=spreads(config))
     if config.dataset is None:
         preflight.check_writable(config.out)
     else:

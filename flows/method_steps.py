@@ -80,10 +80,9 @@ def experienced(
     if run is not run_task:  # a dry run trains nothing
         return Ref.to_compute(pre_experienced.MODEL)
     from tasks import finetune as training_tasks
-    from tasks.crowd import device_tags
 
     name = required(config.training).base_model
-    return training_tasks.train.of(name, device_tags())(config, sample)
+    return training_tasks.train.of(name, training_tasks.tags(config))(config, sample)
 
 
 def answer_lengths(

@@ -160,9 +160,11 @@ def benchmark(
     """
     cancellation.check()
     opened = open_benchmark(benchmark, config)
+    tools = replace(tools_of(config, stages), snapshots=snapshots)
     if heldout_losses.spreads(config, benchmark):
         heldout_losses.compute(config, benchmark, models, stages, cancellation.check)
-    outcome = opened.run(models, replace(tools_of(config, stages), snapshots=snapshots))
+        tools = replace(tools, lent=_nothing)  # what the workers stored is read
+    outcome = opened.run(models, tools)
     log.info("%-13s %s: %s results", "benchmark", opened.name, f"{len(outcome.results):,}")
     return Completed(message=f"{len(outcome.results)} results", data=outcome)
 
@@ -254,6 +256,8 @@ def judge_tags(judge: JudgeConfig) -> list[str]:
 
 def benchmark_tags(config: EvaluateConfig, benchmark: BenchmarkConfig) -> list[str]:
     """Return the tags of a benchmark's task: what it runs, and `gpu` where that takes a device."""
+    if heldout_losses.spreads(config, benchmark):
+        return ["engine-ray"]
     if isinstance(benchmark, HeldoutLossBenchmark | LmEvalBenchmark | CommandBenchmark):
         return device_tags()
     evaluation = required(config.evaluation)
@@ -277,6 +281,10 @@ def tools_of(config: EvaluateConfig, stages: list[Ref] | None = None) -> Tools:
         check=cancellation.check,
         artifacts={ref.stage: ref.key for ref in stages or []},
     )
+
+
+def _nothing(engine: EngineConfig | None, name: str) -> AbstractContextManager[list[str]]:
+    return nullcontext([])
 
 
 def _lent(engine: EngineConfig | None, name: str) -> AbstractContextManager[list[str]]:

@@ -27,7 +27,7 @@ def secret(block: str) -> str:
     """Read a Prefect Secret block that holds the key of an endpoint.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is none of that name, or the Prefect server does not answer.
     """
     return str(_load(block, "api_key_block", "name an environment variable in api_key_env"))
 
@@ -70,7 +70,9 @@ def _put(block: str) -> None:
 
 
 def _load(block: str, key: str, remedy: str) -> Any:
+    import httpx
     from prefect.blocks.system import Secret
+    from prefect.exceptions import PrefectException
 
     try:
         loaded: Any = Secret.load(block)
@@ -78,5 +80,10 @@ def _load(block: str, key: str, remedy: str) -> Any:
         raise ConfigError(
             f"Prefect has no Secret block {block!r} ({key}): create it in the UI under Blocks, or "
             f"{remedy}"
+        ) from None
+    except (httpx.HTTPError, PrefectException) as e:
+        raise ConfigError(
+            f"Secret block {block!r} ({key}): the Prefect server did not give it "
+            f"({type(e).__name__}): look at the server, or {remedy}"
         ) from None
     return loaded.get()

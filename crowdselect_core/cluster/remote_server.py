@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from crowdselect_core.models.hub import model_identity
 from crowdselect_core.processes.supervised import END_SECONDS
 
 LOOK = 1.0  # seconds between two looks whether it is over
+SLOW = 60.0  # seconds after which a start that lasts is said
 
 log = logging.getLogger("crowdselect")
 
@@ -94,10 +96,17 @@ class Replica:
                     weights=model_identity(self._launch.model, self._launch.revision),
                 )  # fmt: skip
                 self._starting = self._actor.start.remote(asked)
+            began, told = time.monotonic(), False
             while not self._ray.wait([self._starting], timeout=LOOK)[0]:
                 if over():
                     return None
                 self._nodes.look(serving=serving())
+                if not told and time.monotonic() - began > SLOW:
+                    told = True
+                    log.info(
+                        "%s: not there after %g s: it waits for room on the Ray cluster, or loads "
+                        "its model", self._name, SLOW,
+                    )  # fmt: skip
             self._take()
         return self.server
 

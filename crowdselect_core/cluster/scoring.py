@@ -20,7 +20,8 @@ def spreads(config: SelectConfig, reward: RewardConfig) -> bool:
     """Tell whether a reward model scores on the workers of a cluster.
 
     So do models that run in a process of this library. A judge is an endpoint or a server of its
-    own, a vLLM server takes whole nodes, and a function is code of this process's environment.
+    own, vLLM servers are placed by themselves (see `serving`), and a function is code of this
+    process's environment.
     """
     if config.executor.kind != "ray":
         return False

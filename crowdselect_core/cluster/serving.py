@@ -4,6 +4,7 @@ Each replica of a model (`data_parallel_size`) is a server of its own, on any no
 answers go between this process and the servers by HTTP: nothing of them passes through Ray.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -18,11 +19,13 @@ from crowdselect_core.cluster.remote_server import RemoteServer, Replica
 from crowdselect_core.cluster.server_nodes import ServerNodes
 from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.config.executor import ExecutorConfig
-from crowdselect_core.errors import Stopped
+from crowdselect_core.errors import ConfigError, Stopped, first_line
 from crowdselect_core.generate.vllm.host import Client, ClientOf, Launch
 from crowdselect_core.generate.vllm.requeue import Asked, Told
 from crowdselect_core.generate.vllm.shared_work import SharedWork
 from crowdselect_core.util.text import plural
+
+log = logging.getLogger("crowdselect")
 
 CHECK_SECONDS = 60.0  # for a look at a node; one that is busy is not waited for
 LAST = 10.0  # seconds that a client has to end in order
@@ -51,10 +54,21 @@ class RayMachines:
         nodes.look(serving=True)
         look = nodes.ray.remote(server_host.check).options(max_retries=0, **nodes.options)
         asked = look.remote(server_host.request(launch, subject=subject))
-        if nodes.ray.wait([asked], timeout=CHECK_SECONDS)[0]:
-            read(nodes.ray.get(asked)).value(subject)
-        else:
+        if not nodes.ray.wait([asked], timeout=CHECK_SECONDS)[0]:
             nodes.ray.cancel(asked, force=True)
+            return
+        problem = nodes.ray.exceptions
+        try:
+            told = nodes.ray.get(asked)
+        except problem.RayTaskError as e:
+            raise ConfigError(
+                f"{subject}: a node of the Ray cluster cannot start servers "
+                f"({first_line(e.cause or e)}): every node needs the environment of this run"
+            ) from None
+        except problem.RayError as e:  # a worker or node was lost: the start of the server will say
+            log.warning("%s: the look at a node was lost (%s)", subject, first_line(e))
+            return
+        read(told).value(subject)
 
     def kept(
         self, name: str, launch: Callable[[], Launch], client: ClientOf[Asked, Told]

@@ -17,6 +17,7 @@ from crowdselect_core.experiment.settings import required
 WHERE = "experiment.primary"
 OF_CHOICE = tuple(name for name in CELLS if name not in NAMES)
 SHARES = ("model_share/", "cluster_share/")  # metrics of a choice that have a name behind them
+JUDGED = ("mt-bench", "arena-hard", "pairwise")
 ALIKE = ("clusters", "budget", "base_model", "loss", "peft", "response")
 
 
@@ -105,13 +106,32 @@ def _check_metric(config: SelectConfig, cells: Sequence[Cell]) -> None:
         return  # of a task or a command of the user's: its metrics are known when it has run
     if not required(config).train:
         kinds = list(METRICS)  # the metric of a training that is left out this time
-    known = sorted({*OF_CHOICE, *(metric for kind in kinds for metric in METRICS.get(kind, ()))})
+    of_choice = OF_CHOICE if named.benchmark in (None, CHOICE) else ()
+    known = sorted({*of_choice, *(metric for kind in kinds for metric in METRICS.get(kind, ()))})
     metric = named.metric.split(" (")[0]  # a judge stands in brackets behind it
     if metric not in known:
         raise ConfigError(
             f"{WHERE}.metric: {named.metric!r} is no metric of the benchmarks here"
             f"{nearest(metric, known)} (they have {shown(known, 20)})"
         )
+    judges = _judges(cells)
+    judged = {m for kind in kinds if kind in JUDGED for m in METRICS[kind]}
+    plain = {m for kind in kinds if kind not in JUDGED for m in METRICS[kind]}
+    several = metric in judged and len(judges) > 1
+    wanted = [f"{metric} ({judge})" for judge in judges] if several else [metric]
+    wanted += [metric] if several and metric in plain else []
+    if required(config).train and named.metric not in wanted:
+        raise ConfigError(
+            f"{WHERE}.metric: {named.metric!r} is a metric of no result, expected "
+            f"{' or '.join(map(repr, wanted))}"
+        )
+
+
+def _judges(cells: Sequence[Cell]) -> list[str]:
+    evaluations = [
+        cell.config.evaluation for cell in cells if isinstance(cell.config, EvaluateConfig)
+    ]
+    return sorted({judge.name for one in evaluations if one is not None for judge in one.judges})
 
 
 def _is_of_choice(metric: str) -> bool:

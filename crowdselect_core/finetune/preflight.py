@@ -17,8 +17,12 @@ log = logging.getLogger("crowdselect")
 PROBE = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there."}]
 
 
-def check(config: TrainingConfig) -> BaseModel:
+def check(config: TrainingConfig, *, elsewhere: bool = False) -> BaseModel:
     """Check packages, devices, the base model and its chat template; return the base model.
+
+    Args:
+        config: the recipe.
+        elsewhere: whether workers of a cluster train: the GPUs of this machine count for nothing.
 
     Raises:
         ConfigError: what is missing or does not fit.
@@ -38,7 +42,7 @@ def check(config: TrainingConfig) -> BaseModel:
     from crowdselect_core.finetune.trainers import check_args
 
     gpu = has_gpu()
-    if gpu:
+    if gpu and not elsewhere:
         _check_gpus(config)
     if config.launch_config is not None and not Path(config.launch_config).is_file():
         raise ConfigError(f"training.launch_config {config.launch_config!r} is no file here")

@@ -2,6 +2,7 @@
 
 import math
 
+from crowdselect_core.cluster.training import spreads
 from crowdselect_core.config.heldout import BEST
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
@@ -41,7 +42,7 @@ def experiment_grid(config: SelectConfig) -> Grid:
     trainings = {repr(c.config.training): c.config.training for c in found.cells if c.trains}
     for training in trainings.values():
         if training is not None:
-            training_preflight.check(training)
+            training_preflight.check(training, elsewhere=spreads(config))
     return found
 
 

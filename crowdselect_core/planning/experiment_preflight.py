@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crowdselect_core.cluster.training import spreads
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, UserError, first_line
@@ -70,7 +71,7 @@ def _findings(config: SelectConfig, cells: Sequence[Cell], secret: Secret) -> It
     for model in local_models(config, cells):
         yield _model(model)
     for training in trainings(cells):
-        yield _memory(training, required(config).gpus_per_cell)
+        yield _memory(training, required(config).gpus_per_cell, elsewhere=spreads(config))
     for one in asked_models(config, cells, secret):
         yield _answers(one)
 
@@ -133,8 +134,8 @@ def _card_licence(folder: Path) -> str | None:
     return None
 
 
-def _memory(training: TrainingConfig, gpus: int) -> Finding:
-    """Hold the memory of a training against that of the GPUs of a cell."""
+def _memory(training: TrainingConfig, gpus: int, *, elsewhere: bool) -> Finding:
+    """Hold the memory of a training against that of the GPUs of a cell, where these are here."""
     where = f"training of {training.base_model} ({training.loss}, {_peft(training)})"
     if training.command is not None:
         return Finding(f"{where}: by a command, whose memory is not known")
@@ -150,6 +151,8 @@ def _memory(training: TrainingConfig, gpus: int) -> Finding:
     except UserError as e:
         return Finding(f"{where}: {e}", failed=True)
     words = f"{where}: {need.memory / 1e9:.1f} GB without activations"
+    if elsewhere:
+        return Finding(f"{words}; trained on the Ray cluster, whose GPUs are not looked at")
     if training.num_processes > gpus and gpu:
         return Finding(
             f"{where}: num_processes {training.num_processes}, and a cell sees {gpus} GPUs: raise "

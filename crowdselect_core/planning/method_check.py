@@ -2,6 +2,7 @@
 
 from crowdselect_core.annotate import pre_experienced
 from crowdselect_core.annotate.factory import annotates, kind_of
+from crowdselect_core.cluster.training import spreads
 from crowdselect_core.config.engine import OpenAIEngineConfig
 from crowdselect_core.config.finetune import required
 from crowdselect_core.config.methods import column_of, is_function
@@ -82,7 +83,8 @@ def _check_annotator(config: SelectConfig) -> None:
     if (own := pre_experienced.wanted(config)) is not None:
         from crowdselect_core.finetune import preflight as training_preflight
 
-        training_preflight.check(required(pre_experienced.sample_config(config, own).training))
+        training = required(pre_experienced.sample_config(config, own).training)
+        training_preflight.check(training, elsewhere=spreads(config))
     engine = kind_of(config).engine(config)
     if isinstance(engine, OpenAIEngineConfig) and engine.api_key_block:
         return  # only the run itself reads blocks; it checks before the first row

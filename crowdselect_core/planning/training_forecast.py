@@ -45,7 +45,7 @@ def training_forecast(config: SelectConfig, story: Story) -> list[str]:
         UserError: whatever the run itself would refuse before its first stage.
     """
     training = required(config.training)
-    base = preflight.check(training)
+    base = preflight.check(training, elsewhere=spreads(config))
     store = Store(config.store)
     if training.train_file is not None:
         check_train_file(config)

@@ -28,6 +28,9 @@ class NotReady(RuntimeError):
         self.why, self.ended = why, ended
 
 
+WORKER = "RAY_RAYLET_PID"  # a variable that Ray sets for its workers
+
+
 @dataclass
 class SupervisedProcess:
     """One process in a session of its own, under a guard (see `guard`) that ends its whole group.
@@ -41,7 +44,8 @@ class SupervisedProcess:
         healthy: says whether it works; asked while it starts.
         folder: where it works; here where None.
         abrupt: ended by SIGKILL at once, for a process that loses nothing by that.
-        apart: its guard is no child of this process, which may kill its children when it ends.
+        apart: its guard is no child of this process, which may kill its children when it ends, as
+            a worker of Ray does.
     """
 
     name: str
@@ -52,7 +56,7 @@ class SupervisedProcess:
     folder: Path | None = None
     output: Path | None = None
     abrupt: bool = False
-    apart: bool = False
+    apart: bool = field(default_factory=lambda: WORKER in os.environ)
     pid: int | None = None  # of the process, and of its group
     exit_code: int | None = None  # once it was ended; 128 + n where signal n ended it
     log_start: int = 0  # byte of the log where this start's output begins

@@ -11,6 +11,8 @@ from crowdselect_core.errors import ConfigError
 
 log = logging.getLogger("crowdselect")
 
+AGAIN = 10.0  # seconds until a source that held the refused key is read again
+
 
 class ApiKey:
     """The key that an endpoint is asked with; safe to use from several threads.
@@ -36,7 +38,7 @@ class ApiKey:
         if given is not None:
             self.source = f"the Prefect block {block}" if block else "the api_key given"
         self._lock = threading.Lock()
-        self._looked = time.monotonic()
+        self._looked = self._next = time.monotonic()
         self._value = self._read()
 
     @property
@@ -48,24 +50,31 @@ class ApiKey:
         """Read the key again; tell whether it is another one than the endpoint refused.
 
         Of many requests that are refused together one reads: its look came after they were sent.
+        A source that cannot be read now holds the refused key, as far as is known.
 
         Args:
             refused: the key of the request.
             sent: when that was sent, by `time.monotonic`.
-
-        Raises:
-            ConfigError: the source has no key any more.
         """
         with self._lock:
-            if self._value == refused and self._looked <= sent:
-                self._looked = time.monotonic()
-                self._value = self._read()
-                if self._value != refused:
-                    log.warning(
-                        "%s: the endpoint refused its key; going on with a new one from %s",
-                        self._name, self.source,
-                    )  # fmt: skip
+            if self._value == refused and max(self._looked, self._next) <= sent:
+                self._look(refused)
             return self._value != refused
+
+    def _look(self, refused: str | None) -> None:
+        try:
+            self._value = self._read()
+        except ConfigError as e:
+            log.warning("%s; the endpoint refused the key that it held before", e)
+        self._looked = time.monotonic()
+        self._next = self._looked
+        if self._value != refused:
+            log.warning(
+                "%s: the endpoint refused its key; going on with a new one from %s",
+                self._name, self.source,
+            )  # fmt: skip
+        else:
+            self._next += AGAIN
 
     def _read(self) -> str | None:
         held = self._given() if callable(self._given) else self._given

@@ -60,8 +60,9 @@ class SharedWork(Generic[Asked, Told]):
     @property
     def over(self) -> bool:
         """Whether no server has anything more to do: all is answered, or the run ends."""
-        left = self._lost or self._flying or not self._exhausted
-        return self._stopped or self._error is not None or not left
+        with self._state:  # a request that moves between lost and flying is in neither for a moment
+            left = self._lost or self._flying or not self._exhausted
+            return self._stopped or self._error is not None or not left
 
     def wait(self) -> bool:
         """Wait until there is something to ask; False when it is over."""
@@ -125,7 +126,10 @@ class SharedWork(Generic[Asked, Told]):
         """Return what a server is to be asked next; None when there is nothing now."""
         if (lost := self._again(turn)) is not None:
             return lost
-        with self._pulling:
+        while not self._pulling.acquire(timeout=LOOK):  # who has it may wait for other runs
+            if (lost := self._again(turn)) is not None or turn.over or self.over:
+                return lost
+        try:
             if (lost := self._again(turn)) is not None:  # by a server that died meanwhile
                 return lost
             if turn.over or self.over or self._exhausted:
@@ -135,6 +139,8 @@ class SharedWork(Generic[Asked, Told]):
             except BaseException as e:
                 self.fail(e)
                 return None
+        finally:
+            self._pulling.release()
         with self._state:
             if request is None:
                 self._exhausted = True

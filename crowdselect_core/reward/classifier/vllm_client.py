@@ -140,10 +140,10 @@ class ServedScorer:
                         ended, flying = await asyncio.wait(
                             flying, timeout=WATCH, return_when=asyncio.FIRST_COMPLETED
                         )
-                        if self.stopped():
-                            raise Stopped("asked to stop; committed results stay")
                         for score in (score for task in ended for score in task.result()):
                             done(score)
+                        if self.stopped():
+                            raise Stopped("asked to stop; committed results stay")
             finally:
                 for task in flying:
                     task.cancel()

@@ -50,9 +50,11 @@ def _copied(
     data = known.shard(wanted, first)
     if data is None or safe_parquet.column_names(data) != columns:
         return None
-    counts = safe_parquet.read_metadata(data)["counts"]
     if not any(is_score_column(name) for name in columns):
         return ShardCopy(data, wanted.height)
+    counts = safe_parquet.read_metadata(data)["counts"]
+    if MISSING not in counts:  # no shard of the stage of scores: it is written anew
+        return None
     return ShardCopy(data, wanted.height, {MISSING: int(counts[MISSING])})
 
 

@@ -49,7 +49,6 @@ def check(config: SelectConfig) -> None:
         {},
         {"clusters": 10, "budget": 20},
         {"benchmark": "second"},
-        {"metric": "loss (a judge)"},
         {"metric": "reward", "benchmark": "choice"},
         {"method": "random", "baseline": "crowdselect"},
     ],
@@ -68,6 +67,8 @@ def test_one_that_two_cells_fit_is_taken(primary: dict[str, Any]) -> None:
         ({"baseline": "crowdselect"}, "no two cells are crowdselect and crowdselect"),
         ({"metric": "loss_per_rwo"}, "'loss_per_rwo' is no metric .*, did you mean 'loss_per_row'"),
         ({"metric": "win_rate"}, "'win_rate' is no metric of the benchmarks here"),
+        ({"metric": "loss (a judge)"}, "is a metric of no result, expected 'loss'"),
+        ({"metric": "rows", "benchmark": "second"}, "'rows' is no metric of the benchmarks here"),
         ({"benchmark": "third"}, r"no benchmark is named 'third' \(there are heldout-loss, second"),
     ],
 )
@@ -94,3 +95,15 @@ def test_without_training_a_metric_of_the_choice_counts_and_others_are_left_out(
     assert primary_of(later) is None
     with pytest.raises(ConfigError, match="'rewards' is no metric"):
         check(config_of({"metric": "rewards"}, train=False))
+
+
+def test_of_two_judges_one_is_named_with_the_metric() -> None:
+    endpoint = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+    judges = [{"name": name, "engine": endpoint} for name in ("a", "b")]
+    benchmarks = [{"kind": "pairwise", "path": "prompts.jsonl"}]
+    told = config_of({"metric": "win_rate (b)"}).model_dump(exclude_unset=True)
+    told["evaluation"] = {"benchmarks": benchmarks, "judges": judges}
+    check(SelectConfig.model_validate(told).resolved())
+    told["experiment"]["primary"] = {"metric": "win_rate"}
+    with pytest.raises(ConfigError, match=r"expected 'win_rate \(a\)' or 'win_rate \(b\)'"):
+        check(SelectConfig.model_validate(told).resolved())

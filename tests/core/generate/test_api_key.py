@@ -9,7 +9,7 @@ from endpoint import Served, engine, request, served
 from crowdselect_core.config.engine import OpenAIEngineConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.generate.base import Answer, Failure
-from crowdselect_core.generate.openai.api_key import ApiKey
+from crowdselect_core.generate.openai.api_key import AGAIN, ApiKey
 
 OLD, NEW = "sk-OLDmarked-0123456789", "sk-NEWmarked-0123456789"
 ROWS = 60
@@ -94,5 +94,19 @@ def test_the_environment_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert key.value == NEW
     assert key.renewed(OLD, 0.0)
     monkeypatch.delenv("K")
+    assert not key.renewed(NEW, float("inf"))  # the calls fail, the run goes on
+    assert key.value == NEW
     with pytest.raises(ConfigError, match="variable K that api_key_env names is not set"):
-        key.renewed(NEW, float("inf"))
+        ApiKey("model", config)
+
+
+def test_a_source_that_held_the_refused_key_is_left_alone_for_a_while() -> None:
+    vault = Vault(OLD)
+    config = OpenAIEngineConfig(kind="openai", base_url="http://127.0.0.1:1/v1")
+    key = ApiKey("model", config, vault.read)
+    first = key._looked
+    assert not key.renewed(OLD, first)
+    assert not key.renewed(OLD, first + AGAIN / 2)
+    assert vault.reads == 2
+    vault.key = NEW
+    assert key.renewed(OLD, key._next)
