@@ -38,7 +38,7 @@ class ApiKey:
         if given is not None:
             self.source = f"the Prefect block {block}" if block else "the api_key given"
         self._lock = threading.Lock()
-        self._looked = self._next = time.monotonic()
+        self._next = time.monotonic()  # a request sent before says nothing new of the key
         self._value = self._read()
 
     @property
@@ -57,7 +57,7 @@ class ApiKey:
             sent: when that was sent, by `time.monotonic`.
         """
         with self._lock:
-            if self._value == refused and max(self._looked, self._next) <= sent:
+            if self._value == refused and self._next <= sent:
                 self._look(refused)
             return self._value != refused
 
@@ -66,8 +66,7 @@ class ApiKey:
             self._value = self._read()
         except ConfigError as e:
             log.warning("%s; the endpoint refused the key that it held before", e)
-        self._looked = time.monotonic()
-        self._next = self._looked
+        self._next = time.monotonic()
         if self._value != refused:
             log.warning(
                 "%s: the endpoint refused its key; going on with a new one from %s",

@@ -104,7 +104,7 @@ def test_a_source_that_held_the_refused_key_is_left_alone_for_a_while() -> None:
     vault = Vault(OLD)
     config = OpenAIEngineConfig(kind="openai", base_url="http://127.0.0.1:1/v1")
     key = ApiKey("model", config, vault.read)
-    first = key._looked
+    first = key._next
     assert not key.renewed(OLD, first)
     assert not key.renewed(OLD, first + AGAIN / 2)
     assert vault.reads == 2
