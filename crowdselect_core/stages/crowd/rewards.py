@@ -197,3 +197,11 @@ def _table(rows: pl.DataFrame, cells: CallCache, failed: Mapping[bytes, str]) ->
 def is_pairwise(reward: RewardConfig) -> bool:
     """Tell a judge that compares from one that grades."""
     return isinstance(reward, JudgeReward) and reward.mode == "pairwise"
+
+
+def reference_of(reward: RewardConfig, crowd: Sequence[Answered]) -> Answered | None:
+    """Return whose answers a judge holds all others against; None where it compares none."""
+    if not is_pairwise(reward):
+        return None
+    wanted = getattr(reward, "reference_model", None)
+    return next(a for a in crowd if a.model.name == wanted)
