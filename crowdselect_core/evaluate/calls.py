@@ -65,14 +65,6 @@ def ask(
     calls.check_failures()
 
 
-def cell_of(answer: Answer) -> Row:
-    """Return the row of a cell of `generate.answer_cells`."""
-    return (
-        answer.key, answer.text, answer.reasoning, answer.finish_reason,
-        answer.prompt_tokens, answer.completion_tokens, answer.error,
-    )  # fmt: skip
-
-
 def _shared(
     cells: CallCache, todo: Sequence[Request], sharing: WorkSharing, calls: CallTracker
 ) -> Iterator[Request]:

@@ -5,6 +5,7 @@ from functools import partial
 
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.generate.answer_cells import cell_of
 from crowdselect_core.generate.base import Answer, Engine, Failure, checked
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.in_flight import in_flight_of
@@ -80,12 +81,7 @@ def _take(calls: CallTracker, writer: CacheWriter, asked: AnswerRequests, given:
     answer = checked(given)
     calls.finished(answer.key)
     if answer.error is None or answer.failure is Failure.ROW:
-        writer.add(
-            (
-                answer.key, answer.text, answer.reasoning, answer.finish_reason,
-                answer.prompt_tokens, answer.completion_tokens, answer.error,
-            )
-        )  # fmt: skip
+        writer.add(cell_of(answer))
     if answer.error is None:
         calls.success(answer.prompt_tokens, answer.completion_tokens)
     else:
