@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import machine
-from benchmarks.ten_million import STORED, InChildren, crowd, export_files, write_scores
+from benchmarks.ten_million import STORED, InChildren, crowd, export_files, keys_of, write_scores
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.planning.missing_work import find_missing
 from crowdselect_core.reselection.base_selection import changes, made_record
@@ -24,21 +24,6 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 
 TARGET = 4.0  # GiB
-
-
-def config_of(folder: Path, width: int, budget: int) -> ReselectConfig:
-    """Return the config of both runs."""
-    return ReselectConfig(
-        dataset={"path": str(folder / "data")},  # type: ignore[arg-type]  # pydantic reads it
-        crowd="paper",
-        reward_models=["reward"],
-        embedder="column:vector" if width else "lexical",  # type: ignore[arg-type]
-        clusters=10 if width else 0,
-        budget=budget,
-        report=False,
-        store=str(folder / "store"),
-        out=str(folder / "out"),
-    ).resolved()
 
 
 def first(config: ReselectConfig, run: InChildren) -> KnownSelection:
@@ -81,7 +66,8 @@ def measure(folder: Path, rows: int, new: int, width: int, budget: int) -> None:
     """Select, let the new rows arrive, select again, and print what that took."""
     (folder / "data").mkdir(parents=True)
     write_scores(folder / "data" / "a.parquet", rows, width)
-    config = config_of(folder, width, budget)
+    keys = keys_of(folder, "data", width, budget) | {"report": False}
+    config = ReselectConfig.model_validate(keys).resolved()
     before, run = InChildren(silent=None), InChildren(silent=())
     base = first(config, before)
     write_scores(folder / "data" / "b.parquet", new, width, first=rows)

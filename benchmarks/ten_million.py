@@ -87,18 +87,18 @@ def _uuid(raw: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def config_of(folder: Path, width: int, budget: int) -> SelectConfig:
-    """Return the config of the run."""
-    return SelectConfig(
-        dataset={"path": str(folder / "scores.parquet")},  # type: ignore[arg-type]  # pydantic reads it
-        crowd="paper",
-        reward_models=["reward"],
-        embedder="column:vector" if width else "lexical",  # type: ignore[arg-type]
-        clusters=10 if width else 0,
-        budget=budget,
-        store=str(folder / "store"),
-        out=str(folder / "out"),
-    ).resolved()
+def keys_of(folder: Path, data: str, width: int, budget: int) -> dict[str, Any]:
+    """Return the keys of a run's config: the data in a folder, its store and OUT beside them."""
+    return {
+        "dataset": {"path": str(folder / data)},
+        "crowd": "paper",
+        "reward_models": ["reward"],
+        "embedder": "column:vector" if width else "lexical",
+        "clusters": 10 if width else 0,
+        "budget": budget,
+        "store": str(folder / "store"),
+        "out": str(folder / "out"),
+    }
 
 
 class InChildren:
@@ -205,7 +205,8 @@ def measure(folder: Path, rows: int, width: int, budget: int) -> None:
     """Run the chain, a process a stage, and print what each took."""
     from flows.select import chosen
 
-    config = config_of(folder, width, budget)
+    keys = keys_of(folder, "scores.parquet", width, budget)
+    config = SelectConfig.model_validate(keys).resolved()
     run = InChildren()
     inputs = chosen(config, run=run).inputs
     run.call("export", export_files, config, inputs)

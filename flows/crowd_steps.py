@@ -28,7 +28,7 @@ from crowdselect_core.stages.graph import (
 )
 from crowdselect_core.stages.heldout.answers import whose
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts, Split
-from tasks import cancellation
+from tasks import cancellation, devices
 from tasks import crowd as tasks
 from tasks.stage_task import run
 
@@ -145,7 +145,7 @@ def heldout_answers(config: SelectConfig, drawn: Ref, metrics: Ref | None) -> Re
     alone = MissingWork((model,), ())
     tasks.check_engines(config, alone)
     prompts = run(PROMPTS, own, drawn)
-    responses = tasks.responses.of(name, tasks.tags(model, config.executor))(
+    responses = tasks.responses.of(name, devices.tags(model, config.executor))(
         config, missing, prompts, model
     )
     return run(HELDOUT_ANSWERS, own, drawn, Answered(model, responses))
@@ -190,7 +190,7 @@ def answered(config: SelectConfig, missing: MissingWork, prompts: Ref) -> list[A
         if m.name not in absent
     }
     futures = {
-        m.name: tasks.responses.of(m.name, tasks.tags(m, config.executor)).submit(
+        m.name: tasks.responses.of(m.name, devices.tags(m, config.executor)).submit(
             config, missing, prompts, m
         )
         for m in missing.answers
@@ -206,7 +206,7 @@ def scored(config: SelectConfig, missing: MissingWork, crowd: list[Answered]) ->
         TooManyFailures: of some reward models too many calls failed; the others are finished.
     """
     futures = {
-        r.name: tasks.rewards.of(r.name, tasks.tags(r, config.executor)).submit(
+        r.name: tasks.rewards.of(r.name, devices.tags(r, config.executor)).submit(
             config, missing, r, crowd
         )
         for r in missing.scores

@@ -37,7 +37,8 @@ from flows.finetune import check_file, trained_on
 from flows.select import chosen
 from tasks import evaluate as tasks
 from tasks import finetune as training_tasks
-from tasks import flow_runs
+from tasks import flow_runs, leaderboard
+from tasks.evaluation_tags import answer_tags, benchmark_tags, judge_tags
 from tasks.secrets import lend
 
 
@@ -59,8 +60,8 @@ def evaluate(config: EvaluateConfig) -> Any:
 
 def from_files(config: EvaluateConfig) -> dict[str, Any]:
     """Compute the leaderboard of judgment files."""
-    board = tasks.compute(config)
-    tasks.publish(board["markdown"])
+    board = leaderboard.compute(config)
+    leaderboard.publish(board["markdown"])
     return {"lines": board["lines"], "files": board["files"], "stages": []}
 
 
@@ -83,7 +84,7 @@ def check(config: EvaluateConfig) -> None:
 def story(config: EvaluateConfig) -> dict[str, Any]:
     """Train where it is missing, have the models answer, judge, write and show the leaderboard."""
     found = measured(config)
-    tasks.publish(found.board["markdown"])
+    leaderboard.publish(found.board["markdown"])
     told = crowd_steps.stage_summaries(found.stages)
     return {"lines": found.board["lines"], "files": found.board["files"], "stages": told}
 
@@ -117,11 +118,12 @@ def measured(config: EvaluateConfig, whole: EvaluateConfig | None = None) -> Mea
     stages, selection, data = trained(config)
     models = tasks.models(config, stages[-1] if config.trains else None)
     futures = {
-        m.name: tasks.answers.of(m.name, tasks.tags(config, m)).submit(config, m) for m in models
+        m.name: tasks.answers.of(m.name, answer_tags(config, m)).submit(config, m) for m in models
     }
     crowd_steps.finished(futures)
     calibrations = [
-        tasks.calibrate.of(j.name, tasks.judge_tags(j))(config, j) for j in tasks.calibrated(config)
+        tasks.calibrate.of(j.name, judge_tags(j))(config, j)
+        for j in required(config.evaluation).calibrated_judges
     ]
     drawn = early
     if config.selects:
@@ -129,7 +131,7 @@ def measured(config: EvaluateConfig, whole: EvaluateConfig | None = None) -> Mea
     stages = [*drawn, *stages]
     outcomes = benchmarked(config, models, stages, calibrations)
     warned = tasks.overlaps(config, data, next(iter(drawn), None)) if config.trains else []
-    board = tasks.board(config, outcomes, calibrations, warned)
+    board = leaderboard.board(config, outcomes, calibrations, warned)
     return Measured(stages, selection, models, board)
 
 
@@ -148,7 +150,7 @@ def benchmarked(
     snapshots = {c.judge: c.snapshot for c in calibrations if c.snapshot is not None}
     outcomes = []
     for name, one in named(config):
-        task = tasks.benchmark.of(name, tasks.benchmark_tags(config, one))
+        task = tasks.benchmark.of(name, benchmark_tags(config, one))
         outcomes.append((name, task(config, one, models, stages, dict(snapshots))))
         snapshots |= outcomes[-1][1].snapshots
     return outcomes

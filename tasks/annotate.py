@@ -11,7 +11,7 @@ from crowdselect_core.annotate.factory import kind_of
 from crowdselect_core.annotate.pre_experienced import with_weights
 from crowdselect_core.cluster import annotating as spread
 from crowdselect_core.cluster.serving import host_of
-from crowdselect_core.config.engine import OpenAIEngineConfig, VllmEngineConfig
+from crowdselect_core.config.engine import OpenAIEngineConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import UserError
 from crowdselect_core.generate.call_tracker import CallTracker
@@ -21,7 +21,8 @@ from crowdselect_core.stages.methods.annotations import ANNOTATIONS, annotate, s
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation
-from tasks.crowd import cached, one_device, some_devices, tell
+from tasks.crowd import cached, tell
+from tasks.devices import lent_to_engine
 from tasks.progress import shown
 from tasks.secrets import secret
 from tasks.stage_task import ref_of, state_task
@@ -91,10 +92,8 @@ def _here(
 
 
 def _lent(config: SelectConfig) -> AbstractContextManager[list[str]]:
-    """Wait for the devices of this machine that the model takes; an endpoint needs none."""
+    """Wait for the devices of this machine that the model takes; elsewhere it needs none here."""
     engine = kind_of(config).engine(config)
-    if isinstance(engine, OpenAIEngineConfig) or host_of(config.executor, engine) is not None:
+    if host_of(config.executor, engine) is not None:
         return nullcontext([])
-    if isinstance(engine, VllmEngineConfig):
-        return some_devices(engine.gpus, config.method)
-    return one_device(config.method)
+    return lent_to_engine(engine, config.method)

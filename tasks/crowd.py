@@ -3,9 +3,8 @@
 import html
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 from prefect import task
@@ -15,17 +14,12 @@ from prefect.states import Completed
 
 from crowdselect_core.cluster import scoring as spread
 from crowdselect_core.cluster.connection import connect
-from crowdselect_core.cluster.serving import host_of
 from crowdselect_core.config.crowd import CrowdModel
-from crowdselect_core.config.engine import TransformersEngineConfig, VllmEngineConfig
-from crowdselect_core.config.executor import ExecutorConfig
 from crowdselect_core.config.reward import ClassifierReward, LikelihoodReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import long_tables
 from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
 from crowdselect_core.generate.factory import check_all, engine_of
-from crowdselect_core.generate.vllm.host import Host
-from crowdselect_core.models.devices import Devices, visible_gpus
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.report.agreement import agreement, agreement_lines
@@ -41,23 +35,21 @@ from crowdselect_core.stages.base import How
 from crowdselect_core.stages.crowd import generation
 from crowdselect_core.stages.crowd.answer_texts import Answered
 from crowdselect_core.stages.crowd.responses import RESPONSES
-from crowdselect_core.stages.crowd.rewards import REWARDS, is_pairwise, score
+from crowdselect_core.stages.crowd.rewards import REWARDS, reference_of, score
 from crowdselect_core.stages.crowd.zoo import Member
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
-from crowdselect_core.util.once import Once
-from tasks import cancellation
+from tasks import cancellation, devices
 from tasks.progress import shown
 from tasks.secrets import secret
 from tasks.stage_task import OPTIONS, ref_of, state_task
 
 log = logging.getLogger("crowdselect")
 
-HERE = ExecutorConfig()  # this process
-
-_machine = Once(lambda: Devices(visible_gpus()))
-_own: ContextVar[Devices | None] = ContextVar("own_devices", default=None)
+Report = Callable[[CallTracker], None]
+# Scores the answers of one model; returns what came of the calls, and the heads' names.
+Scoring = Callable[[Answered, Report], tuple[CallTracker, Sequence[str]]]
 
 
 @state_task("check-engines")
@@ -65,7 +57,7 @@ def check_engines(config: SelectConfig, missing: MissingWork) -> State[None]:
     """Check within seconds that every model which is to answer can be reached."""
     there = StoredLookup(config, missing, Store(config.store))
     models = [m for m in missing.answers if there.stored_answers(m) is None]
-    hosts = {m.name: _host(config.executor, m) for m in models}
+    hosts = {m.name: devices.host(config.executor, m) for m in models}
     if any(hosts.values()):
         connect(config.executor.address)  # in the main thread, whose signals Ray would take
     check_all({m.name: engine_of(m, secret, host=hosts[m.name]) for m in models})
@@ -84,8 +76,8 @@ def responses(
     if found is not None:
         log.info("%-13s %s: Cached, %s rows", "responses", model.name, f"{found.rows:,}")
         return cached(ref_of(found, started, cached=True), wanted)
-    host = _host(config.executor, model)
-    with shown("responses", model.name) as report, _lent(model, host) as gpus:
+    host = devices.host(config.executor, model)
+    with shown("responses", model.name) as report, devices.lent(model, host) as gpus:
         cancellation.check()  # it may have waited long for its device
         engine = engine_of(model, secret, gpus, host)
         engine.stopped = cancellation.asked
@@ -106,7 +98,7 @@ def check_scorers(config: SelectConfig, missing: MissingWork) -> State[None]:
     there = StoredLookup(config, missing, Store(config.store))
     rewards = [r for r in missing.scores if not there.is_scored(r)]
     for reward in rewards:
-        scorer = scorer_of(reward, Resources(secret, host=_host(config.executor, reward)))
+        scorer = scorer_of(reward, Resources(secret, host=devices.host(config.executor, reward)))
         try:
             scorer.check()
         finally:
@@ -120,62 +112,58 @@ def rewards(
 ) -> State[list[Ref]]:
     """Score the answers that have no score yet, and write the tables of scores."""
     cancellation.check()
-    store, own = Store(config.store), without_missing(config, missing)
-    reference = _reference(reward, crowd)
+    started, store, own = time.monotonic(), Store(config.store), without_missing(config, missing)
+    reference = reference_of(reward, crowd)
     refs: dict[str, Ref] = {}
-    started = time.monotonic()
     for answered in crowd:
-        wanted = REWARDS.spec(own, reward, answered, reference)
-        found = store.find(wanted)
+        found = store.find(REWARDS.spec(own, reward, answered, reference))
         if found is not None:
             refs[answered.model.name] = ref_of(found, started, cached=True)
     left = [a for a in crowd if a.model.name not in refs]
-    if left and spread.spreads(config, reward):
-        refs |= _spread(own, store, reward, left)
-    elif left:
-        host = _host(config.executor, reward)
-        with _lent(reward, host) as gpus:
-            cancellation.check()
-            scorer = scorer_of(reward, Resources(secret, gpus, cancellation.asked, host))
-            try:
-                conform(reward, scorer)
-                for answered in left:
-                    began = time.monotonic()
-                    with shown("rewards", f"{reward.name}-{answered.model.name}") as report:
-                        calls = score(own, store, reward, answered, reference, scorer, report)
-                    inputs = (reward, answered, reference, calls.failed, scorer.heads)
-                    spec = REWARDS.spec(own, *inputs)
-                    table = REWARDS.build(store, spec, How(), own, *inputs)
-                    ref = ref_of(table, began, cached=False)
-                    tell(f"{reward.name} of {answered.model.name}", ref, calls)
-                    refs[answered.model.name] = ref
-            finally:
-                scorer.close()
-    else:
-        log.info("%-13s %s: Cached", "rewards", reward.name)
+    if left:
+        with _scoring(own, store, reward, reference) as scoring:
+            for answered in left:
+                began = time.monotonic()
+                with shown("rewards", f"{reward.name}-{answered.model.name}") as report:
+                    calls, heads = scoring(answered, report)
+                inputs = (reward, answered, reference, calls.failed, heads)
+                table = REWARDS.build(store, REWARDS.spec(own, *inputs), How(), own, *inputs)
+                ref = ref_of(table, began, cached=False)
+                tell(f"{reward.name} of {answered.model.name}", ref, calls)
+                refs[answered.model.name] = ref
     told = [refs[a.model.name] for a in crowd]
     if not left:
+        log.info("%-13s %s: Cached", "rewards", reward.name)
         return Completed(name="Cached", message="in the store", data=told)
     return Completed(message=f"{len(left)} of {len(crowd)} models scored", data=told)
 
 
-def _spread(
-    config: SelectConfig, store: Store, reward: RewardConfig, left: list[Answered]
-) -> dict[str, Ref]:
-    """Score the answers of some models on a Ray cluster, and write the tables of scores."""
-    refs: dict[str, Ref] = {}
-    if not isinstance(reward, ClassifierReward | LikelihoodReward):
-        raise TypeError(f"{reward.name}: {reward.kind} scores in this process")
-    for answered in left:
-        began = time.monotonic()
-        with shown("rewards", f"{reward.name}-{answered.model.name}") as report:
-            calls, heads = spread.score(config, store, reward, answered, report, cancellation.check)
-        inputs = (reward, answered, None, calls.failed, heads)
-        spec = REWARDS.spec(config, *inputs)
-        ref = ref_of(REWARDS.build(store, spec, How(), config, *inputs), began, cached=False)
-        tell(f"{reward.name} of {answered.model.name}", ref, calls)
-        refs[answered.model.name] = ref
-    return refs
+@contextmanager
+def _scoring(
+    config: SelectConfig, store: Store, reward: RewardConfig, reference: Answered | None
+) -> Iterator[Scoring]:
+    """Give what scores the answers of a model: workers of a Ray cluster, or this process."""
+    if spread.spreads(config, reward):
+        if not isinstance(reward, ClassifierReward | LikelihoodReward):
+            raise TypeError(f"{reward.name}: {reward.kind} scores in this process")
+        model = reward
+        yield lambda answered, report: spread.score(
+            config, store, model, answered, report, cancellation.check
+        )
+        return
+    host = devices.host(config.executor, reward)
+    with devices.lent(reward, host) as gpus:
+        cancellation.check()  # it may have waited long for its device
+        with closing(
+            scorer_of(reward, Resources(secret, gpus, cancellation.asked, host))
+        ) as scorer:
+            conform(reward, scorer)
+
+            def here(answered: Answered, report: Report) -> tuple[CallTracker, Sequence[str]]:
+                calls = score(config, store, reward, answered, reference, scorer, report)
+                return calls, scorer.heads
+
+            yield here
 
 
 @state_task("export-responses")
@@ -240,92 +228,6 @@ def tell(name: str, ref: Ref, calls: CallTracker) -> None:
         f"{counts[n]:,} with unknown finish_reason {n.removeprefix('finish/')!r}" for n in unknown
     ]
     log.info("%-13s %s: %s", ref.stage, name, ", ".join(words))
-
-
-def tags(owner: CrowdModel | RewardConfig, executor: ExecutorConfig = HERE) -> list[str]:
-    """Return the tags of a model's task: its engine, and `gpu` where it takes this machine's."""
-    engine = getattr(owner, "engine", None)
-    kind = engine.kind if engine is not None else "local"
-    here = _takes_devices(owner) and _host(executor, owner) is None
-    return [f"engine-{kind}", *(["gpu"] if here and _devices().gpus else [])]
-
-
-def _takes_devices(owner: CrowdModel | RewardConfig) -> bool:
-    engine = getattr(owner, "engine", None)
-    runs_here = isinstance(engine, TransformersEngineConfig | VllmEngineConfig)
-    return runs_here or getattr(owner, "model", None) is not None
-
-
-def _reference(reward: RewardConfig, crowd: list[Answered]) -> Answered | None:
-    if not is_pairwise(reward):
-        return None
-    wanted = getattr(reward, "reference_model", None)
-    return next(a for a in crowd if a.model.name == wanted)
-
-
-def _host(executor: ExecutorConfig, owner: CrowdModel | RewardConfig) -> Host | None:
-    """Return what runs the vLLM servers of a model; None: this machine."""
-    return host_of(executor, getattr(owner, "engine", None))
-
-
-def _lent(
-    owner: CrowdModel | RewardConfig, host: Host | None = None
-) -> AbstractContextManager[list[str]]:
-    """Wait for the devices that a model of this machine needs; elsewhere it needs none here."""
-    engine = getattr(owner, "engine", None)
-    if host is not None:
-        return nullcontext([])
-    if isinstance(engine, VllmEngineConfig):
-        return _devices().lent(engine.gpus, owner.name, cancellation.check)
-    if _takes_devices(owner):
-        return _devices().lent(1, owner.name, cancellation.check)
-    return nullcontext([])
-
-
-def device_tags() -> list[str]:
-    """Return the tags of a task that takes one of this machine's devices."""
-    return ["engine-local", *(["gpu"] if _devices().gpus else [])]
-
-
-def one_device(name: str) -> AbstractContextManager[list[str]]:
-    """Wait for one of this machine's GPUs; without any, for its processor."""
-    return some_devices(1, name)
-
-
-def some_devices(gpus: int, name: str) -> AbstractContextManager[list[str]]:
-    """Wait for so many of this machine's GPUs; without any, for its processor."""
-    return _devices().lent(gpus, name, cancellation.check)
-
-
-def _devices() -> Devices:
-    """Return the devices of this run's cell, else the machine's."""
-    return _own.get() or _machine()
-
-
-def gpus() -> int:
-    """Return how many GPUs this machine lends."""
-    return len(_machine().gpus)
-
-
-@contextmanager
-def own_devices(gpus: int, name: str) -> Iterator[None]:
-    """Lend so many GPUs to what the block runs, which sees these alone; without GPUs nothing.
-
-    Without GPUs all blocks share the processor's one slot: trainings in one process would mix their
-    random draws.
-
-    Raises:
-        ConfigError: there are not so many.
-    """
-    if not _machine().gpus:
-        yield
-        return
-    with _machine().lent(gpus, name, cancellation.check) as lent:
-        token = _own.set(Devices(lent))
-        try:
-            yield
-        finally:
-            _own.reset(token)
 
 
 def failures(errors: list[BaseException]) -> BaseException:

@@ -29,7 +29,8 @@ from crowdselect_core.stages.base import How
 from crowdselect_core.stages.graph import CHOICES
 from crowdselect_core.stages.refs import RankedArtifacts, Ref
 from crowdselect_core.store.artifacts import Store
-from tasks import cancellation, crowd, terminal
+from tasks import cancellation, terminal
+from tasks.devices import gpus, own_devices
 from tasks.figures import show_figures
 from tasks.stage_task import OPTIONS, state_task
 
@@ -53,7 +54,7 @@ def at_once(config: SelectConfig, work: list[Point]) -> int:
     if experiment.max_parallel is not None:
         return experiment.max_parallel
     if not spread.spreads(config):
-        return max(crowd.gpus() // experiment.gpus_per_cell, 1)
+        return max(gpus() // experiment.gpus_per_cell, 1)
     trainings = [p.config.training for p in work if p.config.training is not None]
     return min((spread.at_once(config.executor, one) for one in trainings), default=1)
 
@@ -62,7 +63,7 @@ def devices(config: SelectConfig, name: str) -> AbstractContextManager[None]:
     """Lend a cell the GPUs that it alone sees; none of this machine's where others train it."""
     if spread.spreads(config):
         return nullcontext()
-    return crowd.own_devices(required(config).gpus_per_cell, name)
+    return own_devices(required(config).gpus_per_cell, name)
 
 
 @state_task("choices", whole=["points", "choose"])

@@ -32,7 +32,7 @@ from crowdselect_core.report.training import curve_rows, training_lines
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from tasks import cancellation, near_misses
-from tasks.crowd import device_tags, some_devices
+from tasks.devices import device_tags, some_devices
 from tasks.stage_task import OPTIONS, ref_of, state_task
 
 log = logging.getLogger("crowdselect")

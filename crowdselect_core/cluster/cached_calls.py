@@ -10,8 +10,8 @@ from typing import Any
 from crowdselect_core.cluster import worker
 from crowdselect_core.cluster.calls import Call, Calls
 from crowdselect_core.config.executor import ExecutorConfig
-from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
-from crowdselect_core.stages.crowd.throughput import write_pace
+from crowdselect_core.generate.call_tracker import CallTracker
+from crowdselect_core.stages.crowd.finished_calls import finish
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.executors.base import Needs
@@ -73,9 +73,5 @@ def run(
         failed = {bytes.fromhex(key): error for key, error in told["failed"].items()}
         calls.add(told["answered"], told["codes"], failed)
     cells.refresh()
-    cells.merge(all_small=True)
-    if calls.answered:
-        write_pace(store, cells.spec, calls)
-    if calls.breached:
-        raise TooManyFailures(calls.complaint())
+    finish(store, cells, calls)
     return told

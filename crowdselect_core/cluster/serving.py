@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from threading import Thread
 from typing import Generic
 
@@ -21,7 +20,7 @@ from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.config.executor import ExecutorConfig
 from crowdselect_core.errors import ConfigError, Stopped, first_line
 from crowdselect_core.generate.vllm.host import Client, ClientOf, Launch
-from crowdselect_core.generate.vllm.requeue import Asked, Told
+from crowdselect_core.generate.vllm.requeue import Asked, Told, unless_empty
 from crowdselect_core.generate.vllm.shared_work import SharedWork
 from crowdselect_core.util.text import plural
 
@@ -118,10 +117,10 @@ class SpreadServers(Generic[Asked, Told]):
         stopped: Callable[[], bool],
     ) -> None:
         """Have everything answered; `done` is called in this thread."""
-        first = next(items, None)
-        if first is None:
+        requests = unless_empty(items)
+        if requests is None:
             return
-        self._work = work = SharedWork[Asked, Told](chain([first], items))
+        self._work = work = SharedWork[Asked, Told](requests)
         self._place()
         threads = [
             Thread(target=copy_context().run, args=(self._serve, replica, work), daemon=True)

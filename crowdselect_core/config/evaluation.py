@@ -249,6 +249,12 @@ class EvaluationConfig(Frozen):
             raise ValueError(f"benchmark {judged[0]} needs a judge: list one in judges")
         return self
 
+    @property
+    def calibrated_judges(self) -> list[JudgeConfig]:
+        """The judges that are calibrated: all that a benchmark asks."""
+        judged = any(isinstance(b, JUDGED) for b in self.benchmarks)
+        return self.judges if judged and self.calibration else []
+
 
 def _share_folder(benchmarks: list[BenchmarkConfig]) -> bool:
     """Tell whether benchmarks of one name write the same questions and answers in OUT."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import PriceConfig, SamplingConfig
 from crowdselect_core.config.evaluation import EvaluationConfig
-from crowdselect_core.evaluate.calls import ask, cell_of
+from crowdselect_core.evaluate.calls import ask
 from crowdselect_core.evaluate.candidate_engine import engine_config, lazily, revision_of
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.live import Question, Tools
-from crowdselect_core.generate.answer_cells import cells_of, read_answers
+from crowdselect_core.generate.answer_cells import cell_of, cells_of, read_answers
 from crowdselect_core.generate.base import Request
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.identity import STAGE, VERSION, engine_identity, sampling_identity

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from crowdselect_core.generate.base import Answer, Engine, Failure, Request, checked
-from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.in_flight import in_flight_of
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys
@@ -62,16 +62,7 @@ def ask(
     with CacheWriter(cells) as writer, cells.work_sharing() as sharing:
         opened.run(calls.timed(_shared(cells, todo, sharing, calls)), take)
     cells.merge(all_small=True)
-    if calls.breached:
-        raise TooManyFailures(calls.complaint())
-
-
-def cell_of(answer: Answer) -> Row:
-    """Return the row of a cell of `generate.answer_cells`."""
-    return (
-        answer.key, answer.text, answer.reasoning, answer.finish_reason,
-        answer.prompt_tokens, answer.completion_tokens, answer.error,
-    )  # fmt: skip
+    calls.check_failures()
 
 
 def _shared(

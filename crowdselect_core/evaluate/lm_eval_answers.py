@@ -15,11 +15,11 @@ from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import SamplingConfig
 from crowdselect_core.errors import EvaluationError, first_line
 from crowdselect_core.evaluate.answers import answer_cells, answer_spec
-from crowdselect_core.evaluate.calls import ask, cell_of
+from crowdselect_core.evaluate.calls import ask
 from crowdselect_core.evaluate.candidate_engine import SAMPLING, running
 from crowdselect_core.evaluate.candidates import Candidate
 from crowdselect_core.evaluate.live import Report, Tools
-from crowdselect_core.generate.answer_cells import read_answers
+from crowdselect_core.generate.answer_cells import cell_of, read_answers
 from crowdselect_core.generate.base import Engine, Request
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.ingest.prompts import prompt_key

@@ -13,7 +13,7 @@ from functools import partial
 from crowdselect_core.chat import Message
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.evaluate.tally import Part, Result, Tally, as_results, by_category
-from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.in_flight import in_flight_of
 from crowdselect_core.ingest.prompts import prompt_key
 from crowdselect_core.reward.base import Item, Scorer
@@ -63,8 +63,7 @@ def score(
         with CacheWriter(cells) as writer:
             scorer.run(calls.timed(todo), partial(take, calls, writer))
         cells.merge(all_small=True)
-        if calls.breached:
-            raise TooManyFailures(calls.complaint())
+        calls.check_failures()
     found = cells.read(as_keys(items)).select("key", "scores")
     by_key = {key: scores[0] if scores else None for key, scores in found.iter_rows()}
     return {prompt: by_key.get(key) for prompt, key in keys.items()}

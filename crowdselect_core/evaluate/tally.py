@@ -99,6 +99,15 @@ class Outcome:
     snapshots: Mapping[str, str] = field(default_factory=dict)  # judge -> model that answered
 
 
+def by_benchmark(outcomes: Iterable[tuple[str, Outcome]]) -> dict[str, Outcome]:
+    """Return the results and notes by name; MT-Bench may stand twice, graded and in pairs."""
+    found: dict[str, Outcome] = {}
+    for name, outcome in outcomes:
+        before = found.get(name, Outcome([]))
+        found[name] = Outcome([*before.results, *outcome.results], [*before.notes, *outcome.notes])
+    return found
+
+
 def as_results(
     tally: Tally,
     metric: str,

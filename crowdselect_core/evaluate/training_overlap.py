@@ -11,7 +11,9 @@ import polars as pl
 
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError, shown
-from crowdselect_core.evaluate.live import Question
+from crowdselect_core.evaluate.benchmarks.command import Command
+from crowdselect_core.evaluate.benchmarks.lm_eval import LmEval
+from crowdselect_core.evaluate.live import Benchmark, Question
 from crowdselect_core.finetune.data import rows_of
 from crowdselect_core.finetune.pair_rows import PairRows
 from crowdselect_core.quality.decontamination import NGRAM, SHORTEST, overlaps
@@ -57,6 +59,34 @@ def refuse_heldout(training: TrainingConfig, heldout: pl.DataFrame) -> None:
             "that a loss on the held-out rows would say nothing: leave these rows out of the file, "
             "or hold other rows out (heldout.file)"
         )
+
+
+def notes_on(
+    training: TrainingConfig,
+    selected: pl.DataFrame | None,
+    benchmarks: Sequence[Benchmark],
+    heldout: pl.DataFrame | None,
+) -> list[str]:
+    """Say how many training rows overlap prompts of benchmarks or held-out ones.
+
+    Args:
+        training: the recipe.
+        selected: see `finetune.data.rows_of`.
+        benchmarks: of the evaluation.
+        heldout: columns messages; None without held-out rows.
+
+    Raises:
+        UserError: the rows cannot be read.
+    """
+    _, texts = trained_prompts(training, selected)
+    asked = [(b.name, turns_of(b.questions)) for b in benchmarks]
+    inside = {b.name: b.file_prompts() for b in benchmarks if isinstance(b, LmEval)}
+    inside |= {b.name: None for b in benchmarks if isinstance(b, Command)}
+    asked += [(name, prompts) for name, prompts in inside.items() if prompts is not None]
+    if heldout is not None:
+        asked.append(("held-out rows", prompts_of(heldout)))
+    unknown = [name for name, prompts in inside.items() if prompts is None]
+    return [*overlap_notes(texts, asked), *(unknown_note(name) for name in unknown)]
 
 
 def overlap_notes(texts: Sequence[str], asked: Sequence[tuple[str, Sequence[str]]]) -> list[str]:

@@ -7,6 +7,7 @@ as missing, so that it is asked for again.
 
 import polars as pl
 
+from crowdselect_core.generate.base import Answer
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import Keys
@@ -30,9 +31,20 @@ CELL = {
 }
 
 
+Row = tuple[bytes, str | None, str | None, str | None, int | None, int | None, str | None]
+
+
 def cells_of(store: Store, spec: Spec) -> CallCache:
     """Open the cells of a model's answers by their name."""
     return CallCache(store, spec, CELL, BROKEN_OFF)
+
+
+def cell_of(answer: Answer) -> Row:
+    """Return the row of an answer's cell: the key, then CELL."""
+    return (
+        answer.key, answer.text, answer.reasoning, answer.finish_reason,
+        answer.prompt_tokens, answer.completion_tokens, answer.error,
+    )  # fmt: skip
 
 
 def read_answers(cells: CallCache, keys: Keys) -> pl.DataFrame:

@@ -169,14 +169,23 @@ class CallTracker:
         self.answered += answered
         self.codes.update(codes)
         self.failed.update(failed)
-        if len(self.failed) >= EARLY and self.breached:
-            raise TooManyFailures(self.complaint())
+        if len(self.failed) >= EARLY:
+            self.check_failures()
         self.report(self)
 
     @property
     def breached(self) -> bool:
         """Whether more cells of the model failed than may, however the rest goes."""
         return len(self.failed) > self.limit * (self.planned + self.cached)
+
+    def check_failures(self) -> None:
+        """Refuse a run of which more calls failed than may.
+
+        Raises:
+            TooManyFailures: so it is.
+        """
+        if self.breached:
+            raise TooManyFailures(self.complaint())
 
     def complaint(self) -> str:
         """Say how many failed, of what, and what to do."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from crowdselect_core.errors import DatasetError, StorageError, first_line
 from crowdselect_core.store.backend.errors import explain
-from crowdselect_core.store.backend.remote import file_system
+from crowdselect_core.store.backend.file_system import file_system
 from crowdselect_core.urls import checked_url, is_url, shown_path
 from crowdselect_core.util.file_hash import file_sha256
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from crowdselect_core.errors import DatasetError, first_line, nearest, shown
 from crowdselect_core.ingest.files import DataFile
 from crowdselect_core.ingest.listing import SUFFIXES, is_data, kind_of
-from crowdselect_core.store.backend.remote import file_system
+from crowdselect_core.store.backend.file_system import file_system
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

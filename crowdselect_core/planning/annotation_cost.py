@@ -6,12 +6,12 @@ estimated as UTF-8 bytes / 4; a reply has at most max_tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from crowdselect_core.annotate.base import Row
 from crowdselect_core.annotate.factory import kind_of
 from crowdselect_core.cluster import annotating, serving
-from crowdselect_core.config.engine import EngineConfig, PriceConfig
+from crowdselect_core.config.engine import EngineConfig
 from crowdselect_core.config.method_models import LanguageModel
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
@@ -20,6 +20,7 @@ from crowdselect_core.models.token_count import estimate
 from crowdselect_core.planning.generation_cost import COUNTED, usable_prompts
 from crowdselect_core.planning.heldout import left_out_rows
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
+from crowdselect_core.planning.reading_bill import ReadingBill
 from crowdselect_core.planning.scoring_cost import answer_tokens
 from crowdselect_core.stages.crowd.throughput import read_pace
 from crowdselect_core.stages.methods.annotated_rows import AnnotatedRows, cells_of
@@ -28,24 +29,16 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
-from crowdselect_core.util.text import plural
 
 
 @dataclass
-class AnnotationBill:
-    """What a method's model has to read, as far as it can be known before."""
+class AnnotationBill(ReadingBill):
+    """What a method's model has to read."""
 
     method: str
     engine: EngineConfig | None
-    certain: bool
     rows: int = 0
-    cached: int = 0
-    requests: int = 0
-    prompt_tokens: float = 0.0
-    completion_tokens: float = 0.0
     rows_a_second: float | None = None
-    on_ray: str | None = None  # what of it is on the Ray cluster
-    price: PriceConfig = field(default_factory=PriceConfig)
 
     @property
     def hours(self) -> float | None:
@@ -56,30 +49,11 @@ class AnnotationBill:
         return self.completion_tokens / rate / 3600 if rate else None
 
     @property
-    def money(self) -> float:
-        """At the prices of the config; 0 where it names none."""
-        return self.price.cost(self.prompt_tokens, self.completion_tokens, self.hours)
-
-    @property
     def line(self) -> str:
         """What the user sees."""
-        most = "" if self.certain else "at most "
-        words = [f"{most}{plural(self.rows, 'row')} to read ({self.cached:,} cached)"]
-        if self.rows and self.on_ray:
-            words.append(self.on_ray)
-        if self.requests:
-            words.append(plural(self.requests, "request"))
-            words.append(f"{self.prompt_tokens:,.0f} prompt tokens (UTF-8 bytes / 4)")
-            words.append(f"{self.completion_tokens:,.0f} completion tokens (at most)")
+        words = [f"{self.counted(self.rows, 'row')} to read ({self.cached:,} cached)"]
         if self.rows:
-            hours = self.hours
-            words.append(
-                "hours unknown: run a pilot with --limit"
-                if hours is None
-                else f"{hours:,.2f} hours"
-            )
-            if self.price != PriceConfig():
-                words.append(f"{self.money:,.2f} at the configured prices")
+            words += self.cost_words()
         return f"{self.method}: {', '.join(words)}"
 
 
@@ -137,7 +111,7 @@ def _empty(config: SelectConfig, store: Store, *, certain: bool) -> AnnotationBi
     engine = kind_of(config).engine(config)
     servers = serving.placed(config.executor, engine)
     on_ray = "on the Ray cluster" if annotating.spreads(config) else servers
-    bill = AnnotationBill(config.method, engine, certain, on_ray=on_ray)
+    bill = AnnotationBill(config.method, engine, certain=certain, on_ray=on_ray)
     pace = read_pace(store, cells_of(config, store).spec)
     if pace is not None and pace.calls:
         bill.rows_a_second = pace.calls_a_second

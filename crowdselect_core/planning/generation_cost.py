@@ -23,8 +23,8 @@ from crowdselect_core.planning.heldout import left_out_rows
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
 from crowdselect_core.planning.scoring_cost import score_bill
 from crowdselect_core.stages.crowd import generation
+from crowdselect_core.stages.crowd.answer_requests import messages_of
 from crowdselect_core.stages.crowd.answer_texts import open_cells
-from crowdselect_core.stages.crowd.generation import messages_of
 from crowdselect_core.stages.crowd.throughput import Throughput, read_pace
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.store.artifacts import Store

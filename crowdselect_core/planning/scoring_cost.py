@@ -6,7 +6,7 @@ come. What a judge reads is estimated as UTF-8 bytes / 4: its rubric, the instru
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from crowdselect_core.cluster import scoring, serving
 from crowdselect_core.config.crowd import CrowdModel
@@ -17,6 +17,7 @@ from crowdselect_core.generate.identity import cache_spec as answer_cells
 from crowdselect_core.models.token_count import estimate
 from crowdselect_core.planning.heldout import left_out_rows
 from crowdselect_core.planning.missing_work import MissingWork, without_missing
+from crowdselect_core.planning.reading_bill import ReadingBill
 from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.reward.identity import cache_spec
 from crowdselect_core.reward.judge.rubrics import rubric_of
@@ -24,27 +25,19 @@ from crowdselect_core.stages.crowd import rewards
 from crowdselect_core.stages.crowd.throughput import read_pace
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.util.text import plural
 
 COUNTED = 2_000  # instructions whose mean length stands for all
 
 
 @dataclass
-class ScoreBill:
-    """What one reward model has to do, as far as it can be known before."""
+class ScoreBill(ReadingBill):
+    """What one reward model has to score."""
 
     name: str
     kind: str
     answers: int = 0
-    cached: int = 0
-    certain: bool = True
     to_judge: int = 0  # answers that are not held against themselves
-    requests: int = 0  # to a judge
-    prompt_tokens: float = 0.0
-    completion_tokens: float = 0.0
     rate: float | None = None  # scores a second
-    price: PriceConfig = field(default_factory=PriceConfig)
-    on_ray: str | None = None  # what of it is on the Ray cluster
 
     @property
     def hours(self) -> float | None:
@@ -52,30 +45,12 @@ class ScoreBill:
         return self.to_judge / self.rate / 3600 if self.rate else None
 
     @property
-    def money(self) -> float:
-        """At the prices of the config; 0 where it names none."""
-        return self.price.cost(self.prompt_tokens, self.completion_tokens, self.hours)
-
-    @property
     def line(self) -> str:
         """What the user sees."""
-        most = "" if self.certain else "at most "
-        words = [f"{most}{plural(self.answers, 'answer')} ({self.cached:,} have their score)"]
-        if self.answers and self.on_ray:
-            words.append(self.on_ray)
-        if self.requests:
-            words.append(plural(self.requests, "request"))
-            words.append(f"{self.prompt_tokens:,.0f} prompt tokens (UTF-8 bytes / 4)")
-            words.append(f"{self.completion_tokens:,.0f} completion tokens (at most)")
+        words = [f"{self.counted(self.answers, 'answer')} ({self.cached:,} have their score)"]
         if self.answers:
-            hours = self.hours
-            words.append(
-                f"{hours:,.2f} hours at {self.rate:,.1f} answers/s, as measured"
-                if hours is not None
-                else "hours unknown: run a pilot with --limit"
-            )
-            if self.price != PriceConfig():
-                words.append(f"{self.money:,.2f} at the configured prices")
+            pace = f" at {self.rate:,.1f} answers/s, as measured" if self.rate else ""
+            words += self.cost_words(pace)
         return f"{self.name} ({self.kind}): {', '.join(words)}"
 
 

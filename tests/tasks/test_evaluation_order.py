@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.evaluation import required
 from crowdselect_core.errors import ConfigError, UserError
+from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidates import candidates
+from crowdselect_core.planning import evaluation_check
 from crowdselect_core.planning.evaluation_forecast import drawn_prompts
 from crowdselect_core.stages.refs import Ref, Split
 from crowdselect_core.store.artifacts import Store
@@ -104,7 +107,8 @@ def test_a_judge_that_grades_is_asked_whether_it_is_there(
             {"name": "m", "engine": down | {"model": "m"}}
         ]},
     }).resolved()  # fmt: skip
-    monkeypatch.setattr(tasks, "check_all", lambda engines: None)  # the models are there
+    monkeypatch.setattr(evaluation_check, "check_all", lambda engines: None)  # the models are there
+    opened = [open_benchmark(b, config) for b in required(config.evaluation).benchmarks]
     models = candidates(config, Store(config.store), None)
     with pytest.raises(UserError, match=r"127\.0\.0\.1:1"):
-        tasks._check_bills(config, tasks._opened(config), models)
+        evaluation_check.check_bills(opened, models, tasks.tools_of(config))

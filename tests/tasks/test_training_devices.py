@@ -7,7 +7,7 @@ import pytest
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.devices import Devices
-from tasks import crowd
+from tasks import devices
 
 SERVER = CrowdModel.model_validate(
     {"name": "served", "family": "f", "size": 1, "engine": {"kind": "vllm", "model": "x"}}
@@ -16,20 +16,20 @@ SERVER = CrowdModel.model_validate(
 
 @pytest.fixture(autouse=True)
 def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    devices = Devices(["0", "1", "2"])
-    monkeypatch.setattr(crowd, "_machine", lambda: devices)
+    three = Devices(["0", "1", "2"])
+    monkeypatch.setattr(devices, "_machine", lambda: three)
 
 
 def test_a_server_gets_what_a_training_leaves_and_waits_for_the_rest() -> None:
     got: list[list[str]] = []
 
     def serve() -> None:
-        with crowd._lent(SERVER) as gpus:
+        with devices.lent(SERVER) as gpus:
             got.append(gpus)
 
-    with crowd.some_devices(2, "base") as training:
+    with devices.some_devices(2, "base") as training:
         assert training == ["0", "1"]
-        with crowd._lent(SERVER) as beside:
+        with devices.lent(SERVER) as beside:
             assert beside == ["2"]
             waits = Thread(target=serve)
             waits.start()
@@ -37,30 +37,33 @@ def test_a_server_gets_what_a_training_leaves_and_waits_for_the_rest() -> None:
             assert got == []
         waits.join(60)
         assert got == [["2"]]
-    with crowd.some_devices(3, "base") as training:
+    with devices.some_devices(3, "base") as training:
         assert sorted(training) == ["0", "1", "2"]
 
 
 def test_more_processes_than_gpus_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'base' needs 4 GPUs"), crowd.some_devices(4, "base"):
+    with pytest.raises(ConfigError, match="'base' needs 4 GPUs"), devices.some_devices(4, "base"):
         pass
 
 
 def test_a_cell_sees_its_own_gpus_alone() -> None:
-    with crowd.own_devices(2, "cell"):
-        with crowd.one_device("base") as first, crowd.one_device("base") as second:
+    with devices.own_devices(2, "cell"):
+        with devices.one_device("base") as first, devices.one_device("base") as second:
             assert [*first, *second] == ["0", "1"]
-        with pytest.raises(ConfigError, match="'base' needs 3 GPUs"), crowd.some_devices(3, "base"):
+        with (
+            pytest.raises(ConfigError, match="'base' needs 3 GPUs"),
+            devices.some_devices(3, "base"),
+        ):
             pass
         beside: list[list[str]] = []
 
         def other() -> None:
-            with crowd.one_device("other") as lent:  # of no cell: what the machine has left
+            with devices.one_device("other") as lent:  # of no cell: what the machine has left
                 beside.append(lent)
 
         thread = Thread(target=other)
         thread.start()
         thread.join(60)
         assert beside == [["2"]]
-    with crowd.some_devices(3, "base") as lent:
+    with devices.some_devices(3, "base") as lent:
         assert sorted(lent) == ["0", "1", "2"]

@@ -16,9 +16,9 @@ from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import PriceConfig
 from crowdselect_core.config.evaluation import JudgeConfig
 from crowdselect_core.errors import EvaluationError, shown
-from crowdselect_core.evaluate.calls import ask, cell_of
+from crowdselect_core.evaluate.calls import ask
 from crowdselect_core.evaluate.live import Tools
-from crowdselect_core.generate.answer_cells import BROKEN_OFF, CELL
+from crowdselect_core.generate.answer_cells import BROKEN_OFF, CELL, cell_of
 from crowdselect_core.generate.base import Answer, Engine, Request
 from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.factory import Secret, open_engine

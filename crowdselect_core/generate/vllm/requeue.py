@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
@@ -28,6 +29,15 @@ class Outcome(Keyed, Protocol):
 
 Asked = TypeVar("Asked", bound=Keyed)
 Told = TypeVar("Told", bound=Outcome)
+
+
+def unless_empty(requests: Iterator[Asked]) -> Iterator[Asked] | None:
+    """Return the requests, the first of which is read already; None where there is none.
+
+    So that no server is started for nothing.
+    """
+    first = next(requests, None)
+    return None if first is None else chain([first], requests)
 
 
 class ServerDied(Exception):

@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Generic
 
 from crowdselect_core.generate.base import EngineDown, never
 from crowdselect_core.generate.vllm.host import Client, ClientOf
-from crowdselect_core.generate.vllm.requeue import Asked, Told, Work
+from crowdselect_core.generate.vllm.requeue import Asked, Told, Work, unless_empty
 from crowdselect_core.generate.vllm.server import VllmServer, new_log
 
 log = logging.getLogger("crowdselect")
@@ -58,11 +57,11 @@ class KeptServer(Generic[Asked, Told]):
             EngineDown: it died more often than it is started again.
             Stopped: `stopped` said so.
         """
-        first = next(items, None)
-        if first is None:
+        requests = unless_empty(items)
+        if requests is None:
             return
         self._stopped = stopped
-        work: Work[Asked, Told] = Work(chain([first], items), done)
+        work: Work[Asked, Told] = Work(requests, done)
         try:
             while not work.complete:
                 server, client = self._started()

@@ -15,16 +15,16 @@ import polars as pl
 from crowdselect_core.config.reward import JudgeReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.in_flight import in_flight_of
 from crowdselect_core.reward.base import Scorer
 from crowdselect_core.reward.identity import cache_spec
 from crowdselect_core.reward.score_cells import take
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.crowd.answer_texts import Answered
+from crowdselect_core.stages.crowd.finished_calls import finish
 from crowdselect_core.stages.crowd.responses import fingerprint
 from crowdselect_core.stages.crowd.score_requests import Scorings
-from crowdselect_core.stages.crowd.throughput import write_pace
 from crowdselect_core.stages.shards import by_shard
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.cache.call_cache import CallCache
@@ -94,12 +94,8 @@ def score(
     with CacheWriter(work.cells) as writer, work.cells.work_sharing() as sharing:
         items = work.items(sharing, lambda: calls.slowest)
         scorer.run(calls.timed(items), partial(take, calls, writer))
-    work.cells.merge(all_small=True)
     own = reference is not None and reference.model.name == answered.model.name
-    if calls.answered and not own:  # held against itself an answer costs no call
-        write_pace(store, work.cells.spec, calls)
-    if calls.breached:
-        raise TooManyFailures(calls.complaint())
+    finish(store, work.cells, calls, paced=not own)  # held against itself an answer costs no call
     return calls
 
 
@@ -197,3 +193,11 @@ def _table(rows: pl.DataFrame, cells: CallCache, failed: Mapping[bytes, str]) ->
 def is_pairwise(reward: RewardConfig) -> bool:
     """Tell a judge that compares from one that grades."""
     return isinstance(reward, JudgeReward) and reward.mode == "pairwise"
+
+
+def reference_of(reward: RewardConfig, crowd: Sequence[Answered]) -> Answered | None:
+    """Return whose answers a judge holds all others against; None where it compares none."""
+    if not is_pairwise(reward):
+        return None
+    wanted = getattr(reward, "reference_model", None)
+    return next(a for a in crowd if a.model.name == wanted)

@@ -15,10 +15,10 @@ from crowdselect_core.annotate.base import Annotation, Annotator
 from crowdselect_core.annotate.factory import cache_spec, kind_of
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.generate.base import Failure
-from crowdselect_core.generate.call_tracker import CallTracker, TooManyFailures
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.generate.in_flight import in_flight_of
 from crowdselect_core.stages.base import Stage
-from crowdselect_core.stages.crowd.throughput import write_pace
+from crowdselect_core.stages.crowd.finished_calls import finish
 from crowdselect_core.stages.methods.annotated_rows import AnnotatedRows, cells_of
 from crowdselect_core.stages.methods.kept_rows import kept_identity
 from crowdselect_core.stages.methods.nonsense import Nonsense
@@ -110,11 +110,7 @@ def _ask(
     with CacheWriter(work.cells) as writer, work.cells.work_sharing() as sharing:
         rows = work.missing(sharing, lambda: calls.slowest)
         annotator.run(calls.timed(rows), partial(_take, calls, writer, nonsense, work.width))
-    work.cells.merge(all_small=True)
-    if calls.answered:
-        write_pace(store, work.cells.spec, calls)
-    if calls.breached:
-        raise TooManyFailures(calls.complaint())
+    finish(store, work.cells, calls)
 
 
 def annotate_shard(

@@ -7,7 +7,6 @@ there; whoever creates one compares what stands there with its own.
 """
 
 import logging
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,14 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
-
-from crowdselect_core.errors import StorageError, TransientStorageError, first_line
-from crowdselect_core.store.backend import credentials, s3
+from crowdselect_core.errors import TransientStorageError
+from crowdselect_core.store.backend import s3
 from crowdselect_core.store.backend.base import FileInfo, Upload
 from crowdselect_core.store.backend.errors import CONFLICTS, error_code, explain
+from crowdselect_core.store.backend.file_system import file_system, s3_endpoint
 from crowdselect_core.store.names import PROBE, is_written
-from crowdselect_core.urls import shown_path
 from crowdselect_core.util.retry import backoff
 
 log = logging.getLogger("crowdselect.store")
@@ -37,62 +34,10 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.2, 2.0  # seconds between two tries
 _QUIET = 3  # tries before a line in the log
 _met: set[str] = set()  # servers that answered this process: scheme, bucket or host, endpoint
 
-# A wrong endpoint or key must be told within seconds; what may pass is retried by the tasks.
-_S3: dict[str, Any] = {
-    "config_kwargs": {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}},
-    "use_listings_cache": False,
-}
 BLOCK = 16 << 20  # bytes of a large file that are read at a time
 READERS = 16  # small files that are read at the same time
 LISTERS = 8  # folders that are listed at the same time
 _EXISTS = {"PreconditionFailed", "412"}
-
-
-def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, str]:
-    """Return the fsspec file system of a URL and the path in it.
-
-    Raises:
-        StorageError: no package reads such URLs, an option is wanted, the server does not answer.
-    """
-    protocol = url.split("://", 1)[0]
-    settings: dict[str, Any] = dict(options or {})
-    if protocol in ("s3", "s3a"):
-        settings = _S3 | settings
-        given = settings.get("client_kwargs", {})
-        if not (settings.get("endpoint_url") or given.get("endpoint_url")):
-            # Said aloud, or fsspec hands out the server that the environment named earlier.
-            settings["endpoint_url"] = s3_endpoint() or None
-    try:
-        if protocol in ("s3", "s3a"):
-            _renew_credentials(settings)
-        fs, path = fsspec.url_to_fs(url, **settings)
-    except (ImportError, ValueError) as e:
-        raise StorageError(
-            f"{protocol}:// cannot be opened: {first_line(e)}; install the fsspec package for it, "
-            "or use a local path or s3://"
-        ) from None
-    except TypeError as e:  # an argument of the file system is missing or unknown
-        raise StorageError(
-            f"{protocol}:// cannot be opened: {first_line(e)}; set what it needs in "
-            "dataset.storage_options, or use a local path or s3://"
-        ) from None
-    except Exception as e:  # some connect at once: ftp://, sftp://
-        raise explain(e, "open", shown_path(url)) from None
-    return fs, str(path)
-
-
-def _renew_credentials(settings: dict[str, Any]) -> None:
-    """Have a file system of S3 sign with what the source of the credentials holds at the time."""
-    if settings.get("anon") or settings.get("key") or settings.get("session"):
-        return
-    settings["session"] = credentials.session_of(settings.pop("profile", None))
-
-
-def s3_endpoint() -> str:
-    """Return the S3 server that the environment names, as boto reads it ('' for AWS)."""
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return ""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
 
 
 def modified(entry: Mapping[str, Any]) -> float:

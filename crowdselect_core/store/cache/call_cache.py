@@ -11,12 +11,11 @@ Memory is the index (20 bytes a row), and a few segments. The keys of large segm
 beside them (`saved_index`), so that what is missing is known before a text is read.
 """
 
-import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from threading import Lock, RLock
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,8 @@ from numpy.typing import NDArray
 from crowdselect_core.errors import StorageError
 from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.cache import identity_file
 from crowdselect_core.store.cache.key_index import (
     KEY,
-    WIDTH,
     Index,
     Keys,
     Numbers,
@@ -37,9 +34,9 @@ from crowdselect_core.store.cache.key_index import (
     column_keys,
 )
 from crowdselect_core.store.cache.saved_index import SavedIndex, Void
+from crowdselect_core.store.cache.segment_files import SegmentFiles
 from crowdselect_core.store.cache.work_sharing import WorkSharing
-from crowdselect_core.store.identity import Spec, canonical
-from crowdselect_core.store.names import IDENTITY, INDEX, SEGMENT
+from crowdselect_core.store.identity import Spec
 
 log = logging.getLogger("crowdselect.store")
 
@@ -48,20 +45,6 @@ MERGED = 16  # segments of about one size are merged when there are this many
 LOOKS = 100  # tries at a folder that another process is merging
 PAUSE = 0.05  # seconds between them, for a server whose listing lags behind
 KEPT = 2  # decoded segments that are kept for the next read
-
-
-_made: dict[str, dict[str, int]] = {}
-_making = Lock()
-
-
-def _made_here(folder: str) -> dict[str, int]:
-    """Return the segments of a folder that this process made and has not merged, by size.
-
-    A table is laid out by other objects than those that made its cells. What they commit is found
-    by them at once, so that a listing that lags behind costs nothing that was paid for.
-    """
-    with _making:
-        return _made.setdefault(folder, {})
 
 
 class CallCache:
@@ -85,11 +68,10 @@ class CallCache:
         self.schema = {KEY: pl.Binary, **schema}
         self._void = void
         self._lock = RLock()
-        self._index, self._files = Index(), dict[str, int]()
+        self._index = Index()
+        self._segments = SegmentFiles(store.place, spec, self.schema)
         self._saved = SavedIndex(self._place, spec.folder, void)
         self._frames: dict[str, pl.DataFrame] = {}
-        self._strays: set[str] = set()  # segments of other cells that somebody put here
-        self._named = False  # whether an identity.json is there
 
     def refresh(self) -> None:
         """Take in what others have committed since the last look."""
@@ -97,9 +79,9 @@ class CallCache:
             for _ in range(LOOKS):
                 there = self._listed()
                 try:
-                    new = there.keys() - self._index.weights.keys() - self._strays
+                    new = there.keys() - self._index.weights.keys() - self._segments.strays
                     wanted = {name: there[name] for name in new}
-                    self._saved.load(self._index, wanted, self._files)
+                    self._saved.load(self._index, wanted, self._segments.index_files)
                     for name in sorted(new - self._index.weights.keys()):
                         columns = [KEY] if self._void is None else [KEY, self._void.column]
                         frame = self._read(name, columns)
@@ -158,7 +140,7 @@ class CallCache:
     def commit_frame(self, frame: pl.DataFrame) -> None:
         """Write a table of rows as one segment."""
         with self._lock:
-            self._name()
+            self._segments.sign()
             self._add(frame)
 
     def open(self) -> None:
@@ -166,17 +148,9 @@ class CallCache:
         with self._lock:
             if self._index.weights:
                 try:
-                    self._name()
+                    self._segments.sign()
                 except StorageError as e:  # a commit will raise it, where there is one
                     log.warning("%s: %s", self.spec.folder, e)
-
-    def _name(self) -> None:
-        """Write whose cells these are, unless that is there."""
-        if not self._named:
-            self._place.create_exclusive(
-                f"{self.spec.folder}/{IDENTITY}", identity_file.encode(self.spec)
-            )
-            self._named = True
 
     def merge(self, *, all_small: bool = False) -> None:
         """Merge segments of about one size once there are MERGED of them, or all small ones."""
@@ -227,18 +201,12 @@ class CallCache:
         made = self._add(pl.concat(list(frames.values())))
         for name in frames.keys() - {made}:
             self._drop(name)
-            self._remove(name)
+            self._segments.remove(name)
 
     def _add(self, frame: pl.DataFrame) -> str:
-        buffer = io.BytesIO()
-        told = canonical({"of": self.spec.folder}).decode()
-        frame.write_parquet(buffer, compression="zstd", metadata={safe_parquet.MARK: told})
-        data = buffer.getvalue()
-        name = f"cells-{sha256(data).hexdigest()}.parquet"
-        self._place.create_exclusive(f"{self.spec.folder}/{name}", data)
-        _made_here(self._folder)[name] = len(data)
+        name, size = self._segments.write(frame)
         if name not in self._index.weights:
-            self._enter(name, len(data), frame)
+            self._enter(name, size, frame)
         return name
 
     def _enter(self, name: str, size: int, frame: pl.DataFrame) -> None:
@@ -285,64 +253,14 @@ class CallCache:
         return frame
 
     def _read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame | None:
-        """Read and check a segment; None for a damaged one, which is removed."""
-        data = self._place.read(f"{self.spec.folder}/{name}")
-        match = SEGMENT.fullmatch(name)
-        why = "is damaged (sha256 differs)"
-        if match is not None and sha256(data).hexdigest() == match["sha256"]:
-            try:
-                if (metadata := safe_parquet.read_metadata(data)) and metadata.get(
-                    "of"
-                ) != self.spec.folder:
-                    self._stray(name)
-                    return None
-                frame = safe_parquet.decode(data, columns, schema=self.schema)
-                if (frame[KEY].bin.size() == WIDTH).fill_null(False).all():
-                    return frame
-                why = f"has keys that are not {WIDTH} bytes"
-            except safe_parquet.Unreadable as e:
-                why = str(e)
-        log.warning("%s/%s %s; only its rows are computed again", self.spec.folder, name, why)
+        """Read and check a segment; None for one of other cells, and a damaged one is removed."""
+        try:
+            return self._segments.read(name, columns)
+        except safe_parquet.Unreadable as e:
+            log.warning("%s/%s %s; only its rows are computed again", self.spec.folder, name, e)
         self._drop(name)
-        self._remove(name)
+        self._segments.remove(name)
         return None
 
-    def _remove(self, name: str) -> None:
-        _made_here(self._folder).pop(name, None)
-        self._place.remove(f"{self.spec.folder}/{name}")
-
-    def _stray(self, name: str) -> None:
-        """Leave a segment of other cells aside; it was paid for, so it stays where it is."""
-        if name not in self._strays:
-            log.warning("%s/%s belongs to other cells; it is left aside", self.spec.folder, name)
-        self._strays.add(name)
-
     def _listed(self) -> dict[str, int]:
-        """List the segments, and those that this process made and a lagging server does not list.
-
-        Of the latter, one that cannot be read was merged by somebody else, and is forgotten.
-        """
-        sizes = self._place.sizes(self.spec.folder)
-        self._named = IDENTITY in sizes
-        listed = {name: size for name, size in sizes.items() if SEGMENT.fullmatch(name)}
-        self._files = {name: size for name, size in sizes.items() if INDEX.fullmatch(name)}
-        mine = _made_here(self._folder)
-        for name in list(mine):
-            if name in listed:
-                continue
-            if name in self._index.weights or self._is_there(name):
-                listed[name] = mine[name]
-            else:
-                mine.pop(name, None)
-        return listed
-
-    def _is_there(self, name: str) -> bool:
-        try:
-            self._place.read(f"{self.spec.folder}/{name}")
-        except FileNotFoundError:
-            return False
-        return True
-
-    @property
-    def _folder(self) -> str:
-        return f"{self._place.root}/{self.spec.folder}"
+        return self._segments.listed(self._index.weights)

@@ -24,7 +24,7 @@ from crowdselect_core.generate.openai import trouble
 from crowdselect_core.generate.openai.engine import endpoint_name
 from crowdselect_core.generate.openai.request_body import encoded, fixed_body
 from crowdselect_core.generate.openai.response import read_reply
-from crowdselect_core.testing.faulty_endpoint import answer_text
+from crowdselect_core.testing.replies import answer_text
 
 KEY = "sk-MARKEDkey-0123456789"
 

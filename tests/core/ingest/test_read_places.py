@@ -26,8 +26,8 @@ from crowdselect_core.ingest.open import open_reader
 from crowdselect_core.ingest.saved_dataset import is_saved_folder, open_saved
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.store.backend.errors import explain
+from crowdselect_core.store.backend.file_system import file_system
 from crowdselect_core.store.backend.local import LocalBackend
-from crowdselect_core.store.backend.remote import file_system
 from crowdselect_core.urls import checked_url, shown_path
 
 HIDDEN = "abcHIDDEN/def"

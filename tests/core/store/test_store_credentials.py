@@ -13,7 +13,8 @@ from servers import ADMIN, S3Server
 
 from crowdselect_core.errors import StorageError
 from crowdselect_core.store.backend import credentials, remote
-from crowdselect_core.store.backend.remote import RemoteBackend, file_system
+from crowdselect_core.store.backend.file_system import file_system
+from crowdselect_core.store.backend.remote import RemoteBackend
 
 pytestmark = pytest.mark.server
 

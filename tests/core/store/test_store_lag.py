@@ -10,7 +10,7 @@ from numbers_stage import SPEC, WHOLE, Work
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.local import LocalBackend
 from crowdselect_core.store.build import build
-from crowdselect_core.store.cache import call_cache as cells_module
+from crowdselect_core.store.cache import segment_files
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_keys, cell_key
 from crowdselect_core.store.cache.writer import CacheWriter
@@ -37,7 +37,7 @@ class Lagging(LocalBackend):
 @pytest.fixture
 def lagging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store on a place that lags; what this process made is forgotten afterwards."""
-    monkeypatch.setattr(cells_module, "_made", {})
+    monkeypatch.setattr(segment_files, "_made", {})
     store = Store(str(tmp_path / "store"))
     store.place = Lagging(str(tmp_path / "store"))
     return store
@@ -74,7 +74,7 @@ def test_what_another_process_made_is_seen_late_and_then_counts_once(
 ) -> None:
     assert isinstance(lagging.place, Lagging)
     opened(lagging).commit([(key, "other") for key in KEYS])
-    monkeypatch.setattr(cells_module, "_made", {})  # from here on another process
+    monkeypatch.setattr(segment_files, "_made", {})  # from here on another process
     mine = opened(lagging)
     assert mine.missing(as_keys(KEYS)).all(), "not seen yet: the work is done twice"
     mine.commit([(key, "mine") for key in KEYS])
@@ -92,11 +92,11 @@ def test_own_cells_that_another_process_merged_are_no_hindrance(
     mine = opened(lagging)
     mine.commit([(KEYS[0], "a")])
     mine.commit([(KEYS[1], "b")])
-    made = cells_module._made
+    made = segment_files._made
     lagging.place.catch_up()
-    monkeypatch.setattr(cells_module, "_made", {})
+    monkeypatch.setattr(segment_files, "_made", {})
     opened(lagging).merge(all_small=True)
-    monkeypatch.setattr(cells_module, "_made", made)
+    monkeypatch.setattr(segment_files, "_made", made)
     lagging.place.catch_up()
     assert opened(lagging).read(as_keys(KEYS)).height == 2
 
