@@ -1,8 +1,10 @@
 """What the names of cells and methods mean, for a reader who has not written the experiment."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from crowdselect_core.experiment.cells import TOKEN_MATCHED, UNTUNED
+from crowdselect_core.util.text import plural
 
 # Parts of a cell's name, as `experiment.settings` makes it.
 PARTS = {
@@ -39,3 +41,16 @@ def methods_text(methods: Iterable[str]) -> str:
     """Say which rows a method prefers, of those methods that are known by a few words."""
     given = set(methods)
     return "; ".join(f"{name}: {words}" for name, words in METHODS.items() if name in given)
+
+
+def crowd_text(crowd: Any) -> str:
+    """Say what the crowd is, of the manifest's list of models; '' where it names none."""
+    members = [m for m in crowd if isinstance(m, dict)] if isinstance(crowd, list) else []
+    own = [m for m in members if m.get("role") in (None, "crowd")]
+    families = {str(m.get("family")) for m in own}
+    return f"{crowd_size(len(own), len(families))}, whose answers are chosen among" if own else ""
+
+
+def crowd_size(models: int, families: int) -> str:
+    """Write how many models of how many families a crowd has."""
+    return f"{plural(models, 'model')} of {families:,} {'family' if families == 1 else 'families'}"
