@@ -4,8 +4,8 @@ from typing import Any
 
 import polars as pl
 
-from crowdselect_core.report.experiment_page.legend import METHODS, crowd_size
 from crowdselect_core.report.method_cost import cost_line
+from crowdselect_core.report.method_words import METHODS, crowd_size
 from crowdselect_core.report.page.section import PageData, Section
 from crowdselect_core.report.page.templating import filled, number, percent
 from crowdselect_core.report.quality import gate_lines
