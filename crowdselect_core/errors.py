@@ -52,6 +52,19 @@ class Stopped(Exception):
     """The run was asked to stop (cancel from the UI); committed results stay."""
 
 
+def reworded(error: UserError, message: str) -> UserError:
+    """Return an error of the same kind with another message."""
+    try:
+        return type(error)(message)
+    except TypeError:  # a kind that is made of more than a message
+        return UserError(message)
+
+
+def located(error: UserError, where: str) -> UserError:
+    """Return an error of the same kind that says first where it happened."""
+    return reworded(error, f"{where}: {error}")
+
+
 def first_line(error: BaseException, most: int = 160) -> str:
     """Return the first line of an error's message, or its type without one."""
     lines = str(error).strip().splitlines()

@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
         if (row_id := getattr(args, "explain", None)) is not None:
             return explained(config, row_id)
         looks = [name for name in LOOKS if getattr(args, name, False)]
+        if flow == "report":
+            check_reported(config)
         return look(looks[0], config, flow) if looks else run(config, flow, quiet=args.quiet)
     except UserError as e:
         print(f"error: {plain(str(e))}", file=sys.stderr)
@@ -153,6 +155,20 @@ def explained(config: SelectConfig, row_id: str) -> int:
     for line in explanation_lines(explain(find_selection(config, story), row_id)):
         print(line)
     return OK
+
+
+def check_reported(config: SelectConfig) -> None:
+    """Refuse an OUT that no report can be made of before a Prefect server is started.
+
+    Where credentials stand in a block of Prefect's, OUT is looked at by the flow alone.
+
+    Raises:
+        StorageError: nothing that a report is made from lies there.
+    """
+    if not config.credentials_block:
+        from crowdselect_core.report.page.writing import manifest_in
+
+        manifest_in(config.out)
 
 
 def listed(config: ReselectConfig) -> int:

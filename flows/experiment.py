@@ -26,6 +26,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate.leaderboard import check_out
 from crowdselect_core.experiment.batch import Choose, batches
 from crowdselect_core.experiment.cells import as_whole
+from crowdselect_core.experiment.failures import named
 from crowdselect_core.experiment.grid import Grid, Point, points
 from crowdselect_core.experiment.made import Made, made_of
 from crowdselect_core.experiment.settings import required
@@ -110,9 +111,14 @@ def chosen(config: SelectConfig, found: Grid, instructions: Ref) -> list[Made]:
         if together:
             name = f"replicate {together[0].replicate.number}"
             made += tasks.choices.of(name, [])(together, choose, tokens)
-        # a model runs, or is asked, in a task of its own
-        made += [made_of(point, *choose(point.config, run_task)) for point in alone]
+        made += [own_choice(point, choose) for point in alone]
     return made
+
+
+def own_choice(point: Point, choose: Choose) -> Made:
+    """Make the choice of one cell whose model runs, or is asked, in a task of its own."""
+    with named(point):
+        return made_of(point, *choose(point.config, run_task))
 
 
 def work_of(config: SelectConfig, found: Grid, choose: Choose) -> list[Point]:
@@ -120,8 +126,8 @@ def work_of(config: SelectConfig, found: Grid, choose: Choose) -> list[Point]:
     work = list(points(config, found))
     if found.matched:
         for point in matched_points(config, found):
-            if annotates(point.config):  # its model runs in a task of its own
-                choose(point.config, run_task)
+            if annotates(point.config):
+                own_choice(point, choose)
         work += tasks.token_matched(config, found, choose)
         work.sort(key=lambda point: point.replicate.number)
     return work
@@ -183,7 +189,7 @@ def cell_run(config: SelectConfig, point: Point) -> tuple[Made, Made]:
     whole = evaluated(point.with_whole_crowd(config)) if point.cell.setting.is_part else None
     # as a callable: a text would be a template, and its braces would be filled in
     subflow = cell.with_options(flow_run_name=lambda: name)
-    with tasks.devices(config, name):
+    with tasks.devices(config, name), named(point):
         started = time.monotonic()
         run: Any = subflow(own, whole)
     result: evaluate.Measured = run

@@ -17,6 +17,7 @@ from crowdselect_core.cluster.executor import executor_of
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment import cell_files
 from crowdselect_core.experiment.batch import Batch, Choose, Remembering
+from crowdselect_core.experiment.failures import named
 from crowdselect_core.experiment.grid import Grid, Point
 from crowdselect_core.experiment.made import Made, made_of
 from crowdselect_core.experiment.settings import required
@@ -109,7 +110,10 @@ def token_matched(config: SelectConfig, found: Grid, choose: Choose) -> State[li
     runner = Remembering(store, How(progress=lambda *_: cancellation.check()))
     matched = matched_points(config, found)
     with _quiet():
-        made = [made_of(point, *choose(point.config, runner)) for point in matched]
+        made = list[Made]()
+        for point in matched:
+            with named(point):
+                made.append(made_of(point, *choose(point.config, runner)))
         work = list(arm_points(config, found, made, store))
     return Completed(message=f"{len(work)} arms", data=work)
 

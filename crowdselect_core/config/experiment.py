@@ -90,10 +90,10 @@ class CellsConfig(Frozen):
 class ReplicateConfig(Frozen):
     """What differs between two replicates beside the draws and the seed of the training."""
 
-    split: bool = Field(
-        True,
-        description="Each replicate has its own held-out rows (of heldout.share); otherwise all "
-        "have those of the run's seed",
+    split: bool | None = Field(
+        None,
+        description="Whether each replicate has its own held-out rows, of heldout.share; otherwise "
+        "all have those of the run's seed; when empty: yes, where rows are held out",
     )
     subsample: float | None = Field(
         0.8,

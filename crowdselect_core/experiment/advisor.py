@@ -101,7 +101,7 @@ def advise(
         orient="row",
     )
     advised = path[end][0]
-    before = (len(path[0][0].models), whole)
+    before = (path[0][0].models, whole)
     lines = _lines(advised, before, shares[end], keep, prices, rows)
     return Advice(table, advised, lines)
 
@@ -180,26 +180,34 @@ def _check_prices(pilot: Pilot, prices: Prices, keep: float) -> None:
 
 def _lines(
     advised: SubCrowd,
-    before: tuple[int, float],
+    before: tuple[Sequence[str], float],
     share: Share,
     keep: float,
     prices: Prices,
     rows: int,
 ) -> list[str]:
-    n, whole = before
+    models, whole = before
     price = cost(advised, prices, rows)
-    if len(advised.models) == n and share.value == 1 and price == whole:
+    if len(advised.models) == len(models) and share.value == 1 and price == whole:
         return [f"No model or reward model can be left out and {keep:.0%} of the choice kept."]
     saved = 1 - price / whole if whole else 0.0
     return [
-        f"{len(advised.models)} of {n} models ({shown(advised.models)}) with "
-        f"{shown(advised.reward_models)} keep {share.value:.0%} [{share.low:.0%}, "
-        f"{share.high:.0%}] of the whole crowd's choice ({keep:.0%} asked for).",
+        f"{_which(advised, models)} with {shown(advised.reward_models)} keep {share.value:.0%} "
+        f"[{share.low:.0%}, {share.high:.0%}] of the whole crowd's choice ({keep:.0%} asked for).",
         f"{rows:,} rows cost {_amount(price)} {prices.unit} instead of {_amount(whole)}: "
         f"{_amount(whole - price)} {prices.unit} saved ({saved:.0%}).",
         "Found by greedy removal on one half of the pilot and measured on the other: a cheaper "
         "sub-crowd may exist.",
     ]
+
+
+def _which(advised: SubCrowd, models: Sequence[str]) -> str:
+    """Name the models of a sub-crowd: those that are kept, or the fewer that are left out."""
+    out = [name for name in models if name not in advised.models]
+    some = f"{len(advised.models)} of {len(models)} models"
+    if len(out) < len(advised.models):
+        return f"{some} (all but {shown(out)})" if out else some
+    return f"{some} ({shown(advised.models)})"
 
 
 def _amount(number: float) -> str:

@@ -6,12 +6,13 @@ each cell ranks and chooses comes to one artifact (`choices`), in which nothing 
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.experiment.failures import named, where_is, with_keys
 from crowdselect_core.experiment.grid import Point
 from crowdselect_core.experiment.made import Made
 from crowdselect_core.stages.base import How, P, Runner, Stage, refs_in
@@ -166,7 +167,8 @@ class Batch:
                 self._added.append((point, rows, selection, seconds))
                 return
         self._run.begin()
-        rows, selection = choose(point.config, self._deferring)
+        with named(point):
+            rows, selection = choose(point.config, self._deferring)
         self._first.append((alike, len(self._added)))
         self._added.append((point, rows, selection, self._run.seconds))
 
@@ -174,8 +176,12 @@ class Batch:
         """Rank and choose for all cells that were added, unless that is in the store."""
         if not self._added:
             return []
-        inputs = [self._deferring.inputs(selection) for *_, selection, _ in self._added]
-        choices = self._run(CHOICES, inputs[0].config, inputs, self.tokens)
+        inputs = [
+            replace(self._deferring.inputs(selection), name=where_is(point))
+            for point, _, selection, _ in self._added
+        ]
+        with with_keys():
+            choices = self._run(CHOICES, inputs[0].config, inputs, self.tokens)
         own = 0.0 if choices.cached else choices.seconds / len(self._added)
         return [
             Made(

@@ -144,7 +144,7 @@ def in_replicate(cell: Cell, replicate: Replicate, experiment: ExperimentConfig)
     changed: dict[str, Any] = {"seed": replicate.seed, "experiment": None}
     if config.heldout is not None and config.heldout.share is not None:
         fixed = config.heldout.seed if config.heldout.seed is not None else config.seed
-        seed = None if how.split else fixed
+        seed = fixed if how.split is False else None
         changed["heldout"] = config.heldout.model_copy(update={"seed": seed})
     if how.subsample is not None:
         changed["subsample"] = SubsampleConfig(share=how.subsample)

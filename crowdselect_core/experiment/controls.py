@@ -82,6 +82,16 @@ def token_matched(config: SelectConfig, cells: Sequence[Cell]) -> list[Cell]:
     ]
 
 
+def is_left_out(note: str) -> bool:
+    """Tell whether a note says that controls were left out, as `controls` gives it."""
+    return note.startswith(("control ", "controls left out"))
+
+
+def without_control(note: str) -> str:
+    """Return a note that says why a control was left out without the words that all have."""
+    return note.removeprefix("control ").replace(": left out, ", ": ", 1)
+
+
 def _left_out(config: SelectConfig, pool_rows: int, wanted: list[Control]) -> list[str]:
     """Take the controls that cannot be out of those that are wanted, and say why."""
     experiment = required(config)

@@ -181,9 +181,9 @@ def _lines(table: pl.DataFrame, own: int, steady: bool) -> list[str]:
     lines = [
         f"Two crowds of {largest['models']:.0f} models of different families share "
         f"{largest['shared']:.0%} of the choice (chance: {largest['expected']:.0%}).",
-        f"Extrapolated: two crowds of {own} like the pilot's would share {now:.0%}, two of "
-        f"{2 * own} {twice:.0%}. Twice the crowd costs twice as much and would settle "
-        f"{gain:.0%} of the choice more"
+        f"Extrapolated: two crowds of {own} models, as large as this one, would share {now:.0%}; "
+        f"two of {2 * own} models would share {twice:.0%}. Twice the crowd costs twice as much, "
+        f"and {gain:.0%} more of the choice would be the same for any such crowd"
         + (
             ": not worth paying for."
             if gain < SMALL

@@ -73,7 +73,10 @@ def _advised(
     found = advise(pilot, prices, config.keep, rows, seed=cell.config.seed)
     curve = crowd_curve(pilot, seed=cell.config.seed)
     changed = sensitivity(pilot, [w for w in WEIGHTS if w != tuple(cell.config.weights[:3])])
-    where = f"advisor: on {len(pilot.ids):,} rows, by {cell.name} of replicate 0"
+    where = (
+        f"advisor: judged on the {len(pilot.ids):,} rows of replicate 0, by what {cell.name} "
+        "chooses of them."
+    )
     return Advised(found.table, changed, [where, *found.lines, *curve.lines])
 
 

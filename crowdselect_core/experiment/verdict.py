@@ -13,6 +13,7 @@ from crowdselect_core.experiment.metric_words import Better, better, unit
 from crowdselect_core.experiment.statistics import LEVEL
 
 ENOUGH = 10  # replicates below which no interval is trusted
+LEAST = 0.93  # simulated coverage below which the interval of any number of replicates is warned of
 ALPHA = 1 - LEVEL
 
 # Measured by `python -m benchmarks.coverage`: the least and the most share of 2,000 draws, over its
@@ -71,23 +72,40 @@ def verdict(row: Mapping[str, Any], *, split: bool, planned: int, subsampled: bo
     return line
 
 
-def warning(replicates: int) -> str:
-    """Say why an interval of few replicates is not to be trusted; '' from 10 on."""
-    if replicates >= ENOUGH:
-        return ""
-    text = f"Fewer than {ENOUGH} replicates: do not trust the interval"
+def warning(replicates: int, *, split: bool) -> str:
+    """Say why an interval is not to be trusted: few replicates, or a low simulated coverage.
+
+    Args:
+        replicates: that it is of.
+        split: whether they have held-out splits of their own; the simulation is of these alone.
+
+    Returns:
+        '' where nothing is to be said.
+    """
+    few = ""
+    if replicates < ENOUGH:
+        few = f"Fewer than {ENOUGH} replicates: do not trust the interval"
     known = [r for r in COVERAGE if r <= replicates]
-    if not known:
-        return text
+    if not split or not known:
+        normal = "it supposes nearly normal differences, which so few cannot show"
+        return f"{few} ({normal})" if few else ""
     low, high = COVERAGE[max(known)]
-    return (
-        f"{text} (simulated on nearly normal differences, 95 % intervals of {max(known)} "
-        f"replicates held the truth in {low:.1%} to {high:.1%} of the cases; yours may be less so)"
+    simulated = (
+        f"simulated on nearly normal differences, 95 % intervals of {max(known)} replicates held "
+        f"the truth in {low:.1%} to {high:.1%} of the cases"
     )
+    if few:
+        return f"{few} ({simulated}, at worst less than they promise; yours may do so less often)"
+    if low < LEAST:
+        return (
+            "Where every replicate chooses nearly the same rows the interval is too narrow "
+            f"({simulated})"
+        )
+    return ""
 
 
 def _warnings(n: int, split: bool, subsampled: bool) -> list[str]:
-    found = [warning(n)] if n < ENOUGH else []
+    found = [text] if (text := warning(n, split=split)) else []
     if subsampled and not split:
         found.append(
             "The subsample, the draws and the training seed varied, the held-out rows did not: "

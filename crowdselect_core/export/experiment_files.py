@@ -139,7 +139,7 @@ def _advised(
 
 def heldout_share(config: SelectConfig) -> float | None:
     """Return the share that every replicate holds out anew; None where none does."""
-    if config.heldout is None or not required(config).replicate.split:
+    if config.heldout is None or required(config).replicate.split is False:
         return None
     return config.heldout.share
 

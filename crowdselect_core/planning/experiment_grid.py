@@ -80,10 +80,16 @@ def pool_share(config: SelectConfig) -> float:
 
 
 def _check_split(config: SelectConfig) -> None:
-    experiment = required(config)
-    if config.heldout is None or config.heldout.file is None or not experiment.replicate.split:
+    experiment, split = required(config), required(config).replicate.split
+    if config.heldout is None:
+        if split:
+            raise ConfigError(
+                "experiment.replicate.split: true has each replicate draw its own held-out rows, "
+                "and without the key heldout none are held out: add 'heldout: {share: 0.33}', or "
+                "leave split out"
+            )
         return
-    if len(experiment.seeds) > 1:
+    if config.heldout.file is not None and split is not False and len(experiment.seeds) > 1:
         raise ConfigError(
             "experiment.replicate.split: each replicate draws its own held-out rows, and "
             "heldout.file names them; use heldout.share, or set split: false"

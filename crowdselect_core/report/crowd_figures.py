@@ -173,7 +173,7 @@ def metric_correlations(ranking: pl.DataFrame, names: Sequence[str]) -> Floats:
 def cluster_counts(ranking: pl.DataFrame) -> pl.DataFrame:
     """Count the rows of each cluster; without clusters there is one group, of null.
 
-    Input columns: cluster_id, eligible, selected (`selection.explanations.explained`).
+    Input columns: cluster_id, eligible, selected (`selection.explanations.told`).
     Output columns: cluster_id; rows; eligible; chosen; in cluster order.
     """
     return (

@@ -1,6 +1,6 @@
 """Where one row stands: its row of the ranking, its place in its cluster, and the sentence of why.
 
-What `selection.explanations.explained` says of every row is found here for one row, shard by shard:
+What `selection.explanations.told` says of every row is found here for one row, shard by shard:
 whatever the number of rows, one shard is held at a time, and the ids of one cluster.
 """
 
@@ -134,7 +134,7 @@ class _Near:
             self._before += frame.filter(pl.col("eligible") & first).height
 
     def columns(self) -> dict[str, pl.Expr]:
-        """Return what `explained` adds to the row."""
+        """Return what `explanations.told` adds to the row."""
         row = self._row
         own = self._chosen.filter(pl.col("instruction_id") == row["instruction_id"])
         rank = own["rank"][0] if own.height else None

@@ -10,7 +10,7 @@ def membership(before: pl.DataFrame, now: pl.DataFrame, new: pl.Series) -> pl.Da
 
     `new` are the ids of the rows that were not known before.
 
-    Input columns: what `explain.explained` gives of each: instruction_id, selected, rank,
+    Input columns: what `explanations.told` gives of each: instruction_id, selected, rank,
         cluster_id, score, reason (a sentence).
 
     Output columns (tables.MEMBERSHIP; of every row that was or is chosen): instruction_id; change

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.methods import is_function
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.selection.candidates import NO_CLUSTER, Candidates
 from crowdselect_core.selection.methods.ranked_by import ranked_by
-from crowdselect_core.selection.placement import Placement, placed
+from crowdselect_core.selection.placement import Placement
 
 Ints = NDArray[np.int64]
 
@@ -52,58 +51,6 @@ IN_WORDS = {
 }
 
 
-def explained(
-    ranking: pl.DataFrame,
-    clusters: pl.DataFrame | None,
-    selection: pl.DataFrame,
-    config: SelectConfig,
-    asked: pl.Series | None = None,
-) -> pl.DataFrame:
-    """Return every row with its place, the best first, and the reasons of those that have one.
-
-    margin = score - best score not chosen in its cluster, for a chosen row (>= 0 under the equal
-    quota); score - lowest score chosen in its cluster, for one that is not (<= 0). Null where
-    there is nothing to compare with.
-
-    Output columns: RANKING with cluster_id, then selected, rank (null if not), rank_in_cluster
-    (1 is the best), margin. `reason` is a sentence for rows that are chosen, not eligible or just
-    missed (the JUST_MISSED best of their cluster that are not chosen), and for those asked for;
-    null for the others: the columns that it would be made of are there.
-
-    Args:
-        ranking: of all rows.
-        clusters: of all rows; None without.
-        selection: the chosen rows, with their rank.
-        config: the method, and what it ranks by.
-        asked: ids of further rows whose reason is wanted.
-    """
-    ids = ranking.get_column("instruction_id")
-    numbers = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(ids))
-    if clusters is not None:
-        groups = clusters.select("instruction_id", "cluster_id")
-        numbers = ids.to_frame().join(
-            groups, on="instruction_id", how="left", maintain_order="left"
-        )["cluster_id"]
-    chosen = (
-        ids.to_frame()
-        .with_row_index("row")
-        .join(selection.select("instruction_id", "rank"), on="instruction_id", how="inner")
-    )
-    candidates = Candidates(
-        score_N=ranking["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
-        eligible_N=ranking["eligible"].to_numpy(),
-        cluster_N=None if clusters is None else numbers.fill_null(NO_CLUSTER).to_numpy(),
-        ids_of=lambda rows_K: ids[rows_K],
-        ineligible={},
-    )
-    rows_B = chosen["row"].to_numpy().astype(np.int64)
-    where = placed(candidates, rows_B, chosen["rank"].to_numpy())
-    if asked is not None:
-        where.near_N[ids.is_in(asked.implode()).to_numpy()] = True
-    table = ranking.with_columns(numbers.alias("cluster_id"))[where.order_N]
-    return told(table, where.order_N, where, config, selection.height)
-
-
 def told(
     table: pl.DataFrame,
     rows_K: Ints,
@@ -113,13 +60,22 @@ def told(
     *,
     every: bool = False,
 ) -> pl.DataFrame:
-    """Return rows of a ranking with their places and reasons; see `explained`.
+    """Return rows of a ranking with their places and reasons.
+
+    margin = score - best score not chosen in its cluster, for a chosen row (>= 0 under the equal
+    quota); score - lowest score chosen in its cluster, for one that is not (<= 0). Null where
+    there is nothing to compare with.
+
+    Output columns: RANKING with cluster_id, then selected, rank (null if not), rank_in_cluster
+    (1 is the best), margin. `reason` is a sentence for rows that are chosen, not eligible or just
+    missed (the JUST_MISSED best of their cluster that are not chosen); null for the others unless
+    `every` is set: the columns that it would be made of are there.
 
     Args:
         table: the rows: RANKING with cluster_id.
         rows_K: their numbers.
         where: all rows stand.
-        config: as in `explained`.
+        config: the method, and what it ranks by.
         chosen: how many rows are chosen.
         every: whether each row has a sentence.
     """
@@ -139,7 +95,7 @@ def told(
 
 
 def with_places(table: pl.DataFrame, rows_K: Ints, where: Placement) -> pl.DataFrame:
-    """Return rows of a ranking, whose numbers are given, with their places; see `explained`."""
+    """Return rows of a ranking, whose numbers are given, with their places; see `told`."""
     rank_K = where.rank_N[rows_K]
     return table.with_columns(
         selected=pl.Series(rank_K > 0),

@@ -62,7 +62,7 @@ class ExperimentData:
         """The share that every replicate holds out anew, which corrects the intervals."""
         share = self.told("heldout", "share")
         split = self.told("experiment", "replicate", "split")
-        return float(share) if split and isinstance(share, int | float) else None
+        return float(share) if split is not False and isinstance(share, int | float) else None
 
     @cached_property
     def results(self) -> list[CellResult]:

@@ -8,6 +8,9 @@ from typing import Any
 WIDTH, HEIGHT = 560, 340  # of a scatter plot, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 12, 44  # its margins
 BAR = 220  # width of a figure in a table's cell
+MARK, DIGIT, GAP = 3.5, 6.6, 3.0  # of a scatter plot: half a point, a digit, between two numbers
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def plot(
     x = scale([p.x for p in points], LEFT, WIDTH - RIGHT)
     ys = [v for p in points for v in (p.y, p.low, p.high)]
     y = scale([*ys, *lines], HEIGHT - BOTTOM, TOP)
+    labels = labelled([(x.at(p.x), y.at(p.y), p.number, p.kind) for p in points])
     return {
         "width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT,
         "top": TOP, "bottom": HEIGHT - BOTTOM,
@@ -105,11 +109,44 @@ def plot(
                 "number": p.number, "kind": p.kind, "x": x.at(p.x), "y": y.at(p.y),
                 "low": None if p.low is None else y.at(p.low),
                 "high": None if p.high is None else y.at(p.high),
+                "label": label,
             }
-            for p in points
+            for p, label in zip(points, labels, strict=True)
         ],
         "path": " ".join(f"{x.at(p.x)},{y.at(p.y)}" for p in points),
     }  # fmt: skip
+
+
+def labelled(
+    points: Sequence[tuple[float, float, int, str]],
+) -> list[tuple[float, float] | None]:
+    """Return where the number of each point begins, so that no two are drawn over each other.
+
+    A number stands on the first of four sides of its point that is free; where none is, there is
+    none, and the table under the figure has it. Points that are advised are served first.
+
+    Args:
+        points: of each its place, its number and its kind.
+    """
+    taken = [(x - MARK, y - MARK, x + MARK, y + MARK) for x, y, _, _ in points]
+    found: list[tuple[float, float] | None] = [None] * len(points)
+    order = sorted(range(len(points)), key=lambda i: points[i][3] != "advised")
+    for i in order:
+        x, y, number, _ = points[i]
+        wide = DIGIT * len(str(number))
+        sides = [(x + 6, y - 5), (x + 6, y + 13), (x - 6 - wide, y - 5), (x - 6 - wide, y + 13)]
+        for left, base in sides:
+            box = (left, base - 9, left + wide + GAP, base)
+            inside = left >= LEFT and box[2] <= WIDTH and box[1] >= 0 and base <= HEIGHT - BOTTOM
+            if inside and not any(_meet(box, other) for other in taken):
+                taken.append(box)
+                found[i] = (round(left, 1), round(base, 1))
+                break
+    return found
+
+
+def _meet(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def short(value: float) -> str:

@@ -1,8 +1,9 @@
 """What the names of cells and methods mean, for a reader who has not written the experiment."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from crowdselect_core.experiment.cells import TOKEN_MATCHED, UNTUNED
+from crowdselect_core.report.method_words import METHODS, crowd_size
 
 # Parts of a cell's name, as `experiment.settings` makes it.
 PARTS = {
@@ -13,18 +14,6 @@ PARTS = {
     "response": "whose answer is kept, where it is not the one with the highest score",
     "rewards": "reward models, where they are not all",
     "crowd": "models whose answers and scores count, where they are not all",
-}
-METHODS = {
-    "crowdselect": "the three metrics together, weighted",
-    "difficulty": "the crowd's answers have a low mean score",
-    "separability": "the models' scores differ",
-    "stability": "larger models of a family score higher than smaller ones",
-    "reward": "the best answer has a high score",
-    "random": "rows drawn at random",
-    "length": "the instruction, or the kept answer, is long",
-    "teacher": "random rows, each with the answer of one model",
-    TOKEN_MATCHED: "random rows with as many answer tokens as the cell that is named",
-    UNTUNED: "the base model without a training",
 }
 
 
@@ -39,3 +28,11 @@ def methods_text(methods: Iterable[str]) -> str:
     """Say which rows a method prefers, of those methods that are known by a few words."""
     given = set(methods)
     return "; ".join(f"{name}: {words}" for name, words in METHODS.items() if name in given)
+
+
+def crowd_text(crowd: Any) -> str:
+    """Say what the crowd is, of the manifest's list of models; '' where it names none."""
+    members = [m for m in crowd if isinstance(m, dict)] if isinstance(crowd, list) else []
+    own = [m for m in members if m.get("role") in (None, "crowd")]
+    families = {str(m.get("family")) for m in own}
+    return f"{crowd_size(len(own), len(families))}, whose answers are chosen among" if own else ""

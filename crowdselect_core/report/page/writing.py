@@ -22,6 +22,7 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
 from crowdselect_core.store.out_files import check_replaceable, writing
+from crowdselect_core.urls import shown_path
 from crowdselect_core.util.notes import log_warning
 from crowdselect_core.util.versions import version_of
 
@@ -127,18 +128,29 @@ def write(
     return manifest
 
 
+def manifest_in(out: str) -> dict[str, Any]:
+    """Read the manifest of what lies in an OUT, a selection or an experiment.
+
+    Raises:
+        StorageError: there is none that can be read, or the place cannot be reached.
+    """
+    manifest = selection_files.read_manifest(open_backend(out))
+    if manifest is None:
+        where = shown_path(out)
+        raise StorageError(
+            f"{where}: there is no manifest.json of a selection or an experiment, which a report "
+            f"is made from; name the OUT of an earlier run, or run flows.select --out {where}"
+        )
+    return manifest
+
+
 def selected(out: str) -> Selected:
     """Read what an OUT was made of, from its manifest.
 
     Raises:
         StorageError: there is no manifest of a selection, or the store has its artifacts no more.
     """
-    manifest = selection_files.read_manifest(open_backend(out))
-    if manifest is None:
-        raise StorageError(
-            f"{out}: there is no manifest.json of a selection, which a report is made from; run "
-            f"flows.select with --out {out}"
-        )
+    manifest = manifest_in(out)
     told = {name: v for name, v in manifest["config"].items() if name in SelectConfig.model_fields}
     config = checked(
         SelectConfig, {**told, "out": out}, f"{out}/{MANIFEST}", StorageError

@@ -12,7 +12,10 @@ from crowdselect_core.stages.select import selection as selection_stage
 
 @dataclass(frozen=True)
 class ChoiceInputs:
-    """What one selection is made from; the config and artifacts that its own stages would take."""
+    """What one selection is made from; the config and artifacts that its own stages would take.
+
+    `name` is what an error calls it, and no part of its key.
+    """
 
     config: SelectConfig
     scores: Ref
@@ -21,6 +24,7 @@ class ChoiceInputs:
     values: Ref | None = None
     vectors: Ref | None = None
     clusters: Ref | None = None
+    name: str = ""
 
     @property
     def ranking(self) -> str:

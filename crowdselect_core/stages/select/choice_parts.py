@@ -3,15 +3,18 @@
 Array names carry their shape: B chosen rows, U rows that any of some choices has, M crowd models.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
+from crowdselect_core.errors import UserError, located
+from crowdselect_core.selection.candidates import Candidates
 from crowdselect_core.selection.quota import select_by_tokens
-from crowdselect_core.selection.ranked_pool import choose_places, placed
+from crowdselect_core.selection.ranked_pool import Places, choose_places, placed
 from crowdselect_core.selection.response_choice import Ints, keep, preference
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import ranking as ranking_stage
@@ -28,6 +31,7 @@ from crowdselect_core.store.plan import ShardResult
 from crowdselect_core.tables import CHOICES as TABLE
 from crowdselect_core.tables import check
 from crowdselect_core.util.once import Once
+from crowdselect_core.util.text import plural
 
 R = TypeVar("R")
 
@@ -90,9 +94,10 @@ class Part:
             one.values.open(store) if one.values else None,
             one.vectors.open(store) if one.vectors else None,
         )
-        table, notes = ranking_stage.ranked(
-            one.config, store, one.metrics, one.answers, given=given
-        )
+        with _named(self._choices.values()):
+            table, notes = ranking_stage.ranked(
+                one.config, store, one.metrics, one.answers, given=given
+            )
         self._notes += notes
         return table
 
@@ -105,13 +110,24 @@ class Part:
         for (_, quota, short), own in _alike(self._choices, _quotas).items():
             clusters = self._choices[own[0]].clusters
             ranked = placed(ids, by_id, self._reading.clusters(clusters) if clusters else None)
-            budgets = [self._choices[key].config.budget for key in own]
-            rows = choose_places(ranked, budgets, quota, allow_short=short, warn=self._notes.append)
+            rows = self._places(ranked, own, quota, short)
             found |= {key: ids.gather(rows_B) for key, rows_B in zip(own, rows, strict=True)}
         for key, one in self._choices.items():
             if one.config.budget_tokens is not None:
-                found[key] = self._by_tokens(one, ranking)
+                with _named([one]):
+                    found[key] = self._by_tokens(one, ranking)
         return found
+
+    def _places(self, ranked: Candidates, own: list[str], quota: str, short: bool) -> list[Places]:
+        """Return what each of some choices takes, which differ in their budgets alone."""
+        budgets = [self._choices[key].config.budget for key in own]
+        try:
+            return choose_places(ranked, budgets, quota, allow_short=short, warn=self._notes.append)
+        except UserError:
+            for key, budget in zip(own, budgets, strict=True):  # again: which of them is it of?
+                with _named([self._choices[key]]):
+                    choose_places(ranked, [budget], quota, allow_short=short, warn=_unheard)
+            raise
 
     def _by_tokens(self, one: ChoiceInputs, ranking: pl.DataFrame) -> pl.Series:
         """Return the ids of a choice within a number of tokens: those of every row are counted."""
@@ -159,6 +175,23 @@ class Part:
                 "answer_tokens": pl.Series(counts, dtype=pl.Int64),
             }
         )
+
+
+@contextmanager
+def _named(choices: Collection[ChoiceInputs]) -> Iterator[None]:
+    """Put the name of the first of some choices, where it has one, in front of their error."""
+    try:
+        yield
+    except UserError as e:
+        first, more = next(iter(choices)).name, len(choices) - 1
+        if not first:
+            raise
+        others = f", and {plural(more, 'cell')} of the same ranking" if more else ""
+        raise located(e, f"{first}{others}") from e
+
+
+def _unheard(_warning: str) -> None:
+    """Take a warning that was given before."""
 
 
 def _alike(

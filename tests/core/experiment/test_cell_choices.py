@@ -10,9 +10,10 @@ import pytest
 from chain import choose_with
 from zoos import NAMES, Zoo, write_zoo
 
-from crowdselect_core.config.experiment import AdvisorConfig
+from crowdselect_core.config.experiment import AdvisorConfig, ExperimentConfig
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import SelectionError
 from crowdselect_core.experiment.batch import Batch, batches
 from crowdselect_core.experiment.grid import Grid, grid, points
 from crowdselect_core.experiment.made import Made
@@ -346,3 +347,21 @@ def test_the_advisor_looks_at_the_first_crowdselect_cell(
     told = advised(AdvisorConfig(keep=0.5), store, own, ROWS)
     assert len(told.lines) == 1
     assert "expected 20 or more: give a larger pilot or a larger budget" in told.lines[0]
+
+
+FAILING = [
+    # both budgets are of one ranking: the one that asks for too much is named
+    ({"clusters": [0], "budgets": [10, 110]}, "k=0 n=110", "the budget is 110 rows, but only "),
+    ({"clusters": [500]}, "k=500 n=10", "clusters: 500 requested, .*set experiment.clusters to"),
+]
+
+
+@pytest.mark.parametrize(("keys", "cell", "words"), FAILING)
+def test_a_choice_that_fails_says_of_which_cell_and_replicate(
+    config: SelectConfig, keys: dict[str, Any], cell: str, words: str
+) -> None:
+    told = {**EXPERIMENT_KEYS, "methods": ["random"], "crowds": ["all"], "controls": False, **keys}
+    own = config.model_copy(update={"experiment": ExperimentConfig.model_validate(told)})
+    where = rf"^experiment: random {cell}, replicate 0 \(seed 4\): "
+    with pytest.raises(SelectionError, match=where + words):
+        make(own, grid(own, ROWS))

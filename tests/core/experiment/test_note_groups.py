@@ -64,6 +64,33 @@ def test_a_note_of_another_kind_keeps_its_line_and_its_numbers() -> None:
     ]
 
 
+def test_notes_that_list_ids_are_one_line_with_the_first_of_them() -> None:
+    digest = "f3a1c0ffee" * 4
+    made = [
+        trained("a", 0, "m: no answer to 2 of 80 questions (2 length): 81, 97"),
+        trained("a", 1, "m: no answer to 1 of 80 questions (1 length): 97"),
+        trained("b", 0, f"m: no answer to 7 of 80 questions (7 length): {digest}, 5, 6 and 4 more"),
+        trained("b", 1, "m: no judgment of j for 12 questions: 81, 82, 83, 84, 85, ..."),
+    ]  # fmt: skip
+    assert grouped(made) == [
+        "m: no answer to 1 to 7 of 80 questions (1 to 7 length): 81, 97, f3a1c0ffee..., ... "
+        "(2 of 2 trained cells, 2 of 2 replicates)",
+        "m: no judgment of j for 12 questions: 81, 82, 83, ... "
+        "(1 of 2 trained cells, 1 of 2 replicates)",
+    ]
+
+
+def test_what_a_judge_left_out_is_one_line_for_one_reason() -> None:
+    made = [
+        trained("a", i, f"j: no verdict on {len(ids)} of 160 games: {', '.join(ids)} (no reply)")
+        for i, ids in enumerate([["m on question 81"], ["m on question 90", "m on question 9"]])
+    ]
+    assert grouped(made) == [
+        "j: no verdict on 1 to 2 of 160 games: m on question 81, m on question 90, "
+        "m on question 9 (no reply) (1 of 1 trained cell, 2 of 2 replicates)"
+    ]
+
+
 def test_an_evaluation_that_notes_the_same_twice_counts_once() -> None:
     assert grouped([trained("a", 0, "z: 2 rows", "z: 2 rows")]) == [
         "z: 2 rows (1 of 1 trained cell, 1 of 1 replicate)"

@@ -86,9 +86,26 @@ def test_below_ten_replicates_the_line_warns_with_the_coverage() -> None:
     low, high = COVERAGE[5]
     assert "Fewer than 10 replicates: do not trust the interval" in line
     assert f"95 % intervals of 5 replicates held the truth in {low:.1%} to {high:.1%}" in line
-    assert "of 3 replicates" in warning(4)  # the next number below that was simulated
-    assert "simulated" not in warning(2)
-    assert warning(10) == ""
+    assert "at worst less than they promise" in line
+    assert "of 3 replicates" in warning(4, split=True)  # the next number below that was simulated
+    assert "simulated" not in warning(2, split=True)
+    assert warning(10, split=True) == ""
+
+
+def test_where_simulated_intervals_are_too_narrow_the_line_says_so() -> None:
+    """At 20 replicates the least coverage is 90.1 %, at 10 it is 93.0 %."""
+    line = said(planned=20, replicates=20)
+    assert "nearly the same rows the interval is too narrow (simulated on " in line
+    assert "95 % intervals of 20 replicates held the truth in 90.1% to 100.0%" in line
+    assert "too narrow" not in said(planned=19, replicates=19)
+
+
+def test_no_coverage_is_told_of_replicates_that_were_not_simulated() -> None:
+    """The simulated replicates hold out rows of their own, and their intervals are corrected."""
+    few = warning(5, split=False)
+    assert few.startswith("Fewer than 10 replicates: do not trust the interval (it supposes nearly")
+    assert "simulated" not in few
+    assert warning(20, split=False) == ""
 
 
 def test_a_warning_stands_in_the_first_line_that_it_concerns() -> None:

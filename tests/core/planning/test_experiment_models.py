@@ -86,6 +86,7 @@ def test_crowd_and_graders_are_asked_where_answers_are_missing(tmp_path: Path) -
         ({"advisor": {"prices": {"nope": 1}}}, "advisor.prices: 'nope' is neither a crowd model"),
         ({"advisor": {"prices": {"ant-1b": 1}}}, "advisor.prices: no price of .*bee-7b, reward"),
         ({"primary": {"method": "crowdselect"}}, "primary.method: no cell has the method"),
+        ({"replicate": {"split": True}}, "replicate.split: .* without the key heldout none are"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_first_cell(

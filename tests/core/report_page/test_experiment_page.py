@@ -34,6 +34,7 @@ from crowdselect_core.export.experiment_files import Results
 from crowdselect_core.report.experiment_page import page as pages
 from crowdselect_core.report.experiment_page import writing
 from crowdselect_core.report.experiment_page.data import ExperimentData
+from crowdselect_core.report.experiment_page.drawing import DIGIT, labelled
 from crowdselect_core.report.experiment_page.page import page
 
 WIN, MT, LOSS = ("arena-hard", "win_rate"), ("mt-bench", "average"), ("heldout-loss", "loss")
@@ -378,3 +379,33 @@ def test_results_that_are_written_anew_have_no_report_of_the_earlier_ones(tmp_pa
     assert "report.html" in experiment_files.names_of(config)
     without = config.model_copy(update={"report": False})
     assert "report.html" not in experiment_files.names_of(without)
+
+
+def test_controls_that_were_left_out_are_no_warnings() -> None:
+    left = ["control untuned: left out, nothing is trained", "controls left out by x: reward", "w"]
+    said = text(shown(summary=SUMMARY | {"notes": left}), "verdict")
+    assert "Warnings w cells" in said
+    assert "Controls left out untuned: nothing is trained; controls left out by x: reward" in said
+
+
+def test_a_stranger_is_told_what_the_crowd_is() -> None:
+    crowd = [{"name": n, "family": f, "size": 1} for n, f in (("a", "x"), ("b", "x"), ("c", "y"))]
+    student = {"name": "s", "family": "z", "size": 1, "role": "student"}
+    said = text(shown(config=CONFIG | {"crowd": [*crowd, student]}), "verdict")
+    assert "Crowd 3 models of 2 families, whose answers are chosen among" in said
+    assert "Reward models skywork" in said
+
+
+def test_no_two_numbers_of_a_figure_are_drawn_over_each_other() -> None:
+    """Points 5 units apart on a line: a number of two digits is 13 units wide."""
+    row = [(200.0 + 5 * i, 100.0, 10 + i, "own") for i in range(8)]
+    row[5] = (*row[5][:3], "advised")
+    found = labelled(row)
+    places = [place for place in found if place is not None]
+    assert found[5] is not None, "the advised one has its number"
+    assert 0 < len(places) < len(row)
+    for i, (x, y) in enumerate(places):
+        for other_x, other_y in places[:i]:
+            assert abs(x - other_x) >= 2 * DIGIT or abs(y - other_y) >= 9
+    apart = labelled([(100.0, 100.0, 1, "own"), (300.0, 200.0, 2, "own")])
+    assert apart == [(106.0, 95.0), (306.0, 195.0)]

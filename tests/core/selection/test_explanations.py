@@ -1,5 +1,7 @@
 """A sentence for every row: places, margins and reasons, derived by hand."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -7,8 +9,14 @@ import pytest
 from little import CROWD
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.selection.explanations import IN_WORDS, explained
+from crowdselect_core.export.ranking_rows import ExplainedRows
+from crowdselect_core.selection.explanations import IN_WORDS
+from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from crowdselect_core.stages.select import answers, listed
+from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.build import build
+from crowdselect_core.store.identity import Spec
+from crowdselect_core.store.plan import ShardResult, single
 from crowdselect_core.tables import RANKING, check
 
 # id, cluster, score, reason why it is not eligible; c, b, d, ... is no order at all
@@ -23,6 +31,35 @@ ROWS: list[tuple[str, int, float | None, str | None]] = [
     ("h", 2, None, "too_few_scores"),
 ]
 CHOSEN = ["a", "d", "b", "g"]  # 2 of cluster 0, 1 of cluster 1, all that cluster 2 has
+
+
+Explain = Callable[[pl.DataFrame, pl.DataFrame | None, pl.DataFrame, SelectConfig], pl.DataFrame]
+
+
+@pytest.fixture
+def explained(tmp_path: Path) -> Explain:
+    """Write tables as artifacts, and read every row as it is exported."""
+
+    def stored(store: Store, stage: str, table: pl.DataFrame) -> Ref:
+        return Ref.of(build(store, Spec(stage, 1, {}), single(lambda: ShardResult(table))))
+
+    def explain(
+        ranking: pl.DataFrame,
+        clusters: pl.DataFrame | None,
+        selection: pl.DataFrame,
+        config: SelectConfig,
+    ) -> pl.DataFrame:
+        store = Store(str(tmp_path / str(len(list(tmp_path.iterdir())))))  # one of its own
+        unread = Ref.to_compute("unread")
+        inputs = SelectionArtifacts(
+            instructions=unread, scores=unread, metrics=unread, answers=unread, comparison=unread,
+            ranking=stored(store, "ranking", ranking),
+            clusters=None if clusters is None else stored(store, "clusters", clusters),
+            selection=stored(store, "selection", selection),
+        )  # fmt: skip
+        return ExplainedRows(config, store, inputs).table()
+
+    return explain
 
 
 def config(**keys: Any) -> SelectConfig:
@@ -66,7 +103,7 @@ WHY = "difficulty higher than 12% of rows, separability higher than 50%, stabili
 BELOW = "below the last chosen row"
 
 
-def test_with_clusters() -> None:
+def test_with_clusters(explained: Explain) -> None:
     """Cluster 0: 3.0 and 2.0 chosen, 1.5 left. Cluster 1: 2.5 chosen, 1.0 left. Cluster 2: all."""
     found = explained(ranking_of(ROWS), clusters_of(ROWS), selection_of(CHOSEN), config())
     assert found.select(
@@ -97,7 +134,7 @@ def test_with_clusters() -> None:
     assert found.columns == [*RANKING, "selected", "rank", "rank_in_cluster", "margin"]
 
 
-def test_without_clusters() -> None:
+def test_without_clusters(explained: Explain) -> None:
     """All rows are one group: a, d, b chosen of 3.0 2.5 2.0 | 1.5 1.0 0.25."""
     found = explained(ranking_of(ROWS), None, selection_of(["a", "d", "b"]), config())
     assert found.select("instruction_id", "rank_in_cluster", "margin").rows() == [
@@ -108,7 +145,7 @@ def test_without_clusters() -> None:
     assert found["cluster_id"].null_count() == 8
 
 
-def test_a_cluster_that_gave_nothing_and_a_choice_out_of_order() -> None:
+def test_a_cluster_that_gave_nothing_and_a_choice_out_of_order(explained: Explain) -> None:
     """Quota `proportional` may leave a cluster out; another may be cut above a better row."""
     rows = [("a", 0, 3.0, None), ("b", 0, 2.0, None), ("c", 1, 1.0, None)]
     found = explained(ranking_of(rows), clusters_of(rows), selection_of(["b"]), config())
@@ -122,7 +159,7 @@ def test_a_cluster_that_gave_nothing_and_a_choice_out_of_order() -> None:
     ]
 
 
-def test_ties_are_placed_by_id_and_have_no_margin_between_them() -> None:
+def test_ties_are_placed_by_id_and_have_no_margin_between_them(explained: Explain) -> None:
     rows = [("z", 0, 1.0, None), ("y", 0, 1.0, None), ("x", 0, 1.0, None)]
     found = explained(ranking_of(rows), None, selection_of(["x"]), config())
     assert found.select("instruction_id", "rank_in_cluster", "margin").rows() == [
@@ -144,7 +181,9 @@ def test_ties_are_placed_by_id_and_have_no_margin_between_them() -> None:
         ({"method": "difficulty"}, 1.0, f"; {WHY}"),
     ],
 )
-def test_what_a_score_is_made_of(keys: dict[str, Any], score: float, why: str) -> None:
+def test_what_a_score_is_made_of(
+    keys: dict[str, Any], score: float, why: str, explained: Explain
+) -> None:
     """`bottom` ranks by the negated score; the sentence tells the answer's own."""
     rows = [("a", 0, score, None)]
     found = explained(ranking_of(rows), None, selection_of(["a"]), config(**keys))
@@ -153,7 +192,7 @@ def test_what_a_score_is_made_of(keys: dict[str, Any], score: float, why: str) -
     )
 
 
-def test_a_metric_without_weight_may_be_unknown() -> None:
+def test_a_metric_without_weight_may_be_unknown(explained: Explain) -> None:
     table = ranking_of([("a", 0, 1.0, None)]).with_columns(
         stability_q=pl.lit(None, dtype=pl.Float64)
     )
@@ -161,7 +200,7 @@ def test_a_metric_without_weight_may_be_unknown() -> None:
     assert "stability higher than ?%" in found["reason"][0]
 
 
-def test_headroom_is_told_where_there_is_a_student() -> None:
+def test_headroom_is_told_where_there_is_a_student(explained: Explain) -> None:
     student = {"name": "bat", "family": "bat", "size": 1, "role": "student"}
     table = ranking_of([("a", 0, 1.0, None), ("b", 0, 0.5, None)]).with_columns(
         headroom_q=pl.Series([0.804, None])
@@ -186,7 +225,7 @@ GATE_CODES = {
 }  # fmt: skip
 
 
-def test_every_reason_has_words() -> None:
+def test_every_reason_has_words(explained: Explain) -> None:
     """The codes that the method, the lists of ids and the answers stage can give."""
     codes = {
         "too_few_scores", "no_score", "no_difficulty", "no_separability", "no_stability",
@@ -200,7 +239,7 @@ def test_every_reason_has_words() -> None:
     assert told == {code: f"not eligible: {IN_WORDS[code]}" for code in codes}
 
 
-def test_no_row_is_without_a_sentence() -> None:
+def test_no_row_is_without_a_sentence(explained: Explain) -> None:
     """A row that is in no cluster, and a choice of nothing."""
     for clusters in (None, clusters_of(ROWS[:4])):
         found = explained(ranking_of(ROWS), clusters, selection_of([]), config())

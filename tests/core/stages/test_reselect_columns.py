@@ -8,9 +8,9 @@ import pytest
 from rechain import Selected, config_of, select_again, select_first
 from zoos import write_zoo
 
+from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.metrics.drift import drift
 from crowdselect_core.selection.diff import membership
-from crowdselect_core.selection.explanations import explained
 from crowdselect_core.stages.base import InProcess
 from crowdselect_core.stages.graph import ARRIVALS
 from crowdselect_core.stages.refs import Ref
@@ -89,14 +89,10 @@ def test_joined_tables_have_the_rows_of_today_as_they_were_measured(
 
 def test_membership_is_that_of_two_whole_rankings(made: list[Selected]) -> None:
     for before, now in pairwise(made):
-        known = table(before, before.selection.inputs.selection)["instruction_id"]
         then, today = (
-            explained(
-                table(one, one.selection.inputs.ranking), None,
-                table(one, one.selection.inputs.selection), one.config, known,
-            )
+            ExplainedRows(one.config, one.store, one.selection.inputs).table()
             for one in (before, now)
-        )  # fmt: skip
+        )
         expected = membership(then, today, table(now, now.arrived)["instruction_id"])
         assert table(now, now.selection.inputs.membership).equals(expected)
 

@@ -5,6 +5,8 @@ from crowdselect_core.report.experiment_page.drawing import Point, plot
 from crowdselect_core.report.page.section import Section
 from crowdselect_core.report.page.templating import filled
 
+MARK = "advisor: "  # of the advisor's first line
+
 
 def advice(data: ExperimentData, limits: Limits) -> Section | None:
     """Show the advisor's curve and its lines; None where none was asked for."""
@@ -24,10 +26,16 @@ def advice(data: ExperimentData, limits: Limits) -> Section | None:
     drawn = plot(points, "cost saved, %", "choice kept, %", lines=lines) if points else None
     html = filled(
         "experiment_advice.html",
-        lines=data.words("advice"),
+        lines=[_sentence(line) for line in data.words("advice")],
         plot=drawn,
         rows=rows,
         unit=data.told("experiment", "advisor", "unit") or "",
         left_out=data.advice.height - len(rows),
     )
     return Section("advice", "A cheaper crowd?", html)
+
+
+def _sentence(line: str) -> str:
+    """Return a line of the advisor without the mark that it has in a terminal, as a sentence."""
+    text = line.removeprefix(MARK)
+    return line if text == line else text[:1].upper() + text[1:]

@@ -25,7 +25,7 @@ def comparisons(data: ExperimentData, limits: Limits) -> Section | None:
         groups=list(_groups(data, limits)),
         width=BAR,
         exploratory=counted(int((~table["primary"]).sum()), "exploratory comparison"),
-        warning=warning(fewest),
+        warning=warning(fewest, split=data.heldout_share is not None),
         split=data.heldout_share is not None,
         subsampled=data.told("experiment", "replicate", "subsample") is not None,
     )

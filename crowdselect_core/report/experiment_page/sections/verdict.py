@@ -2,15 +2,18 @@
 
 from typing import Any
 
+from crowdselect_core.experiment.controls import is_left_out, without_control
 from crowdselect_core.experiment.metric_words import better
+from crowdselect_core.experiment.schemas import CHOICE
 from crowdselect_core.experiment.verdict import finding
 from crowdselect_core.report.experiment_page.data import ExperimentData, Limits
-from crowdselect_core.report.experiment_page.legend import methods_text, names_text
+from crowdselect_core.report.experiment_page.legend import crowd_text, methods_text, names_text
 from crowdselect_core.report.experiment_page.words import budget_text, counted
 from crowdselect_core.report.page.section import Section
 from crowdselect_core.report.page.templating import filled
 
 SHOWN = 20  # exploratory verdicts
+NOTHING = "none: nothing was trained, the chosen rows themselves are compared"
 SEEDS = 20  # that are listed
 
 
@@ -28,7 +31,7 @@ def verdict(data: ExperimentData, limits: Limits) -> Section:
         count=counted(len(others), "comparison" if first is None else "exploratory comparison"),
         tiles=tiles(data),
         facts=facts(data),
-        notes=data.words("notes"),
+        notes=[note for note in data.words("notes") if not is_left_out(note)],
     )
     return Section("verdict", "Verdict", html)
 
@@ -58,8 +61,8 @@ def headline(data: ExperimentData) -> str:
 def tiles(data: ExperimentData) -> list[tuple[str, int]]:
     """Return the counts of the first screen."""
     found = [
-        ("cells", len(data.words("cells"))),
-        ("replicates", int(data.summary.get("replicates", 0))),
+        ("cells: settings that are compared", len(data.words("cells"))),
+        ("replicates: repetitions of every cell", int(data.summary.get("replicates", 0))),
         ("comparisons of trained cells", data.comparisons.height),
         ("pairs of choices", data.overlaps.height),
     ]
@@ -68,7 +71,13 @@ def tiles(data: ExperimentData) -> list[tuple[str, int]]:
 
 def facts(data: ExperimentData) -> list[tuple[str, str]]:
     """Return how the experiment was made, as names and values."""
-    found = [("Data set", _dataset(data.told("dataset")))]
+    found = [
+        ("Cells", names_text(data.words("cells"))),
+        ("Methods", methods_text(data.experiment["method"].drop_nulls().unique())),
+        ("Data set", _dataset(data.told("dataset"))),
+        ("Crowd", crowd_text(data.told("crowd"))),
+        ("Reward models", ", ".join(_rewards(data))),
+    ]
     primary = data.told("experiment", "primary")
     if isinstance(primary, dict):
         found.append(
@@ -84,12 +93,22 @@ def facts(data: ExperimentData) -> list[tuple[str, str]]:
         found.append(("Seeds", ", ".join(map(str, seeds[:SEEDS])) + more))
     found.append(("A replicate has its own", _replicate(data)))
     models = data.experiment["base_model"].drop_nulls().unique(maintain_order=True).to_list()
-    found.append(("Base models", ", ".join(models) or "nothing was trained"))
+    found.append(("Base models", ", ".join(models) or NOTHING))
     measured = data.experiment["benchmark"].unique(maintain_order=True).to_list()
-    found.append(("Measured by", ", ".join(m for m in measured if m != "choice") or "the choices"))
-    found.append(("Methods", methods_text(data.experiment["method"].drop_nulls().unique())))
-    found.append(("Cells", names_text(data.words("cells"))))
+    found.append(("Measured by", ", ".join(m for m in measured if m != CHOICE)))
+    found.append(("Controls left out", "; ".join(map(without_control, left_out(data)))))
     return [(name, value) for name, value in found if value]
+
+
+def left_out(data: ExperimentData) -> list[str]:
+    """Return what is noted of controls that do not stand beside the methods."""
+    return [note for note in data.words("notes") if is_left_out(note)]
+
+
+def _rewards(data: ExperimentData) -> list[str]:
+    """Return the names of all reward models that any cell reads."""
+    given = data.experiment["reward_models"].drop_nulls().unique(maintain_order=True).to_list()
+    return list(dict.fromkeys(name for names in given for name in names.split(",") if name))
 
 
 def _dataset(told: Any) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.report.method_cost import cost_line
+from crowdselect_core.report.method_words import METHODS, crowd_size
 from crowdselect_core.report.page.section import PageData, Section
 from crowdselect_core.report.page.templating import filled, number, percent
 from crowdselect_core.report.quality import gate_lines
@@ -18,6 +19,11 @@ HIGHER = {
     "separability": "separates the models more than {}",
     "stability": "favours bigger models more consistently than {}",
     "headroom": "leaves the student more to learn than {}",
+}
+# What a quota of the clusters means.
+QUOTAS = {
+    "equal": "equal (as many rows of each, as far as it has them)",
+    "proportional": "proportional (rows by the cluster's size)",
 }
 
 
@@ -90,21 +96,23 @@ def _overlap(summary: Any) -> str:
 def facts(data: PageData) -> list[tuple[str, str]]:
     """Return how the choice was made, as names and values."""
     config, summary = data.config, data.summary
-    found = [("Method", summary["method"])]
+    words = METHODS.get(config.method) if config.direction == "top" else None
+    found = [("Method", summary["method"] + (f": {words}" if words else ""))]
     weights = method_weights(config.method, config.weights)
     if weights is not None:
         named = zip(METRIC_NAMES, weights, strict=True)
         shown = [f"{name} {w:g}" for name, w in named if w or name != "headroom"]
         found.append(("Weights", ", ".join(shown)))
     found.append(("Budget", budget(data)))
-    clusters = f"{config.clusters}, quota {config.quota}" if data.inputs.clusters else "none"
+    quota = QUOTAS.get(config.quota, config.quota)
+    clusters = f"{config.clusters}, quota {quota}" if data.inputs.clusters else "none"
     found.append(("Clusters", clusters))
     found.append(("Kept answer", _response(config.response_mode)))
-    crowd = len(config.models)
-    families = len({m.family for m in config.models})
-    found.append(("Crowd", f"{crowd} models of {families} families"))
+    families = {m.family for m in config.models}
+    found.append(("Crowd", f"{crowd_size(len(config.models), len(families))}, whose answers are "
+                  "scored"))  # fmt: skip
     found.append(("Reward models", ", ".join(config.reward_names)))
-    found.append(("Cost", cost_line(summary["cost"])))
+    found.append(("Cost from scratch", cost_line(summary["cost"])))
     if summary["duplicate_rows"]:
         found.append(("Duplicates", f"{number(summary['duplicate_rows'])} rows stand twice"))
     if "heldout" in summary:
@@ -130,6 +138,8 @@ def budget(data: PageData) -> str:
 
 
 def _response(mode: str | list[str]) -> str:
+    if mode == "best":
+        return "best: the complete answer with the highest score"
     return mode if isinstance(mode, str) else f"the best of {', '.join(mode)}"
 
 
@@ -137,7 +147,8 @@ def notes(summary: Any) -> list[str]:
     """Return what a reader must know: warnings of the run, and what lacks."""
     found = list(summary["notes"])
     if missing := summary["missing_scores"]:
-        found.append(f"{number(missing)} scores are missing; they are left out of every metric")
+        lacking = "score is missing; it is" if missing == 1 else "scores are missing; they are"
+        found.append(f"{number(missing)} {lacking} left out of every metric")
     if summary["without_pair"]:
         found.append(f"{number(summary['without_pair'])} chosen rows have no preference pair")
     return found

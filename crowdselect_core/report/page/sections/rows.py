@@ -11,6 +11,7 @@ from crowdselect_core.report.page.sections.overview import quantile_columns
 from crowdselect_core.report.page.templating import filled
 from crowdselect_core.report.page.texts import clipped, in_one_line, visible
 from crowdselect_core.selection.eligibility import reason_code
+from crowdselect_core.selection.metric_weights import method_weights
 
 MOST_CHOSEN = 1_000  # rows that the table holds, the best
 MISSED, REFUSED = 60, 60  # rows that are listed
@@ -35,6 +36,7 @@ def rows(data: PageData, room: int) -> Section:
         "rows.html", first=chosen[:FIRST], shown=len(chosen), chosen=data.chosen.height, own=own,
         others=others, answered=len(data.answers.texts) if data.answers else 0,
         missed=missed, refused=refused, names=quantile_columns(data.ranking),
+        weighed=method_weights(data.config.method, data.config.weights) is not None,
         misses=data.ranking.filter(pl.col("eligible") & ~pl.col("selected")).height,
         refusals=int((~data.ranking["eligible"]).sum()), clusters=data.inputs.clusters is not None,
     )  # fmt: skip
