@@ -80,7 +80,7 @@ def placed(candidates: Candidates, chosen_B: Ints, ranks_B: Ints) -> Placement:
         group_N=group_N,
         rank_N=rank_N,
         place_N=place_N,
-        margin_N=_margins(score_N, order_E, group_E, chosen_E, cuts),
+        margin_N=_margins(candidates, group_N, chosen_B, cuts),
         near_N=near_N,
         eligible_G=np.bincount(group_E, minlength=groups),
         chosen_G=np.bincount(group_N[chosen_B], minlength=groups),
@@ -98,17 +98,17 @@ def groups_of(cluster_N: Whole | None, rows: int) -> Whole:
     return numbered(np.where(known_N, cluster_N, beyond))
 
 
-def _margins(
-    score_N: Floats, order_E: Ints, group_E: Whole, chosen_E: Bools, cuts: Floats
-) -> Floats:
+def _margins(candidates: Candidates, group_N: Whole, chosen_B: Ints, cuts: Floats) -> Floats:
     """Return every row's margin to the cut in its cluster, NaN where there is none.
 
     Args:
+        candidates: all rows.
+        group_N: the number of each row's cluster.
+        chosen_B: the numbers of the chosen rows.
         cuts: of every cluster the lowest score that is chosen, and the best that is not.
     """
-    lowest_in_G, best_out_G = cuts
+    (lowest_in_G, best_out_G), score_N = cuts, candidates.score_N
     margin_N = np.full(len(score_N), np.nan)
-    cut_E = lowest_in_G[group_E]
-    cut_E[chosen_E] = best_out_G[group_E[chosen_E]]
-    margin_N[order_E] = score_N[order_E] - cut_E
+    np.subtract(score_N, lowest_in_G[group_N], out=margin_N, where=candidates.eligible_N)
+    margin_N[chosen_B] = score_N[chosen_B] - best_out_G[group_N[chosen_B]]
     return margin_N
