@@ -89,14 +89,17 @@ class ExplainedRows(PlacedRows):
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open the file; each column in the encoding that is smallest and, as it happens, fastest."""
+    """Open the file.
+
+    Ids do not repeat: their lengths stand apart from their characters, and their least and greatest
+    tell nothing of a block of rows in the order of scores. Places mostly grow from row to row.
+    """
     texts = [field.name for field in schema if pa.types.is_large_string(field.type)]
     return pq.ParquetWriter(
         path,
         schema,
         compression="zstd",
         use_dictionary=["n_scores", *(name for name in texts if name != ID)],
-        # ids do not repeat; places do not either, and mostly grow from row to row
         column_encoding={ID: "DELTA_LENGTH_BYTE_ARRAY", "rank_in_cluster": "DELTA_BINARY_PACKED"},
         write_statistics=[name for name in schema.names if name != ID],
     )
