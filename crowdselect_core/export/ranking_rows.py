@@ -21,9 +21,10 @@ from crowdselect_core.stages.row_columns import numbered_frames
 from crowdselect_core.stages.select.placed_rows import PlacedRows
 
 Ints = NDArray[np.int64]
+Blocks = NDArray[np.unsignedinteger]
 
 BLOCK_ROWS = 262_144  # rows of a block, which is a row group of the file
-NUMBER = "row number"  # column of the temporary files
+ID = "instruction_id"
 
 
 class ExplainedRows(PlacedRows):
@@ -78,18 +79,30 @@ class ExplainedRows(PlacedRows):
             for block in self.blocks():
                 table = block.to_arrow(compat_level=pl.CompatLevel.oldest())
                 if writer is None:
-                    texts = [f.name for f in table.schema if pa.types.is_large_string(f.type)]
-                    repeated = [name for name in texts if name != "instruction_id"]
-                    writer = pq.ParquetWriter(
-                        path, table.schema, compression="zstd", use_dictionary=repeated
-                    )
-                    stack.enter_context(writer)
+                    writer = stack.enter_context(_writer(path, table.schema))
                 writer.write_table(table, row_group_size=BLOCK_ROWS)
 
     def _parts(self) -> Iterator[pl.DataFrame]:
         """Yield the shards of the ranking with the clusters of their rows."""
         for start, frame in numbered_frames(self._ranking):
             yield self._rows.with_clusters(frame, np.arange(start, start + frame.height))
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open the file.
+
+    Ids do not repeat: their lengths stand apart from their characters, and their least and greatest
+    tell nothing of a block of rows in the order of scores. Places mostly grow from row to row.
+    """
+    texts = [field.name for field in schema if pa.types.is_large_string(field.type)]
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=["n_scores", *(name for name in texts if name != ID)],
+        column_encoding={ID: "DELTA_LENGTH_BYTE_ARRAY", "rank_in_cluster": "DELTA_BINARY_PACKED"},
+        write_statistics=[name for name in schema.names if name != ID],
+    )
 
 
 @contextmanager
@@ -103,50 +116,47 @@ def _dealt(
         order_N: the numbers of the rows in the order that is wanted.
         rows: of a block.
     """
-    if len(order_N) <= rows:
+    blocks = [order_N[start : start + rows] for start in range(0, len(order_N), rows)]
+    if len(blocks) <= 1:
         yield iter([pl.concat(list(parts), rechunk=True)[order_N]])
         return
-    place_N = np.empty(len(order_N), dtype=np.int64)
-    place_N[order_N] = np.arange(len(order_N))
+    block_N = np.empty(len(order_N), dtype=np.min_scalar_type(len(blocks)))  # small: sorts by radix
+    for number, rows_K in enumerate(blocks):
+        block_N[rows_K] = number
     with TemporaryDirectory(prefix="crowdselect-") as folder:
-        files = [Path(folder) / f"{i:06d}.arrow" for i in range(-(-len(order_N) // rows))]
-        _deal(parts, place_N, rows, files)
-        yield (_in_order(file) for file in files)
+        files = [Path(folder) / f"{i:06d}.arrow" for i in range(len(blocks))]
+        _deal(parts, block_N, files)
+        yield (_in_order(*block) for block in zip(files, blocks, strict=True))
 
 
-def _deal(parts: Iterable[pl.DataFrame], place_N: Ints, rows: int, files: Sequence[Path]) -> None:
-    """Write every row to the file of its block."""
+def _deal(parts: Iterable[pl.DataFrame], block_N: Blocks, files: Sequence[Path]) -> None:
+    """Write every row to the file of its block, in the order of their numbers."""
     start = 0
     with ExitStack() as stack:
         writers: dict[int, pa.RecordBatchStreamWriter] = {}
         for frame in parts:
-            place_K = place_N[start : start + frame.height]
+            block_K = block_N[start : start + frame.height]
             start += frame.height
-            order_K = np.argsort(place_K)
-            sorted_K = place_K[order_K]
-            sorted_frame = frame.with_columns(pl.Series(NUMBER, place_K))[order_K]
+            sorted_frame = frame[np.argsort(block_K, kind="stable")]
             table = sorted_frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-            block_K = sorted_K // rows
-            ends = np.flatnonzero(np.append(block_K[1:] != block_K[:-1], True)) + 1
             first = 0
-            for end in ends.tolist():
-                block = int(block_K[first])
-                if block not in writers:
+            for block, count in enumerate(np.bincount(block_K).tolist()):
+                if count and block not in writers:
                     writer = pa.ipc.new_stream(files[block], table.schema)
                     writers[block] = stack.enter_context(writer)
-                writers[block].write_table(table.slice(first, end - first))
-                first = end
+                if count:
+                    writers[block].write_table(table.slice(first, count))
+                first += count
 
 
-def _in_order(file: Path) -> pl.DataFrame:
-    """Read a block and put its rows in their order."""
+def _in_order(file: Path, rows_K: Ints) -> pl.DataFrame:
+    """Read the rows of a block, which lie in the order of their numbers, as they are wanted."""
     with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
         frame = pl.from_arrow(reader.read_all())
         if not isinstance(frame, pl.DataFrame):
             raise TypeError(f"{file}: no table")
-        place_K = frame[NUMBER].to_numpy()
         row_K = np.empty(frame.height, dtype=np.int64)  # which row stands at each place
-        row_K[place_K - place_K.min()] = np.arange(frame.height)
-        ordered = frame.drop(NUMBER)[row_K]
+        row_K[np.argsort(rows_K)] = np.arange(frame.height)
+        ordered = frame[row_K]
     file.unlink()
     return ordered

@@ -60,23 +60,27 @@ def placed(candidates: Candidates, chosen_B: Ints, ranks_B: Ints) -> Placement:
     rank_N[chosen_B] = ranks_B
     order_E = by_rank(np.flatnonzero(eligible_N), score_N, candidates.ids_of)
     others = by_id(np.flatnonzero(~eligible_N), candidates.ids_of)
-    group_N, group_E = groups_of(candidates.cluster_N, rows), np.zeros(0, dtype=np.int16)
+    group_N = groups_of(candidates.cluster_N, rows)
     groups, group_E = int(group_N.max(initial=0)) + 1, group_N[order_E]
     chosen_E = rank_N[order_E] > 0
     place_N = np.zeros(rows, dtype=np.int32)
     layout = lay_out(group_E)
     place_N[order_E] = layout.within_E + 1
-    near_N = rank_N > 0
+    near_N, cuts = rank_N > 0, np.full((2, groups), np.nan)
     for start, size in zip(layout.starts_C.tolist(), layout.sizes_C.tolist(), strict=True):
         own_E = layout.by_cluster_E[start : start + size]
-        near_N[order_E[own_E[~chosen_E[own_E]][:JUST_MISSED]]] = True
+        in_E, out_E = own_E[chosen_E[own_E]], own_E[~chosen_E[own_E]]
+        near_N[order_E[out_E[:JUST_MISSED]]] = True
+        ends = (in_E[-1:], out_E[:1])  # the lowest chosen row and the best other one, if any
+        for cut_G, end in zip(cuts, ends, strict=True):
+            cut_G[group_E[end]] = score_N[order_E[end]]
     del layout
     return Placement(
         order_N=np.concatenate([order_E, others]),
         group_N=group_N,
         rank_N=rank_N,
         place_N=place_N,
-        margin_N=_margins(score_N, order_E, group_E, chosen_E, groups),
+        margin_N=_margins(candidates, group_N, chosen_B, cuts),
         near_N=near_N,
         eligible_G=np.bincount(group_E, minlength=groups),
         chosen_G=np.bincount(group_N[chosen_B], minlength=groups),
@@ -94,16 +98,17 @@ def groups_of(cluster_N: Whole | None, rows: int) -> Whole:
     return numbered(np.where(known_N, cluster_N, beyond))
 
 
-def _margins(
-    score_N: Floats, order_E: Ints, group_E: Whole, chosen_E: Bools, groups: int
-) -> Floats:
-    """Return every row's margin to the cut in its cluster, NaN where there is none."""
-    score_E = score_N[order_E]
-    lowest_in_G, best_out_G = np.full((2, groups), np.nan)
-    # rows are in rank order: of equal indices the last one is kept
-    lowest_in_G[group_E[chosen_E]] = score_E[chosen_E]
-    best_out_G[group_E[~chosen_E][::-1]] = score_E[~chosen_E][::-1]
+def _margins(candidates: Candidates, group_N: Whole, chosen_B: Ints, cuts: Floats) -> Floats:
+    """Return every row's margin to the cut in its cluster, NaN where there is none.
+
+    Args:
+        candidates: all rows.
+        group_N: the number of each row's cluster.
+        chosen_B: the numbers of the chosen rows.
+        cuts: of every cluster the lowest score that is chosen, and the best that is not.
+    """
+    (lowest_in_G, best_out_G), score_N = cuts, candidates.score_N
     margin_N = np.full(len(score_N), np.nan)
-    cut_E = np.where(chosen_E, best_out_G[group_E], lowest_in_G[group_E])
-    margin_N[order_E] = score_E - cut_E
+    np.subtract(score_N, lowest_in_G[group_N], out=margin_N, where=candidates.eligible_N)
+    margin_N[chosen_B] = score_N[chosen_B] - best_out_G[group_N[chosen_B]]
     return margin_N

@@ -130,24 +130,30 @@ def quantiles_of(
 def _quantiles(values_N: Floats, eligible_N: Bools) -> tuple[Floats, int, int]:
     """Return the quantiles, how many distinct values and how many rows they are taken over."""
     q_N = np.full(len(values_N), np.nan)
-    (rows_E,) = np.nonzero(eligible_N & ~np.isnan(values_N))
-    n = len(rows_E)
+    counts_N = eligible_N & ~np.isnan(values_N)
+    n = int(counts_N.sum())
     if n <= 1:
-        q_N[rows_E] = 0.5
+        q_N[counts_N] = 0.5
         return q_N, n, n
-    values_E = values_N[rows_E]
-    order_E = np.argsort(values_E)
-    sorted_E = values_E[order_E]
-    (starts,) = np.nonzero(np.append(True, sorted_E[1:] != sorted_E[:-1]))  # of the runs of ties
-    del values_E, sorted_E
-    if len(starts) == n:
-        below_E = starts.astype(np.float64)  # average rank - 1
+    if n == len(values_N):
+        order_E = np.argsort(values_N)
     else:
+        (rows_E,) = np.nonzero(counts_N)
+        order_E = rows_E[np.argsort(values_N[rows_E])]
+        del rows_E
+    sorted_E = values_N[order_E]
+    starts_E = np.append(True, sorted_E[1:] != sorted_E[:-1])  # of the runs of ties
+    del sorted_E
+    distinct = int(starts_E.sum())
+    if distinct == n:
+        below_E = np.arange(n, dtype=np.float64)  # average rank - 1
+    else:
+        (starts,) = np.nonzero(starts_E)
         lengths = np.diff(np.append(starts, n))
         below_E = np.repeat(starts + (lengths - 1) / 2, lengths)
     below_E /= n - 1
-    q_N[rows_E[order_E]] = below_E
-    return q_N, len(starts), n
+    q_N[order_E] = below_E
+    return q_N, distinct, n
 
 
 def _as_ranked(values_N: Floats, name: str) -> Floats:

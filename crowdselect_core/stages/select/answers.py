@@ -20,7 +20,7 @@ from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.base import Stage, one_cpu
 from crowdselect_core.stages.partitions import holding_rows, open_dataset, span_of
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.row_columns import RowReader, whole_numbers
+from crowdselect_core.stages.row_columns import RowReader, source_rows
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments, used_reward_models
 from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
@@ -57,12 +57,14 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     """
     dataset = open_dataset(config)
     table = scores.open(store)
-    source_N = whole_numbers(table, "source_row")
+    partitions = dataset.partitions(config.shard_rows)
+    source_N = source_rows(table, sum(part.rows for part in partitions))
+    partitions = holding_rows(partitions, source_N)
     has_texts = bool(dataset.layout.answers)
-    reader = RowReader(table, None if has_texts else ["instruction_id"])
+    # the same ids stand in the metrics, a quarter of the bytes
+    reader = RowReader(table) if has_texts else RowReader(metrics.open(store), ["instruction_id"])
     fitted = Once(lambda: stored_moments(metrics.open(store)))
     mode = mode_of(config)
-    partitions = holding_rows(dataset.partitions(config.shard_rows), source_N)
 
     def shard(part: Partition) -> ShardResult:
         start, end = span_of(source_N, part)
@@ -107,7 +109,7 @@ def _answerable(
 def _refused(dataset: Dataset, part: Partition, places: NDArray[np.int64]) -> pl.Series:
     """Return why rows have no usable prompt, null for the others."""
     if dataset.layout.instruction is None or not dataset.layout.answers:
-        return pl.Series([None] * len(places), dtype=pl.String)
+        return pl.repeat(None, len(places), dtype=pl.String, eager=True)
     found = [error for _, batch in dataset.refusals(part) for error in batch]
     bare = f"{NO_INSTRUCTION}: "
     words = [NO_INSTRUCTION if e is not None and e.startswith(bare) else e for e in found]
