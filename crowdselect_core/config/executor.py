@@ -1,5 +1,6 @@
 """The config of the executor: where the parts of a stage are computed."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -49,6 +50,11 @@ class ExecutorConfig(Named):
         description="Ray: what a part takes, by stage, and what a vLLM server takes: vllm",
         examples=[{"embeddings": {"gpus": 0.5}}],
     )
+
+    @classmethod
+    def keeps_keys(cls, name: str, below: Mapping[str, Any]) -> bool:
+        """Keep address and resources, unless they are of another kind of executor."""
+        return below.get("kind", name) == name
 
     @classmethod
     def from_name(cls, name: str) -> dict[str, Any]:
