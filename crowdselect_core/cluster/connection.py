@@ -37,7 +37,8 @@ def connect(address: str | None) -> Any:
     except ImportError as e:
         raise ConfigError(
             f"executor ray needs Ray, which is not installed ({first_line(e)}): run "
-            "pip install 'crowdselect[ray]' here and on every node, or use executor threads"
+            ".venv/bin/pip install -c constraints.txt -e '.[ray]' here and on every node, or use "
+            "executor threads"
         ) from None
     with _lock:
         if _connected is not None and ray.is_initialized():
