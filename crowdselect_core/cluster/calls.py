@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from crowdselect_core.cluster import worker
+from crowdselect_core.cluster import entry
 from crowdselect_core.cluster.connection import connect
 from crowdselect_core.cluster.outcome import Outcome, read
 from crowdselect_core.config.executor import ExecutorConfig, PartResources
@@ -227,7 +227,7 @@ def _remotes() -> tuple[Any, Any]:
     """
     import ray
 
-    return ray.remote(max_calls=0)(worker.answer), ray.remote(max_calls=1)(worker.answer)
+    return ray.remote(max_calls=0)(entry.answer), ray.remote(max_calls=1)(entry.answer)
 
 
 def _shares(nodes: Counter[str]) -> str:
