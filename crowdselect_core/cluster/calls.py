@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pickle import UnpicklingError
 from typing import Any
 
 from crowdselect_core.cluster import entry
@@ -25,8 +26,15 @@ LONGEST = 30.0  # seconds before a call is made again, at most
 GRACE = 5.0  # seconds that a worker has to end a call in order
 
 
+IMPORT = "failed to import on the worker"  # what Ray says of a function that a worker cannot load
+
+
 class WorkerLost(RuntimeError):
     """A call's worker or node died more often than it is tried again."""
+
+
+class ClusterFailed(RuntimeError):
+    """Ray ended a call for a reason that is none of its worker's or node's death."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ class Calls:
 
         Raises:
             WorkerLost: the worker of one call died too often.
+            ClusterFailed: Ray ended a call for another reason.
             ConfigError: no node has what a call takes; a worker cannot import this library.
             Whatever `check` raises; calls that are running are then cancelled.
         """
@@ -129,12 +138,6 @@ class Calls:
         problem = self._ray.exceptions
         try:
             return read(self._ray.get(ref))
-        except problem.RayTaskError as e:
-            # Our own code answers with its errors: what gets here comes before it.
-            raise ConfigError(
-                f"a Ray worker cannot run crowdselect ({first_line(e.cause or e)}): every node "
-                "needs the environment of this process, with the same packages"
-            ) from None
         except (
             problem.WorkerCrashedError, problem.NodeDiedError, problem.OutOfMemoryError,
             problem.LocalRayletDiedError, problem.ObjectLostError,
@@ -156,6 +159,8 @@ class Calls:
                 call.name, why, times, self._config.retries,
             )  # fmt: skip
             return None
+        except problem.RayError as e:
+            raise failed(call.name, e) from None
 
     def _cancel(self, refs: list[Any]) -> None:
         """End calls, in order or with their worker; what it writes is whole or not there."""
@@ -202,6 +207,29 @@ def room(stage: str, config: ExecutorConfig, needs: Needs) -> int:
     nodes = [n["Resources"] for n in connect(config.address).nodes() if n["Alive"]]
     takes = _takes(needs, config.resources.get(stage), nodes)
     return sum(min(int(node.get(k, 0) // v) for k, v in takes.items()) for node in nodes)
+
+
+def failed(name: str, error: Exception) -> ConfigError | ClusterFailed:
+    """Return what to raise where Ray ended a call, though neither worker nor node died.
+
+    Our own code answers with its errors. What a task raised all the same comes before it, most
+    often an environment that lacks a package.
+
+    Args:
+        name: of the call.
+        error: Ray's.
+    """
+    cause = getattr(error, "cause", None) or error
+    words = str(cause).strip().splitlines() or [type(cause).__name__]
+    if isinstance(cause, ImportError | AttributeError | UnpicklingError) or IMPORT in words[0]:
+        return ConfigError(
+            f"a Ray worker cannot run crowdselect ({words[-1]}): every node needs the environment "
+            "of this process, with the same packages"
+        )
+    return ClusterFailed(
+        f"{name}: Ray ended it ({type(cause).__name__}: {first_line(cause)}); what is finished "
+        "stays: run again to resume"
+    )
 
 
 def _takes(
