@@ -1,11 +1,15 @@
 """The config of the executor: where the parts of a stage are computed."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from crowdselect_core.config.base import Frozen, Named
+
+AUTO = "auto"  # the cluster of this machine
+_HOST_PORT = re.compile(r"[^\s/:]+:\d{1,5}")
 
 
 class PartResources(Frozen):
@@ -67,9 +71,19 @@ class ExecutorConfig(Named):
         own = [n for n in fields if n != "kind" and getattr(self, n) != fields[n].default]
         if self.kind == "threads" and own:
             raise ValueError(f"{own[0]!r} is for kind ray: add kind: ray, or leave it out")
-        if self.address is not None and "://" in self.address:
-            raise ValueError(
-                "address: expected HOST:PORT or auto; Ray's client (ray://) loses a run with its "
-                "connection: start the run on a node of the cluster, e.g. by `ray job submit`"
-            )
+        if self.address is not None and (problem := address_problem(self.address)):
+            raise ValueError(f"address: {problem}")
         return self
+
+
+def address_problem(address: str) -> str | None:
+    """Say what is wrong with the address of a cluster, the config's or that in RAY_ADDRESS."""
+    if "://" in address:
+        return (
+            "expected HOST:PORT or auto; Ray's client (ray://) loses a run with its connection: "
+            "start the run on a node of the cluster, e.g. by `ray job submit`"
+        )
+    if address == AUTO or _HOST_PORT.fullmatch(address):
+        return None
+    own = ": a Ray of its own would end with the run" if address == "local" else ""
+    return f"expected HOST:PORT or auto, found {address!r}{own}"
