@@ -182,7 +182,10 @@ class Calls:
         if any(all(n.get(k, 0) >= v for k, v in self._takes.items()) for n in self._nodes()):
             self._warned = False
             return
-        what = ", ".join(f"{amount:g} {kind}" for kind, amount in self._takes.items())
+        what = ", ".join(
+            f"{amount / 1e9:.1f} GB of memory" if kind == "memory" else f"{amount:g} {kind}"
+            for kind, amount in self._takes.items()
+        )
         if self._warned and now - self._answered > PATIENCE:
             raise ConfigError(
                 f"{self._stage}: for {PATIENCE:g} s no node of the Ray cluster had {what}, which "
@@ -241,7 +244,7 @@ def _takes(
     found = {
         "CPU": needs.cpus if own.cpus is None else own.cpus,
         "GPU": float(needs.gpus * (needs.gpu and any_gpu)) if own.gpus is None else own.gpus,
-        "memory": float(own.memory or 0),
+        "memory": float(needs.memory if own.memory is None else own.memory),
     }
     return {name: amount for name, amount in found.items() if amount}
 

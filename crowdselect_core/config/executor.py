@@ -23,7 +23,10 @@ class PartResources(Frozen):
         "where the cluster has any",
     )
     memory: int | None = Field(
-        None, ge=1, description="Bytes that Ray sets aside for a part; when empty, none"
+        None,
+        ge=1,
+        description="Bytes that Ray sets aside for a part; when empty, what the stage "
+        "holds of all rows",
     )
 
 

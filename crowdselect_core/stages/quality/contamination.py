@@ -17,7 +17,7 @@ from crowdselect_core.quality.benchmark_prompts import (
 )
 from crowdselect_core.quality.decontamination import PromptIndex
 from crowdselect_core.quality.semantic_duplicates import Vectors, unit_length
-from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.base import ALL_ROWS, Stage
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import embeddings as embedded
@@ -109,7 +109,7 @@ def needs(config: SelectConfig) -> Needs:
 
 
 CONTAMINATION = Stage(
-    STAGE, "Look for prompts of benchmarks in the instructions.", spec, plan, needs
+    STAGE, "Look for prompts of benchmarks in the instructions.", spec, plan, needs, ALL_ROWS
 )
 
 

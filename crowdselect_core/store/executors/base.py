@@ -33,11 +33,13 @@ class Needs:
         cpus: processors.
         gpu: whether it runs a model, which takes a GPU where there is one.
         gpus: how many of them.
+        memory: bytes; 0: too few to count.
     """
 
     cpus: float = 1.0
     gpu: bool = False
     gpus: int = 1
+    memory: int = 0
 
 
 @dataclass(frozen=True)

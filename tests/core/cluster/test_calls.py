@@ -174,8 +174,10 @@ def test_parts_take_what_the_stage_or_the_config_says(make: Make) -> None:
     assert (tasks.options_["num_cpus"], tasks.options_["num_gpus"]) == (1, 1)
     _, tasks = make(needs=Needs(gpu=True))
     assert tasks.options_["num_gpus"] == 0
+    _, tasks = make(needs=Needs(memory=5))
+    assert tasks.options_["memory"] == 5
     own = {"metrics": PartResources(cpus=2, gpus=0.25, memory=10)}
-    _, tasks = make(needs=Needs(gpu=True), nodes=gpus, resources=own)
+    _, tasks = make(needs=Needs(gpu=True, memory=5), nodes=gpus, resources=own)
     taken = [tasks.options_[name] for name in ("num_cpus", "num_gpus", "memory", "max_retries")]
     assert taken == [2, 0.25, 10, 0]
 

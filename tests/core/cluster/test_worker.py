@@ -13,14 +13,14 @@ from servers import free_port
 
 from crowdselect_core.cluster import worker
 from crowdselect_core.cluster.connection import connect
-from crowdselect_core.cluster.executor import executor_of
+from crowdselect_core.cluster.executor import PROCESS, executor_of, needs_of
 from crowdselect_core.cluster.outcome import MOST_LINES, RemoteError, answered, read
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
 from crowdselect_core.finetune.curve import Step, log_step
 from crowdselect_core.stages.base import InProcess
-from crowdselect_core.stages.graph import INSTRUCTIONS, SCORES
+from crowdselect_core.stages.graph import INSTRUCTIONS, SCORES, SKETCHES
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.heartbeat import heartbeat
 
@@ -174,6 +174,15 @@ def test_a_block_of_credentials_does_not_reach_the_nodes(tmp_path: Path) -> None
 def test_a_run_on_threads_does_not_import_ray() -> None:
     code = "import flows.select, sys; sys.exit('ray' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_part_that_holds_ids_of_all_rows_takes_memory_for_them(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    listed = InProcess(Store(config.store))(INSTRUCTIONS, config)
+    for stage, memory in ((SKETCHES, PROCESS + 60 * 30), (SCORES, 0)):
+        needs = needs_of(stage.job(config, listed))
+        assert needs is not None
+        assert needs.memory == memory
 
 
 def test_resources_of_a_stage_that_stays_are_refused(tmp_path: Path) -> None:
