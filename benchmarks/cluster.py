@@ -3,9 +3,10 @@
     python -m benchmarks.cluster [--rows 40000] [--parts 40] [--workers 1 2 4]
 
 For each number a cluster of one node with so many CPUs is started on this machine, on loopback. The
-stage `metrics` has parts of milliseconds: what it takes beyond as many threads, of the first number,
-is the overhead. The stage `clusters` (assignment to 100 centres, width 384) has parts that compute. Both are computed
-once before, so that the workers are there. Then it is told what 1, 8 and 64 nodes come to on paper.
+stage `metrics` has parts of milliseconds: what the first number of workers takes beyond as many
+threads is the overhead. The stage `clusters` (assignment to 100 centres, width 384) has parts that
+compute. Both are computed once before, so that the workers are there. Then it is told what 1, 8 and
+64 nodes come to on paper.
 """
 
 import argparse

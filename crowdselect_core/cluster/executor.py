@@ -53,14 +53,9 @@ class Ray:
             yield from Threads(self.workers).run(parts, wanted)
             return
         calls = Calls(parts.job.stage, self.config, needs, self.check)
-        early: dict[int, Finished] = {}  # those that ended before one with a lower index
-        place = 0
         for call, outcome in calls.run(_calls(parts, parts.job, wanted)):
             name, rows, size, digest, told = outcome.value(call.name)
-            early[call.index] = Shard(name, rows, size, digest), told
-            while place < len(wanted) and wanted[place] in early:
-                yield early.pop(wanted[place])
-                place += 1
+            yield Shard(name, rows, size, digest), told
 
 
 def executor_of(

@@ -44,7 +44,10 @@ class ExecutorConfig(Named):
         examples=["10.0.0.1:6379"],
     )
     pending: int = Field(
-        1000, ge=1, le=100_000, description="Ray: parts of one stage that are handed to the cluster at a time"
+        1000,
+        ge=1,
+        le=100_000,
+        description="Ray: parts of one stage that are handed to the cluster at a time",
     )
     retries: int = Field(
         5,

@@ -66,7 +66,7 @@ class Executor(Protocol):
     """Runs the parts of a build."""
 
     def run(self, parts: Parts, indices: Iterable[int]) -> Iterator[Finished]:
-        """Finish the parts of these indices and yield the shards in the order of the indices.
+        """Finish the parts of these indices and yield the shards as they end, in any order.
 
         What a part raises is raised here; parts that were not begun are then left.
         """
