@@ -44,7 +44,7 @@ test-fast: .venv/test  ## the tests that need no server and no model, in two to 
 test-slow: .venv/test  ## further cases of trainings and of models on Ray, which `make test` leaves out; some minutes
 	$(SMALL) .venv/bin/python -m pytest -m slow
 
-test-ray: .venv/test  ## a run on a Ray cluster of two nodes that loses a worker and a node; Linux, some minutes
+test-ray: .venv/test  ## a run on a Ray cluster of two nodes that loses a worker and a node; Linux, two minutes
 	$(SMALL) .venv/bin/python -m pytest tests/integration/test_ray.py
 
 check: lint types  ## format, lint, who may import whom, and types

@@ -64,7 +64,7 @@ class ExecutorConfig(Named):
     @classmethod
     def keeps_keys(cls, name: str, below: Mapping[str, Any]) -> bool:
         """Keep address and resources, unless they are of another kind of executor."""
-        return below.get("kind", name) == name
+        return bool(below.get("kind", name) == name)
 
     @classmethod
     def from_name(cls, name: str) -> dict[str, Any]:
