@@ -3,9 +3,10 @@
     python -m benchmarks.cluster [--rows 40000] [--parts 40] [--workers 1 2 4]
 
 For each number a cluster of one node with so many CPUs is started on this machine, on loopback. The
-stage `metrics` has parts of milliseconds: what it takes beyond one thread is the overhead. The
-stage `clusters` (assignment to 100 centres, width 384) has parts that compute. Both are computed
-once before, so that the workers are there. Then it is told what 1, 8 and 64 nodes come to on paper.
+stage `metrics` has parts of milliseconds: what the first number of workers takes beyond as many
+threads is the overhead. The stage `clusters` (assignment to 100 centres, width 384) has parts that
+compute. Both are computed once before, so that the workers are there. Then it is told what 1, 8 and
+64 nodes come to on paper.
 """
 
 import argparse
@@ -144,19 +145,18 @@ def main() -> None:
             print(f"{name:<12} metrics {metrics:6.2f} s   clusters {clusters:6.2f} s", flush=True)
             return metrics, clusters
 
-        alone = child("threads-1", workers=1)
-        overhead = 0.0
+        part = overhead = 0.0
         for count in args.workers:
-            if count > 1:
-                child(f"threads-{count}", workers=count)
+            threads = child(f"threads-{count}", workers=count)
             with cluster(count) as address:
                 taken = child(f"ray-{count}", executor={"kind": "ray", "address": address})
             if count == args.workers[0]:
-                overhead = (taken[0] - alone[0]) / args.parts
+                overhead = (taken[0] - threads[0]) / args.parts
+                part = count * threads[1] / args.parts
         print(f"overhead of Ray: {overhead * 1000:.1f} ms a part")
         if overhead <= 0:
             sys.exit("the machine was too busy to tell the overhead: run again, with more --parts")
-        print(*on_paper(alone[1] / args.parts, overhead), sep="\n")
+        print(*on_paper(part, overhead), sep="\n")
 
 
 if __name__ == "__main__":

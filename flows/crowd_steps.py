@@ -206,7 +206,7 @@ def scored(config: SelectConfig, missing: MissingWork, crowd: list[Answered]) ->
         TooManyFailures: of some reward models too many calls failed; the others are finished.
     """
     futures = {
-        r.name: tasks.rewards.of(r.name, devices.tags(r, config.executor)).submit(
+        r.name: tasks.rewards.of(r.name, tasks.score_tags(config, r)).submit(
             config, missing, r, crowd
         )
         for r in missing.scores

@@ -106,6 +106,13 @@ def check_scorers(config: SelectConfig, missing: MissingWork) -> State[None]:
     return Completed(message=f"{len(rewards)} reward models checked", data=None)
 
 
+def score_tags(config: SelectConfig, reward: RewardConfig) -> list[str]:
+    """Return the tags of a reward model's task; scores of a cluster take no device of this one."""
+    if spread.spreads(config, reward):
+        return ["engine-ray"]
+    return devices.tags(reward, config.executor)
+
+
 @state_task("rewards")
 def rewards(
     config: SelectConfig, missing: MissingWork, reward: RewardConfig, crowd: list[Answered]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pickle import UnpicklingError
 from typing import Any
 
-from crowdselect_core.cluster import worker
+from crowdselect_core.cluster import entry
 from crowdselect_core.cluster.connection import connect
 from crowdselect_core.cluster.outcome import Outcome, read
 from crowdselect_core.config.executor import ExecutorConfig, PartResources
@@ -25,8 +26,15 @@ LONGEST = 30.0  # seconds before a call is made again, at most
 GRACE = 5.0  # seconds that a worker has to end a call in order
 
 
+IMPORT = "failed to import on the worker"  # what Ray says of a function that a worker cannot load
+
+
 class WorkerLost(RuntimeError):
     """A call's worker or node died more often than it is tried again."""
+
+
+class ClusterFailed(RuntimeError):
+    """Ray ended a call for a reason that is none of its worker's or node's death."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ class Calls:
 
         Raises:
             WorkerLost: the worker of one call died too often.
+            ClusterFailed: Ray ended a call for another reason.
             ConfigError: no node has what a call takes; a worker cannot import this library.
             Whatever `check` raises; calls that are running are then cancelled.
         """
@@ -129,12 +138,6 @@ class Calls:
         problem = self._ray.exceptions
         try:
             return read(self._ray.get(ref))
-        except problem.RayTaskError as e:
-            # Our own code answers with its errors: what gets here comes before it.
-            raise ConfigError(
-                f"a Ray worker cannot run crowdselect ({first_line(e.cause or e)}): every node "
-                "needs the environment of this process, with the same packages"
-            ) from None
         except (
             problem.WorkerCrashedError, problem.NodeDiedError, problem.OutOfMemoryError,
             problem.LocalRayletDiedError, problem.ObjectLostError,
@@ -156,6 +159,8 @@ class Calls:
                 call.name, why, times, self._config.retries,
             )  # fmt: skip
             return None
+        except problem.RayError as e:
+            raise failed(call.name, e) from None
 
     def _cancel(self, refs: list[Any]) -> None:
         """End calls, in order or with their worker; what it writes is whole or not there."""
@@ -177,7 +182,10 @@ class Calls:
         if any(all(n.get(k, 0) >= v for k, v in self._takes.items()) for n in self._nodes()):
             self._warned = False
             return
-        what = ", ".join(f"{amount:g} {kind}" for kind, amount in self._takes.items())
+        what = ", ".join(
+            f"{amount / 1e9:.1f} GB of memory" if kind == "memory" else f"{amount:g} {kind}"
+            for kind, amount in self._takes.items()
+        )
         if self._warned and now - self._answered > PATIENCE:
             raise ConfigError(
                 f"{self._stage}: for {PATIENCE:g} s no node of the Ray cluster had {what}, which "
@@ -204,6 +212,29 @@ def room(stage: str, config: ExecutorConfig, needs: Needs) -> int:
     return sum(min(int(node.get(k, 0) // v) for k, v in takes.items()) for node in nodes)
 
 
+def failed(name: str, error: Exception) -> ConfigError | ClusterFailed:
+    """Return what to raise where Ray ended a call, though neither worker nor node died.
+
+    Our own code answers with its errors. What a task raised all the same comes before it, most
+    often an environment that lacks a package.
+
+    Args:
+        name: of the call.
+        error: Ray's.
+    """
+    cause = getattr(error, "cause", None) or error
+    words = str(cause).strip().splitlines() or [type(cause).__name__]
+    if isinstance(cause, ImportError | AttributeError | UnpicklingError) or IMPORT in words[0]:
+        return ConfigError(
+            f"a Ray worker cannot run crowdselect ({words[-1]}): every node needs the environment "
+            "of this process, with the same packages"
+        )
+    return ClusterFailed(
+        f"{name}: Ray ended it ({type(cause).__name__}: {first_line(cause)}); what is finished "
+        "stays: run again to resume"
+    )
+
+
 def _takes(
     needs: Needs, own: PartResources | None, nodes: list[Mapping[str, float]]
 ) -> dict[str, float]:
@@ -213,7 +244,7 @@ def _takes(
     found = {
         "CPU": needs.cpus if own.cpus is None else own.cpus,
         "GPU": float(needs.gpus * (needs.gpu and any_gpu)) if own.gpus is None else own.gpus,
-        "memory": float(own.memory or 0),
+        "memory": float(needs.memory if own.memory is None else own.memory),
     }
     return {name: amount for name, amount in found.items() if amount}
 
@@ -227,7 +258,7 @@ def _remotes() -> tuple[Any, Any]:
     """
     import ray
 
-    return ray.remote(max_calls=0)(worker.answer), ray.remote(max_calls=1)(worker.answer)
+    return ray.remote(max_calls=0)(entry.answer), ray.remote(max_calls=1)(entry.answer)
 
 
 def _shares(nodes: Counter[str]) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from crowdselect_core.config.executor import AUTO, address_problem
 from crowdselect_core.errors import ConfigError, first_line
 
 log = logging.getLogger("crowdselect")
 
-AUTO = "auto"
 REACHED = 10.0  # seconds to reach a head node; Ray itself tries for minutes and says nothing
 
 _lock = threading.Lock()
@@ -27,17 +27,18 @@ def connect(address: str | None) -> Any:
         address: HOST:PORT of the head node; None: RAY_ADDRESS, else the cluster of this machine.
 
     Raises:
-        ConfigError: Ray is not installed, nothing answers there, or the process is connected to
-            another cluster.
+        ConfigError: Ray is not installed, RAY_ADDRESS is no address that is taken, nothing answers
+            there, or the process is connected to another cluster.
     """
     global _connected
-    wanted = address or os.environ.get("RAY_ADDRESS") or AUTO
+    wanted = address or _of_environment() or AUTO
     try:
         import ray
     except ImportError as e:
         raise ConfigError(
             f"executor ray needs Ray, which is not installed ({first_line(e)}): run "
-            "pip install 'crowdselect[ray]' here and on every node, or use executor threads"
+            ".venv/bin/pip install -c constraints.txt -e '.[ray]' here and on every node, or use "
+            "executor threads"
         ) from None
     with _lock:
         if _connected is not None and ray.is_initialized():
@@ -61,6 +62,13 @@ def connect(address: str | None) -> Any:
         nodes = [node for node in module.nodes() if node["Alive"]]
         log.info("connected to Ray at %s, nodes: %d", wanted, len(nodes))
     return ray
+
+
+def _of_environment() -> str | None:
+    found = os.environ.get("RAY_ADDRESS")
+    if found and (problem := address_problem(found)):
+        raise ConfigError(f"RAY_ADDRESS in the environment: {problem}")
+    return found
 
 
 def _check_reachable(address: str) -> None:

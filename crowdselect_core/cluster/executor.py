@@ -1,7 +1,7 @@
 """The parts of a stage on a Ray cluster: workers write the shards, this process commits."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crowdselect_core.cluster import (
     annotating,
@@ -16,11 +16,14 @@ from crowdselect_core.cluster.connection import connect
 from crowdselect_core.config.executor import ExecutorConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, nearest, shown
+from crowdselect_core.stages.base import refs_in
 from crowdselect_core.stages.graph import STAGES
 from crowdselect_core.store.artifacts import Finished
 from crowdselect_core.store.executors.base import Executor, Job, Needs, Parts
 from crowdselect_core.store.executors.threads import Threads
 from crowdselect_core.store.manifest import Shard
+
+PROCESS = 200 << 20  # bytes of a worker with its libraries
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,9 @@ class Ray:
             yield from Threads(self.workers).run(parts, wanted)
             return
         calls = Calls(parts.job.stage, self.config, needs, self.check)
-        early: dict[int, Finished] = {}  # those that ended before one with a lower index
-        place = 0
         for call, outcome in calls.run(_calls(parts, parts.job, wanted)):
             name, rows, size, digest, told = outcome.value(call.name)
-            early[call.index] = Shard(name, rows, size, digest), told
-            while place < len(wanted) and wanted[place] in early:
-                yield early.pop(wanted[place])
-                place += 1
+            yield Shard(name, rows, size, digest), told
 
 
 def executor_of(
@@ -90,11 +88,18 @@ def executor_of(
 
 
 def needs_of(job: Job | None) -> Needs | None:
-    """Return what a part of a job takes; None where the parts stay in one process."""
-    needs = STAGES[job.stage].needs if job is not None else None
-    if job is None or needs is None:
+    """Return what a part of a job takes; None where the parts stay in one process.
+
+    The memory of a part that holds something of all rows grows with them.
+    """
+    if job is None or (stage := STAGES[job.stage]).needs is None:
         return None
-    return needs(SelectConfig.model_validate_json(job.config))
+    config, inputs = stage.read(job)
+    needs = stage.needs(config)
+    if not stage.row_bytes:
+        return needs
+    rows = max((ref.rows for ref in refs_in(inputs)), default=0)
+    return replace(needs, memory=PROCESS + stage.row_bytes * rows)
 
 
 def _calls(parts: Parts, job: Job, wanted: list[int]) -> Iterator[Call]:

@@ -83,10 +83,11 @@ def answered(node: str, work: Callable[[], Any]) -> str:
     logger.addHandler(heard)
     logger.setLevel(logging.INFO)
     try:
-        outcome = Outcome(node, heard.lines, work())
+        result = work()
+        outcome = Outcome(node, heard.told(), result)
     except Exception as e:
         traceback.print_exc(file=sys.stderr)  # into the worker's log
-        outcome = Outcome(node, heard.lines, error=type(e).__name__, words=str(e))
+        outcome = Outcome(node, heard.told(), error=type(e).__name__, words=str(e))
     finally:
         logger.removeHandler(heard)
         logger.setLevel(level)
@@ -102,16 +103,28 @@ def read(text: str) -> Outcome:
 class _Heard(logging.Handler):
     """Keeps the first lines that are logged; those of progress are the driver's own.
 
-    The steps of a training are many: they go into the worker's log alone.
+    What is more than is kept goes into the worker's log alone, and so do the steps of a training.
     """
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.lines: list[tuple[int, str]] = []
+        self._further = 0  # lines that are left out, or cut
 
     def emit(self, record: logging.LogRecord) -> None:
-        if hasattr(record, "is_step"):
-            print(record.getMessage(), file=sys.stderr, flush=True)
+        if hasattr(record, "is_progress"):
             return
-        if len(self.lines) < MOST_LINES and not hasattr(record, "is_progress"):
-            self.lines.append((record.levelno, record.getMessage()[:MOST_CHARACTERS]))
+        line, step = record.getMessage(), hasattr(record, "is_step")
+        kept = not step and len(self.lines) < MOST_LINES
+        if kept:
+            self.lines.append((record.levelno, line[:MOST_CHARACTERS]))
+        if not kept or len(line) > MOST_CHARACTERS:
+            print(line, file=sys.stderr, flush=True)
+            self._further += not step
+
+    def told(self) -> list[tuple[int, str]]:
+        """Return the lines, and at their end how many of them are not whole or not there."""
+        if not self._further:
+            return self.lines
+        last = f"{self._further:,} further or longer lines are in the worker's log"
+        return [*self.lines, (logging.INFO, last)]

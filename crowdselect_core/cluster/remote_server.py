@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from crowdselect_core.cluster import server_host
+from crowdselect_core.cluster.calls import failed
 from crowdselect_core.cluster.outcome import read
 from crowdselect_core.cluster.server_nodes import ServerNodes
-from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.errors import first_line
 from crowdselect_core.generate.base import EngineDown
 from crowdselect_core.generate.vllm.host import Launch
 from crowdselect_core.generate.vllm.server import health
@@ -144,10 +145,7 @@ class Replica:
         try:
             outcome = read(self._ray.get(starting))
         except problem.RayTaskError as e:
-            raise ConfigError(
-                f"a Ray worker cannot run crowdselect ({first_line(e.cause or e)}): every node "
-                "needs the environment of this process, with the same packages"
-            ) from None
+            raise failed(self._name, e) from None
         except problem.RayError as e:
             self._end(None)
             self._count_lost(e, 0)

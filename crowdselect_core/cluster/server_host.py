@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from crowdselect_core.cluster.entry import hide_gpus
 from crowdselect_core.cluster.outcome import answered
 from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.errors import ConfigError
@@ -87,6 +88,7 @@ class ServerHost:
         address = LOCAL if here else _address()
         place = new_log(launch.name, None)
         gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
+        hide_gpus(ray)
         server = VllmServer(launch, gpus=gpus, log=place, host=_listening(address), apart=True)
         self._server = server
         try:

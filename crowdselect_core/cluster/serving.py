@@ -13,12 +13,13 @@ from threading import Thread
 from typing import Generic
 
 from crowdselect_core.cluster import server_host
+from crowdselect_core.cluster.calls import failed
 from crowdselect_core.cluster.outcome import read
 from crowdselect_core.cluster.remote_server import RemoteServer, Replica
 from crowdselect_core.cluster.server_nodes import ServerNodes
 from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.config.executor import ExecutorConfig
-from crowdselect_core.errors import ConfigError, Stopped, first_line
+from crowdselect_core.errors import Stopped, first_line
 from crowdselect_core.generate.vllm.host import Client, ClientOf, Launch
 from crowdselect_core.generate.vllm.requeue import Asked, Told, unless_empty
 from crowdselect_core.generate.vllm.shared_work import SharedWork
@@ -60,10 +61,7 @@ class RayMachines:
         try:
             told = nodes.ray.get(asked)
         except problem.RayTaskError as e:
-            raise ConfigError(
-                f"{subject}: a node of the Ray cluster cannot start servers "
-                f"({first_line(e.cause or e)}): every node needs the environment of this run"
-            ) from None
+            raise failed(subject, e) from None
         except problem.RayError as e:  # a worker or node was lost: the start of the server will say
             log.warning("%s: the look at a node was lost (%s)", subject, first_line(e))
             return

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -44,7 +44,15 @@ class Frozen(BaseModel):
 class Named(Frozen):
     """A config that may be written as a bare name, such as the path of a data set."""
 
-    name_keeps_keys: ClassVar[bool] = False  # whether another name leaves the other keys in force
+    @classmethod
+    def keeps_keys(cls, name: str, below: Mapping[str, Any]) -> bool:
+        """Tell whether a bare name leaves the other keys of a lower layer in force.
+
+        Args:
+            name: that is given.
+            below: the section's keys in the lower layer.
+        """
+        return False
 
     @classmethod
     def from_name(cls, name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where the instructions of a run are, with the crowd's answers and scores if there are any."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,8 +34,6 @@ COLUMNS = (  # what dataset.columns may rename
 
 class DatasetConfig(Named):
     """Where the instructions, the crowd's answers and their scores are."""
-
-    name_keeps_keys: ClassVar[bool] = True  # another path of the same format
 
     path: Annotated[Place, Flag("PATH_OR_URL", "--dataset")] = Field(
         min_length=1,
@@ -72,6 +71,11 @@ class DatasetConfig(Named):
         description="Options of the fsspec file system; credentials are refused",
         examples=[{"anon": True}],
     )
+
+    @classmethod
+    def keeps_keys(cls, name: str, below: Mapping[str, Any]) -> bool:
+        """Keep them: it is another path of the same format."""
+        return True
 
     @classmethod
     def from_name(cls, name: str) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """The config of the executor: where the parts of a stage are computed."""
 
+import re
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from crowdselect_core.config.base import Frozen, Named
+
+AUTO = "auto"  # the cluster of this machine
+_HOST_PORT = re.compile(r"[^\s/:]+:\d{1,5}")
 
 
 class PartResources(Frozen):
@@ -18,7 +23,10 @@ class PartResources(Frozen):
         "where the cluster has any",
     )
     memory: int | None = Field(
-        None, ge=1, description="Bytes that Ray sets aside for a part; when empty, none"
+        None,
+        ge=1,
+        description="Bytes that Ray sets aside for a part; when empty, what the stage "
+        "holds of all rows",
     )
 
 
@@ -36,7 +44,10 @@ class ExecutorConfig(Named):
         examples=["10.0.0.1:6379"],
     )
     pending: int = Field(
-        1000, ge=1, le=100_000, description="Ray: parts that are handed to the cluster at a time"
+        1000,
+        ge=1,
+        le=100_000,
+        description="Ray: parts of one stage that are handed to the cluster at a time",
     )
     retries: int = Field(
         5,
@@ -51,6 +62,11 @@ class ExecutorConfig(Named):
     )
 
     @classmethod
+    def keeps_keys(cls, name: str, below: Mapping[str, Any]) -> bool:
+        """Keep address and resources, unless they are of another kind of executor."""
+        return bool(below.get("kind", name) == name)
+
+    @classmethod
     def from_name(cls, name: str) -> dict[str, Any]:
         """Return the keys that a bare name stands for."""
         return {"kind": name}
@@ -61,9 +77,19 @@ class ExecutorConfig(Named):
         own = [n for n in fields if n != "kind" and getattr(self, n) != fields[n].default]
         if self.kind == "threads" and own:
             raise ValueError(f"{own[0]!r} is for kind ray: add kind: ray, or leave it out")
-        if self.address is not None and "://" in self.address:
-            raise ValueError(
-                "address: expected HOST:PORT or auto; Ray's client (ray://) loses a run with its "
-                "connection: start the run on a node of the cluster, e.g. by `ray job submit`"
-            )
+        if self.address is not None and (problem := address_problem(self.address)):
+            raise ValueError(f"address: {problem}")
         return self
+
+
+def address_problem(address: str) -> str | None:
+    """Say what is wrong with the address of a cluster, the config's or that in RAY_ADDRESS."""
+    if "://" in address:
+        return (
+            "expected HOST:PORT or auto; Ray's client (ray://) loses a run with its connection: "
+            "start the run on a node of the cluster, e.g. by `ray job submit`"
+        )
+    if address == AUTO or _HOST_PORT.fullmatch(address):
+        return None
+    own = ": a Ray of its own would end with the run" if address == "local" else ""
+    return f"expected HOST:PORT or auto, found {address!r}{own}"

@@ -141,13 +141,15 @@ def _merged(
 ) -> dict[str, Any]:
     """Lay one layer of keys over another.
 
-    A bare path replaces the data set's path alone; a bare embedder is another one altogether.
+    A bare path replaces the data set's path alone, and a bare `ray` leaves the cluster's keys; a
+    bare embedder is another one altogether.
     """
     merged = dict(below)
     for name, value in above.items():
         section, lower = _section(config, name), merged.get(name)
         if isinstance(value, str) and section and issubclass(section, Named):
-            value = section.from_name(value) if section.name_keeps_keys else value
+            keys = _keys(section, lower)
+            value = section.from_name(value) if section.keeps_keys(value, keys) else value
         if isinstance(value, dict) and isinstance(lower, str | dict):
             value = _merged(_keys(section, lower), value, section)
         merged[name] = value

@@ -37,6 +37,7 @@ class Stage(Generic[P]):
         plan: says how it is computed, shard by shard; it takes the inputs that `spec` takes.
         needs: what a part takes of another machine; None where every part would compute, or read,
             what all of them need, so that the parts stay in one process.
+        row_bytes: what a part holds in memory of every row of its inputs, not of its own alone.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Stage(Generic[P]):
     spec: Callable[Concatenate[SelectConfig, P], Spec]
     plan: Callable[Concatenate[SelectConfig, Store, P], Plan]
     needs: Callable[[SelectConfig], Needs] | None = None
+    row_bytes: int = 0
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -110,6 +112,9 @@ class Stage(Generic[P]):
             for name in self.inputs
         }
         return create_model(f"inputs of {self.name}", __config__=_JSON, **types)
+
+
+ALL_ROWS = 60  # bytes of a row, where a part holds ids and places of all rows
 
 
 def one_cpu(_: SelectConfig) -> Needs:

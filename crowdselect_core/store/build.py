@@ -97,7 +97,10 @@ def finish(
 def _run(
     executor: Executor, parts: Parts, spec: Spec, plan: Plan, progress: Progress | None
 ) -> list[Finished]:
-    """Run all parts; log every note once, and report how far the build is."""
+    """Run all parts and return the shards in their order, however the parts ended.
+
+    Logs every note once, and reports how far the build is.
+    """
     done: list[Finished] = []
     notes: set[str] = set()
     shards = executor.run(parts, range(plan.total))
@@ -113,7 +116,14 @@ def _run(
     finally:
         if isinstance(shards, Generator):  # now, not when the error's traceback is let go
             shards.close()
-    return done
+    return sorted(done, key=_index)
+
+
+def _index(shard: Finished) -> int:
+    name = shard[0].name
+    if (match := SHARD_NAME.fullmatch(name)) is None:
+        raise ValueError(f"{name!r} is no name of a shard")
+    return int(match["index"])
 
 
 def _vanished(store: Store, spec: Spec, done: Sequence[Finished]) -> list[str]:

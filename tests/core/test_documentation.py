@@ -13,6 +13,7 @@ from crowdselect_core.config import reference
 from crowdselect_core.config.commands import COMMANDS
 from crowdselect_core.config.load import from_environment
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.stages.graph import STAGES
 from flows import options
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,15 @@ def test_the_example_of_a_config_file_is_one() -> None:
 def test_the_tables_of_keys_are_up_to_date() -> None:
     page = CONFIGURATION.read_text("utf-8")
     assert reference.updated(page) == page, "run `make docs`"
+
+
+def test_the_page_on_scaling_says_of_every_stage_where_it_is_computed() -> None:
+    page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
+    first, second = page.split("| on Ray | in the driver |\n|---|---|\n")[1].splitlines()[:2]
+    spread, driver = (set(re.findall(r"`([\w-]+)`", cell)) for cell in first.strip("|").split("|"))
+    calls = set(re.findall(r"`([\w-]+)`", second))
+    assert spread == {stage.name for stage in STAGES.values() if stage.needs is not None}
+    assert driver | calls == STAGES.keys() - spread
 
 
 def test_every_link_to_a_heading_leads_to_one() -> None:

@@ -5,9 +5,10 @@ from threading import Thread
 import pytest
 
 from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.load import load
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.devices import Devices
-from tasks import devices
+from tasks import crowd, devices
 
 SERVER = CrowdModel.model_validate(
     {"name": "served", "family": "f", "size": 1, "engine": {"kind": "vllm", "model": "x"}}
@@ -39,6 +40,19 @@ def test_a_server_gets_what_a_training_leaves_and_waits_for_the_rest() -> None:
         assert got == [["2"]]
     with devices.some_devices(3, "base") as training:
         assert sorted(training) == ["0", "1", "2"]
+
+
+def test_scores_of_a_cluster_take_no_gpu_of_this_machine() -> None:
+    for engine, executor, tags in (
+        ("transformers", "ray", ["engine-ray"]),
+        ("transformers", "threads", ["engine-transformers", "gpu"]),
+        ("vllm", "ray", ["engine-vllm"]),
+    ):
+        model = {"name": "r", "kind": "classifier", "model": "x", "engine": {"kind": engine}}
+        config = load(None, {"dataset": "d", "reward_models": [model], "executor": executor}, {})
+        [reward] = config.reward_models
+        assert not isinstance(reward, str)
+        assert crowd.score_tags(config, reward) == tags
 
 
 def test_more_processes_than_gpus_are_refused() -> None:

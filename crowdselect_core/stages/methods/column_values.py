@@ -4,7 +4,7 @@ from crowdselect_core.config.methods import COLUMN
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.number_columns import find_number, read_number
 from crowdselect_core.ingest.reader import Partition
-from crowdselect_core.stages.base import Stage, one_cpu
+from crowdselect_core.stages.base import ALL_ROWS, Stage, one_cpu
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_partition
@@ -46,5 +46,5 @@ def plan(config: SelectConfig, store: Store, instructions: Ref, columns: list[st
 
 
 COLUMN_VALUES = Stage(
-    "column-values", "Read a column of numbers of the data set.", spec, plan, one_cpu
+    "column-values", "Read a column of numbers of the data set.", spec, plan, one_cpu, ALL_ROWS
 )

@@ -17,11 +17,13 @@ from crowdselect_core.quality.benchmark_prompts import (
 )
 from crowdselect_core.quality.decontamination import PromptIndex
 from crowdselect_core.quality.semantic_duplicates import Vectors, unit_length
-from crowdselect_core.stages.base import Stage, one_cpu
+from crowdselect_core.stages.base import ALL_ROWS, Stage
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.select import embeddings as embedded
 from crowdselect_core.stages.select.embedder import stored
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.executors.base import Needs
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult
 from crowdselect_core.tables import CONTAMINATED, check
@@ -100,8 +102,14 @@ def plan(
     return Plan(len(partitions) + shards, part, cut)
 
 
+def needs(config: SelectConfig) -> Needs:
+    """Return what a part takes: what embeds the prompts, where rows are compared by embeddings."""
+    gate = _gate(config)
+    return embedded.needs(config) if gate.similarity is not None else Needs()
+
+
 CONTAMINATION = Stage(
-    STAGE, "Look for prompts of benchmarks in the instructions.", spec, plan, one_cpu
+    STAGE, "Look for prompts of benchmarks in the instructions.", spec, plan, needs, ALL_ROWS
 )
 
 

@@ -16,7 +16,7 @@ from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.quality.duplicate_groups import exact_key
 from crowdselect_core.quality.shingles import words, words_key
 from crowdselect_core.quality.sketches import BANDS, Bands, Distinct, Rows, sketched
-from crowdselect_core.stages.base import Stage, one_cpu
+from crowdselect_core.stages.base import ALL_ROWS, Stage, one_cpu
 from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_partition
@@ -67,7 +67,12 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
 
 
 SKETCHES = Stage(
-    STAGE, "Sketch the instructions by MinHash, to find near-duplicates.", spec, plan, one_cpu
+    STAGE,
+    "Sketch the instructions by MinHash, to find near-duplicates.",
+    spec,
+    plan,
+    one_cpu,
+    ALL_ROWS,
 )
 
 

@@ -33,11 +33,13 @@ class Needs:
         cpus: processors.
         gpu: whether it runs a model, which takes a GPU where there is one.
         gpus: how many of them.
+        memory: bytes; 0: too few to count.
     """
 
     cpus: float = 1.0
     gpu: bool = False
     gpus: int = 1
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Executor(Protocol):
     """Runs the parts of a build."""
 
     def run(self, parts: Parts, indices: Iterable[int]) -> Iterator[Finished]:
-        """Finish the parts of these indices and yield the shards in the order of the indices.
+        """Finish the parts of these indices and yield the shards as they end, in any order.
 
         What a part raises is raised here; parts that were not begun are then left.
         """

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crowdselect_core.cluster import calls as calls_module
-from crowdselect_core.cluster.calls import Call, Calls, WorkerLost
+from crowdselect_core.cluster.calls import IMPORT, Call, Calls, ClusterFailed, WorkerLost
 from crowdselect_core.config.executor import ExecutorConfig, PartResources
 from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.store.executors.base import Needs
@@ -24,6 +24,8 @@ class Died(Exception):
 class Other(Exception):
     """Something else."""
 
+    cause: Exception | None = None
+
 
 class Tasks:
     """What stands for the module ray: a task ends when it is waited for, the last one first."""
@@ -34,6 +36,7 @@ class Tasks:
             RayError=Exception, RayTaskError=Other, WorkerCrashedError=Died, NodeDiedError=Died,
             OutOfMemoryError=Died, LocalRayletDiedError=Died, ObjectLostError=Died,
         )  # fmt: skip
+        self.death: Exception = Died("lost")
         self.made: list[str] = []
         self.most = 0
         self.out: set[int] = set()
@@ -60,7 +63,7 @@ class Tasks:
         request = self.made[ref]
         if self.deaths.get(request, 0):
             self.deaths[request] -= 1
-            raise Died("lost")
+            raise self.death
         return json.dumps({"node": "n", "lines": [], "result": request})
 
     def cancel(self, ref: int, force: bool = False) -> None:
@@ -121,6 +124,27 @@ def test_a_call_that_kills_its_workers_ends_the_run(make: Make) -> None:
     assert tasks.made.count("1") == 3
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (RuntimeError(f"The remote function {IMPORT}. Why\n\nModuleNotFoundError: no polars"),
+         ConfigError, r"cannot run crowdselect \(ModuleNotFoundError: no polars\): every node"),
+        (ImportError("no polars"), ConfigError, r"\(no polars\): every node needs"),
+        (OSError(28, "No space left"), ClusterFailed, "OSError: .*No space left.*run again"),
+        (None, ClusterFailed, r"^metrics part 0: Ray ended it \(Other: gone\)"),
+    ],
+)  # fmt: skip
+def test_the_environment_is_blamed_for_imports_alone(
+    make: Make, error: Exception | None, kind: type[Exception], words: str
+) -> None:
+    ended = Other("gone")
+    ended.cause = error
+    calls, tasks = make(deaths={"0": 1})
+    tasks.death = ended
+    with pytest.raises(kind, match=words):
+        list(calls.run(numbered(1)))
+
+
 def test_a_run_that_is_stopped_cancels_what_is_pending(make: Make) -> None:
     stops = iter([None, Stopped("now")])
 
@@ -150,8 +174,10 @@ def test_parts_take_what_the_stage_or_the_config_says(make: Make) -> None:
     assert (tasks.options_["num_cpus"], tasks.options_["num_gpus"]) == (1, 1)
     _, tasks = make(needs=Needs(gpu=True))
     assert tasks.options_["num_gpus"] == 0
+    _, tasks = make(needs=Needs(memory=5))
+    assert tasks.options_["memory"] == 5
     own = {"metrics": PartResources(cpus=2, gpus=0.25, memory=10)}
-    _, tasks = make(needs=Needs(gpu=True), nodes=gpus, resources=own)
+    _, tasks = make(needs=Needs(gpu=True, memory=5), nodes=gpus, resources=own)
     taken = [tasks.options_[name] for name in ("num_cpus", "num_gpus", "memory", "max_retries")]
     assert taken == [2, 0.25, 10, 0]
 

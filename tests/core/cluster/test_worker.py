@@ -12,14 +12,15 @@ from little import CROWD, OTHER, REWARD, parquet, rows
 from servers import free_port
 
 from crowdselect_core.cluster import worker
-from crowdselect_core.cluster.executor import executor_of
-from crowdselect_core.cluster.outcome import RemoteError, answered, read
+from crowdselect_core.cluster.connection import connect
+from crowdselect_core.cluster.executor import PROCESS, executor_of, needs_of
+from crowdselect_core.cluster.outcome import MOST_LINES, RemoteError, answered, read
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
 from crowdselect_core.finetune.curve import Step, log_step
 from crowdselect_core.stages.base import InProcess
-from crowdselect_core.stages.graph import INSTRUCTIONS, SCORES
+from crowdselect_core.stages.graph import INSTRUCTIONS, SCORES, SKETCHES
 from crowdselect_core.store.artifacts import Artifact, Store
 from crowdselect_core.store.heartbeat import heartbeat
 
@@ -125,18 +126,43 @@ def test_the_steps_of_a_training_stay_in_the_log_of_the_worker(
     assert "step 3/60  loss 1.5000" in capfd.readouterr().err
 
 
+def test_lines_that_are_too_many_are_counted_and_in_the_log_of_the_worker(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def work() -> None:
+        for line in [f"row {i}" for i in range(MOST_LINES)] + ["more", "x" * 2000]:
+            logging.getLogger("crowdselect").warning(line)
+
+    outcome = read(answered("10.0.0.9", work))
+    assert [line for _, line in outcome.lines[-2:]] == [
+        f"row {MOST_LINES - 1}", "2 further or longer lines are in the worker's log"
+    ]  # fmt: skip
+    assert capfd.readouterr().err.split() == ["more", "x" * 2000]
+
+
 @pytest.mark.parametrize(
     ("executor", "words"),
     [
         ("dask", "threads"),
         ({"kind": "threads", "address": "10.0.0.1:6379"}, "'address' is for kind ray"),
         ({"kind": "ray", "address": "ray://10.0.0.1:10001"}, "expected HOST:PORT or auto"),
+        ({"kind": "ray", "address": "local"}, "auto, found 'local': a Ray of its own would end"),
+        ({"kind": "ray", "address": "10.0.0.1"}, "expected HOST:PORT or auto, found '10.0.0.1'"),
         ({"kind": "ray", "resources": {"embeddings": {"cpus": 0}}}, "greater than 0"),
     ],
 )
 def test_an_executor_that_cannot_be_is_refused(executor: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words):
         config_of(tmp_path, executor=executor)
+
+
+@pytest.mark.parametrize("address", ["local", "ray://10.0.0.1:10001"])
+def test_an_address_of_the_environment_is_held_to_the_same(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match="RAY_ADDRESS in the environment: expected HOST:PORT or"):
+        connect(None)
 
 
 def test_a_block_of_credentials_does_not_reach_the_nodes(tmp_path: Path) -> None:
@@ -148,6 +174,15 @@ def test_a_block_of_credentials_does_not_reach_the_nodes(tmp_path: Path) -> None
 def test_a_run_on_threads_does_not_import_ray() -> None:
     code = "import flows.select, sys; sys.exit('ray' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_part_that_holds_ids_of_all_rows_takes_memory_for_them(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    listed = InProcess(Store(config.store))(INSTRUCTIONS, config)
+    for stage, memory in ((SKETCHES, PROCESS + 60 * 30), (SCORES, 0)):
+        needs = needs_of(stage.job(config, listed))
+        assert needs is not None
+        assert needs.memory == memory
 
 
 def test_resources_of_a_stage_that_stays_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The config: what each key takes, and what is said of a value that cannot be."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -364,3 +366,21 @@ def test_the_student_is_apart_from_the_crowd() -> None:
 
 def test_an_error_of_the_config_is_a_user_error() -> None:
     assert issubclass(ConfigError, UserError)
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "left"),
+    [
+        ({"kind": "ray", "address": "10.0.0.1:6379"}, "ray", "10.0.0.1:6379"),
+        ({"address": "10.0.0.1:6379"}, "ray", "10.0.0.1:6379"),
+        ({"kind": "ray", "address": "10.0.0.1:6379"}, "threads", None),
+    ],
+)
+def test_a_bare_executor_leaves_the_keys_of_its_kind(
+    file: dict[str, str], name: str, left: str | None, tmp_path: Path
+) -> None:
+    place = tmp_path / "select.yaml"
+    place.write_text(f"{{dataset: d, reward_models: [r], executor: {json.dumps(file)}}}")
+    for flags, environ in (({"executor": name}, {}), ({}, {"CROWDSELECT_EXECUTOR": name})):
+        config = load(str(place), flags, environ)
+        assert (config.executor.kind, config.executor.address) == (name, left)

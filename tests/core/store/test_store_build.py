@@ -1,7 +1,7 @@
 """A build keeps what is whole, computes what is not, says so, and ends with the same bytes."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +13,9 @@ from disks import Disk, disk_of
 from numbers_stage import ROWS, SPEC, WHOLE, Work
 
 from crowdselect_core.errors import DamagedArtifact, StorageError
-from crowdselect_core.store.artifacts import Store
+from crowdselect_core.store.artifacts import Finished, Store
 from crowdselect_core.store.build import build
+from crowdselect_core.store.executors.base import Parts
 from crowdselect_core.store.executors.threads import Threads
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import FILE
@@ -71,6 +72,26 @@ def test_the_number_of_workers_changes_no_byte(
     store: Store, disk: Disk, undisturbed: dict[str, bytes], workers: int
 ) -> None:
     build(store, SPEC, Work().plan, executor=Threads(workers))
+    assert disk.files() == undisturbed
+
+
+class Backwards:
+    """Ends the last part first."""
+
+    def run(self, parts: Parts, indices: Iterable[int]) -> Iterator[Finished]:
+        return map(parts.here, reversed(list(indices)))
+
+
+def test_parts_that_end_in_any_order_are_counted_at_once_and_change_no_byte(
+    store: Store, disk: Disk, undisturbed: dict[str, bytes]
+) -> None:
+    seen: list[int] = []
+    work = Work()
+    build(
+        store, SPEC, work.plan, executor=Backwards(),
+        progress=lambda _, done, total: seen.append(len(work.made) - done),
+    )  # fmt: skip
+    assert seen == [0] * SHARDS
     assert disk.files() == undisturbed
 
 
