@@ -97,7 +97,7 @@ class Measured:
         stages: the artifacts, in order; the trained model comes last where one is trained.
         selection: what was trained on; None where nothing was selected.
         models: that were evaluated.
-        board: the leaderboard, as `tasks.board` tells of it.
+        board: the leaderboard, as `tasks.leaderboard.board` tells of it.
     """
 
     stages: list[Ref]

@@ -189,7 +189,7 @@ def cell_run(config: SelectConfig, point: Point) -> tuple[Made, Made]:
     whole = evaluated(point.with_whole_crowd(config)) if point.cell.setting.is_part else None
     # as a callable: a text would be a template, and its braces would be filled in
     subflow = cell.with_options(flow_run_name=lambda: name)
-    with tasks.devices(config, name), named(point):
+    with tasks.cell_devices(config, name), named(point):
         started = time.monotonic()
         run: Any = subflow(own, whole)
     result: evaluate.Measured = run

@@ -37,7 +37,6 @@ def benchmark_tags(config: EvaluateConfig, benchmark: BenchmarkConfig) -> list[s
         return list(dict.fromkeys(t for judge in evaluation.judges for t in judge_tags(judge)))
     run = open_benchmark(benchmark, config)
     owner = run.reward if isinstance(run, RewardWinRate) else None
-    found = (
-        devices.device_tags() if benchmark.path is None else []
-    )  # it has the models answer itself
+    # without a file of answers it has the models answer itself
+    found = devices.device_tags() if benchmark.path is None else []
     return list(dict.fromkeys([*found, *(devices.tags(owner) if owner is not None else [])]))

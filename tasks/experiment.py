@@ -60,7 +60,7 @@ def at_once(config: SelectConfig, work: list[Point]) -> int:
     return min((spread.at_once(config.executor, one) for one in trainings), default=1)
 
 
-def devices(config: SelectConfig, name: str) -> AbstractContextManager[None]:
+def cell_devices(config: SelectConfig, name: str) -> AbstractContextManager[None]:
     """Lend a cell the GPUs that it alone sees; none of this machine's where others train it."""
     if spread.spreads(config):
         return nullcontext()

@@ -183,7 +183,7 @@ def _lines(table: pl.DataFrame, own: int, steady: bool) -> list[str]:
         f"{largest['shared']:.0%} of the choice (chance: {largest['expected']:.0%}).",
         f"Extrapolated: two crowds of {own} models, as large as this one, would share {now:.0%}; "
         f"two of {2 * own} models would share {twice:.0%}. Twice the crowd costs twice as much, "
-        f"and {gain:.0%} more of the choice would be the same for any such crowd"
+        f"and {gain:.0%} more of the choice would not depend on which models are in it"
         + (
             ": not worth paying for."
             if gain < SMALL

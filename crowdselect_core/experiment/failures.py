@@ -1,15 +1,18 @@
 """An error of one cell says which cell it is of, and in which replicate."""
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from crowdselect_core.errors import Stopped, UserError, first_line, reworded
+from crowdselect_core.errors import SelectionError, Stopped, UserError, first_line, reworded
 from crowdselect_core.experiment.grid import Point
 
-# Flags of a selection that an error tells to change, by the key that sets them for the cells.
-KEYS = {"--budget": "experiment.budgets", "--clusters": "experiment.clusters"}
+# What an error of a choice tells to change, in the words of a selection and of an experiment.
+ADVICE = {
+    "give a smaller --budget, or --allow-short to": "give smaller experiment.budgets, or set "
+    "allow_short: true to",
+    "set --clusters to": "set experiment.clusters to",
+}
 
 log = logging.getLogger("crowdselect")
 
@@ -52,6 +55,7 @@ def with_keys() -> Iterator[None]:
 
 def _with_keys(error: UserError) -> str:
     text = str(error)
-    for flag, key in KEYS.items():
-        text = re.sub(rf"{flag}(?![\w-])", key, text)
+    if isinstance(error, SelectionError):  # others may quote a user's own command
+        for of_selection, of_experiment in ADVICE.items():
+            text = text.replace(of_selection, of_experiment)
     return text

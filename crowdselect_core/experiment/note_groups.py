@@ -29,10 +29,11 @@ from crowdselect_core.util.text import plural
 NUMBER = re.compile(r"(?<![\w.,:=/+-])(-?\d+(?:,\d{3})*(?:\.\d+)?%?)(?![\w=/+-]|[.,:]\w)")
 
 
-# Which questions or games a note counts: behind their number, to its end or a reason in brackets.
+# Which questions or games a note counts: behind their number, to its end or a reason in brackets,
+# which may hold brackets itself.
 IDS = re.compile(
     r"(?<=\d )((?:questions|games)(?: \([^()]*\))?: )(.+?)"
-    r"(?:, \.\.\.| and \d[\d,]* more)?((?: \([^()]*\))?)$"
+    r"(?:, \.\.\.| and \d[\d,]* more)?((?: \(.*\))?)$"
 )
 HERE = "\0"  # stands in a text for the ids
 NAMED = 3  # ids that a line names

@@ -23,6 +23,7 @@ from crowdselect_core.stages.crowd.prompts import prompts_of
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import RankedArtifacts
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.tables import METRIC_NAMES
 
 SAMPLE = 200  # rows whose answers' tokens are estimated
 WEIGHTS = ((1.0, 1.0, 1.0), (1.0, 1.0, 1.5), (1.0, -1.0, 1.5), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
@@ -73,9 +74,11 @@ def _advised(
     found = advise(pilot, prices, config.keep, rows, seed=cell.config.seed)
     curve = crowd_curve(pilot, seed=cell.config.seed)
     changed = sensitivity(pilot, [w for w in WEIGHTS if w != tuple(cell.config.weights[:3])])
+    weights = zip(METRIC_NAMES, cell.config.weights, strict=True)
+    weighed = ", ".join(f"{name} {weight:g}" for name, weight in weights if weight)
     where = (
         f"advisor: judged on the {len(pilot.ids):,} rows of replicate 0, by what {cell.name} "
-        "chooses of them."
+        f"chooses of them (weights: {weighed})."
     )
     return Advised(found.table, changed, [where, *found.lines, *curve.lines])
 

@@ -91,15 +91,15 @@ def warning(replicates: int, *, split: bool) -> str:
         return f"{few} ({normal})" if few else ""
     low, high = COVERAGE[max(known)]
     simulated = (
-        f"simulated on nearly normal differences, 95 % intervals of {max(known)} replicates held "
+        f"simulated on nearly normal differences, 95% intervals of {max(known)} replicates held "
         f"the truth in {low:.1%} to {high:.1%} of the cases"
     )
     if few:
-        return f"{few} ({simulated}, at worst less than they promise; yours may do so less often)"
+        return f"{few} ({simulated}, and yours may do so less often)"
     if low < LEAST:
         return (
-            "Where every replicate chooses nearly the same rows the interval is too narrow "
-            f"({simulated})"
+            "If every replicate chooses nearly the same rows, as in one simulated experiment, the "
+            f"interval is too narrow ({simulated})"
         )
     return ""
 

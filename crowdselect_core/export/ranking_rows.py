@@ -91,8 +91,9 @@ class ExplainedRows(PlacedRows):
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Open the file.
 
-    Ids do not repeat: their lengths stand apart from their characters, and their least and greatest
-    tell nothing of a block of rows in the order of scores. Places mostly grow from row to row.
+    Its encodings are those that every common reader of parquet knows. Ids do not repeat, and their
+    least and greatest tell nothing of a block of rows in the order of scores. Places mostly grow
+    from row to row.
     """
     texts = [field.name for field in schema if pa.types.is_large_string(field.type)]
     return pq.ParquetWriter(
@@ -100,7 +101,7 @@ def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         schema,
         compression="zstd",
         use_dictionary=["n_scores", *(name for name in texts if name != ID)],
-        column_encoding={ID: "DELTA_LENGTH_BYTE_ARRAY", "rank_in_cluster": "DELTA_BINARY_PACKED"},
+        column_encoding={"rank_in_cluster": "DELTA_BINARY_PACKED"},
         write_statistics=[name for name in schema.names if name != ID],
     )
 

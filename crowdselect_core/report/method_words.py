@@ -5,7 +5,7 @@ from crowdselect_core.util.text import plural
 
 # Which rows a method prefers, from the top.
 METHODS = {
-    "crowdselect": "the three metrics together, weighted",
+    "crowdselect": "the metrics of the crowd together, weighted",
     "difficulty": "the crowd's answers have a low mean score",
     "separability": "the models' scores differ",
     "stability": "larger models of a family score higher than smaller ones",

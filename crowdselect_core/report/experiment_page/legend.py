@@ -35,4 +35,8 @@ def crowd_text(crowd: Any) -> str:
     members = [m for m in crowd if isinstance(m, dict)] if isinstance(crowd, list) else []
     own = [m for m in members if m.get("role") in (None, "crowd")]
     families = {str(m.get("family")) for m in own}
-    return f"{crowd_size(len(own), len(families))}, whose answers are chosen among" if own else ""
+    return (
+        f"{crowd_size(len(own), len(families))}; a row keeps the answer of one of them"
+        if own
+        else ""
+    )

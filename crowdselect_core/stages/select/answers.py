@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.response_mode import ResponseMode, response_mode
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import NO_INSTRUCTION
 from crowdselect_core.ingest.reader import Partition
@@ -63,6 +64,8 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     has_texts = bool(dataset.layout.answers)
     # the same ids stand in the metrics, a quarter of the bytes
     reader = RowReader(table) if has_texts else RowReader(metrics.open(store), ["instruction_id"])
+    if reader.rows != len(source_N):
+        raise DamagedArtifact("metrics: not the rows of the scores, in their order")
     fitted = Once(lambda: stored_moments(metrics.open(store)))
     mode = mode_of(config)
 

@@ -140,7 +140,7 @@ class CallCache:
     def commit_frame(self, frame: pl.DataFrame) -> None:
         """Write a table of rows as one segment."""
         with self._lock:
-            self._segments.sign()
+            self._segments.write_identity()
             self._add(frame)
 
     def open(self) -> None:
@@ -148,7 +148,7 @@ class CallCache:
         with self._lock:
             if self._index.weights:
                 try:
-                    self._segments.sign()
+                    self._segments.write_identity()
                 except StorageError as e:  # a commit will raise it, where there is one
                     log.warning("%s: %s", self.spec.folder, e)
 

@@ -52,7 +52,7 @@ class SegmentFiles:
     ) -> None:
         self._place, self._spec, self._schema = place, spec, schema
         self._folder = f"{place.root}/{spec.folder}"
-        self._signed = False  # whether an identity.json is there
+        self._has_identity = False  # whether an identity.json is there
         self.index_files: dict[str, int] = {}
         self.strays: set[str] = set()
 
@@ -65,7 +65,7 @@ class SegmentFiles:
             known: segments that were read already.
         """
         sizes = self._place.sizes(self._spec.folder)
-        self._signed = IDENTITY in sizes
+        self._has_identity = IDENTITY in sizes
         listed = {name: size for name, size in sizes.items() if SEGMENT.fullmatch(name)}
         self.index_files = {name: size for name, size in sizes.items() if INDEX.fullmatch(name)}
         mine = _made_here(self._folder)
@@ -78,13 +78,13 @@ class SegmentFiles:
                 mine.pop(name, None)
         return listed
 
-    def sign(self) -> None:
+    def write_identity(self) -> None:
         """Write whose cells these are, unless that is there."""
-        if not self._signed:
+        if not self._has_identity:
             self._place.create_exclusive(
                 f"{self._spec.folder}/{IDENTITY}", identity_file.encode(self._spec)
             )
-            self._signed = True
+            self._has_identity = True
 
     def read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame | None:
         """Read and check a segment; None for one of other cells, which is left aside.

@@ -10,6 +10,7 @@ from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, UserError
 from crowdselect_core.experiment.cells import Replicate, identity, in_replicate
+from crowdselect_core.experiment.controls import is_left_out
 from crowdselect_core.experiment.grid import Grid, grid, points
 from crowdselect_core.experiment.settings import required
 
@@ -117,6 +118,8 @@ def test_the_fair_controls_stand_beside_every_group() -> None:
         "experiment.full_pool_rows 5,000",
         "control untuned: left out, nothing is trained",
     ]
+    assert all(map(is_left_out, found.left_out))
+    assert not is_left_out("loss: 3 rows left out")
     by_name = {cell.name: cell for cell in found.cells}
     assert by_name["random k=4 n=5"].config.response_mode == "best"
     assert by_name["longest-answer k=0 n=5"].config.length.of == "response"

@@ -91,6 +91,21 @@ def test_what_a_judge_left_out_is_one_line_for_one_reason() -> None:
     ]
 
 
+def test_a_reason_that_holds_brackets_is_kept_and_tells_notes_apart() -> None:
+    asked = [f"m on question {n}" for n in range(1, 6)]
+    slow, withheld = "429: slow down (rpm)", "withheld (finish_reason content_filter)"
+    made = [
+        trained("a", 0, f"j: no verdict on 5 of 160 games: {', '.join(asked)} ({slow})"),
+        trained("a", 1, f"j: no verdict on 1 of 160 games: {asked[0]} ({withheld})"),
+    ]
+    assert grouped(made) == [
+        "j: no verdict on 5 of 160 games: m on question 1, m on question 2, m on question 3, ... "
+        f"({slow}) (1 of 1 trained cell, 1 of 2 replicates)",
+        f"j: no verdict on 1 of 160 games: m on question 1 ({withheld}) "
+        "(1 of 1 trained cell, 1 of 2 replicates)",
+    ]
+
+
 def test_an_evaluation_that_notes_the_same_twice_counts_once() -> None:
     assert grouped([trained("a", 0, "z: 2 rows", "z: 2 rows")]) == [
         "z: 2 rows (1 of 1 trained cell, 1 of 1 replicate)"

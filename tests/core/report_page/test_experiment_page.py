@@ -111,7 +111,10 @@ def test_the_verdict_stands_first() -> None:
 
 def test_a_stranger_is_told_what_the_names_mean() -> None:
     said = text(shown(), "verdict")
-    assert "Methods crowdselect: the three metrics together, weighted; random: rows drawn" in said
+    assert (
+        "Methods crowdselect: the metrics of the crowd together, weighted; random: rows drawn"
+        in said
+    )
     assert "untuned: the base model without a training" in said
     assert (
         "Cells each is one setting, named by its method and k: clusters (0: none); n: chosen"
@@ -392,7 +395,7 @@ def test_a_stranger_is_told_what_the_crowd_is() -> None:
     crowd = [{"name": n, "family": f, "size": 1} for n, f in (("a", "x"), ("b", "x"), ("c", "y"))]
     student = {"name": "s", "family": "z", "size": 1, "role": "student"}
     said = text(shown(config=CONFIG | {"crowd": [*crowd, student]}), "verdict")
-    assert "Crowd 3 models of 2 families, whose answers are chosen among" in said
+    assert "Crowd 3 models of 2 families; a row keeps the answer of one of them" in said
     assert "Reward models skywork" in said
 
 

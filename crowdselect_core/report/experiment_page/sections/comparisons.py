@@ -19,14 +19,15 @@ def comparisons(data: ExperimentData, limits: Limits) -> Section | None:
     table = data.comparisons
     if table.is_empty():
         return None
-    fewest = min(table["replicates"].to_list())
+    split = data.heldout_share is not None
+    warnings = (warning(n, split=split) for n in table["replicates"].unique().sort())
     html = filled(
         "experiment_comparisons.html",
         groups=list(_groups(data, limits)),
         width=BAR,
         exploratory=counted(int((~table["primary"]).sum()), "exploratory comparison"),
-        warning=warning(fewest, split=data.heldout_share is not None),
-        split=data.heldout_share is not None,
+        warnings=list(dict.fromkeys(w for w in warnings if w)),
+        split=split,
         subsampled=data.told("experiment", "replicate", "subsample") is not None,
     )
     return Section("comparisons", "Comparisons", html)

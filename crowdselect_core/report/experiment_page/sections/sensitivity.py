@@ -1,7 +1,5 @@
 """How much of the choice stays when a weight, a model, a family or a reward model is another."""
 
-import polars as pl
-
 from crowdselect_core.report.experiment_page.data import ExperimentData, Limits
 from crowdselect_core.report.experiment_page.drawing import BAR, Scale
 from crowdselect_core.report.page.section import Section
@@ -23,15 +21,5 @@ def sensitivity(data: ExperimentData, limits: Limits) -> Section | None:
             for row in own.head(limits.rows).iter_rows(named=True)
         ]
         groups.append({"kind": kind, "rows": rows, "left_out": own.height - len(rows)})
-    html = filled(
-        "experiment_sensitivity.html",
-        groups=groups, width=BAR, start=on.at(0.0), weights=_weights(data),
-    )  # fmt: skip
+    html = filled("experiment_sensitivity.html", groups=groups, width=BAR, start=on.at(0.0))
     return Section("sensitivity", "What the choice hangs on", html)
-
-
-def _weights(data: ExperimentData) -> str | None:
-    """Return the weights of the choice that is changed: of the first cell that weighs metrics."""
-    whole = data.experiment.filter(pl.col("method") == "crowdselect", pl.col("crowd") == "all")
-    found = whole["weights"].drop_nulls()
-    return None if found.is_empty() else str(found[0])

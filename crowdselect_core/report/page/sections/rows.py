@@ -37,6 +37,7 @@ def rows(data: PageData, room: int) -> Section:
         others=others, answered=len(data.answers.texts) if data.answers else 0,
         missed=missed, refused=refused, names=quantile_columns(data.ranking),
         weighed=method_weights(data.config.method, data.config.weights) is not None,
+        bottom=data.config.direction == "bottom",
         misses=data.ranking.filter(pl.col("eligible") & ~pl.col("selected")).height,
         refusals=int((~data.ranking["eligible"]).sum()), clusters=data.inputs.clusters is not None,
     )  # fmt: skip
