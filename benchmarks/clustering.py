@@ -96,7 +96,7 @@ def sampled(data: str, k: int, seeds: int) -> None:
     for rows in SAMPLES:
         costs, ratios = [], []
         for seed in range(seeds):
-            chosen = fit_sample(ids, rows, seed)
+            chosen = fit_sample([ids], rows, seed)
             cost, centers_KD = cpu(partial(fit_clusters, vectors_ND[chosen], k, seed))
             costs.append(cost)
             ratios.append(inertia(vectors_ND, centers_KD) / base)
@@ -148,7 +148,7 @@ def large() -> None:
     started = [time.process_time()]
     check_distinct(vectors_ND, LARGE_K)
     started.append(time.process_time())
-    chosen = fit_sample(ids, fit_rows(LARGE_K), 0)
+    chosen = fit_sample([ids], fit_rows(LARGE_K), 0)
     started.append(time.process_time())
     centers_KD = fit_clusters(vectors_ND[chosen], LARGE_K, 0)
     started.append(time.process_time())

@@ -52,7 +52,7 @@ def lexical() -> None:
     texts = made_up_texts(ROWS, 8, 50)
     before = peak_gib()
     fit_lexical(texts[:10], seed=0)  # imports, not counted
-    chosen = fit_sample(pl.Series([f"{i:032x}" for i in range(ROWS)]), FIT_ROWS, 0)
+    chosen = fit_sample([pl.Series([f"{i:032x}" for i in range(ROWS)])], FIT_ROWS, 0)
     started = time.process_time()
     embedder = fit_lexical([texts[i] for i in chosen], seed=0)
     fitted = time.process_time()

@@ -1,6 +1,6 @@
 """What every embedder offers, and the rows that those are fitted on which have to be fitted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +11,6 @@ from crowdselect_core.util.hashed_random import uniform
 
 # Rows that the lexical embedder is fitted on; see `lexical` for the measurement.
 FIT_ROWS = 20_000
-DRAWN_ROWS = 1 << 18  # rows that are drawn for at a time: a draw takes a Python text
 
 Vectors = NDArray[np.float32]
 
@@ -29,26 +28,32 @@ class Embedder(Protocol):
         ...
 
 
-def fit_sample(ids: pl.Series, rows: int, seed: int) -> NDArray[np.int64]:
+def fit_sample(parts: Iterable[pl.Series], rows: int, seed: int) -> NDArray[np.int64]:
     """Choose the rows to fit on: those with the smallest draws, or all where there are no more.
 
     The draw of a row is `draws.uniform(id, seed, "fit")`, so the choice is the same whatever the
-    order of the rows and the shards.
+    order of the rows and the shards. Memory: one part, and the rows that are chosen.
 
     Args:
-        ids: distinct instruction ids.
+        parts: distinct instruction ids, part by part.
         rows: the most rows to choose, at least 1.
         seed: the run's seed.
 
     Returns:
-        Positions in `ids`, in the order of the ids.
+        Positions in the parts as they lie behind each other, in the order of the ids.
     """
-    table = pl.DataFrame({"id": ids}).with_row_index("row")
-    if table.height > rows:
-        kept = list[pl.DataFrame]()
-        for part in table.iter_slices(DRAWN_ROWS):
-            draws = uniform(part["id"].to_list(), seed, "fit")
-            kept.append(part.with_columns(draw=pl.Series(draws)))
-            kept = [pl.concat(kept).sort("draw", "id").head(rows)]
-        table = kept[0]
-    return table.sort("id")["row"].cast(pl.Int64).to_numpy()
+    kept = pl.DataFrame(schema={"id": pl.String, "row": pl.Int64, "draw": pl.Float64})
+    start = 0
+    for ids in parts:
+        drawn = pl.DataFrame(
+            {
+                "id": ids,
+                "row": np.arange(start, start + len(ids)),
+                "draw": uniform(ids, seed, "fit"),
+            }
+        )
+        start += len(ids)
+        if kept.height == rows:  # most rows of later parts come behind the last one that is kept
+            drawn = drawn.filter(pl.col("draw") <= kept["draw"][-1])
+        kept = pl.concat([kept, drawn]).sort("draw", "id").head(rows)
+    return kept.sort("id")["row"].to_numpy()

@@ -114,9 +114,6 @@ class Stage(Generic[P]):
         return create_model(f"inputs of {self.name}", __config__=_JSON, **types)
 
 
-ALL_ROWS = 60  # bytes of a row, where a part holds ids and places of all rows
-
-
 def one_cpu(_: SelectConfig) -> Needs:
     """Return the needs of a stage whose parts compute on one processor."""
     return Needs()

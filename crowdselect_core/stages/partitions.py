@@ -1,9 +1,8 @@
-"""What the stages share: references to artifacts, the open data set, frames cut into shards."""
+"""What the stages share: the open data set, and its partitions that hold rows of a run."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from crowdselect_core.config.select import SelectConfig
@@ -28,27 +27,10 @@ def open_dataset(config: SelectConfig) -> Dataset:
     )
 
 
-def kept_rows(
-    instructions: pl.DataFrame, part: Partition
-) -> tuple[pl.DataFrame, NDArray[np.int64]]:
-    """Return the instructions of a partition, and their places in it.
-
-    Rows that repeat an earlier one are no instructions of their own, so places can be missing.
-    """
-    rows = instructions["source_row"].to_numpy()
-    start, end = np.searchsorted(rows, [part.first_row, part.first_row + part.rows])
-    return instructions[int(start) : int(end)], rows[start:end] - part.first_row
-
-
 def span_of(source_N: NDArray[np.int64], part: Partition) -> tuple[int, int]:
     """Return where the rows of a partition begin and end among rows in ascending source_row."""
     start, end = np.searchsorted(source_N, [part.first_row, part.first_row + part.rows])
     return int(start), int(end)
-
-
-def holding(partitions: Sequence[Partition], rows: pl.DataFrame) -> list[Partition]:
-    """Return the partitions that hold any of the instructions, at least one."""
-    return holding_rows(partitions, rows["source_row"].to_numpy())
 
 
 def holding_rows(partitions: Sequence[Partition], source_N: NDArray[np.int64]) -> list[Partition]:

@@ -4,8 +4,9 @@ from crowdselect_core.config.methods import COLUMN
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.number_columns import find_number, read_number
 from crowdselect_core.ingest.reader import Partition
-from crowdselect_core.stages.base import ALL_ROWS, Stage, one_cpu
-from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.base import Stage, one_cpu
+from crowdselect_core.stages.instruction_rows import PLACES, InstructionRows
+from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
@@ -31,20 +32,19 @@ def plan(config: SelectConfig, store: Store, instructions: Ref, columns: list[st
     """
     dataset = open_dataset(config)
     leaves = {name: find_number(dataset, name, turns=True) for name in columns}
-    rows = instructions.open(store).frame()
-    partitions = holding(dataset.partitions(config.shard_rows), rows)
+    rows = InstructionRows(instructions.open(store), dataset.partitions(config.shard_rows))
 
     def shard(part: Partition) -> ShardResult:
-        kept, places = kept_rows(rows, part)
+        kept, places = rows.of(part)
         numbers = [
             read_number(dataset, part, leaf).gather(places).alias(COLUMN + name)
             for name, leaf in leaves.items()
         ]
-        return ShardResult(kept.select("instruction_id").with_columns(numbers))
+        return ShardResult(kept.with_columns(numbers))
 
-    return by_partition(partitions, shard, config.shard_rows)
+    return by_partition(rows.partitions, shard, config.shard_rows)
 
 
 COLUMN_VALUES = Stage(
-    "column-values", "Read a column of numbers of the data set.", spec, plan, one_cpu, ALL_ROWS
+    "column-values", "Read a column of numbers of the data set.", spec, plan, one_cpu, PLACES
 )

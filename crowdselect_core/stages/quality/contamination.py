@@ -17,8 +17,9 @@ from crowdselect_core.quality.benchmark_prompts import (
 )
 from crowdselect_core.quality.decontamination import PromptIndex
 from crowdselect_core.quality.semantic_duplicates import Vectors, unit_length
-from crowdselect_core.stages.base import ALL_ROWS, Stage
-from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.base import Stage
+from crowdselect_core.stages.instruction_rows import PLACES, InstructionRows
+from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select import embeddings as embedded
 from crowdselect_core.stages.select.embedder import stored
@@ -80,8 +81,9 @@ def plan(
         embeddings: of the rows, where they are compared.
     """
     gate = _gate(config)
-    dataset, rows = open_dataset(config), instructions.open(store).frame()
-    partitions = holding(dataset.partitions(config.shard_rows), rows)
+    dataset = open_dataset(config)
+    rows = InstructionRows(instructions.open(store), dataset.partitions(config.shard_rows))
+    partitions = rows.partitions
     prompts = read_benchmarks(gate.against)
     texts = [p.text for p in prompts]
     index = Once(lambda: PromptIndex(texts, gate.ngram, gate.min_overlap))
@@ -109,7 +111,7 @@ def needs(config: SelectConfig) -> Needs:
 
 
 CONTAMINATION = Stage(
-    STAGE, "Look for prompts of benchmarks in the instructions.", spec, plan, needs, ALL_ROWS
+    STAGE, "Look for prompts of benchmarks in the instructions.", spec, plan, needs, PLACES
 )
 
 
@@ -123,11 +125,11 @@ def _gate(config: SelectConfig) -> DecontaminationGate:
 def _by_words(
     dataset: Dataset,
     part: Partition,
-    instructions: pl.DataFrame,
+    instructions: InstructionRows,
     index: PromptIndex,
     prompts: list[BenchmarkPrompt],
 ) -> pl.DataFrame:
-    rows, places = kept_rows(instructions, part)
+    rows, places = instructions.of(part)
     ids, wanted = rows["instruction_id"].to_list(), places.tolist()
     found, done = [], 0
     for first_row, batch in dataset.instructions(part):

@@ -12,6 +12,7 @@ from crowdselect_core.config.quality import DuplicatesGate, required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.embedding import fit_sample
 from crowdselect_core.embedding.kmeans import fit_rows
+from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.quality import semantic_duplicates as semantic
 from crowdselect_core.quality.duplicate_groups import (
     Rows,
@@ -23,7 +24,8 @@ from crowdselect_core.quality.duplicate_groups import (
 from crowdselect_core.quality.near_duplicates import agreeing, near_groups
 from crowdselect_core.quality.sketches import Distinct, Sketches
 from crowdselect_core.stages.base import Stage
-from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.instruction_rows import InstructionRows
+from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.quality.sketches import keys_of, sketches_of, texts_at, texts_of
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Artifact, Store
@@ -66,8 +68,8 @@ def plan(
 
     Output columns: instruction_id (rows in a group, sorted); then for every kind, the strictest
     first, the least id of the row's group, null where it is alone.
-    Memory: 64 bytes a row; for `near` also 0.5 kB a row, and the instructions that agree with
-    another in a band.
+    Memory: 130 bytes a row, 190 with `normalised` or `near`; for `near` also 0.3 kB a distinct
+    text, and those that agree with another in a band.
 
     Args:
         config: the kinds of duplicates.
@@ -79,25 +81,26 @@ def plan(
     gate = _gate(config)
 
     def make() -> ShardResult:
-        rows = instructions.open(store).frame()
-        ids = rows["instruction_id"]
-        exact, normalised = _keys(config, store, rows, gate, sketches)
+        table = instructions.open(store)
+        ids, dataset = table.frame(["instruction_id"])["instruction_id"], open_dataset(config)
+        rows = InstructionRows(table, dataset.partitions(config.shard_rows))
+        exact, normalised = _keys(dataset, store, rows, gate, sketches)
         spoken_N = np.array([key != BLANK for key in exact], dtype=bool)
         groups_N = np.arange(len(ids), dtype=np.int64)
-        table = pl.DataFrame({"instruction_id": ids})
+        grouped = pl.DataFrame({"instruction_id": ids})
         for kind in gate.kinds:
             if kind == "exact":
                 pairs = [same_key_pairs(exact)]
             elif kind == "normalised":
                 pairs = [same_key_pairs(normalised)]
             elif kind == "near":
-                near_N = _near(config, store, rows, sketches, normalised, float(gate.near or 0))
+                near_N = _near(dataset, store, rows, sketches, normalised, float(gate.near or 0))
                 pairs = [(np.arange(len(near_N)), near_N)]
             else:
                 pairs = _semantic(embeddings, store, ids, float(gate.semantic or 0), spoken_N)
             groups_N = joined(groups_N, pairs)
-            table = table.with_columns(_labels(ids, groups_N).alias(kind))
-        grouped = table.filter(pl.col(gate.kinds[-1]).is_not_null()).sort("instruction_id")
+            grouped = grouped.with_columns(_labels(ids, groups_N).alias(kind))
+        grouped = grouped.filter(pl.col(gate.kinds[-1]).is_not_null()).sort("instruction_id")
         counts = {kind: grouped[kind].drop_nulls().n_unique() for kind in gate.kinds}
         return ShardResult(grouped, counts)
 
@@ -115,20 +118,19 @@ def _gate(config: SelectConfig) -> DuplicatesGate:
 
 
 def _keys(
-    config: SelectConfig,
+    dataset: Dataset,
     store: Store,
-    rows: pl.DataFrame,
+    rows: InstructionRows,
     gate: DuplicatesGate,
     sketches: Ref | None,
 ) -> tuple[list[bytes], list[bytes]]:
     """Return the keys of all instructions, and of their words where they are needed."""
     if sketches is not None:
         return keys_of(sketches.open(store))
-    dataset = open_dataset(config)
     exact: list[bytes] = []
     normalised: list[bytes] = []
-    for part in holding(dataset.partitions(config.shard_rows), rows):
-        for text in texts_at(dataset, part, kept_rows(rows, part)[1]):
+    for part in rows.partitions:
+        for text in texts_at(dataset, part, rows.of(part)[1]):
             exact.append(exact_key(text))
             if gate.normalised:
                 normalised.append(normalised_key(text))
@@ -136,9 +138,9 @@ def _keys(
 
 
 def _near(
-    config: SelectConfig,
+    dataset: Dataset,
     store: Store,
-    rows: pl.DataFrame,
+    rows: InstructionRows,
     sketches: Ref | None,
     normalised: list[bytes],
     threshold: float,
@@ -155,9 +157,7 @@ def _near(
     compared = np.zeros(len(bands_UB), dtype=bool)
     for own in members:
         compared[own] = True
-    dataset = open_dataset(config)
-    wanted = np.sort(distinct.first_U[compared])
-    texts = texts_of(dataset, dataset.partitions(config.shard_rows), rows, wanted)
+    texts = texts_of(dataset, rows, np.sort(distinct.first_U[compared]))
     return near_groups(Sketches(distinct, bands_UB, sizes_U, texts.__getitem__, threshold), members)
 
 
@@ -180,7 +180,7 @@ def _semantic(
         raise ValueError("semantic duplicates need embeddings")
     artifact = embeddings.open(store)
     clusters = semantic.clusters_for(len(ids))
-    sample = fit_sample(ids, fit_rows(clusters), semantic.SEED)
+    sample = fit_sample([ids], fit_rows(clusters), semantic.SEED)
     centers_KD = semantic.fit_centers(_read(artifact, np.sort(sample))[_rank(sample)], clusters)
     labels, distances = [], []
     for frame in artifact.frames(["vector"]):

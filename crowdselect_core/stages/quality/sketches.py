@@ -4,7 +4,7 @@ The costly part of `duplicate-groups`, cut so that parts spread: words, shingles
 text depend on the text alone. No threshold changes them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -16,8 +16,9 @@ from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.quality.duplicate_groups import exact_key
 from crowdselect_core.quality.shingles import words, words_key
 from crowdselect_core.quality.sketches import BANDS, Bands, Distinct, Rows, sketched
-from crowdselect_core.stages.base import ALL_ROWS, Stage, one_cpu
-from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.base import Stage, one_cpu
+from crowdselect_core.stages.instruction_rows import PLACES, InstructionRows
+from crowdselect_core.stages.partitions import open_dataset, span_of
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Artifact, Store
@@ -41,11 +42,11 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
 
     Output columns: SKETCHES, in the order of the instructions.
     """
-    dataset, rows = open_dataset(config), instructions.open(store).frame()
-    partitions = holding(dataset.partitions(config.shard_rows), rows)
+    dataset = open_dataset(config)
+    rows = InstructionRows(instructions.open(store), dataset.partitions(config.shard_rows))
 
     def shard(part: Partition) -> ShardResult:
-        kept, places = kept_rows(rows, part)
+        kept, places = rows.of(part)
         found = [(exact_key(text), words(text)) for text in texts_at(dataset, part, places)]
         keys = [words_key(said) for _, said in found]
         distinct = Distinct.of(keys)
@@ -54,8 +55,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
         # A text without words has the number -1: it takes the row of zeros at the end.
         bands_NB = np.vstack([bands_UB, np.zeros((1, BANDS), np.uint64)])[distinct.number_N]
         sizes_N = np.append(sizes_U, 0)[distinct.number_N]
-        table = kept.select(
-            "instruction_id",
+        table = kept.with_columns(
             pl.Series("exact", [exact for exact, _ in found], dtype=pl.Binary),
             pl.Series("words", keys, dtype=pl.Binary),
             pl.Series("shingles", sizes_N),
@@ -63,7 +63,7 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
         )
         return ShardResult(check(table, TABLE, STAGE))
 
-    return by_partition(partitions, shard, config.shard_rows)
+    return by_partition(rows.partitions, shard, config.shard_rows)
 
 
 SKETCHES = Stage(
@@ -72,7 +72,7 @@ SKETCHES = Stage(
     spec,
     plan,
     one_cpu,
-    ALL_ROWS,
+    PLACES,
 )
 
 
@@ -105,15 +105,13 @@ def sketches_of(artifact: Artifact, distinct: Distinct) -> tuple[Bands, Rows]:
     return bands_UB, sizes_U
 
 
-def texts_of(
-    dataset: Dataset, parts: Sequence[Partition], instructions: pl.DataFrame, rows: Rows
-) -> dict[int, str]:
+def texts_of(dataset: Dataset, instructions: InstructionRows, rows: Rows) -> dict[int, str]:
     """Return the texts of some rows of the instructions, which ascend."""
-    source_N = instructions["source_row"].to_numpy()[rows]
+    source_R = instructions.source_N[rows]
     found: dict[int, str] = {}
-    for part in parts:
-        start, end = np.searchsorted(source_N, [part.first_row, part.first_row + part.rows])
+    for part in instructions.partitions:
+        start, end = span_of(source_R, part)
         if end > start:
-            texts = texts_at(dataset, part, source_N[start:end] - part.first_row)
+            texts = texts_at(dataset, part, source_R[start:end] - part.first_row)
             found |= zip(rows[start:end].tolist(), texts, strict=True)
     return found

@@ -12,7 +12,8 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.models.token_count import BYTES_A_TOKEN, counter_identity
 from crowdselect_core.stages.base import Stage
-from crowdselect_core.stages.partitions import holding, kept_rows, open_dataset
+from crowdselect_core.stages.instruction_rows import InstructionRows
+from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
@@ -40,20 +41,19 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     answer, estimated as UTF-8 bytes / 4, rounded up; null where it has none that is complete).
     """
     dataset = open_dataset(config)
-    rows = instructions.open(store).frame()
-    partitions = holding(dataset.partitions(config.shard_rows), rows)
+    rows = InstructionRows(instructions.open(store), dataset.partitions(config.shard_rows))
 
     def shard(part: Partition) -> ShardResult:
-        kept, places = kept_rows(rows, part)
+        kept, places = rows.of(part)
         columns = []
         for model in config.models:
             bytes_N = dataset.complete_bytes(part, model.name)[places]
             tokens_N = -(-bytes_N // BYTES_A_TOKEN)
             tokens = pl.Series(tokens_column(model.name), tokens_N, dtype=pl.Int32)
             columns.append(tokens.set(pl.Series(bytes_N < 0), None))
-        return ShardResult(kept.select("instruction_id").with_columns(columns))
+        return ShardResult(kept.with_columns(columns))
 
-    return by_partition(partitions, shard, config.shard_rows)
+    return by_partition(rows.partitions, shard, config.shard_rows)
 
 
 ANSWER_TOKENS = Stage("answer-tokens", "Measure every answer of the crowd.", spec, plan)

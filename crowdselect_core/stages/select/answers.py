@@ -19,6 +19,7 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.prompts import NO_INSTRUCTION
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.base import Stage, one_cpu
+from crowdselect_core.stages.instruction_rows import PLACES
 from crowdselect_core.stages.partitions import holding_rows, open_dataset, span_of
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.row_columns import RowReader, source_rows
@@ -87,7 +88,7 @@ def plan(config: SelectConfig, store: Store, scores: Ref, metrics: Ref) -> Plan:
     return by_partition(partitions, shard, config.shard_rows)
 
 
-ANSWERS = Stage("answers", "Look for an answer to keep of every row.", spec, plan, one_cpu)
+ANSWERS = Stage("answers", "Look for an answer to keep of every row.", spec, plan, one_cpu, PLACES)
 
 
 def _answerable(

@@ -54,7 +54,7 @@ def stored(store: Store, centers: Ref) -> Vectors:
 
 
 def _centers(embeddings: Artifact, k: int, seed: int) -> Vectors:
-    ids = embeddings.frame(["instruction_id"])["instruction_id"]
+    ids = (frame["instruction_id"] for frame in embeddings.frames(["instruction_id"]))
     sample = fit_sample(ids, fit_rows(k), seed)
     wanted = np.sort(sample)
     kept: list[Vectors] = []
@@ -66,7 +66,7 @@ def _centers(embeddings: Artifact, k: int, seed: int) -> Vectors:
     # Back into id order, so that the order of the data set decides nothing.
     vectors_ND = np.concatenate(kept)[np.searchsorted(wanted, sample)]
     del kept
-    if len(sample) < len(ids):
+    if len(sample) < embeddings.rows:
         _check_all_distinct(vectors_ND, embeddings, k)
     else:
         check_distinct(vectors_ND, k)

@@ -15,6 +15,7 @@ from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.base import Stage
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
+from crowdselect_core.stages.row_columns import RowReader
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.plan import Plan, ShardResult, single
@@ -47,9 +48,10 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     partitions = dataset.partitions(config.shard_rows)
 
     def make() -> ShardResult:
-        rows = instructions.open(store).frame()
-        sample = fit_sample(rows["instruction_id"], FIT_ROWS, config.seed)
-        wanted = rows["source_row"].gather(sample).to_numpy()
+        table = instructions.open(store)
+        ids = (frame["instruction_id"] for frame in table.frames(["instruction_id"]))
+        sample = fit_sample(ids, FIT_ROWS, config.seed)
+        wanted = RowReader(table, ["source_row"]).gather(sample)["source_row"].to_numpy()
         texts = dict(_texts_at(dataset, partitions, np.sort(wanted)))
         fitted = fit_lexical([texts[int(row)] for row in wanted], seed=config.seed)
         return ShardResult(check(fitted.table(), embedder_schema(fitted.width), "embedder"))

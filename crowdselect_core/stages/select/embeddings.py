@@ -16,9 +16,9 @@ from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.models.hub import model_identity
 from crowdselect_core.stages.base import Stage
-from crowdselect_core.stages.partitions import holding_rows, open_dataset, span_of
+from crowdselect_core.stages.instruction_rows import PLACES, InstructionRows
+from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.row_columns import RowReader, source_rows
 from crowdselect_core.stages.select.embedder import stored
 from crowdselect_core.stages.select.row_lookup import RowLookup
 from crowdselect_core.stages.shards import by_partition
@@ -97,19 +97,15 @@ def plan(
         DatasetError: no instruction texts, or no such vector column.
     """
     dataset = open_dataset(config)
-    table = instructions.open(store)
-    partitions, rows = dataset.partitions(config.shard_rows), RowReader(table, ["instruction_id"])
-    source_N = source_rows(table, sum(part.rows for part in partitions))
-    partitions = holding_rows(partitions, source_N)
+    rows = InstructionRows(instructions.open(store), dataset.partitions(config.shard_rows))
     made = _maker(config, store, dataset, fitted, earlier)
 
     def shard(part: Partition) -> ShardResult:
-        start, end = span_of(source_N, part)
-        frame = made(part, rows.span(start, end), source_N[start:end] - part.first_row)
+        frame = made(part, *rows.of(part))
         width = frame.schema["vector"].shape[0]  # type: ignore[attr-defined]
         return ShardResult(check(frame, embeddings_schema(width), "embeddings"))
 
-    return by_partition(partitions, shard, config.shard_rows)
+    return by_partition(rows.partitions, shard, config.shard_rows)
 
 
 def needs(config: SelectConfig) -> Needs:
@@ -119,7 +115,7 @@ def needs(config: SelectConfig) -> Needs:
     return Needs(gpu=embedder.kind == "sentence-transformers" and on_gpu)
 
 
-EMBEDDINGS = Stage("embeddings", "Embed the instructions.", spec, plan, needs)
+EMBEDDINGS = Stage("embeddings", "Embed the instructions.", spec, plan, needs, PLACES)
 
 
 Made = Callable[[Partition, pl.DataFrame, NDArray[np.int64]], pl.DataFrame]

@@ -12,9 +12,9 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.reader import Partition
 from crowdselect_core.stages.base import Stage, one_cpu
-from crowdselect_core.stages.partitions import holding_rows, open_dataset, span_of
+from crowdselect_core.stages.instruction_rows import PLACES, InstructionRows
+from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
-from crowdselect_core.stages.row_columns import RowReader, source_rows
 from crowdselect_core.stages.shards import by_partition
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.identity import Spec
@@ -41,19 +41,18 @@ def plan(config: SelectConfig, store: Store, instructions: Ref) -> Plan:
     Counts: missing_scores, over all reward models, crowd models and the student.
     """
     dataset = open_dataset(config)
-    table = instructions.open(store)
-    partitions, rows = dataset.partitions(config.shard_rows), RowReader(table)
-    source_N = source_rows(table, sum(part.rows for part in partitions))
-    partitions = holding_rows(partitions, source_N)
+    partitions = dataset.partitions(config.shard_rows)
+    rows = InstructionRows(instructions.open(store), partitions, columns=None)
 
     def shard(part: Partition) -> ShardResult:
-        start, end = span_of(source_N, part)
-        return _shard(dataset, part, rows.span(start, end), source_N[start:end] - part.first_row)
+        return _shard(dataset, part, *rows.of(part))
 
-    return by_partition(partitions, shard, config.shard_rows)
+    return by_partition(rows.partitions, shard, config.shard_rows)
 
 
-SCORES = Stage("scores", "Read what the reward models gave every answer.", spec, plan, one_cpu)
+SCORES = Stage(
+    "scores", "Read what the reward models gave every answer.", spec, plan, one_cpu, PLACES
+)
 
 
 def _shard(

@@ -176,13 +176,13 @@ def test_a_run_on_threads_does_not_import_ray() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_part_that_holds_ids_of_all_rows_takes_memory_for_them(tmp_path: Path) -> None:
+def test_a_part_that_holds_places_of_all_rows_takes_memory_for_them(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     listed = InProcess(Store(config.store))(INSTRUCTIONS, config)
-    for stage, memory in ((SKETCHES, PROCESS + 60 * 30), (SCORES, 0)):
+    for stage in (SKETCHES, SCORES):
         needs = needs_of(stage.job(config, listed))
         assert needs is not None
-        assert needs.memory == memory
+        assert needs.memory == PROCESS + 8 * 30
 
 
 def test_resources_of_a_stage_that_stays_are_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from threadpoolctl import threadpool_limits
 
-from crowdselect_core.embedding import Embedder, Vectors, base, fit_lexical, fit_sample
+from crowdselect_core.embedding import Embedder, Vectors, fit_lexical, fit_sample
 from crowdselect_core.embedding.tokenizing import terms
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.util.hashed_random import uniform
@@ -178,29 +178,29 @@ def test_fit_is_the_same_on_any_number_of_threads_and_follows_its_seed() -> None
 
 @pytest.mark.parametrize("at_once", [1, 7, 50])
 def test_rows_to_fit_on_are_those_with_the_smallest_draws_in_id_order(
-    at_once: int, monkeypatch: pytest.MonkeyPatch
+    at_once: int,
 ) -> None:
-    monkeypatch.setattr(base, "DRAWN_ROWS", at_once)
     ids = [f"row-{i}" for i in range(50)]
     draws = dict(zip(ids, uniform(ids, 7, "fit").tolist(), strict=True))
     expected = sorted(sorted(ids, key=lambda i: draws[i])[:12])
-    chosen = fit_sample(pl.Series(ids), 12, 7)
+    parts = (pl.Series(ids[start : start + at_once]) for start in range(0, len(ids), at_once))
+    chosen = fit_sample(parts, 12, 7)
     assert [ids[i] for i in chosen] == expected
     assert chosen.dtype == np.int64
 
 
 def test_rows_to_fit_on_do_not_depend_on_the_order_of_the_rows() -> None:
     ids = np.array([f"{i:x}-日" for i in range(1000)])
-    chosen = ids[fit_sample(pl.Series(ids), 100, 0)].tolist()
+    chosen = ids[fit_sample([pl.Series(ids)], 100, 0)].tolist()
     for seed in range(3):
         mixed = np.random.default_rng(seed).permutation(ids)
-        assert mixed[fit_sample(pl.Series(mixed), 100, 0)].tolist() == chosen
-    assert ids[fit_sample(pl.Series(ids), 100, 1)].tolist() != chosen
+        assert mixed[fit_sample([pl.Series(mixed)], 100, 0)].tolist() == chosen
+    assert ids[fit_sample([pl.Series(ids)], 100, 1)].tolist() != chosen
 
 
 def test_all_rows_in_id_order_where_there_are_no_more() -> None:
-    assert fit_sample(pl.Series(["c", "a", "b"]), 3, 0).tolist() == [1, 2, 0]
-    assert fit_sample(pl.Series([], dtype=pl.String), 3, 0).tolist() == []
+    assert fit_sample([pl.Series(["c", "a"]), pl.Series(["b"])], 3, 0).tolist() == [1, 2, 0]
+    assert fit_sample([pl.Series([], dtype=pl.String)], 3, 0).tolist() == []
 
 
 def test_importing_the_module_loads_no_heavy_library() -> None:
