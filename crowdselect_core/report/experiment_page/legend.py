@@ -34,9 +34,7 @@ def crowd_text(crowd: Any) -> str:
     """Say what the crowd is, of the manifest's list of models; '' where it names none."""
     members = [m for m in crowd if isinstance(m, dict)] if isinstance(crowd, list) else []
     own = [m for m in members if m.get("role") in (None, "crowd")]
+    if not own:
+        return ""
     families = {str(m.get("family")) for m in own}
-    return (
-        f"{crowd_size(len(own), len(families))}; a row keeps the answer of one of them"
-        if own
-        else ""
-    )
+    return f"{crowd_size(len(own), len(families))}; a row keeps the answer of one of them"

@@ -196,6 +196,14 @@ def test_a_page_that_cannot_be_made_says_what_is_left(
     assert chosen.manifest["key"] == json.loads((chosen.out / "manifest.json").read_text())["key"]
 
 
+def test_what_the_score_is_follows_the_direction(made: tuple[Chosen, str], tmp_path: Path) -> None:
+    chosen = choose(tmp_path, dataset=made[0].config.dataset.path, **KEYS | {"direction": "bottom"})
+    writing.write(chosen.config, chosen.store, chosen.inputs)
+    bottom = (chosen.out / "report.html").read_text("utf-8")
+    assert "The score is the sum of these shares" in made[1]
+    assert "The score is minus the sum of these shares" in bottom
+
+
 @pytest.mark.parametrize("method", ["random", "reward", "length"])
 def test_a_method_without_weights_has_a_page(tmp_path: Path, method: str) -> None:
     path = parquet(tmp_path / "z.parquet", rows())
