@@ -30,16 +30,16 @@ from crowdselect_core.evaluate.leaderboard import check_out
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import preflight
-from crowdselect_core.planning.evaluation_forecast import stored_model
+from crowdselect_core.planning.evaluation_forecast import evaluation_forecast, stored_model
 from crowdselect_core.stages.refs import Ref, SelectionArtifacts
 from flows import crowd_steps
-from flows.finetune import check_file, trained_on
+from flows.finetune import check_file, data_of, trained_on
 from flows.select import chosen
 from tasks import evaluate as tasks
 from tasks import finetune as training_tasks
 from tasks import flow_runs, leaderboard
 from tasks.evaluation_tags import answer_tags, benchmark_tags, judge_tags
-from tasks.secrets import lend
+from tasks.secrets import lend, secret
 
 
 @flow(name="evaluate", version=flow_runs.VERSION, persist_result=False)
@@ -78,7 +78,7 @@ def check(config: EvaluateConfig) -> None:
         training_preflight.check(training, elsewhere=spreads(config))
     if config.selects:
         preflight.check(config, trains=True)
-    tasks.check(config, stored_model(config, lambda c, run: trained_on(chosen(c, run=run), run)))
+    tasks.check(config, stored_model(config, data_of))
 
 
 def story(config: EvaluateConfig) -> dict[str, Any]:
@@ -190,3 +190,8 @@ def trained(
     selection = chosen(config)
     data = trained_on(selection)
     return [*selection.stages, train(selection.config, data)], selection.inputs, data
+
+
+def dry_run(config: EvaluateConfig) -> list[str]:
+    """Say what would be trained, asked and judged, and what it would cost."""
+    return evaluation_forecast(config, data_of, secret)

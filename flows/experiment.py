@@ -33,6 +33,7 @@ from crowdselect_core.experiment.settings import required
 from crowdselect_core.experiment.token_matching import matched_points
 from crowdselect_core.export import experiment_files, figure_files
 from crowdselect_core.planning import preflight
+from crowdselect_core.planning.experiment_forecast import experiment_forecast
 from crowdselect_core.planning.missing_work import find_missing
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.graph import (
@@ -48,7 +49,7 @@ from flows import crowd_steps, evaluate, parallel
 from flows.select import ranked
 from tasks import experiment as tasks
 from tasks import flow_runs, near_misses
-from tasks.secrets import lend
+from tasks.secrets import lend, secret
 from tasks.stage_task import run as run_task
 
 
@@ -218,3 +219,8 @@ def cell(config: EvaluateConfig, whole: EvaluateConfig | None = None) -> Any:
     check_out(config.out)
     evaluate.check(config)
     return evaluate.measured(config, whole)
+
+
+def dry_run(config: SelectConfig) -> list[str]:
+    """Say what the cells would compute, and what they would cost."""
+    return experiment_forecast(config, planned, secret)

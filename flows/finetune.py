@@ -25,6 +25,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import selection_files, trained_model
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import heldout, preflight
+from crowdselect_core.planning.training_forecast import training_forecast
 from crowdselect_core.reselection.record import SelectionRun
 from crowdselect_core.stages.base import Runner
 from crowdselect_core.stages.graph import PAIRS
@@ -106,3 +107,13 @@ def trained(config: SelectConfig, data: Ref | None) -> dict[str, Any]:
         told["lines"].append(f"uploaded     to {tasks.push(config, models[-1])}")
     tasks.publish(config, told["lines"])
     return told | {"stages": crowd_steps.stage_summaries(models)}
+
+
+def dry_run(config: SelectConfig) -> list[str]:
+    """Say what would be selected and trained."""
+    return training_forecast(config, data_of)
+
+
+def data_of(config: SelectConfig, run: Runner) -> Ref:
+    """Run the stages up to what is trained on."""
+    return trained_on(chosen(config, run=run), run)

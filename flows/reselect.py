@@ -25,6 +25,7 @@ from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.errors import DamagedArtifact
 from crowdselect_core.export import figure_files, selection_files
 from crowdselect_core.planning import preflight
+from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.report.reselection import row_counts
 from crowdselect_core.reselection.base_selection import (
@@ -186,3 +187,8 @@ def rolled_back(config: ReselectConfig, number: int) -> dict[str, Any]:
     report = reported(config, then.inputs, texts=False)
     files = sorted({*told["files"], *told["figures"], *report})
     return {"summary": told["summary"], "files": files, "stages": [], "lines": lines}
+
+
+def dry_run(config: ReselectConfig) -> list[str]:
+    """Say what a selection of all rows would compute."""
+    return forecast(config, chosen, "reselect")

@@ -20,6 +20,7 @@ from prefect import flow
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import long_tables
 from crowdselect_core.planning import preflight
+from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.planning.missing_work import MissingWork, scoring
 from flows import crowd_steps
 from tasks import crowd as tasks
@@ -53,3 +54,10 @@ def story(config: SelectConfig, missing: MissingWork) -> dict[str, Any]:
     tasks.publish("scoring-summary", written["lines"])
     refs = [a.responses for a in crowd] + [s.rewards for m in members for s in m.scored]
     return written | {"stages": crowd_steps.stage_summaries([raw, *split.made, prompts, *refs])}
+
+
+def dry_run(config: SelectConfig) -> list[str]:
+    """Say what the flow would have answered and scored."""
+    from flows.select import chosen  # it takes a while, and only a dry run needs it
+
+    return forecast(config, chosen, "score")

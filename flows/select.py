@@ -23,6 +23,7 @@ from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import figure_files, hub_dataset, selection_files
 from crowdselect_core.planning import preflight
+from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.planning.gate_check import check_alone
 from crowdselect_core.reselection.record import KnownSelection, RankedRun, RowsRun, SelectionRun
 from crowdselect_core.stages.base import Runner
@@ -184,6 +185,18 @@ def written(chosen: SelectionRun) -> dict[str, Any]:
         "files": [*told["files"], *told["figures"]],
         "stages": crowd_steps.stage_summaries(chosen.stages),
     }
+
+
+def dry_run(config: SelectConfig) -> list[str]:
+    """Say what the flow would compute, and what it would upload."""
+    if config.quality is not None and config.quality.only:
+        return forecast(config, gated)
+    lines = forecast(config, chosen)
+    if config.push_to:
+        from crowdselect_core.report.card import upload_forecast  # which few dry runs need
+
+        lines += upload_forecast(config, chosen)
+    return lines
 
 
 def reported(config: SelectConfig, inputs: SelectionArtifacts, *, texts: bool = True) -> list[str]:
