@@ -52,10 +52,11 @@ class Ray:
         if parts.job is None or needs is None or len(wanted) < 2:
             yield from Threads(self.workers).run(parts, wanted)
             return
-        calls = Calls(parts.job.stage, self.config, needs, self.check)
-        for call, outcome in calls.run(_calls(parts, parts.job, wanted)):
-            name, rows, size, digest, told = outcome.value(call.name)
-            yield Shard(name, rows, size, digest), told
+        for own, alike in by_needs(needs, wanted, parts.plain):
+            calls = Calls(parts.job.stage, self.config, own, self.check)
+            for call, outcome in calls.run(_calls(parts, parts.job, alike)):
+                name, rows, size, digest, told = outcome.value(call.name)
+                yield Shard(name, rows, size, digest), told
 
 
 def executor_of(
@@ -100,6 +101,22 @@ def needs_of(job: Job | None) -> Needs | None:
         return needs
     rows = max((ref.rows for ref in refs_in(inputs)), default=0)
     return replace(needs, memory=PROCESS + stage.row_bytes * rows)
+
+
+def by_needs(needs: Needs, wanted: list[int], plain: int) -> list[tuple[Needs, list[int]]]:
+    """Return what the parts of a stage take, and which of them: those that run no model first.
+
+    Args:
+        needs: of the stage.
+        wanted: the indices of the parts.
+        plain: the parts below it run no model.
+    """
+    if not needs.gpu:
+        return [(needs, wanted)]
+    without = [index for index in wanted if index < plain]
+    others = [index for index in wanted if index >= plain]
+    found = [(replace(needs, gpu=False), without), (needs, others)]
+    return [(own, indices) for own, indices in found if indices]
 
 
 def _calls(parts: Parts, job: Job, wanted: list[int]) -> Iterator[Call]:
