@@ -68,7 +68,7 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
         f"{plural(len(config.models), 'crowd model')}, "
         f"{plural(len(layout.scores), 'score column')}, "
         f"{plural(len(layout.answers), 'answer column')}",
-        dataset.prompt_line(),
+        f"prompt     {dataset.prompt_line()}",
         *heldout.line(config, dataset),
         f"budget     {config.token_budget or budget_words(config.budget)}",
         f"store      {config.store}",
@@ -111,7 +111,7 @@ def _live(config: SelectConfig, missing: MissingWork) -> list[str]:
         f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
         f"{plural(len(config.everyone), 'model')}, {len(missing.answers)} to generate answers, "
         f"{plural(len(missing.scores), 'reward model')} to score",
-        dataset.prompt_line(),
+        f"prompt     {dataset.prompt_line()}",
         *heldout.line(config, dataset),
         f"store      {config.store}",
         f"out        {config.out}",
