@@ -29,7 +29,11 @@ def parser(flow: str = "select") -> Parser:
     """Return the parser of `python -m flows.FLOW`."""
     command = COMMANDS[flow]
     made = Parser(prog=f"python -m flows.{flow}", description=command.about, allow_abbrev=False)
-    made.add_argument(CONFIG, metavar="FILE.yaml", help="config file; flags go before it")
+    made.add_argument(
+        CONFIG,
+        metavar="FILE.yaml",
+        help="config file (docs/configuration.md); a flag overrides its key",
+    )
     for option in command.options:
         made.add_argument(option.flag, dest=KEY + ".".join(option.keys), **_argument(option))
     for name, text in command.looks.items():

@@ -44,8 +44,8 @@ def grid(config: SelectConfig) -> State[Grid]:
     found = experiment_grid(config)
     words = f"{len(found.cells)} cells, {len(found.replicates)} replicates"
     log.info("%-13s %s", "grid", words)
-    for note in found.left_out:
-        log.info("%-13s %s", "grid", note)
+    for left_out in found.left_out:
+        log.info("%-13s %s", "grid", left_out.note)
     return Completed(message=words, data=found)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from crowdselect_core.config.executor import AUTO, address_problem
 from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.util.extras import install
 
 log = logging.getLogger("crowdselect")
 
@@ -36,9 +37,8 @@ def connect(address: str | None) -> Any:
         import ray
     except ImportError as e:
         raise ConfigError(
-            f"executor ray needs Ray, which is not installed ({first_line(e)}): run "
-            ".venv/bin/pip install -c constraints.txt -e '.[ray]' here and on every node, or use "
-            "executor threads"
+            f"executor ray needs Ray, which is not installed ({first_line(e)}): {install('ray')}, "
+            "here and on every node, or use executor threads"
         ) from None
     with _lock:
         if _connected is not None and ray.is_initialized():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from crowdselect_core.cluster import (
     annotating,
@@ -16,7 +17,7 @@ from crowdselect_core.cluster.connection import connect
 from crowdselect_core.config.executor import ExecutorConfig
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, nearest, shown
-from crowdselect_core.stages.base import refs_in
+from crowdselect_core.stages.base import Stage, refs_in
 from crowdselect_core.stages.graph import STAGES
 from crowdselect_core.store.artifacts import Finished
 from crowdselect_core.store.executors.base import Executor, Job, Needs, Parts
@@ -52,10 +53,11 @@ class Ray:
         if parts.job is None or needs is None or len(wanted) < 2:
             yield from Threads(self.workers).run(parts, wanted)
             return
-        calls = Calls(parts.job.stage, self.config, needs, self.check)
-        for call, outcome in calls.run(_calls(parts, parts.job, wanted)):
-            name, rows, size, digest, told = outcome.value(call.name)
-            yield Shard(name, rows, size, digest), told
+        for own, alike in by_needs(needs, wanted, parts.plain):
+            calls = Calls(parts.job.stage, self.config, own, self.check)
+            for call, outcome in calls.run(_calls(parts, parts.job, alike)):
+                name, rows, size, digest, told = outcome.value(call.name)
+                yield Shard(name, rows, size, digest), told
 
 
 def executor_of(
@@ -88,18 +90,53 @@ def executor_of(
 
 
 def needs_of(job: Job | None) -> Needs | None:
-    """Return what a part of a job takes; None where the parts stay in one process.
-
-    The memory of a part that holds something of all rows grows with them.
-    """
-    if job is None or (stage := STAGES[job.stage]).needs is None:
+    """Return what a part of a job takes; None where the parts stay in one process."""
+    if job is None:
         return None
+    stage = STAGES[job.stage]
     config, inputs = stage.read(job)
+    return _needs(stage, config, max((ref.rows for ref in refs_in(inputs)), default=0))
+
+
+def set_aside(stage: Stage[Any], config: SelectConfig, rows: int) -> int:
+    """Return the bytes that Ray sets aside for a part of a stage; 0 where there are none.
+
+    Args:
+        stage: one that spreads, or not.
+        config: of the run.
+        rows: of the stage's inputs.
+    """
+    own, needs = config.executor.resources.get(stage.name), _needs(stage, config, rows)
+    if own is not None and own.memory is not None:
+        return own.memory
+    return needs.memory if needs is not None else 0
+
+
+def _needs(stage: Stage[Any], config: SelectConfig, rows: int) -> Needs | None:
+    """Return what a part takes; the memory of one that holds something of all rows grows with them.
+
+    None where the parts stay in one process.
+    """
+    if stage.needs is None:
+        return None
     needs = stage.needs(config)
-    if not stage.row_bytes:
-        return needs
-    rows = max((ref.rows for ref in refs_in(inputs)), default=0)
-    return replace(needs, memory=PROCESS + stage.row_bytes * rows)
+    return replace(needs, memory=PROCESS + stage.row_bytes * rows) if stage.row_bytes else needs
+
+
+def by_needs(needs: Needs, wanted: list[int], plain: int) -> list[tuple[Needs, list[int]]]:
+    """Return what the parts of a stage take, and which of them: those that run no model first.
+
+    Args:
+        needs: of the stage.
+        wanted: the indices of the parts.
+        plain: the parts below it run no model.
+    """
+    if not needs.gpu:
+        return [(needs, wanted)]
+    without = [index for index in wanted if index < plain]
+    others = [index for index in wanted if index >= plain]
+    found = [(replace(needs, gpu=False), without), (needs, others)]
+    return [(own, indices) for own, indices in found if indices]
 
 
 def _calls(parts: Parts, job: Job, wanted: list[int]) -> Iterator[Call]:

@@ -19,7 +19,9 @@ class LocalModel(Frozen):
     """A causal language model that reads rows in this process."""
 
     model: Annotated[str | None, Flag("NAME")] = Field(
-        None, description="Folder or hub id", examples=["HuggingFaceTB/SmolLM2-135M-Instruct"]
+        None,
+        description="Causal language model of the method, a folder or hub id",
+        examples=["HuggingFaceTB/SmolLM2-135M-Instruct"],
     )
     revision: str | None = Field(None, description="Commit, tag or branch of its hub id")
     dtype: Dtype = Field(

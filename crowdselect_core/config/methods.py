@@ -83,12 +83,13 @@ class LengthConfig(Frozen):
 
     of: Annotated[Literal["instruction", "response"], Flag("WHAT", "--length-of")] = Field(
         "instruction",
-        description="instruction (the paper's baseline), or response: the answer that is kept",
+        description="What the method length counts: instruction (the paper's baseline), or "
+        "response, the answer that is kept",
     )
     tokenizer: Annotated[str | None, Flag("NAME", "--length-tokenizer")] = Field(
         None,
-        description="Tokenizer, a folder or hub id; when empty, tokens are estimated as UTF-8 "
-        "bytes / 4",
+        description="Tokenizer of the method length, a folder or hub id; when empty, tokens are "
+        "estimated as UTF-8 bytes / 4",
         examples=["meta-llama/Llama-3.2-3B-Instruct"],
     )
 
@@ -97,7 +98,9 @@ class TeacherConfig(Frozen):
     """The method teacher: random instructions, each with the answer of one model."""
 
     model: Annotated[str | None, Flag("NAME", "--teacher-model")] = Field(
-        None, description="Crowd model whose answers are kept", examples=["qwen2.5-72b"]
+        None,
+        description="Crowd model whose answers the method teacher keeps",
+        examples=["qwen2.5-72b"],
     )
 
 

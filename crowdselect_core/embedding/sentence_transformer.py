@@ -14,6 +14,7 @@ from crowdselect_core.embedding.base import Embedder, Vectors
 from crowdselect_core.errors import ConfigError, first_line, nearest, shown
 from crowdselect_core.models.hub import local_folder
 from crowdselect_core.models.loading import origin, unloadable
+from crowdselect_core.util.extras import install
 
 MODEL = "a folder or hub id of a sentence-transformers model with safetensors weights"
 BLOCK_ROWS = 8192  # texts sorted by length at a time, which bounds what is held in memory
@@ -166,8 +167,8 @@ def _load(config: EmbedderConfig) -> Any:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise ConfigError(
-            f"embedder {name!r} needs sentence-transformers: pip install 'crowdselect[models]', "
-            "or use --embedder lexical"
+            f"embedder {name!r} needs sentence-transformers, which is not installed: "
+            f"{install('models')}, or use --embedder lexical"
         ) from None
     place, options = origin(name, config.revision, config.trust_remote_code)
     try:

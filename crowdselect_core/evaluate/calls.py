@@ -36,10 +36,7 @@ def ask(
     Raises:
         TooManyFailures: more calls failed than may; the replies that came are stored.
     """
-    wanted = list({request.key: request for request in requests}.values())
-    cells.refresh()
-    missing = cells.missing(as_keys(request.key for request in wanted))
-    todo = [request for request, lacks in zip(wanted, missing, strict=True) if lacks]
+    todo = _missing(cells, requests)
     calls.planned -= len(requests) - len(todo)
     calls.cached += len(requests) - len(todo)
     calls.report(calls)
@@ -47,22 +44,42 @@ def ask(
         return
     opened = engine()
     calls.in_flight = in_flight_of(opened)
+    with CacheWriter(cells) as writer, cells.work_sharing() as sharing:
+
+        def keep(answer: Answer) -> None:
+            writer.add(row_of(answer))
+            seen(answer)
+
+        opened.run(calls.timed(_shared(cells, todo, sharing, calls)), _taker(calls, keep))
+    cells.merge(all_small=True)
+    calls.check_failures()
+
+
+def _missing(cells: CallCache, requests: Sequence[Request]) -> list[Request]:
+    """Return the requests whose replies the store lacks, each once."""
+    wanted = list({request.key: request for request in requests}.values())
+    cells.refresh()
+    missing = cells.missing(as_keys(request.key for request in wanted))
+    return [request for request, lacks in zip(wanted, missing, strict=True) if lacks]
+
+
+def _taker(calls: CallTracker, keep: Callable[[Answer], None]) -> Callable[[Answer], None]:
+    """Return what takes an engine's replies: it counts them, and keeps what is not to be repeated.
+
+    Those are the answers, and failures that another call would not change.
+    """
 
     def take(given: Answer) -> None:
         answer = checked(given)
         calls.finished(answer.key)
         if answer.error is None or answer.failure is Failure.ROW:
-            writer.add(row_of(answer))
-            seen(answer)
+            keep(answer)
         if answer.error is None:
             calls.success(answer.prompt_tokens, answer.completion_tokens)
         else:
             calls.failure(answer.key, answer.error, answer.failure)
 
-    with CacheWriter(cells) as writer, cells.work_sharing() as sharing:
-        opened.run(calls.timed(_shared(cells, todo, sharing, calls)), take)
-    cells.merge(all_small=True)
-    calls.check_failures()
+    return take
 
 
 def _shared(

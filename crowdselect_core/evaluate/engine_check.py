@@ -15,6 +15,7 @@ from crowdselect_core.generate.base import Engine
 from crowdselect_core.generate.factory import open_engine
 from crowdselect_core.reward.base import Scorer
 from crowdselect_core.reward.factory import Resources, scorer_of
+from crowdselect_core.util.extras import install
 
 
 def engines(models: Sequence[Candidate], asked: Collection[str], tools: Tools) -> dict[str, Engine]:
@@ -80,5 +81,6 @@ def _check_adapter(
     if not model.is_adapter or is_served(model, config, tools) or find_spec("peft") is not None:
         return
     raise ConfigError(
-        f"model {model.name!r} is a LoRA adapter: pip install 'crowdselect[finetune]' to merge it"
+        f"model {model.name!r} is a LoRA adapter, and peft, which merges it, is not installed: "
+        f"{install('finetune')}"
     )

@@ -17,10 +17,10 @@ from crowdselect_core.evaluate.lm_eval_run import HarnessModel, Report, options_
 from crowdselect_core.evaluate.result_cells import Measured, ResultCells
 from crowdselect_core.processes.user_command import check_allowed
 from crowdselect_core.store.artifacts import Store
+from crowdselect_core.util.extras import install
 from crowdselect_core.util.file_hash import file_sha256
 from crowdselect_core.util.versions import version_of
 
-INSTALL = "pip install 'crowdselect[lm-eval]'"
 VERSION_CODE = "import importlib.metadata as m; print(m.version('lm_eval'))"
 
 
@@ -146,7 +146,9 @@ def harness_version(config: LmEvalBenchmark) -> str:
             check_allowed(f"{where(config)}: {key}")
     if config.python is None:
         if find_spec("lm_eval") is None:
-            raise ConfigError(f"{where(config)}: needs lm-eval: {INSTALL}")
+            raise ConfigError(
+                f"{where(config)}: needs lm-eval, which is not installed: {install('lm-eval')}"
+            )
         return version_of("lm_eval")
     try:
         told = subprocess.run(  # noqa: S603 - the interpreter of the config

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.util.extras import install
 
 
 def merge(name: str, adapter: Path, base: str, revision: str | None, out: Path) -> None:
@@ -31,7 +32,8 @@ def merge(name: str, adapter: Path, base: str, revision: str | None, out: Path) 
         from peft import PeftModel
     except ImportError:
         raise ConfigError(
-            f"{where} is a LoRA adapter: pip install 'crowdselect[finetune]' to merge it"
+            f"{where} is a LoRA adapter, and peft, which merges it, is not installed: "
+            f"{install('finetune')}"
         ) from None
     loaded = Source(where, base, revision, "auto", "cpu").load()
     formats = {name: weights.dtype for name, weights in loaded.named_parameters()}

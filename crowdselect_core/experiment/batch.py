@@ -12,7 +12,7 @@ from typing import Any
 
 from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.experiment.failures import named, where_is, with_keys
+from crowdselect_core.experiment.failures import named, replicate_of, with_keys
 from crowdselect_core.experiment.grid import Point
 from crowdselect_core.experiment.made import Made
 from crowdselect_core.stages.base import How, P, Runner, Stage, refs_in
@@ -177,7 +177,11 @@ class Batch:
         if not self._added:
             return []
         inputs = [
-            replace(self._deferring.inputs(selection), name=where_is(point))
+            replace(
+                self._deferring.inputs(selection),
+                cell=point.cell.name,
+                replicate=replicate_of(point),
+            )
             for point, _, selection, _ in self._added
         ]
         with with_keys():

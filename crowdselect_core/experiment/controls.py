@@ -18,6 +18,25 @@ LONGEST, FULL = "longest-answer", "full-pool"  # labels of methods
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Controls that do not stand beside the methods.
+
+    Args:
+        controls: their names.
+        why: in a few words.
+    """
+
+    controls: list[str]
+    why: str
+
+    @property
+    def note(self) -> str:
+        """The sentence that a log and a note say it in."""
+        what = "control" if len(self.controls) == 1 else "controls"
+        return f"{what} {', '.join(self.controls)}: left out, {self.why}"
+
+
+@dataclass(frozen=True)
 class _Group:
     """Cells that are compared with each other."""
 
@@ -29,7 +48,7 @@ class _Group:
 
 def controls(
     config: SelectConfig, cells: list[Cell], pool_rows: int
-) -> tuple[list[Cell], list[str]]:
+) -> tuple[list[Cell], list[LeftOut]]:
     """Return the controls of the cells of a grid, and why some of them are not there.
 
     Args:
@@ -82,34 +101,27 @@ def token_matched(config: SelectConfig, cells: Sequence[Cell]) -> list[Cell]:
     ]
 
 
-def is_left_out(note: str) -> bool:
-    """Tell whether a note says that controls were left out, as `controls` gives it."""
-    return note.startswith(("control ", "controls left out"))
-
-
-def without_control(note: str) -> str:
-    """Return a note that says why a control was left out without the words that all have."""
-    return note.removeprefix("control ").replace(": left out, ", ": ", 1)
-
-
-def _left_out(config: SelectConfig, pool_rows: int, wanted: list[Control]) -> list[str]:
+def _left_out(config: SelectConfig, pool_rows: int, wanted: list[Control]) -> list[LeftOut]:
     """Take the controls that cannot be out of those that are wanted, and say why."""
     experiment = required(config)
     unwanted = [name for name in CONTROLS if name not in experiment.wanted_controls]
-    notes = [f"controls left out by experiment.controls: {', '.join(unwanted)}"] if unwanted else []
+    found = [LeftOut([*unwanted], "not asked for by experiment.controls")] if unwanted else []
     if "teacher" in wanted and config.teacher.model is None:
         wanted.remove("teacher")
-        notes.append("control teacher: left out, no model is named by teacher.model")
+        found.append(LeftOut(["teacher"], "no model is named by teacher.model"))
     if "full-pool" in wanted and pool_rows > experiment.full_pool_rows:
         wanted.remove("full-pool")
-        notes.append(
-            f"control full-pool: left out, the pool has about {pool_rows:,} rows, more than "
-            f"experiment.full_pool_rows {experiment.full_pool_rows:,}"
+        found.append(
+            LeftOut(
+                ["full-pool"],
+                f"the pool has about {pool_rows:,} rows, more than experiment.full_pool_rows "
+                f"{experiment.full_pool_rows:,}",
+            )
         )
     if "untuned" in wanted and not experiment.train:
         wanted.remove("untuned")
-        notes.append("control untuned: left out, nothing is trained")
-    return notes
+        found.append(LeftOut(["untuned"], "nothing is trained"))
+    return found
 
 
 def _groups(config: SelectConfig, cells: list[Cell]) -> Iterator[_Group]:

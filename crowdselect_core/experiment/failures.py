@@ -19,8 +19,13 @@ log = logging.getLogger("crowdselect")
 
 def where_is(point: Point) -> str:
     """Say which cell of an experiment a point is, and in which replicate."""
+    return f"experiment: {point.cell.name}, {replicate_of(point)}"
+
+
+def replicate_of(point: Point) -> str:
+    """Say in which replicate of an experiment a point is."""
     replicate = point.replicate
-    return f"experiment: {point.cell.name}, replicate {replicate.number} (seed {replicate.seed})"
+    return f"replicate {replicate.number} (seed {replicate.seed})"
 
 
 @contextmanager

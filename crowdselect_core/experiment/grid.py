@@ -14,7 +14,7 @@ from crowdselect_core.config.experiment import (
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.experiment.cells import Cell, Replicate, Setting, identity, in_replicate
-from crowdselect_core.experiment.controls import controls, token_matched
+from crowdselect_core.experiment.controls import LeftOut, controls, token_matched
 from crowdselect_core.experiment.settings import NAME, make, required
 
 AXES = (
@@ -35,7 +35,7 @@ class Grid:
 
     cells: list[Cell]
     replicates: list[Replicate]
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     @property
     def choosing(self) -> list[Cell]:

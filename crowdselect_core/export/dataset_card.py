@@ -17,6 +17,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.export.public_config import public_config, public_path, public_source
 from crowdselect_core.tables import METRIC_NAMES
+from crowdselect_core.util.extras import install
 from crowdselect_core.util.text import plain
 
 FILE = "dataset_card.md"  # in OUT, after a dry run
@@ -59,7 +60,7 @@ def dataset_card(config: SelectConfig, facts: CardFacts) -> str:
         from huggingface_hub import DatasetCard, DatasetCardData
     except ImportError:
         raise ConfigError(
-            "push_to: the card needs the package huggingface_hub: pip install 'crowdselect[hub]'"
+            f"push_to: the card needs huggingface_hub, which is not installed: {install('hub')}"
         ) from None
     rows, pairs = facts.summary["chosen"], facts.summary["pairs"]
     named = [("default", TRAIN), *([("pairs", PAIRS)] if pairs else [])]

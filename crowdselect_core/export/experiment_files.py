@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 import polars as pl
@@ -12,6 +12,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.experiment.cells import TOKEN_MATCHED, Cell, Replicate
 from crowdselect_core.experiment.choices import Choice
 from crowdselect_core.experiment.comparisons import Comparisons, compare
+from crowdselect_core.experiment.controls import LeftOut
 from crowdselect_core.experiment.grid import Grid
 from crowdselect_core.experiment.made import Made
 from crowdselect_core.experiment.note_groups import grouped
@@ -57,7 +58,8 @@ class Results:
         comparisons: of the trained cells.
         overlaps: schemas.OVERLAPS.
         verdicts: a line per comparison, the primary one first.
-        notes: what a reader must know: controls that were left out, values that are missing.
+        notes: what a reader must know, such as values that are missing.
+        left_out: controls that do not stand beside the methods.
         artifacts: by cell and replicate, the selection (or the batch that has it) and the model.
         advised: on the crowd, where the config asks for it.
     """
@@ -69,8 +71,14 @@ class Results:
     overlaps: pl.DataFrame
     verdicts: list[str]
     notes: list[str]
+    left_out: list[LeftOut]
     artifacts: dict[str, str]
     advised: Advised | None = None
+
+    @property
+    def told(self) -> list[str]:
+        """What a reader of text must know: of controls that were left out, then the notes."""
+        return [*(one.note for one in self.left_out), *self.notes]
 
 
 def results(
@@ -118,7 +126,8 @@ def results(
         comparisons=compared,
         overlaps=overlaps(choices, share),
         verdicts=verdicts(compared, subsampled=subsample_varies(config)),
-        notes=[*found.left_out, *_arm_notes(found), *compared.notes, *grouped(made)],
+        notes=[*_arm_notes(found), *compared.notes, *grouped(made)],
+        left_out=found.left_out,
         artifacts=dict(_artifacts(made)),
         advised=_advised(config, found, store, by_place, rows.height),
     )
@@ -186,6 +195,7 @@ def write(config: SelectConfig, told: Results) -> None:
             "replicates": told.replicates,
             "verdicts": told.verdicts,
             "notes": told.notes,
+            "left_out": [asdict(one) for one in told.left_out],
             "advice": told.advised.lines if told.advised else [],
         },
         "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},

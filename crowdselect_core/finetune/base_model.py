@@ -11,6 +11,7 @@ from pathlib import Path
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.hub import hub_commit, local_folder, model_identity
+from crowdselect_core.util.extras import install
 
 log = logging.getLogger("crowdselect")
 
@@ -44,7 +45,8 @@ def check_packages() -> None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"fine-tuning needs {', '.join(missing)}: pip install 'crowdselect[finetune]'"
+            f"fine-tuning needs packages that are not installed ({', '.join(missing)}): "
+            f"{install('finetune')}"
         )
 
 

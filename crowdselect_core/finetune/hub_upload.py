@@ -12,6 +12,7 @@ from crowdselect_core.finetune.card import FILE as CARD
 from crowdselect_core.finetune.card import current_card
 from crowdselect_core.finetune.files import unpack
 from crowdselect_core.store.artifacts import Artifact
+from crowdselect_core.util.extras import install
 
 TOKEN = "HF_TOKEN"  # noqa: S105
 ENDPOINT = "HF_ENDPOINT"
@@ -32,7 +33,7 @@ def check(key: str = KEY) -> None:
         from huggingface_hub import constants
     except ImportError:
         raise ConfigError(
-            f"{key}: needs the package huggingface_hub: pip install 'crowdselect[hub]'"
+            f"{key}: needs huggingface_hub, which is not installed: {install('hub')}"
         ) from None
     if not os.environ.get(TOKEN):
         raise ConfigError(f"{key}: set {TOKEN} to a token that may write there")

@@ -134,7 +134,7 @@ class DescribedTable:
     def prompt_line(self) -> str:
         """Say in one line what a prompt is made of."""
         prompt = self.layout.prompt
-        return prompt.described if prompt else "prompt: none, the data set has ids and scores alone"
+        return prompt.described if prompt else "none, the data set has ids and scores alone"
 
     def partitions(self, rows: int) -> list[Partition]:
         """Cut the rows within the limit into partitions of about `rows` rows."""

@@ -12,6 +12,7 @@ from crowdselect_core.errors import DatasetError, first_line, nearest, shown
 from crowdselect_core.ingest.files import DataFile
 from crowdselect_core.ingest.listing import SUFFIXES, is_data, kind_of
 from crowdselect_core.store.backend.file_system import file_system
+from crowdselect_core.util.extras import install
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -34,8 +35,8 @@ def hub_files(
         from datasets import load_dataset_builder
     except ImportError:
         raise DatasetError(
-            f"{path}: no such path, and reading it as a hub id needs the package datasets: "
-            "pip install 'crowdselect[hub]'"
+            f"{path}: no such path, and reading it as a hub id needs datasets, which is not "
+            f"installed: {install('hub')}"
         ) from None
     try:
         builder = load_dataset_builder(path, name, revision=revision)

@@ -108,7 +108,7 @@ class PromptColumns:
         else:
             made = " + ".join(leaf.column for leaf in values.some(self.text, self.input))
         system = f", system from `{self.system.column}`" if self.system else ""
-        return f"prompt: {made}{system}"
+        return f"{made}{system}"
 
     def _prompt(self, row: Sequence[Any]) -> Prompt:
         found = dict(zip(self.leaves, row, strict=True))

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.util.extras import install
 from crowdselect_core.util.file_hash import file_sha256
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -78,7 +79,8 @@ def hub_commit(model: str, revision: str | None = None) -> str:
         from huggingface_hub.errors import RevisionNotFoundError
     except ImportError:
         raise ConfigError(
-            f"model {model!r} is not a folder, and a hub id needs pip install 'crowdselect[models]'"
+            f"model {model!r} is no folder, and a hub id needs huggingface_hub, which is not "
+            f"installed: {install('models')}"
         ) from None
     try:
         commit = HfApi().model_info(model, revision=revision, timeout=30).sha

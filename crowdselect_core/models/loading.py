@@ -4,6 +4,7 @@ from typing import Any
 
 from crowdselect_core.errors import ConfigError, first_line
 from crowdselect_core.models.hub import hub_commit, local_folder
+from crowdselect_core.util.extras import install
 
 TOKENIZER = "a folder or hub id with tokenizer files (tokenizer.json, tokenizer_config.json)"
 
@@ -50,7 +51,7 @@ def load_tokenizer(
         from transformers import AutoTokenizer
     except ImportError:
         raise ConfigError(
-            f"{whose} {model!r} needs transformers: pip install 'crowdselect[models]'"
+            f"{whose} {model!r} needs transformers, which is not installed: {install('models')}"
         ) from None
     place, options = origin(model, revision, trust_remote_code)
     try:

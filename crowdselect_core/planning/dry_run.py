@@ -6,6 +6,7 @@ from typing import Protocol
 
 from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.cluster import annotating
+from crowdselect_core.cluster.executor import set_aside
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import heldout, preflight
 from crowdselect_core.planning.annotation_cost import most_bill, planned_bill
@@ -67,17 +68,24 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
         f"{plural(len(config.models), 'crowd model')}, "
         f"{plural(len(layout.scores), 'score column')}, "
         f"{plural(len(layout.answers), 'answer column')}",
-        dataset.prompt_line(),
+        f"prompt     {dataset.prompt_line()}",
         *heldout.line(config, dataset),
-        f"budget     {config.token_budget or f'{config.budget} rows or share of the eligible'}",
+        f"budget     {config.token_budget or budget_words(config.budget)}",
         f"store      {config.store}",
         f"out        {config.out}",
     ]
-    planner = Planner(Store(config.store))
+    planner = Planner(Store(config.store), rows)
     story(config, run=planner)
-    lines += executor_line(config)
+    lines += [*executor_line(config), *planner.memory_line()]
     lines += [f"stage      {name}: {state}" for name, state in planner.states]
     return [*lines, *_annotations(planner)]
+
+
+def budget_words(budget: int | float) -> str:
+    """Say a budget: a number of rows, or a share of the eligible ones."""
+    if isinstance(budget, int):
+        return plural(budget, "row")
+    return f"{budget:.4%}".rstrip("0%").rstrip(".") + "% of the eligible rows"
 
 
 def executor_line(config: SelectConfig, spreads: str = MARKED) -> list[str]:
@@ -103,7 +111,7 @@ def _live(config: SelectConfig, missing: MissingWork) -> list[str]:
         f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
         f"{plural(len(config.everyone), 'model')}, {len(missing.answers)} to generate answers, "
         f"{plural(len(missing.scores), 'reward model')} to score",
-        dataset.prompt_line(),
+        f"prompt     {dataset.prompt_line()}",
         *heldout.line(config, dataset),
         f"store      {config.store}",
         f"out        {config.out}",
@@ -137,26 +145,48 @@ class Planner:
 
     Args:
         store: where the artifacts would be.
+        rows: of the data set, which no stage has more of.
         states: each stage that was asked for, with `Cached` or `to compute`; after an input that
             is to be computed, everything is.
         annotations: the config and inputs of every stage of annotations that is not cached.
+        memory: the bytes that Ray sets aside for a part of a stage that is to be computed there.
     """
 
     store: Store
+    rows: int = 0
     states: list[tuple[str, str]] = field(default_factory=list)
     annotations: list[tuple[SelectConfig, tuple[object, ...]]] = field(default_factory=list)
+    memory: dict[str, int] = field(default_factory=dict)
+
+    def memory_line(self) -> list[str]:
+        """Say what memory Ray sets aside for a part, by stage, where it does for any."""
+        alike: dict[int, list[str]] = {}
+        for name, size in self.memory.items():
+            alike.setdefault(size, []).append(name)
+        if not alike:
+            return []
+        found = [f"{-(-size >> 20):,} MiB ({', '.join(names)})" for size, names in alike.items()]
+        return [
+            f"memory     Ray sets aside for a part {', '.join(found)}; where executor.resources "
+            "states no memory, the part's shard and model come on top"
+        ]
 
     def __call__(
         self, stage: Stage[P], config: SelectConfig, /, *inputs: P.args, **named: P.kwargs
     ) -> Ref:
         """Return the stage's artifact, or what stands for it."""
-        known = all(ref.is_computed for ref in refs_in([*inputs, *named.values()]))
+        read = list(refs_in([*inputs, *named.values()]))
+        known = all(ref.is_computed for ref in read)
         found = self.store.find(stage.spec(config, *inputs, **named)) if known else None
         on_ray = config.executor.kind == "ray" and stage.needs is not None
         on_ray |= stage.name == ANNOTATIONS.name and annotating.spreads(config)
         todo = "to compute on the Ray cluster" if on_ray else "to compute"
         state = todo if found is None else f"Cached, {plural(found.rows, 'row')}"
         self.states.append((stage.name, state))
+        if found is None and on_ray:
+            rows = max((ref.rows for ref in read), default=0) if known else self.rows
+            if size := set_aside(stage, config, rows):
+                self.memory[stage.name] = size
         if found is None and stage.name == ANNOTATIONS.name:
             self.annotations.append((config, inputs))
         return Ref.to_compute(stage.name) if found is None else Ref.of(found)

@@ -52,7 +52,7 @@ def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> l
         f"data set   {config.dataset.path}: {rows:,} rows, of which a replicate chooses among "
         f"about {round(rows * share):,}",
         _grid_line(found),
-        *(f"note       {note}" for note in found.left_out),
+        *(f"note       {one.note}" for one in found.left_out),
         f"store      {config.store}",
         f"out        {config.out}",
         *executor_line(config, SPREADS),

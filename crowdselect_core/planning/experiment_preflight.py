@@ -23,6 +23,7 @@ from crowdselect_core.planning.experiment_models import (
     local_models,
     trainings,
 )
+from crowdselect_core.util.extras import install
 from crowdselect_core.util.text import plural
 
 SAMPLE = "sample:"
@@ -95,7 +96,8 @@ def _on_hub(name: str, revision: str | None, where: str) -> Finding:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import GatedRepoError
     except ImportError:
-        return Finding(f"{where}: a hub id needs pip install 'crowdselect[models]'", failed=True)
+        needed = f"{where}: a hub id needs huggingface_hub, which is not installed"
+        return Finding(f"{needed}: {install('models')}", failed=True)
     token = "HF_TOKEN is set" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
     try:
         api = HfApi()

@@ -18,6 +18,7 @@ from crowdselect_core.selection.methods.own_function import check_import
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.select.method_identity import method_identity, needs_vectors
 from crowdselect_core.stages.select.method_ranking import is_rival
+from crowdselect_core.util.extras import install
 
 # Methods whose order says which rows are chosen, and not how good a row is.
 WITHOUT_BOTTOM = ("k-center", "rds+", "instag")
@@ -92,8 +93,7 @@ def _check_annotator(config: SelectConfig) -> None:
         annotator = kind_of(config).open(config, Resources(no_secret))
     except ImportError as e:
         raise ConfigError(
-            f"method {config.method} needs torch and transformers ({e}): pip install "
-            "'crowdselect[models]'"
+            f"method {config.method} needs torch and transformers ({e}): {install('models')}"
         ) from None
     try:
         if engine is None:  # an endpoint is asked when there is something to ask it

@@ -99,7 +99,7 @@ def check_writable(out: str) -> None:
 
 def describe_data(config: SelectConfig) -> None:
     """Log a line each on what a prompt is made of, and on the files that are not read."""
-    log.info("%s", open_dataset(config).prompt_line())
+    log.info("%-13s %s", "prompt", open_dataset(config).prompt_line())
     for note in notes_on_files(config.dataset):
         log.warning("%s: %s", config.dataset.path, note)
 

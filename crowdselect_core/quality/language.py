@@ -10,6 +10,7 @@ from functools import cache
 from typing import Protocol, cast
 
 from crowdselect_core.errors import ConfigError, nearest, shown
+from crowdselect_core.util.extras import install
 
 JUDGED = 1_000  # characters of a text that are looked at
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
@@ -37,8 +38,7 @@ def identifier() -> Identifier:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError:
         raise ConfigError(
-            "quality.language needs py3langid, which is not installed: "
-            "pip install 'crowdselect[quality]'"
+            f"quality.language needs py3langid, which is not installed: {install('quality')}"
         ) from None
     return cast("Identifier", LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True))
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.quality.shingles import jaccard, shingles, words, words_key
+from crowdselect_core.util.extras import install
 
 Rows = NDArray[np.int64]
 Bands = NDArray[np.uint64]
@@ -43,7 +44,7 @@ def rensa() -> Any:
         import rensa
     except ImportError:
         raise ConfigError(
-            "near-duplicates need rensa, which is not installed: pip install 'crowdselect[quality]'"
+            f"near-duplicates need rensa, which is not installed: {install('quality')}"
         ) from None
     return rensa
 

@@ -160,7 +160,9 @@ def _student(student: Mapping[str, Any]) -> str:
 def _clusters(sizes: Sequence[int]) -> str:
     if not sizes:
         return "none"
-    return f"{len(sizes)} with chosen rows, {min(sizes):,} to {max(sizes):,} each"
+    least, most = min(sizes), max(sizes)
+    each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"{len(sizes)} with chosen rows, {each} each"
 
 
 def _overlaps(summary: Mapping[str, Any]) -> list[str]:

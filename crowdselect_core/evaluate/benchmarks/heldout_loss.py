@@ -16,6 +16,7 @@ from crowdselect_core.evaluate.heldout_results import Losses
 from crowdselect_core.evaluate.live import Question, Tools
 from crowdselect_core.evaluate.tally import Outcome
 from crowdselect_core.models.devices import torch_device
+from crowdselect_core.util.extras import install
 
 MAX_LENGTH = 2048  # tokens, where neither the benchmark nor a training says anything
 
@@ -39,7 +40,7 @@ class HeldoutLoss:
         for package in ("torch", "transformers"):
             if find_spec(package) is None:
                 raise ConfigError(
-                    f"{self._where}: needs {package}: pip install 'crowdselect[models]'"
+                    f"{self._where}: needs {package}, which is not installed: {install('models')}"
                 )
 
     def run(self, models: Sequence[Candidate], tools: Tools) -> Outcome:

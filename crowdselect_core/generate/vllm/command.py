@@ -14,6 +14,7 @@ from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.hub import hub_commit, local_folder
 from crowdselect_core.processes.user_command import check_allowed
+from crowdselect_core.util.extras import install
 
 SERVED_NAME = "crowdselect"  # the model's name in requests, whatever folder or hub id it is
 ADAPTER = "crowdselect-lora"  # the name of a LoRA adapter in requests
@@ -48,7 +49,7 @@ def interpreter(subject: str, config: VllmEngineConfig) -> str:
     asked = config.python or sys.executable
     remedy = (
         "give the interpreter of an environment that has vLLM in engine.python (`make vllm-env` "
-        "makes .venv-vllm/bin/python), or pip install 'crowdselect[vllm]' into this one"
+        f"makes .venv-vllm/bin/python), or {install('vllm')}"
     )
     found = shutil.which(str(Path(asked).expanduser()))
     if found is None:

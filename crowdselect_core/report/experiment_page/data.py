@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from crowdselect_core.experiment.controls import LeftOut
 from crowdselect_core.report.experiment_page.results import CellResult, results
 
 
@@ -29,7 +30,7 @@ class ExperimentData:
 
     Args:
         config: of the experiment, as the manifest has it.
-        summary: the manifest's: cells, replicates, verdicts, notes, advice.
+        summary: the manifest's: cells, replicates, verdicts, notes, controls left out, advice.
         experiment: schemas.EXPERIMENT.
         comparisons: schemas.COMPARISONS, the primary one first.
         overlaps: schemas.OVERLAPS.
@@ -56,6 +57,11 @@ class ExperimentData:
         """Return the lines that the manifest's summary has under a key."""
         found = self.summary.get(key)
         return [str(line) for line in found] if isinstance(found, list) else []
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """The controls that do not stand beside the methods."""
+        return [LeftOut(**one) for one in self.summary.get("left_out", [])]
 
     @cached_property
     def heldout_share(self) -> float | None:

@@ -101,11 +101,11 @@ def plan(
 
     shards = len(vectors.manifest.shards) if vectors else 0
     cut = {"rows": config.shard_rows, "vectors": shards}
-    return Plan(len(partitions) + shards, part, cut)
+    return Plan(len(partitions) + shards, part, cut, plain=len(partitions))
 
 
 def needs(config: SelectConfig) -> Needs:
-    """Return what a part takes: what embeds the prompts, where rows are compared by embeddings."""
+    """Return what a part takes that compares embeddings, where any does: it embeds the prompts."""
     gate = _gate(config)
     return embedded.needs(config) if gate.similarity is not None else Needs()
 

@@ -3,15 +3,14 @@
 Array names carry their shape: B chosen rows, U rows that any of some choices has, M crowd models.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
-from crowdselect_core.errors import UserError, located
+from crowdselect_core.errors import UserError
 from crowdselect_core.selection.candidates import Candidates
 from crowdselect_core.selection.quota import select_by_tokens
 from crowdselect_core.selection.ranked_pool import Places, choose_places, placed
@@ -21,7 +20,7 @@ from crowdselect_core.stages.select import ranking as ranking_stage
 from crowdselect_core.stages.select import selection as selection_stage
 from crowdselect_core.stages.select.answer_tokens import complete_tokens
 from crowdselect_core.stages.select.answers import mode_of
-from crowdselect_core.stages.select.choice_inputs import ChoiceInputs
+from crowdselect_core.stages.select.choice_inputs import ChoiceInputs, named
 from crowdselect_core.stages.select.kept_answers import AnswerReader
 from crowdselect_core.stages.select.method_inputs import Given
 from crowdselect_core.stages.select.metrics import shown_scores, stored_moments
@@ -31,7 +30,6 @@ from crowdselect_core.store.plan import ShardResult
 from crowdselect_core.tables import CHOICES as TABLE
 from crowdselect_core.tables import check
 from crowdselect_core.util.once import Once
-from crowdselect_core.util.text import plural
 
 R = TypeVar("R")
 
@@ -94,7 +92,7 @@ class Part:
             one.values.open(store) if one.values else None,
             one.vectors.open(store) if one.vectors else None,
         )
-        with _named(self._choices.values()):
+        with named(self._choices.values()):
             table, notes = ranking_stage.ranked(
                 one.config, store, one.metrics, one.answers, given=given
             )
@@ -114,7 +112,7 @@ class Part:
             found |= {key: ids.gather(rows_B) for key, rows_B in zip(own, rows, strict=True)}
         for key, one in self._choices.items():
             if one.config.budget_tokens is not None:
-                with _named([one]):
+                with named([one]):
                     found[key] = self._by_tokens(one, ranking)
         return found
 
@@ -125,9 +123,10 @@ class Part:
             return choose_places(ranked, budgets, quota, allow_short=short, warn=self._notes.append)
         except UserError:
             for key, budget in zip(own, budgets, strict=True):  # again: which of them is it of?
-                with _named([self._choices[key]]):
+                with named([self._choices[key]]):
                     choose_places(ranked, [budget], quota, allow_short=short, warn=_unheard)
-            raise
+            with named([self._choices[key] for key in own]):
+                raise
 
     def _by_tokens(self, one: ChoiceInputs, ranking: pl.DataFrame) -> pl.Series:
         """Return the ids of a choice within a number of tokens: those of every row are counted."""
@@ -143,7 +142,8 @@ class Part:
         found: dict[str, pl.DataFrame] = {}
         for own in _alike(self._choices, _response).values():
             ids = pl.concat([chosen[key] for key in own]).unique(maintain_order=True)
-            table = self._answers(self._choices[own[0]], ids)
+            with named([self._choices[key] for key in own]):
+                table = self._answers(self._choices[own[0]], ids)
             for key in own:
                 rows = chosen[key].to_frame("instruction_id")
                 found[key] = rows.join(
@@ -177,19 +177,6 @@ class Part:
         )
 
 
-@contextmanager
-def _named(choices: Collection[ChoiceInputs]) -> Iterator[None]:
-    """Put the name of the first of some choices, where it has one, in front of their error."""
-    try:
-        yield
-    except UserError as e:
-        first, more = next(iter(choices)).name, len(choices) - 1
-        if not first:
-            raise
-        others = f", and {plural(more, 'cell')} of the same ranking" if more else ""
-        raise located(e, f"{first}{others}") from e
-
-
 def _unheard(_warning: str) -> None:
     """Take a warning that was given before."""
 
@@ -200,9 +187,9 @@ def _alike(
     """Return the keys of the choices by a rule; those that it does not apply to are left out."""
     found: dict[R, list[str]] = {}
     for key, one in choices.items():
-        named = rule(one)
-        if named is not None:
-            found.setdefault(named, []).append(key)
+        value = rule(one)
+        if value is not None:
+            found.setdefault(value, []).append(key)
     return found
 
 

@@ -133,7 +133,9 @@ def _maker(
     if embedder.kind == "column":
         return partial(_of_column, dataset, str(embedder.column))
     if fitted is not None:
-        log.info("embedding by TF-IDF and truncated SVD (lexical); the paper: jina-embeddings-v3")
+        log.info(
+            "embedding by TF-IDF and truncated SVD (lexical); the paper uses jina-embeddings-v3"
+        )
         return partial(_embedded, dataset, Once(lambda: stored(store, fitted)))
     model: Once[Embedder] = Once(lambda: load_model(embedder))
     opened = [ref.open(store) for ref in earlier]

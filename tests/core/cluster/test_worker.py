@@ -13,7 +13,7 @@ from servers import free_port
 
 from crowdselect_core.cluster import worker
 from crowdselect_core.cluster.connection import connect
-from crowdselect_core.cluster.executor import PROCESS, executor_of, needs_of
+from crowdselect_core.cluster.executor import PROCESS, by_needs, executor_of, needs_of
 from crowdselect_core.cluster.outcome import MOST_LINES, RemoteError, answered, read
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
@@ -22,6 +22,7 @@ from crowdselect_core.finetune.curve import Step, log_step
 from crowdselect_core.stages.base import InProcess
 from crowdselect_core.stages.graph import INSTRUCTIONS, SCORES, SKETCHES
 from crowdselect_core.store.artifacts import Artifact, Store
+from crowdselect_core.store.executors.base import Needs
 from crowdselect_core.store.heartbeat import heartbeat
 
 
@@ -183,6 +184,13 @@ def test_a_part_that_holds_places_of_all_rows_takes_memory_for_them(tmp_path: Pa
         needs = needs_of(stage.job(config, listed))
         assert needs is not None
         assert needs.memory == PROCESS + 8 * 30
+
+
+def test_parts_that_run_no_model_take_no_gpu() -> None:
+    on_gpu, on_cpu = Needs(gpu=True, memory=5), Needs(memory=5)
+    assert by_needs(on_gpu, [0, 2, 3, 5], 3) == [(on_cpu, [0, 2]), (on_gpu, [3, 5])]
+    assert by_needs(on_gpu, [4, 5], 3) == [(on_gpu, [4, 5])]
+    assert by_needs(on_cpu, [0, 5], 3) == [(on_cpu, [0, 5])]
 
 
 def test_resources_of_a_stage_that_stays_are_refused(tmp_path: Path) -> None:

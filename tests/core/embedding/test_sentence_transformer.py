@@ -190,5 +190,5 @@ def test_code_of_a_repository_does_not_run_unasked(copy: Path, tmp_path: Path) -
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(ConfigError, match=r"pip install 'crowdselect\[models\]'.*lexical"):
+    with pytest.raises(ConfigError, match=r"-e '\.\[models\]'.*lexical"):
         SentenceTransformerEmbedder(config("nobody/nothing"))

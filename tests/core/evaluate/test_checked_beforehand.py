@@ -303,7 +303,7 @@ def test_an_adapter_that_nothing_can_run_is_refused_beforehand(
     assert list(engine_check.engines(models, {"a"}, tools_of(config))) == ["a"]
     monkeypatch.setattr(engine_check, "find_spec", lambda name: None)
     for name in ("b-trained", "a"):
-        with pytest.raises(ConfigError, match=rf"{name}.*pip install 'crowdselect\[finetune\]'"):
+        with pytest.raises(ConfigError, match=rf"{name}.*-e '\.\[finetune\]'"):
             engine_check.engines(models, {name}, tools_of(config))
 
 

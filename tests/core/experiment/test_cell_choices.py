@@ -1,6 +1,7 @@
 """Choices alone: each is the selection flow's, made once, described, and found again."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from zoos import NAMES, Zoo, write_zoo
 from crowdselect_core.config.experiment import AdvisorConfig, ExperimentConfig
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import SelectionError
+from crowdselect_core.errors import ConfigError, SelectionError
 from crowdselect_core.experiment.batch import Batch, batches
 from crowdselect_core.experiment.grid import Grid, grid, points
 from crowdselect_core.experiment.made import Made
@@ -284,7 +285,11 @@ def test_the_manifest_names_the_files_and_the_artifacts(
     }  # fmt: skip
     assert told["summary"]["cells"] == [cell.name for cell in found.cells]
     assert len(told["artifacts"]) == len(found.cells) * 2
-    assert any("left out" in note for note in told["summary"]["notes"])
+    assert told["summary"]["left_out"][0] == {
+        "controls": ["random-clusters", "paper-random", "reward", "length", "teacher", "untuned",
+                     "full-pool"],
+        "why": "not asked for by experiment.controls",
+    }  # fmt: skip
     experiment_files.write(config, results)  # its own files may be replaced
 
 
@@ -368,4 +373,24 @@ def test_a_choice_that_fails_says_of_which_cell_and_replicate(
     own = config.model_copy(update={"experiment": ExperimentConfig.model_validate(told)})
     where = rf"^experiment: random {cell}, replicate 0 \(seed 4\): "
     with pytest.raises(SelectionError, match=where + words):
+        make(own, grid(own, ROWS))
+
+
+def test_an_error_of_a_ranking_says_all_that_it_concerns(
+    config: SelectConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two budgets and two numbers of clusters of one ranking: each of them has the error."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConfigError("no list of ids")
+
+    told = {
+        **EXPERIMENT_KEYS, "methods": ["random"], "crowds": ["all"], "controls": False,
+        "budgets": [10, 11],
+    }  # fmt: skip
+    own = config.model_copy(update={"experiment": ExperimentConfig.model_validate(told)})
+    monkeypatch.setattr("crowdselect_core.stages.select.ranking.ranked", refuse)
+    names = "random k=0 n=10, random k=0 n=11, random k=3 n=10, random k=3 n=11"
+    where = f"experiment: method random, replicate 0 (seed 4), all 4 cells of it ({names}): "
+    with pytest.raises(ConfigError, match="^" + re.escape(f"{where}no list of ids")):
         make(own, grid(own, ROWS))

@@ -10,7 +10,6 @@ from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, UserError
 from crowdselect_core.experiment.cells import Replicate, identity, in_replicate
-from crowdselect_core.experiment.controls import is_left_out
 from crowdselect_core.experiment.grid import Grid, grid, points
 from crowdselect_core.experiment.settings import required
 
@@ -112,14 +111,12 @@ def test_the_fair_controls_stand_beside_every_group() -> None:
         **{f"reward k=0 n={n}": "reward" for n in (5, 6)},
         **{f"longest-answer k=0 n={n}": "length" for n in (5, 6)},
     }
-    assert found.left_out == [
+    assert [one.note for one in found.left_out] == [
         "control teacher: left out, no model is named by teacher.model",
         "control full-pool: left out, the pool has about 10,000 rows, more than "
         "experiment.full_pool_rows 5,000",
         "control untuned: left out, nothing is trained",
     ]
-    assert all(map(is_left_out, found.left_out))
-    assert not is_left_out("loss: 3 rows left out")
     by_name = {cell.name: cell for cell in found.cells}
     assert by_name["random k=4 n=5"].config.response_mode == "best"
     assert by_name["longest-answer k=0 n=5"].config.length.of == "response"
@@ -156,9 +153,9 @@ def test_a_control_that_is_a_cell_already_stands_once() -> None:
 def test_controls_that_are_left_out_are_told() -> None:
     experiment = {"train": False, "methods": ["difficulty"], "controls": ["random"]}
     found = grid(config_of(experiment), 10)
-    assert found.left_out == [
-        "controls left out by experiment.controls: random-clusters, paper-random, reward, length, "
-        "teacher, untuned, full-pool"
+    assert [one.note for one in found.left_out] == [
+        "controls random-clusters, paper-random, reward, length, teacher, untuned, full-pool: left "
+        "out, not asked for by experiment.controls"
     ]
 
 

@@ -144,7 +144,7 @@ def test_what_ends_an_upload_in_one_line(
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(ConfigError, match=r"pip install 'crowdselect\[hub\]'"):
+    with pytest.raises(ConfigError, match=r"-e '\.\[hub\]'"):
         hub_dataset.check()
 
 

@@ -333,7 +333,7 @@ def test_an_interpreter_without_vllm_is_refused(python: str, why: str) -> None:
         with pytest.raises(ConfigError, match=why) as complaint:
             attempt()
         assert "make vllm-env" in str(complaint.value)
-        assert "pip install 'crowdselect[vllm]'" in str(complaint.value)
+        assert "pip install -e '.[vllm]'" in str(complaint.value)
 
 
 def test_no_interpreter_of_a_config_runs_unless_commands_are_allowed(

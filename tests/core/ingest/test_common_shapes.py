@@ -57,7 +57,7 @@ def test_trl_s_conversational_prompt(container: str, tmp_path: Path) -> None:
         kinds = {"prompt": TURNS, "chosen": TURNS, "rejected": TURNS, "score": pa.float64()}
         pq.write_table(pa.Table.from_pylist(table, schema=pa.schema(list(kinds.items()))), path)
     assert [list(p.messages) for p in prompts(path)] == [ASKED, ASKED]
-    assert line(path) == "prompt: the turns of `prompt` up to the last answer"
+    assert line(path) == "the turns of `prompt` up to the last answer"
 
 
 @pytest.mark.parametrize("kind", ["text", "Arrow's JSON", "jsonl"])
@@ -100,9 +100,7 @@ def test_content_parts_in_parquet(tmp_path: Path) -> None:
 
 def test_what_the_prompt_line_says(tmp_path: Path) -> None:
     table = [{"instruction": "a", "input": "b", "system": "c"}]
-    assert line(jsonl(tmp_path / "d.jsonl", table)) == (
-        "prompt: instruction + input, system from `system`"
-    )
+    assert line(jsonl(tmp_path / "d.jsonl", table)) == ("instruction + input, system from `system`")
 
 
 @pytest.mark.parametrize("missing", ["bee-2.5b", "instruction", "uuid"])

@@ -105,7 +105,7 @@ def test_repeated_prompts_of_instructions_alone_are_one(tmp_path: Path) -> None:
     config = DatasetConfig(path=str(jsonl(tmp_path / "i.jsonl", lines)))
     dataset = Dataset(open_reader(config), config, [], [])
     assert dataset.is_unanswered
-    assert dataset.prompt_line() == "prompt: instruction"
+    assert dataset.prompt_line() == "instruction"
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_hub_id_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_hub_id_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DatasetError, match=r"pip install 'crowdselect\[hub\]'"):
+    with pytest.raises(DatasetError, match=r"-e '\.\[hub\]'"):
         hub_files("org/name", None, "train", None)
 
 

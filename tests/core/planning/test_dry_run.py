@@ -79,6 +79,11 @@ def test_without_clusters_there_are_no_stages_of_theirs(tmp_path: Path) -> None:
     assert list(states(config)) == expected
 
 
+def test_the_budget_is_said_as_it_is_given(tmp_path: Path) -> None:
+    for budget, words in [(6, "6 rows"), (0.5, "50% of the eligible rows")]:
+        assert f"budget     {words}" in forecast(config_of(tmp_path, budget=budget), chosen)
+
+
 def test_what_the_dry_run_calls_to_compute_is_what_a_run_computes(tmp_path: Path) -> None:
     run(config_of(tmp_path))
     config = config_of(tmp_path, method="difficulty", clusters=3)
@@ -114,6 +119,11 @@ def test_it_says_what_spreads_over_a_cluster(tmp_path: Path) -> None:
     assert {found[name] for name in found.keys() - spread} == {"to compute"}
     [line] = [line for line in forecast(config, chosen) if line.startswith("executor ")]
     assert "ray at 10.0.0.1:6379: at most 1,000 parts pending" in line
+    (tmp_path / "half").mkdir()
+    resources = {"embeddings": {"memory": 3 << 30}}
+    config = config_of(tmp_path / "half", executor={"kind": "ray", "resources": resources})
+    [line] = [line for line in forecast(config, chosen) if line.startswith("memory ")]
+    assert "for a part 201 MiB (scores, answers), 3,072 MiB (embeddings); " in line
 
     model = tmp_path / "model"
     model.mkdir()

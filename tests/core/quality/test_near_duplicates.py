@@ -140,7 +140,7 @@ def test_text_without_spaces() -> None:
 
 def test_without_rensa_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rensa", None)
-    with pytest.raises(ConfigError, match=r"pip install 'crowdselect\[quality\]'"):
+    with pytest.raises(ConfigError, match=r"-e '\.\[quality\]'"):
         near_duplicate_groups(["a"])
 
 

@@ -37,7 +37,7 @@ def results(names: list[str], *, trained: bool) -> Results:
         cells=names, replicates=2, table=table,
         comparisons=Comparisons(told, [], 0.25, 2),
         overlaps=overlap_table(pairs) if pairs else pl.DataFrame(schema=dict(OVERLAPS)),
-        verdicts=[], notes=[], artifacts={},
+        verdicts=[], notes=[], left_out=[], artifacts={},
         advised=Advised(
             advice([(0, None, 3, "a", 9.0, 0.0, 1.0, 1.0, 1.0, True),
                     (1, HOSTILE, 2, "a", 5.0, 0.4, 0.8, 0.7, 0.9, False)]),

@@ -136,6 +136,8 @@ def test_long_lists_of_reasons_are_not_cut_short() -> None:
     cost = "needs 1,234 answers of 1 model (10.0% of the whole crowd's 12,340), 9 rows read by"
     assert f"cost       {cost} the method's model\n" in text
     assert "clusters   3 with chosen rows, 1 to 4 each\n" in text
+    even = as_text(summary | {"clusters": [2, 2]}, [], [])
+    assert "clusters   2 with chosen rows, 2 each\n" in even
     assert "overlap    2 of 8 with random (2.1 expected by chance)\n" in text
     assert "changes    3 rows added, 2 removed, 5 retained since the previous selection\n" in text
     assert "note       stability is coarse\n" in text

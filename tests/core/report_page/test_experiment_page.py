@@ -358,7 +358,8 @@ def test_results_that_are_written_anew_have_no_report_of_the_earlier_ones(tmp_pa
     found = Results(
         cells=SUMMARY["cells"], replicates=3, table=experiment(CELLS),
         comparisons=Comparisons(comparisons([comparison()]), [], 0.25, 3),
-        overlaps=overlaps(OVERLAPS), verdicts=["the verdict"], notes=[], artifacts={},
+        overlaps=overlaps(OVERLAPS), verdicts=["the verdict"], notes=[], left_out=[],
+        artifacts={},
         advised=Advised(advice(ADVICE), sensitivity(SENSITIVITY), ["its advice"]),
     )  # fmt: skip
     config = SelectConfig.model_validate({
@@ -385,10 +386,16 @@ def test_results_that_are_written_anew_have_no_report_of_the_earlier_ones(tmp_pa
 
 
 def test_controls_that_were_left_out_are_no_warnings() -> None:
-    left = ["control untuned: left out, nothing is trained", "controls left out by x: reward", "w"]
-    said = text(shown(summary=SUMMARY | {"notes": left}), "verdict")
-    assert "Warnings w cells" in said
-    assert "Controls left out untuned: nothing is trained; controls left out by x: reward" in said
+    left = [
+        {"controls": ["untuned"], "why": "nothing is trained"},
+        {"controls": ["reward", "length"], "why": "not asked for by x"},
+    ]
+    warning = "control w: left out, by its words"
+    said = text(shown(summary=SUMMARY | {"notes": [warning], "left_out": left}), "verdict")
+    assert f"Warnings {warning} cells" in said
+    assert (
+        "Controls left out untuned: nothing is trained; reward, length: not asked for by x" in said
+    )
 
 
 def test_a_stranger_is_told_what_the_crowd_is() -> None:

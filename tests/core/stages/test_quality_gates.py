@@ -19,7 +19,7 @@ from crowdselect_core.reselection.record import RankedRun, RowsRun
 from crowdselect_core.reselection.settings import measures
 from crowdselect_core.selection.eligibility import reason_code
 from crowdselect_core.stages.base import InProcess, Stage
-from crowdselect_core.stages.graph import compute
+from crowdselect_core.stages.graph import STAGES, compute
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.executors.base import Job
@@ -271,6 +271,12 @@ def test_every_part_follows_from_its_job_alone(tmp_path: Path) -> None:
         artifact = ref.open(store)
         for index in range(len(artifact.manifest.shards) if job.stage in ours else 0):
             assert compute(job, store, index).frame.equals(artifact.shard(index))
+    [job] = [job for job, _ in made if job.stage == "contamination"]
+    plan = STAGES[job.stage].planned(job, store)
+    kinds = [{*plan.compute(index).frame["kind"]} for index in range(plan.total)]
+    assert 0 < plan.plain < plan.total
+    assert not any("embedding" in found for found in kinds[: plan.plain])
+    assert any("embedding" in found for found in kinds[plan.plain :])
 
 
 def test_similar_embeddings_of_a_benchmark(tmp_path: Path) -> None:

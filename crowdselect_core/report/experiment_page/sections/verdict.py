@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from crowdselect_core.experiment.controls import is_left_out, without_control
 from crowdselect_core.experiment.metric_words import better
 from crowdselect_core.experiment.schemas import CHOICE
 from crowdselect_core.experiment.verdict import finding
@@ -31,7 +30,7 @@ def verdict(data: ExperimentData, limits: Limits) -> Section:
         count=counted(len(others), "comparison" if first is None else "exploratory comparison"),
         tiles=tiles(data),
         facts=facts(data),
-        notes=[note for note in data.words("notes") if not is_left_out(note)],
+        notes=data.words("notes"),
     )
     return Section("verdict", "Verdict", html)
 
@@ -96,13 +95,9 @@ def facts(data: ExperimentData) -> list[tuple[str, str]]:
     found.append(("Base models", ", ".join(models) or NOTHING))
     measured = data.experiment["benchmark"].unique(maintain_order=True).to_list()
     found.append(("Measured by", ", ".join(m for m in measured if m != CHOICE)))
-    found.append(("Controls left out", "; ".join(map(without_control, left_out(data)))))
+    left_out = [f"{', '.join(one.controls)}: {one.why}" for one in data.left_out]
+    found.append(("Controls left out", "; ".join(left_out)))
     return [(name, value) for name, value in found if value]
-
-
-def left_out(data: ExperimentData) -> list[str]:
-    """Return what is noted of controls that do not stand beside the methods."""
-    return [note for note in data.words("notes") if is_left_out(note)]
 
 
 def _rewards(data: ExperimentData) -> list[str]:
