@@ -4,7 +4,7 @@
 data set has already are read where the data set is.
 """
 
-from crowdselect_core.embedding.base import FIT_ROWS, Embedder, Vectors, fit_sample
+from crowdselect_core.embedding.base import FIT_ROWS, Embedder, Vectors, fit_sample, fit_vectors
 from crowdselect_core.embedding.lexical import LexicalEmbedder, fit_lexical
 from crowdselect_core.embedding.sentence_transformer import SentenceTransformerEmbedder, load_model
 
@@ -16,5 +16,6 @@ __all__ = [
     "Vectors",
     "fit_lexical",
     "fit_sample",
+    "fit_vectors",
     "load_model",
 ]

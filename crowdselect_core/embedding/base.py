@@ -1,6 +1,7 @@
 """What every embedder offers, and the rows that those are fitted on which have to be fitted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from math import sqrt
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,9 @@ from crowdselect_core.util.hashed_random import uniform
 
 # Rows that the lexical embedder is fitted on; see `lexical` for the measurement.
 FIT_ROWS = 20_000
+
+# Standard deviations of how many draws lie below a share, so that they are nearly never too few.
+SPARE = 8
 
 Vectors = NDArray[np.float32]
 
@@ -57,3 +61,38 @@ def fit_sample(parts: Iterable[pl.Series], rows: int, seed: int) -> NDArray[np.i
             drawn = drawn.filter(pl.col("draw") <= kept["draw"][-1])
         kept = pl.concat([kept, drawn]).sort("draw", "id").head(rows)
     return kept.sort("id")["row"].to_numpy()
+
+
+def fit_vectors(
+    frames: Callable[[], Iterable[pl.DataFrame]], total: int, rows: int, seed: int
+) -> Vectors:
+    """Return the vectors of the rows that `fit_sample` chooses, in the order of the ids.
+
+    The largest draw of `rows` among `total` is known to within little before any row is read, so
+    the vectors of a few more rows are kept, and all rows are read once. Were they too few, more
+    would be kept in another pass.
+
+    Args:
+        frames: begins a pass; columns instruction_id, distinct, and vector, part by part.
+        total: rows of all parts.
+        rows: the most rows to choose, at least 1.
+        seed: the run's seed.
+
+    Returns:
+        vectors_ND, N the smaller of `rows` and `total`.
+    """
+    share = (rows + SPARE * sqrt(rows)) / max(total, 1)
+    near = pl.concat([_drawn_below(share, frame, seed) for frame in frames()])
+    while near.height < min(rows, total) and share < 1:
+        share *= 2
+        near = pl.concat([_drawn_below(share, frame, seed) for frame in frames()])
+    drawn = near.select("draw", "instruction_id").with_row_index()
+    chosen = drawn.sort("draw", "instruction_id").head(rows).sort("instruction_id")["index"]
+    vectors: Vectors = near["vector"].gather(chosen).to_numpy()
+    return vectors
+
+
+def _drawn_below(share: float, frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Return the rows whose draws are below a share, with them."""
+    drawn = frame.with_columns(draw=pl.Series(uniform(frame["instruction_id"], seed, "fit")))
+    return drawn.filter(pl.col("draw") < share)

@@ -40,30 +40,52 @@ WORDS: dict[type, str] = {
     BrokenText: "text with half a character (a lone surrogate)",
 }
 
+MOST_SHAPES = 1024  # sets of names and types that are remembered of a file
+
 Kinds = dict[type, int]  # the first line where a value of the kind stands
 Columns = dict[str, dict[str | None, Kinds]]  # by column and field; None: of the column itself
 
 
-def note(columns: Columns, row: Mapping[str, Any], number: int, *, checked: bool) -> None:
-    """Add the kinds of a row's values, and of the fields of its objects, to those seen so far.
+class ColumnsSeen:
+    """The columns of the rows so far.
 
-    Args:
-        columns: what has been seen.
-        row: the next row.
-        number: its line.
-        checked: whether all texts are known to be whole.
+    Most rows have the names and types of one before them, and change nothing. Of rows without lists
+    and objects, whose kinds are more than their types, these are remembered.
+
+    Attributes:
+        columns: the kinds of their values.
     """
-    for name, value in row.items():
-        fields = columns.get(name)
-        if fields is None:
-            fields = columns[name] = {None: {}}
-        fields[None].setdefault(_kind(value, checked), number)
-        if isinstance(value, dict):
-            for field, inner in value.items():
-                kinds = fields.get(field)
-                if kinds is None:
-                    kinds = fields[field] = {}
-                kinds.setdefault(_kind(inner, checked), number)
+
+    def __init__(self) -> None:
+        self.columns: Columns = {}
+        self._shapes: set[tuple[str | type, ...]] = set()
+
+    def has_all_of(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a row, all texts of which are whole, is known to have nothing new."""
+        return (*row, *map(type, row.values())) in self._shapes
+
+    def note(self, row: Mapping[str, Any], number: int, *, checked: bool) -> None:
+        """Add the kinds of a row's values, and of the fields of its objects, to those so far.
+
+        Args:
+            row: the next row.
+            number: its line.
+            checked: whether all texts are known to be whole.
+        """
+        for name, value in row.items():
+            fields = self.columns.get(name)
+            if fields is None:
+                fields = self.columns[name] = {None: {}}
+            fields[None].setdefault(_kind(value, checked), number)
+            if isinstance(value, dict):
+                for field, inner in value.items():
+                    kinds = fields.get(field)
+                    if kinds is None:
+                        kinds = fields[field] = {}
+                    kinds.setdefault(_kind(inner, checked), number)
+        types = [*map(type, row.values())]
+        if checked and len(self._shapes) < MOST_SHAPES and list not in types and dict not in types:
+            self._shapes.add((*row, *types))
 
 
 def merged(found: Sequence[Columns]) -> Columns:

@@ -14,7 +14,7 @@ from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest import json_columns
 from crowdselect_core.ingest.encodings import not_utf8
 from crowdselect_core.ingest.files import DataFile, FileReader, read_failed
-from crowdselect_core.ingest.json_columns import Columns
+from crowdselect_core.ingest.json_columns import Columns, ColumnsSeen
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition
 from crowdselect_core.ingest.text_files import TextFile, text_file
 
@@ -74,11 +74,8 @@ class JsonLinesReader(FileReader):
                 taken = list(islice(lines, min(left, BATCH_LINES)))
                 if not taken:
                     return
-                numbers = [scan.text.line(number) for number, _ in taken]
-                rows = [
-                    _parsed(scan.text.shown, n, line)[0]
-                    for n, (_, line) in zip(numbers, taken, strict=True)
-                ]
+                numbers = [scan.text.line(place) for place, _ in taken]
+                rows = [_parsed(scan.text, place, line)[0] for place, line in taken]
                 arrays = {
                     leaf: json_columns.build(scan.text.shown, rows, leaf, field, numbers)
                     for leaf, field in fields
@@ -123,44 +120,44 @@ def _scan(file: DataFile) -> _Scan:
     if file.size == 0:
         raise DatasetError(f"{file.shown}: is empty (0 bytes), expected JSON Lines")
     text = text_file(file)
-    columns: Columns = {}
+    seen = ColumnsSeen()
     marks: list[tuple[int, int]] = []
     rows = at = 0
     try:
         with text.open() as handle:
             for place, line in enumerate(handle, 1):
-                if line.strip():
+                if not line.isspace():
                     if rows % _MARK == 0:
                         marks.append((at, place))
-                    number = text.line(place)
-                    row, checked = _parsed(file.shown, number, line)
-                    json_columns.note(columns, row, number, checked=checked)
+                    row, checked = _parsed(text, place, line)
+                    if not (checked and seen.has_all_of(row)):
+                        seen.note(row, text.line(place), checked=checked)
                     rows += 1
                 at += len(line)
     except OSError as e:
         raise read_failed(file, e) from None
-    return _Scan(text, columns, marks, rows)
+    return _Scan(text, seen.columns, marks, rows)
 
 
 def _numbered(scan: _Scan, handle: Any, mark: int) -> Iterator[tuple[int, bytes]]:
     """Yield (number, line) of the lines from a mark on that are not blank."""
     offset, first = scan.marks[mark]
     handle.seek(offset)
-    return ((n, line) for n, line in enumerate(handle, first) if line.strip())
+    return ((n, line) for n, line in enumerate(handle, first) if not line.isspace())
 
 
-def _parsed(shown: str, number: int, line: bytes) -> tuple[dict[str, Any], bool]:
+def _parsed(text: TextFile, place: int, line: bytes) -> tuple[dict[str, Any], bool]:
     """Return the row of a line, and whether its texts are known to be whole."""
     checked = True
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         checked = False
-        row = _parsed_leniently(f"{shown}, line {number}", line)
+        row = _parsed_leniently(f"{text.shown}, line {text.line(place)}", line)
     if not isinstance(row, dict):
         raise DatasetError(
-            f"{shown}, line {number}: holds {json_columns.word(row)}, expected one object a line"
-            f"{_array_hint(line)}"
+            f"{text.shown}, line {text.line(place)}: holds {json_columns.word(row)}, expected one "
+            f"object a line{_array_hint(line)}"
         )
     return row, checked
 

@@ -5,7 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.embedding import fit_sample
+from crowdselect_core.embedding import fit_vectors
 from crowdselect_core.embedding.kmeans import check_distinct, fit_clusters, fit_rows
 from crowdselect_core.errors import SelectionError
 from crowdselect_core.stages.base import Stage
@@ -54,19 +54,11 @@ def stored(store: Store, centers: Ref) -> Vectors:
 
 
 def _centers(embeddings: Artifact, k: int, seed: int) -> Vectors:
-    ids = (frame["instruction_id"] for frame in embeddings.frames(["instruction_id"]))
-    sample = fit_sample(ids, fit_rows(k), seed)
-    wanted = np.sort(sample)
-    kept: list[Vectors] = []
-    first = 0
-    for frame in embeddings.frames(["vector"]):
-        start, end = np.searchsorted(wanted, [first, first + frame.height])
-        kept.append(frame["vector"].gather(wanted[start:end] - first).to_numpy())
-        first += frame.height
-    # Back into id order, so that the order of the data set decides nothing.
-    vectors_ND = np.concatenate(kept)[np.searchsorted(wanted, sample)]
-    del kept
-    if len(sample) < embeddings.rows:
+    # In id order, so that the order of the data set decides nothing.
+    vectors_ND = fit_vectors(
+        lambda: embeddings.frames(["instruction_id", "vector"]), embeddings.rows, fit_rows(k), seed
+    )
+    if len(vectors_ND) < embeddings.rows:
         _check_all_distinct(vectors_ND, embeddings, k)
     else:
         check_distinct(vectors_ND, k)

@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -100,6 +101,7 @@ class SavedIndex:
         if not new or not wanted:
             return
         now = {f.name.rpartition("/")[2]: f for f in self._place.walk(self._folder)}
+        fits = cache(self._fits)  # nearly all segments have the same few words
         for name in new:
             data = self._place.read(f"{self._folder}/{name}")
             found = self._decoded(name, data)
@@ -114,7 +116,7 @@ class SavedIndex:
                 and segment.name not in index.weights
                 and (seen := now.get(segment.name)) is not None
                 and seen.modified == segment.modified
-                and self._fits(segment)
+                and fits(segment.counted, segment.voided)
             }
             if good:
                 self._enter(index, level, good, len(segments))
@@ -131,13 +133,12 @@ class SavedIndex:
             self._words[segment.name] = segment.counted, segment.voided
         index.add(Level(level.first, level.last, numbers[level.segments]))
 
-    def _fits(self, segment: Segment) -> bool:
-        """Tell whether the rows that counted then are those that count now."""
+    def _fits(self, counted: tuple[str | None, ...], voided: tuple[str | None, ...]) -> bool:
+        """Tell whether the rows of a segment that counted then are those that count now."""
         if self._void is None:
-            return not segment.counted and not segment.voided
-        counted = self._void.of(pl.Series(segment.counted, dtype=pl.String))
-        voided = self._void.of(pl.Series(segment.voided, dtype=pl.String))
-        return not counted.any() and bool(voided.all())
+            return not counted and not voided
+        still_gone = self._void.of(pl.Series(voided, dtype=pl.String)).all()
+        return bool(still_gone) and not self._void.of(pl.Series(counted, dtype=pl.String)).any()
 
     def save(self, index: Index, large: Iterable[str]) -> None:
         """Write a file of the large segments that are in none, once they have enough rows.

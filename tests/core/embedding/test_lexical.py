@@ -6,7 +6,7 @@ Array names carry their shape: N texts, W width.
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
@@ -15,7 +15,14 @@ import polars as pl
 import pytest
 from threadpoolctl import threadpool_limits
 
-from crowdselect_core.embedding import Embedder, Vectors, fit_lexical, fit_sample
+from crowdselect_core.embedding import (
+    Embedder,
+    Vectors,
+    base,
+    fit_lexical,
+    fit_sample,
+    fit_vectors,
+)
 from crowdselect_core.embedding.tokenizing import terms
 from crowdselect_core.errors import DatasetError
 from crowdselect_core.util.hashed_random import uniform
@@ -196,6 +203,28 @@ def test_rows_to_fit_on_do_not_depend_on_the_order_of_the_rows() -> None:
         mixed = np.random.default_rng(seed).permutation(ids)
         assert mixed[fit_sample([pl.Series(mixed)], 100, 0)].tolist() == chosen
     assert ids[fit_sample([pl.Series(ids)], 100, 1)].tolist() != chosen
+
+
+@pytest.mark.parametrize("rows", [1, 12, 200, 300])
+@pytest.mark.parametrize("spare", [-0.5, 0, 8])
+def test_vectors_to_fit_on_are_those_of_the_rows_to_fit_on(
+    rows: int, spare: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the guess of the largest draw that is needed."""
+    monkeypatch.setattr(base, "SPARE", spare)
+    rng = np.random.default_rng(rows)
+    ids = pl.Series([f"row-{i}" for i in rng.permutation(200)])
+    vectors_ND = rng.normal(size=(200, 3)).astype(np.float32)
+    table = pl.DataFrame({"instruction_id": ids, "vector": vectors_ND})
+    passes: list[int] = []
+
+    def frames() -> Iterator[pl.DataFrame]:
+        passes.append(0)
+        yield from table.iter_slices(30)
+
+    found_ND = fit_vectors(frames, 200, rows, 7)
+    assert found_ND.tobytes() == vectors_ND[fit_sample([ids], rows, 7)].tobytes()
+    assert len(passes) == 1 or spare <= 0
 
 
 def test_all_rows_in_id_order_where_there_are_no_more() -> None:

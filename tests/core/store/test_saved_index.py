@@ -13,7 +13,7 @@ import pytest
 
 from crowdselect_core.store.admin.verify import verify
 from crowdselect_core.store.artifacts import Store
-from crowdselect_core.store.cache import call_cache, saved_index
+from crowdselect_core.store.cache import call_cache, key_index, saved_index
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import (
     LEAST,
@@ -183,8 +183,10 @@ def test_a_file_of_other_cells_is_left_aside(
     assert path.exists()
 
 
-def test_an_index_finds_what_sets_find() -> None:
+@pytest.mark.parametrize("near", [3, 1 << 15])
+def test_an_index_finds_what_sets_find(monkeypatch: pytest.MonkeyPatch, near: int) -> None:
     """Keys that share a half, repeat, or stand in several segments; drawn from few values."""
+    monkeypatch.setattr(key_index, "NEAR", near)
     rng = random.Random(0)
 
     def some(count: int) -> list[bytes]:
@@ -207,6 +209,11 @@ def test_an_index_finds_what_sets_find() -> None:
         first, last, order = as_sorted(as_keys(asked))
         ordered = as_keys([asked[i] for i in order])
         assert as_bytes(ordered) == sorted(asked)
+        assert order.tolist() == sorted(range(9), key=lambda i: asked[i])  # repeats as they stood
+        absent = index.missing_halves(first, last)
+        assert absent.tolist() == [key not in here for key in sorted(asked)]
+        every = as_sorted(as_keys(sorted(here)))
+        assert not index.missing_halves(*every[:2]).any()
         assert [a.tolist() for a in halves(ordered)] == [first.tolist(), last.tolist()]
         chosen = [name for name in held if rng.random() < 0.5]
         level, names = index.keys_of(chosen)
