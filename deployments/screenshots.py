@@ -4,7 +4,6 @@ It needs a running `make server` and Chromium with its driver, headless or not, 
 """
 
 import argparse
-import re
 import shutil
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-RUN_LINK = "//a[contains(@href, '/runs/flow-run/')]"
+DEPLOYMENT = "/deployments/deployment/"  # in addresses of pages, before its id
 AGAIN = 30.0  # until a form that was not taken is sent again
 SECONDS = 300.0  # for a page to show what it should, on a busy machine
 FLAGS = (
@@ -25,6 +24,12 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
     "--window-size=1280,900",
 )  # fmt: skip
+ASK = """
+const [url, body, done] = arguments;
+const sent = body === null ? {} : {method: "POST", body: JSON.stringify(body),
+                                   headers: {"Content-Type": "application/json"}};
+fetch(url, sent).then(answer => answer.json()).then(done);
+"""
 
 
 @dataclass
@@ -108,6 +113,10 @@ class Browser:
         """Return all text of the page."""
         return str(self.driver.execute_script("return document.body.innerText"))
 
+    def answer(self, path: str, body: object = None) -> Any:
+        """Ask the API that the page asks, by GET or, with a body, by POST; return its JSON."""
+        return self.driver.execute_async_script(ASK, f"{self.url}/api{path}", body)
+
     def shot(self, name: str) -> None:
         """Take a screenshot."""
         if self.shots is not None:
@@ -161,39 +170,38 @@ def tour(browser: Browser) -> Shown:
 def to_deployment(browser: Browser) -> None:
     """Go to Deployments and open the deployment `select`."""
     browser.press("//a[normalize-space()='Deployments']")
-    browser.press("//a[contains(@href, '/deployments/deployment/')][normalize-space()='select']")
+    browser.press(f"//a[contains(@href, '{DEPLOYMENT}')][normalize-space()='select']")
     browser.find(_button("Run"))
 
 
 def runs(browser: Browser) -> set[str]:
-    """Return the addresses of the runs that a deployment's page lists, once it lists them."""
-    browser.until(lambda: re.search(r"\d+ Flow run", browser.text()), "no list of runs")
-    return {str(e.get_attribute("href")) for e in browser.all(RUN_LINK)}
+    """Return the ids of the runs of the deployment whose page is open."""
+    shown = browser.driver.current_url.partition(DEPLOYMENT)[2].partition("?")[0]
+    wanted = {"deployments": {"id": {"any_": [shown]}}}
+    return {str(run["id"]) for run in browser.answer("/flow_runs/filter", wanted)}
 
 
 def open_new_run(browser: Browser, before: set[str]) -> None:
-    """Wait until the deployment's page lists a new run, and open it."""
+    """Wait until the deployment has a new run and that is complete, and open it.
 
-    def new() -> str | None:
-        time.sleep(2)
-        browser.driver.refresh()  # the list shows a run once a worker has taken it
-        return next(iter(runs(browser) - before), None)
+    The API is asked, not the page: one that is drawn again and again takes a core.
+    """
+    pages = browser.driver.current_url.partition(DEPLOYMENT)[0]
+    new = browser.until(lambda: next(iter(runs(browser) - before), None), "no new run")
+    browser.driver.get(f"{browser.url}/api/health")  # a page on which nothing moves
 
-    browser.driver.get(browser.until(new, "no new run is listed"))
+    def completed() -> bool:
+        state = browser.answer(f"/flow_runs/{new}")["state"]
+        if state["type"] in ("FAILED", "CRASHED", "CANCELLED"):
+            raise RuntimeError(f"the run did not complete: {state}")
+        return bool(state["type"] == "COMPLETED")
+
+    browser.until(completed, "the run does not complete")
+    browser.driver.get(f"{pages}/runs/flow-run/{new}")
 
 
 def read_run(browser: Browser, *, shots: bool = False) -> tuple[list[str], str]:
-    """Watch a run complete; return the names of its tasks and its summary."""
-
-    def completed() -> bool:
-        states = {
-            e.text for e in browser.all("//main//*[contains(@class, 'badge')] | //main//span")
-        }
-        if states & {"Failed", "Crashed", "Cancelled"}:
-            raise RuntimeError(f"the run did not complete: {browser.text()}")
-        return "Completed" in states
-
-    browser.until(completed, "the run does not complete")
+    """Return the names of a run's tasks and its summary, as its page shows them."""
     run = browser.driver.current_url
     browser.press(_tab("Task Runs"))
     browser.find("//main//a[contains(@href, '/task-run/')]")
