@@ -9,7 +9,7 @@ def repeated_by_schedule(server: Deployed) -> dict[str, Any]:
     """Give the reselection a schedule, and wait until it has run by itself."""
     path = f"/deployments/{server.deployment('reselect/reselect')['id']}/schedules"
     assert [s["active"] for s in server.get(path)] == [False], "a fresh deploy asks nobody"
-    [schedule] = server.post(path, [{"schedule": {"interval": 20}, "active": True}])
+    [schedule] = server.post(path, [{"schedule": {"interval": 60}, "active": True}])
     try:
         return done_by(server, "SCHEDULE")
     finally:
