@@ -215,9 +215,7 @@ def test_folders_that_are_not_ours_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("theirs", ['{"accuracy": 0.5}', "[]", "no JSON", '{"folders": "all"}'])
-def test_an_evaluation_json_of_another_program_is_not_replaced(
-    theirs: str, tmp_path: Path
-) -> None:
+def test_an_evaluation_json_of_another_program_is_not_replaced(theirs: str, tmp_path: Path) -> None:
     (tmp_path / "evaluation.json").write_text(theirs)
     with pytest.raises(EvaluationError, match=r"holds an evaluation\.json that no evaluation"):
         out_files.begin(str(tmp_path), ["mt-bench"])
