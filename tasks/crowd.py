@@ -1,6 +1,5 @@
 """The tasks of a live crowd: answers and scores, and what is written of them."""
 
-import html
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from crowdselect_core.report.generation_summary import (
     score_lines,
     score_summary,
 )
+from crowdselect_core.report.text import LONG, markdown_text
 from crowdselect_core.reward.conformance_gate import conform
 from crowdselect_core.reward.factory import Resources, scorer_of
 from crowdselect_core.stages.base import How
@@ -211,7 +211,7 @@ def export_scores(config: SelectConfig, members: list[Member]) -> State[dict[str
 @task(name="publish-crowd", **OPTIONS)
 def publish(key: str, lines: list[str]) -> None:
     """Show the summary as an artifact in the Prefect UI."""
-    text = "\n".join(f"- {html.escape(line)}" for line in lines)
+    text = "\n".join(f"- {markdown_text(line, LONG)}" for line in lines)
     create_markdown_artifact(text, key=key, description="Answers or scores per model")
 
 

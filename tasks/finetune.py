@@ -1,6 +1,5 @@
 """The tasks of a fine-tuning: train, write the model to OUT, show it."""
 
-import html
 import logging
 import time
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from crowdselect_core.finetune.base_model import base_model
 from crowdselect_core.finetune.curve import Step
 from crowdselect_core.finetune.data import rows_of
 from crowdselect_core.finetune.licenses import answer_licenses, crowd_licenses
+from crowdselect_core.report.text import LONG, markdown_text
 from crowdselect_core.report.training import curve_rows, training_lines
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -149,7 +149,7 @@ def export(config: SelectConfig, model: Ref) -> State[dict[str, Any]]:
 @task(name="publish-training", **OPTIONS)
 def publish(config: SelectConfig, lines: Sequence[str]) -> None:
     """Show the training and its loss curve as artifacts in the Prefect UI."""
-    text = "\n".join(f"- {html.escape(line)}" for line in lines)
+    text = "\n".join(f"- {markdown_text(line, LONG)}" for line in lines)
     create_markdown_artifact(text, key="training-summary", description="What was trained")
     create_table_artifact(curve_rows(config.out), key="loss-curve", description="Loss by step")
 

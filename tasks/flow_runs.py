@@ -1,11 +1,14 @@
 """What all flows do around their story: cancelling, log lines, and what the run came to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, ParamSpec
 
+from prefect.context import FlowRunContext
 from prefect.states import Cancelled
+from pydantic import BaseModel
 
+from crowdselect_core.config.named_code import check_named_code
 from crowdselect_core.errors import Stopped
 from crowdselect_core.util.versions import version_of
 from tasks import cancellation, server_patience
@@ -21,7 +24,8 @@ _outcomes: list[Any] = []  # of the last story, one at the most
 def tracked(story: Callable[P, Any]) -> Callable[P, Any]:
     """Make a flow of its story: it can be cancelled, its lines go to the run, it is remembered.
 
-    Every call to the server, from the flow's first on, waits for one that is busy.
+    Every call to the server, from the flow's first on, waits for one that is busy. The run of a
+    deployment runs no code that its config names, unless the worker's environment allows it.
     """
     server_patience.install()
 
@@ -30,6 +34,7 @@ def tracked(story: Callable[P, Any]) -> Callable[P, Any]:
         _outcomes.clear()
         try:
             with connected(), cancellation.watched():
+                _check_code([*args, *kwargs.values()])
                 result = story(*args, **kwargs)
         except Stopped as stop:
             return Cancelled(message=str(stop))
@@ -42,6 +47,16 @@ def tracked(story: Callable[P, Any]) -> Callable[P, Any]:
         return result
 
     return run
+
+
+def _check_code(given: Iterable[object]) -> None:
+    """Refuse code that the config of a deployment's run names, unless the worker allows it."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        return
+    for config in given:
+        if isinstance(config, BaseModel):
+            check_named_code(config)
 
 
 def outcome() -> Any:

@@ -5,7 +5,6 @@ takes, the rarer the lines: the log of two days has about 3,000 of one model, an
 artifact is one row that is updated as often; it has no versions.
 """
 
-import html
 import logging
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
 from crowdselect_core.generate.call_tracker import CallTracker
+from crowdselect_core.report.text import LONG, markdown_text
 from tasks import cancellation, terminal
 
 log = logging.getLogger("crowdselect")
@@ -77,7 +77,7 @@ class CallProgress:
 
     def _update(self, calls: CallTracker) -> None:
         percent = 100.0 * calls.done / max(calls.planned, 1)
-        text = html.escape(line(calls))
+        text = markdown_text(line(calls), LONG)  # the UI shows it as Markdown
         try:
             if self._artifact is None:
                 created = create_progress_artifact(

@@ -10,6 +10,7 @@ from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.engine import EngineConfig, SamplingConfig
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.config.validation import checked
+from crowdselect_core.config.yaml_text import read_yaml
 from crowdselect_core.errors import CrowdError, nearest, shown
 from crowdselect_core.urls import shown_path
 
@@ -82,12 +83,12 @@ def read_crowd(path: str) -> CrowdFile:
     """Read a crowd file, or a built-in crowd by its name.
 
     Raises:
-        CrowdError: no such file or name, not YAML, an unknown key, a wrong value.
+        CrowdError: no such file or name, not YAML, a key twice, an unknown key, a wrong value.
     """
     where = shown_path(path)
     file = BUILT_IN / f"{path}.yaml" if path in built_in_crowds() else Path(path)
     try:
-        raw: Any = yaml.safe_load(file.read_text("utf-8"))
+        raw: Any = read_yaml(file.read_text("utf-8"))
     except FileNotFoundError:
         known = built_in_crowds()
         raise CrowdError(

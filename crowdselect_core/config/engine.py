@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from crowdselect_core.config.base import Frozen, refuse_credentials
 from crowdselect_core.config.fields import Place
+from crowdselect_core.config.key_variable import check_key_variable
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -107,8 +108,9 @@ class OpenAIEngineConfig(EngineBase):
     )
     api_key_env: str | None = Field(
         None,
-        description="Environment variable with the key; OPENAI_API_KEY when this and api_key_block "
-        "are empty",
+        description="Environment variable with the key; credentials of other services are "
+        "refused. When this and api_key_block are empty, OPENAI_API_KEY for OpenAI's own host and "
+        "that of OPENAI_BASE_URL, and no key for others",
         examples=["GPU1_KEY"],
     )
     api_key_block: str | None = Field(
@@ -136,6 +138,8 @@ class OpenAIEngineConfig(EngineBase):
         refuse_credentials("extra_body", self.extra_body, remedy, ("auth", "secret", "api_key"))
         if self.api_key_env and self.api_key_block:
             raise ValueError("give api_key_env or api_key_block, not both")
+        if self.api_key_env:
+            check_key_variable(self.api_key_env, self.base_url)
         return self
 
 

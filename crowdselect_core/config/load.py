@@ -14,6 +14,8 @@ from crowdselect_core.config.crowd import read_crowd
 from crowdselect_core.config.flags import SCORES
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.config.validation import checked
+from crowdselect_core.config.variables import value_of
+from crowdselect_core.config.yaml_text import DuplicateKey, read_yaml
 from crowdselect_core.errors import ConfigError, nearest
 from crowdselect_core.processes.user_command import ALLOWED
 
@@ -22,12 +24,11 @@ SAMPLE = Path(__file__).parent.parent / "sample"
 
 
 def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[str, Any]:
-    """Return the config keys that the environment sets; lists, maps and booleans are YAML.
-
-    Numbers and dates stay text, which the config reads where it wants a number.
+    """Return the config keys that the environment sets; an empty variable sets none.
 
     Raises:
-        ConfigError: a CROWDSELECT_ variable that is no key (the nearest is named).
+        ConfigError: a CROWDSELECT_ variable that is no key (the nearest is named), or a mapping
+            with a key twice.
     """
     values: dict[str, Any] = {}
     config = COMMANDS[flow].config
@@ -36,13 +37,14 @@ def from_environment(environ: Mapping[str, str], flow: str = "select") -> dict[s
         first, *rest = name.removeprefix(PREFIX).split("__")
         if f"{PREFIX}{first}" not in known:
             raise ConfigError(f"unknown environment variable {name}{nearest(name, known)}")
+        if not environ[name].strip():
+            continue  # Compose writes ${X:-} so
+        keys = [first.lower(), *(r.lower() for r in rest)]
         try:
-            value = yaml.safe_load(environ[name])
-        except yaml.YAMLError:
-            value = environ[name]
-        if not isinstance(value, list | dict | bool | None):
-            value = environ[name]
-        put(values, (first.lower(), *(r.lower() for r in rest)), value, config)
+            value = value_of(config, keys, environ[name])
+        except DuplicateKey as e:
+            raise ConfigError(f"environment variable {name}: {e}") from None
+        put(values, keys, value, config)
     return values
 
 
@@ -50,10 +52,10 @@ def from_file(path: str) -> dict[str, Any]:
     """Read a config file.
 
     Raises:
-        ConfigError: it is missing, no YAML, or no mapping.
+        ConfigError: it is missing, no YAML, no mapping, or a key stands twice.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text("utf-8"))
+        found = read_yaml(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"config file {path!r} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:

@@ -89,9 +89,10 @@ class SelectConfig(ChoiceConfig):
         0.01,
         ge=0,
         le=1,
-        description="Share of a model's calls in this run that may fail for reasons outside the "
-        "row; above it the run ends. Also the share of the answers to a task of lm-eval that an "
-        "engine may refuse for good",
+        description="Share of a model's answers or scores, those already in the store included, "
+        "that may be missing because calls failed for reasons outside the row; above it the run "
+        "ends. Also the share of the answers to a task of lm-eval that an engine may refuse for "
+        "good",
     )
     seed: Annotated[int, Flag("N"), SELECTION] = Field(
         0, ge=0, le=2**32 - 1, description="Seed of every random draw"

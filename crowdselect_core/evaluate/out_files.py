@@ -21,11 +21,16 @@ def check_replaceable(out: str, folders: Sequence[str]) -> None:
     """Refuse folders of OUT that hold files and were not written by an evaluation.
 
     Raises:
-        EvaluationError: names them.
+        EvaluationError: names them; or evaluation.json is another program's.
         StorageError: OUT cannot be read.
     """
     place = open_backend(out)
     own = set(_own(place))
+    if FILE in place.sizes("") and _told(place) is None:
+        raise EvaluationError(
+            f"{out}: holds an {FILE} that no evaluation of CrowdSelect wrote, so it is not "
+            "replaced; name another --out, or move the file away"
+        )
     foreign = [folder for folder in folders if folder not in own and place.walk(folder)]
     if foreign:
         raise EvaluationError(
@@ -57,13 +62,19 @@ def end(out: str, folders: Sequence[str], told: Mapping[str, Any]) -> None:
 
 
 def _own(place: StorageBackend) -> list[str]:
+    names = _told(place) or []
+    return [name for name in names if name and "/" not in name and not name.startswith(".")]
+
+
+def _told(place: StorageBackend) -> list[str] | None:
+    """Return the folders that evaluation.json names; None where it is absent or not ours."""
     try:
         told = json.loads(place.read(FILE))
     except (FileNotFoundError, ValueError, RecursionError):
-        return []
+        return None
     found = told.get("folders") if isinstance(told, dict) else None
-    names = [name for name in found or [] if isinstance(name, str)]
-    return [name for name in names if name and "/" not in name and not name.startswith(".")]
+    named = isinstance(found, list) and all(isinstance(name, str) for name in found)
+    return found if named else None
 
 
 def _is_ours(name: str) -> bool:

@@ -220,7 +220,8 @@ def _command(config: SelectConfig, facts: CardFacts) -> str:
     text = yaml.safe_dump(public_config(config), sort_keys=False, width=96)
     return (
         f"CrowdSelect {_cell(facts.version)}, selection {facts.key[:16]}. `config.yaml` has local "
-        "paths by their last names; addresses, hardware and system prompts are left out.\n\n"
+        "paths by their last names; addresses, hardware, the author's own prompts, rubrics and "
+        "patterns, and options that are passed to servers and templates are left out.\n\n"
         "```bash\npython -m flows.select --config config.yaml\n```\n\n"
         f"{_fenced(text, 'yaml')}"
     )

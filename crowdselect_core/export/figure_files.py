@@ -108,10 +108,13 @@ def check_replaceable(out: str, names: Iterable[str] = NAMES) -> None:
     """Refuse to replace a figure that no figures.json of an earlier run names.
 
     Raises:
-        ConfigError: the folder has a file of such a name that is not ours.
+        ConfigError: the folder has a file of such a name that is not ours, or such a figures.json.
     """
     place = open_backend(out)
-    foreign = (set(place.sizes(FOLDER)) & set(names)) - _owned(place)
+    present = set(place.sizes(FOLDER))
+    foreign = (present & set(names)) - _owned(place)
+    if MANIFEST in present and not _told(place):
+        foreign.add(MANIFEST)
     if foreign:
         raise ConfigError(
             f"{out.rstrip('/')}/{FOLDER}: holds {shown(sorted(foreign))}, which no {MANIFEST} of "

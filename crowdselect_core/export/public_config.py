@@ -3,37 +3,43 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.export.public_keys import public_keys
 from crowdselect_core.ingest.open import is_on_hub
 from crowdselect_core.urls import is_url, shown_path
 
-# Keys of a run, and of steps after the selection.
-_RUN = {
-    *("store", "out", "credentials_block", "workers", "shard_rows", "max_failure_rate"),
-    *("training", "evaluation", "push_to", "figures"),
-}
-# Keys at any depth that say where or how fast something ran, or that may hold private texts.
-_PRIVATE = {
-    *("base_url", "api_key_env", "api_key_block", "default_headers", "extra_body", "concurrency"),
-    *("timeout", "startup_timeout", "max_retries", "restarts", "environment", "python", "args"),
-    *("storage_options", "device", "price", "rate", "batch_size", "command", "system_prompt"),
-    *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
-}
-
 
 def public_config(config: SelectConfig) -> dict[str, Any]:
-    """Return the keys that are not their defaults, local paths by their last name.
-
-    Addresses, credentials' names, hardware and system prompts are left out.
+    """Return the public keys that are not their defaults, local paths by their last name.
 
     Args:
         config: resolved, as the user gave it.
     """
-    told = config.model_dump(mode="json", exclude_defaults=True, exclude=_RUN)
-    cleaned = _cleaned(told)
-    cleaned["dataset"] = _cleaned(told["dataset"]) | {"path": public_source(config.dataset)}
-    return dict(cleaned)
+    told = public_part(config, config.model_dump(mode="json", exclude_defaults=True))
+    told["dataset"] = told["dataset"] | {"path": public_source(config.dataset)}
+    return dict(told)
+
+
+def public_part(value: Any, dumped: Any) -> Any:
+    """Return what may be published of a value of a config.
+
+    Args:
+        value: as the config holds it; what is a config itself is published by its `public_keys`.
+        dumped: the same as JSON holds it, without defaults.
+    """
+    if isinstance(value, BaseModel) and isinstance(dumped, dict):
+        public = public_keys(type(value))
+        found = {k: public_part(getattr(value, k), v) for k, v in dumped.items() if k in public}
+        return {k: v for k, v in found.items() if v is not None}
+    if isinstance(value, list | tuple) and isinstance(dumped, list):
+        return [public_part(*both) for both in zip(value, dumped, strict=True)]
+    if isinstance(dumped, dict):
+        held = value if isinstance(value, dict) else {}
+        return {k: public_part(held.get(k), v) for k, v in dumped.items()}
+    return _text(dumped) if isinstance(dumped, str) else dumped
 
 
 def public_source(dataset: DatasetConfig) -> str:
@@ -45,16 +51,6 @@ def public_source(dataset: DatasetConfig) -> str:
 def public_path(path: str) -> str:
     """Return a path as it may be published: a URL without credentials, of a local one its name."""
     return shown_path(path) if is_url(path) else Path(path).name
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _cleaned(v) for k, v in value.items() if k not in _PRIVATE and v is not None}
-    if isinstance(value, list):
-        return [_cleaned(v) for v in value]
-    if isinstance(value, str):
-        return _text(value)
-    return value
 
 
 def _text(value: str) -> str:

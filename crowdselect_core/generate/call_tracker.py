@@ -150,7 +150,8 @@ class CallTracker:
         else:
             self.failed[key] = error
             self._in_a_row += 1
-            if self._in_a_row >= IN_A_ROW or (len(self.failed) >= EARLY and self.breached):
+            down = self._in_a_row >= IN_A_ROW and not self._may_all_fail
+            if down or (len(self.failed) >= EARLY and self.breached):
                 raise TooManyFailures(self.complaint())
         self.report(self)
 
@@ -174,8 +175,22 @@ class CallTracker:
         self.report(self)
 
     @property
+    def _may_all_fail(self) -> bool:
+        """Whether this run asks so little of the model that all of it may be missing.
+
+        So where it repeats calls that have failed before: that they fail again says nothing of
+        the engine. A limit of 1 says that somebody else decides, and an engine may be down.
+        """
+        return self.limit < 1 and self.planned <= self.limit * (self.planned + self.cached)
+
+    @property
     def breached(self) -> bool:
-        """Whether more cells of the model failed than may, however the rest goes."""
+        """Whether more cells of the model failed than may, however the rest goes.
+
+        The cached ones count: what matters is the share that a selection would lack. A resumed
+        run asks the failed cells alone, and where some fail for ever it would never come to its
+        end by its own calls.
+        """
         return len(self.failed) > self.limit * (self.planned + self.cached)
 
     def check_failures(self) -> None:
@@ -190,8 +205,9 @@ class CallTracker:
     def complaint(self) -> str:
         """Say how many failed, of what, and what to do."""
         last = next(reversed(self.failed.values()), "")
+        whole = f" of {self.planned + self.cached:,}, cached ones included" if self.cached else ""
         return (
             f"{self.name}: {len(self.failed):,} of {self.planned:,} calls failed "
-            f"(max_failure_rate {self.limit:g}; the last error: {last}); all other answers are "
-            "stored: fix the cause and run again, only the failed calls are repeated"
+            f"(max_failure_rate {self.limit:g}{whole}; the last error: {last}); all other "
+            "answers are stored: fix the cause and run again, only the failed calls are repeated"
         )

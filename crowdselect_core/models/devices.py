@@ -3,6 +3,7 @@
 Without a GPU local models run one after the other: two would only share the same cores and memory.
 """
 
+import logging
 import os
 import shutil
 import subprocess
@@ -11,10 +12,16 @@ from contextlib import contextmanager
 from threading import Condition
 
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.util.text import excerpt, plain
+
+log = logging.getLogger("crowdselect")
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use: CUDA_VISIBLE_DEVICES, else all there are."""
+    """Return the GPUs that this process may use: CUDA_VISIBLE_DEVICES, else all there are.
+
+    A driver that does not answer gives none, with a warning.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [d.strip() for d in visible.split(",") if d.strip() and d.strip() != "-1"]
@@ -24,11 +31,24 @@ def visible_gpus() -> list[str]:
     try:
         told = subprocess.run(  # noqa: S603 - the driver's own tool
             [tool, "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True, text=True, timeout=30, check=True,
+            capture_output=True, text=True, errors="replace", timeout=30, check=False,
         )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return []  # a driver that does not answer gives no GPU
+    except (OSError, subprocess.SubprocessError) as e:
+        why = "gives no answer in 30 s" if isinstance(e, subprocess.TimeoutExpired) else str(e)
+        return _none(tool, why)
+    if told.returncode != 0:
+        # It says what is wrong on stdout, others do on stderr.
+        first = next(iter([*told.stdout.splitlines(), *told.stderr.splitlines()]), "says nothing")
+        return _none(tool, f"ended with {told.returncode}: {excerpt(plain(first))}")
     return [line.strip() for line in told.stdout.splitlines() if line.strip()]
+
+
+def _none(tool: str, why: str) -> list[str]:
+    log.warning(
+        "%s %s; so no GPU is used: mend the driver, or name the GPUs in CUDA_VISIBLE_DEVICES "
+        "(empty: none)", tool, why,
+    )  # fmt: skip
+    return []
 
 
 def torch_device(gpus: Sequence[str]) -> str | None:

@@ -123,10 +123,20 @@ def _check_distinct(answers: tuple[CrowdModel, ...], scores: tuple[RewardConfig,
     for reward in scores:
         key = score_cells(reward).key
         if key in seen:
-            raise ConfigError(
-                f"reward_models: {seen[key]!r} and {reward.name!r} score alike; leave one out"
-            )
+            raise ConfigError(_alike(seen[key], reward))
         seen[key] = reward.name
+
+
+def _alike(other: str, reward: RewardConfig) -> str:
+    """Say why the scores of two reward models are the same, and how to tell the two apart."""
+    both = f"reward_models: {other!r} and {reward.name!r}"
+    if not isinstance(reward, JudgeReward):
+        return f"{both} score alike; leave one out"
+    return (
+        f"{both} ask the same model in the same way, so their scores are the same: where two "
+        "servers use one name for different models, give each a revision; else leave one out or "
+        "change its sampling"
+    )
 
 
 def _check_rewards(config: SelectConfig, scores: tuple[RewardConfig, ...]) -> None:

@@ -4,7 +4,8 @@ The text is split into words once, as a shell splits it, and nothing else of a s
 variables, no globs, no pipes. A placeholder such as {output_dir} is replaced where it is a whole
 word; inside a longer word it is an error, so that no value is ever taken apart again. A command
 runs only where the environment of this process says CROWDSELECT_ALLOW_COMMANDS=1: who fills in a
-form of the Prefect UI gets no shell on the worker by that.
+form of the Prefect UI gets no shell on the worker by that. Other code that a config names needs it
+in the runs of deployments: config/named_code.py.
 """
 
 import os

@@ -102,7 +102,7 @@ def _overlaps(overlaps: pl.DataFrame) -> list[str]:
 
 
 def _table(frame: pl.DataFrame) -> list[Row]:
-    """Return the first rows of a table; numbers rounded, texts escaped."""
+    """Return the first rows of a table; numbers rounded, texts as the UI's Markdown shows them."""
     return [_shown(row.items()) for row in frame.head(TABLE_ROWS).iter_rows(named=True)]
 
 
@@ -110,7 +110,7 @@ def _shown(cells: Iterable[tuple[str, Any]]) -> Row:
     return {
         name: round(value, 6)
         if isinstance(value, float)
-        else one_line(value, LONG)
+        else markdown_text(value, LONG)
         if isinstance(value, str)
         else value
         for name, value in cells

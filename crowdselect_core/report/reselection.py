@@ -7,7 +7,7 @@ import polars as pl
 
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.metrics.drift import advice
-from crowdselect_core.report.text import one_line
+from crowdselect_core.report.text import LONG, markdown_text
 from crowdselect_core.reselection.record import SelectionRecord
 from crowdselect_core.reselection.series import Series
 from crowdselect_core.stages.refs import SelectionArtifacts
@@ -68,14 +68,14 @@ def headline(series: str, number: int, record: SelectionRecord) -> str:
 
 
 def as_changes(table: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a membership table for a table in the UI, texts on one line."""
+    """Return the rows of a membership table for a table in the UI, to which texts are Markdown."""
     return [
         {
             "change": row["change"],
-            "instruction_id": one_line(row["instruction_id"]),
+            "instruction_id": markdown_text(row["instruction_id"]),
             "rank before": row["rank_before"],
             "rank": row["rank"],
-            "why": one_line(row["why"], 400),
+            "why": markdown_text(row["why"] or "", LONG),
         }
         for row in table.iter_rows(named=True)
     ]

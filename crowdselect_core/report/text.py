@@ -80,16 +80,16 @@ def as_markdown(
 
 
 def as_rows(selection: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return chosen rows for a table in the UI, long texts cut and on one line."""
+    """Return chosen rows for a table in the UI, to which texts are Markdown; they are cut."""
     return [
         {
             "rank": row["rank"],
-            "instruction": one_line(row["messages"][0]["content"] if row["messages"] else None),
+            "instruction": markdown_text(row["messages"][0]["content"] if row["messages"] else ""),
             "cluster": row["cluster_id"],
             "score": round(row["score"], 4),
-            "model": one_line(row["response_model"]),
-            "response": one_line(row["response"]),
-            "instruction_id": one_line(row["instruction_id"]),
+            "model": markdown_text(row["response_model"] or ""),
+            "response": markdown_text(row["response"] or ""),
+            "instruction_id": markdown_text(row["instruction_id"]),
         }
         for row in selection.iter_rows(named=True)
     ]

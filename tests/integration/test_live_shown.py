@@ -30,6 +30,6 @@ def test_every_model_has_a_progress_artifact_and_the_run_a_summary(
     names = {name for name in server.tasks(server.latest()) if name.startswith("responses")}
     assert names == {"responses <b>{a}", "responses b"}
     summary = found["generation-summary"]["data"]
-    assert "&lt;b&gt;{a}" in summary
+    assert "&lt;b&gt;\\{a\\}" in summary
     assert "<b>" not in summary
     assert "<b>" not in "".join(a["description"] for a in shown.values())

@@ -11,6 +11,7 @@ from crowdselect_core.errors import ConfigError
 
 log = logging.getLogger("crowdselect")
 
+DEFAULT = "OPENAI_API_KEY"
 AGAIN = 10.0  # seconds until a source that held the refused key is read again
 
 
@@ -21,20 +22,31 @@ class ApiKey:
         name: the crowd model's, for messages.
         config: names the variable or the block.
         given: goes before the environment: a key, or what reads one (a Prefect block).
+        default: whether OPENAI_API_KEY is the key where the config names none.
 
     Raises:
         ConfigError: the variable that the config names is not set, or no header can carry the key.
     """
 
     def __init__(
-        self, name: str, config: OpenAIEngineConfig, given: str | Callable[[], str] | None = None
+        self,
+        name: str,
+        config: OpenAIEngineConfig,
+        given: str | Callable[[], str] | None = None,
+        *,
+        default: bool = False,
     ) -> None:
         self._name, self._given = name, given
-        self._variable = config.api_key_env or "OPENAI_API_KEY"
+        self._variable = config.api_key_env or (DEFAULT if default else None)
         self._required = config.api_key_env is not None
         block = config.api_key_block
         #: What to call its source in a message.
         self.source = f"the environment variable {self._variable}"
+        if self._variable is None:
+            self.source = (
+                f"engine.api_key_env or engine.api_key_block ({DEFAULT} is sent to OpenAI's own "
+                "host and that of OPENAI_BASE_URL alone)"
+            )
         if given is not None:
             self.source = f"the Prefect block {block}" if block else "the api_key given"
         self._lock = threading.Lock()
@@ -77,7 +89,7 @@ class ApiKey:
 
     def _read(self) -> str | None:
         held = self._given() if callable(self._given) else self._given
-        if held is None:
+        if held is None and self._variable is not None:
             held = os.environ.get(self._variable)
             if self._required and not held:
                 raise ConfigError(
@@ -85,6 +97,11 @@ class ApiKey:
                     "with the key"
                 )
         key = (held or "").strip() or None
+        if key is not None and key.startswith("{"):
+            raise ConfigError(
+                f"{self._name}: {self.source} holds a JSON object, as that of credentials_block "
+                "is, and no key: name the one with the endpoint's key"
+            )
         if key is not None and not (key.isascii() and key.isprintable()):
             raise ConfigError(
                 f"{self._name}: {self.source} holds characters that no key has: set it anew"

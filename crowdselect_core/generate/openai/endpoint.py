@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 
@@ -24,7 +24,8 @@ from crowdselect_core.util.http import bearer, below
 
 log = logging.getLogger("crowdselect")
 
-OPENAI = "https://api.openai.com/v1"
+OWN_HOST = "api.openai.com"
+OPENAI = f"https://{OWN_HOST}/v1"
 FIRST_TRY = 6.0  # seconds for the first of two tries to list the models
 BETWEEN = 0.5  # seconds between them
 
@@ -33,6 +34,25 @@ def endpoint_urls(config: OpenAIEngineConfig) -> tuple[str, ...]:
     """Return the URLs of the replicas: the config's, OPENAI_BASE_URL, or OpenAI's own."""
     urls = config.base_url or [os.environ.get("OPENAI_BASE_URL") or OPENAI]
     return tuple(dict.fromkeys(url.rstrip("/") for url in urls))
+
+
+def takes_default_key(url: str) -> bool:
+    """Tell whether OPENAI_API_KEY is for a URL: OpenAI's own host, or that of OPENAI_BASE_URL.
+
+    Everybody else would learn it, and over plain http whoever listens.
+    """
+    try:
+        parts, named = urlsplit(url), urlsplit(os.environ.get("OPENAI_BASE_URL", ""))
+    except ValueError:
+        return False
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme == "https" and (host == OWN_HOST or host.endswith(f".{OWN_HOST}")):
+        return True  # eu.api.openai.com
+    return bool(host) and _origin(parts) == _origin(named)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str]:
+    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
 
 
 def endpoint_name(config: OpenAIEngineConfig) -> str:
@@ -101,9 +121,10 @@ class Endpoint:
                 f"({trouble.words}): check the model's name there (engine.model) and the URL, "
                 "which ends in /v1 for most servers"
             )
+        what = "check the key in" if self.api_key.value else "it was sent no key: set"
         return ConfigError(
-            f"{self.name}: {self.shown} refused every call ({trouble.words}): check the key in "
-            f"{self.api_key.source}, and that it may use model {self.model!r}"
+            f"{self.name}: {self.shown} refused every call ({trouble.words}): {what} "
+            f"{self.api_key.source}, and check that it may use model {self.model!r}"
         )
 
     def silent(self, why: str) -> ConfigError:

@@ -23,6 +23,7 @@ from crowdselect_core.generate.openai.endpoint import (
     check_endpoint,
     checked_urls,
     endpoint_name,
+    takes_default_key,
 )
 from crowdselect_core.generate.openai.prefetch import Lookahead
 from crowdselect_core.generate.openai.request_body import fixed_body
@@ -47,8 +48,8 @@ class OpenAIEngine:
         config: where and how it is asked.
         sampling: how answers are drawn.
         chat_template_kwargs: for the server's chat template (vLLM, SGLang).
-        api_key: a key or what reads one; goes before `config.api_key_env`, which goes before
-            OPENAI_API_KEY.
+        api_key: a key or what reads one; goes before `config.api_key_env`. Without both,
+            OPENAI_API_KEY is the key of OpenAI's own host and of that of OPENAI_BASE_URL.
         first_wait: seconds before the first retry; doubled each time, with jitter.
 
     Raises:
@@ -68,9 +69,11 @@ class OpenAIEngine:
         self.name = name
         self.model = config.model or name
         self._config = config
-        key = ApiKey(name, config, api_key)
+        named = api_key is not None or config.api_key_env is not None
+        default = {url: not named and takes_default_key(url) for url in checked_urls(name, config)}
+        keys = {one: ApiKey(name, config, api_key, default=one) for one in set(default.values())}
         self._endpoints = {
-            url: Endpoint(url, name, self.model, key) for url in checked_urls(name, config)
+            url: Endpoint(url, name, self.model, keys[one]) for url, one in default.items()
         }
         self._fixed = fixed_body(name, self.model, config, sampling, chat_template_kwargs)
         self._first_wait = first_wait

@@ -65,6 +65,7 @@ def test_families_are_in_name_order() -> None:
         ("[a, b", "cannot be read as YAML"),
         ("a: b: c", "cannot be read as YAML"),
         ("\t- a", "cannot be read as YAML"),
+        ("crowd:\n- name: a\n  size: 1\n  size: 2", "key 'size' stands twice, in line 3 and in"),
         ("", "holds nothing, expected a mapping with the key 'crowd'"),
         ("- a\n- b", "holds a list, expected a mapping with the key 'crowd'"),
         ("text", "holds text, expected a mapping"),

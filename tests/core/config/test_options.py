@@ -158,6 +158,12 @@ NESTED: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"ALLOW_SHORT": "true"}, {"allow_short": True}),
     ({"OUT": "2026-11-01", "STORE": "0123"}, {"out": "2026-11-01", "store": "0123"}),
     ({"OUT": "a: b: c"}, {"out": "a: b: c"}),
+    ({"OUT": "no", "STORE": "on", "TOKENIZER": "~"},
+     {"out": "no", "store": "on", "tokenizer": "~"}),
+    ({"OUT": "{a: b}", "CROWD": "yes"}, {"out": "{a: b}", "crowd": "yes"}),
+    ({"STORE": "", "LIMIT": " ", "DATASET__PATH": ""}, {}),
+    ({"LIMIT": "null", "ALLOW_SHORT": "no"}, {"limit": None, "allow_short": False}),
+    ({"BUDGET": "[5]", "RESPONSE": "[a, b]"}, {"budget": "[5]", "response": ["a", "b"]}),
     ({}, {}),
 ]  # fmt: skip
 
@@ -253,6 +259,8 @@ def test_an_unknown_variable_names_the_nearest(name: str, message: str) -> None:
         ("crowd: nowhere.yaml", "crowd file 'nowhere.yaml' does not exist"),
         ("- a", "holds no mapping of keys, e.g. 'budget: 1000'"),
         ("", "holds no mapping of keys"),
+        ("budget: 5\nseed: 1\nbudget: 6", "key 'budget' stands twice, in line 1 and in line 3"),
+        ("dataset:\n  path: a\n  'path': b", "key 'path' stands twice, in line 2 and in line 3"),
         ("a: [", "cannot be read as YAML: while parsing"),
         ("!!python/object/apply:os.getcwd []", "cannot be read as YAML: could not determine"),
     ],

@@ -214,6 +214,14 @@ def test_folders_that_are_not_ours_stay(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("theirs", ['{"accuracy": 0.5}', "[]", "no JSON", '{"folders": "all"}'])
+def test_an_evaluation_json_of_another_program_is_not_replaced(theirs: str, tmp_path: Path) -> None:
+    (tmp_path / "evaluation.json").write_text(theirs)
+    with pytest.raises(EvaluationError, match=r"holds an evaluation\.json that no evaluation"):
+        out_files.begin(str(tmp_path), ["mt-bench"])
+    assert (tmp_path / "evaluation.json").read_text() == theirs
+
+
 def test_names_of_models_as_names_of_files() -> None:
     assert file_name("qwen2.5-7b") == "qwen2.5-7b"
     hostile = [file_name(name) for name in ("../x", "a/b", "a\\b", ".hidden", "_foo", "")]

@@ -9,12 +9,16 @@ import yaml
 from chain import Chosen, choose
 from fake_hub import TOKEN, FakeHub, fake_hub
 from little import CROWD, KEYS, jsonl, rows
+from pydantic import create_model
 
+from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.load import load
+from crowdselect_core.config.reward import JudgeReward
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.export import hub_dataset
 from crowdselect_core.export.dataset_card import FILE
 from crowdselect_core.export.public_config import public_config
+from crowdselect_core.export.public_keys import _KEYS, public_keys
 from crowdselect_core.report.card import card_of
 from flows import cli
 
@@ -83,6 +87,34 @@ def test_nothing_of_the_machine_is_published(tmp_path: Path) -> None:
         assert private not in text
     assert "exclude: drop.txt" in text
     assert tmp_path.name in text
+
+
+def test_only_listed_keys_are_published(tmp_path: Path) -> None:
+    """Private: texts for a judge, addresses, and whatever key a section gets later."""
+    later = create_model("Later", __base__=JudgeReward, note=(str, "")).model_validate(
+        {
+            "name": "judge", "kind": "judge", "rubric": "PRIVATE {instruction} {answer}",
+            "engine": {"kind": "openai", "model": "m", "extra_body": {"x": "PRIVATE"}},
+            "scale": [0, 5], "chat_template_kwargs": {"x": "PRIVATE"}, "note": "PRIVATE",
+        }
+    )  # fmt: skip
+    keys = {"executor": {"kind": "ray", "address": "PRIVATE.host:6379"}, "dataset": "z.jsonl",
+            "quality": {"refusals": {"patterns": ["PRIVATE"], "characters": 7}}}  # fmt: skip
+    config = load(None, KEYS | keys, {})
+    told = public_config(config.model_copy(update={"reward_models": [later]}))
+    assert "PRIVATE" not in yaml.safe_dump(told)
+    assert told["quality"] == {"refusals": {"characters": 7}}
+    engine = {"kind": "openai", "model": "m"}
+    assert told["reward_models"] == [
+        {"name": "judge", "kind": "judge", "engine": engine, "scale": [0.0, 5.0]}
+    ]
+    unlisted = create_model("Unlisted", __base__=Frozen, note=(str, ""))
+    assert public_keys(unlisted) == set()
+
+
+def test_every_listed_key_exists() -> None:
+    for section, keys in _KEYS.items():
+        assert set(keys.split()) <= section.model_fields.keys(), section
 
 
 def test_hostile_names_are_text_in_the_card(tmp_path: Path) -> None:

@@ -110,3 +110,10 @@ def test_a_source_that_held_the_refused_key_is_left_alone_for_a_while() -> None:
     assert vault.reads == 2
     vault.key = NEW
     assert key.renewed(OLD, key._next)
+
+
+def test_a_block_with_credentials_of_a_bucket_is_no_key() -> None:
+    config = OpenAIEngineConfig(kind="openai", base_url="http://127.0.0.1:1/v1", api_key_block="b")
+    with pytest.raises(ConfigError, match="the Prefect block b holds a JSON object") as caught:
+        ApiKey("model", config, lambda: '{"AWS_SECRET_ACCESS_KEY": "MARKED"}')
+    assert "MARKED" not in str(caught.value)

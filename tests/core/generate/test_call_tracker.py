@@ -66,6 +66,16 @@ def test_an_engine_that_answers_nothing_any_more_is_down() -> None:
         fail(counted, 1)
 
 
+def test_a_resumed_run_may_end_though_what_failed_fails_again() -> None:
+    """Of a million calls 200 always fail: a resumed run makes these alone."""
+    counted = CallTracker("m", 200, 999_800, 0.01, lambda _: None)
+    fail(counted, 200)
+    counted.check_failures()
+    shard = CallTracker("m", 200, 999_800, 1.0, lambda _: None)  # another process has the rate
+    with pytest.raises(TooManyFailures, match="of 1,000,000, cached ones included"):
+        fail(shard, IN_A_ROW)
+
+
 def test_what_lies_in_the_row_is_counted_apart() -> None:
     counted = calls(100)
     fail(counted, 100, Failure.ROW)

@@ -21,6 +21,7 @@ from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig
 from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.generate.base import Answer, Failure, Request
 from crowdselect_core.generate.openai import trouble
+from crowdselect_core.generate.openai.endpoint import takes_default_key
 from crowdselect_core.generate.openai.engine import endpoint_name
 from crowdselect_core.generate.openai.request_body import encoded, fixed_body
 from crowdselect_core.generate.openai.response import read_reply
@@ -272,9 +273,37 @@ def test_a_wrong_key_names_the_variable_and_never_the_key(
 
 
 def test_a_missing_key_is_asked_for_by_name() -> None:
-    asks = r"asks for a key: set .* OPENAI_API_KEY"
+    asks = r"asks for a key: set engine\.api_key_env or engine\.api_key_block"
     with served(key="secret") as server, pytest.raises(ConfigError, match=asks):
         engine(server.url).check()
+
+
+def test_openais_key_goes_to_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with served(key=KEY) as server, served(key=KEY) as other:
+        with pytest.raises(ConfigError, match="asks for a key: set engine"):
+            engine(server.url).check()
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        engine(server.url).check()
+        with pytest.raises(ConfigError, match=rf"{other.url}.* asks for a key: set engine"):
+            engine([server.url, other.url]).check()
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://api.openai.com/v1", True), ("https://eu.api.openai.com/v1", True),
+        ("http://api.openai.com/v1", False), ("https://api.openai.com.evil.invalid/v1", False),
+        ("https://evilapi.openai.com@evil.invalid/v1", False), ("http://gpu1:8000/v1", False),
+        ("https://proxy:8443/openai", True), ("http://proxy:8443/openai", False),
+        ("https://proxy/openai", False), ("https://[", False),
+    ],
+)  # fmt: skip
+def test_the_hosts_that_are_sent_openais_key(
+    url: str, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://proxy:8443/v1")
+    assert takes_default_key(url) == taken
 
 
 def test_the_right_key_is_sent_from_each_of_its_places(monkeypatch: pytest.MonkeyPatch) -> None:

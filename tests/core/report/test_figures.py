@@ -146,6 +146,16 @@ def test_a_figure_of_the_users_is_not_replaced(made: Chosen, tmp_path: Path) -> 
         figure_files.check_replaceable(str(tmp_path))
 
 
+def test_a_figures_json_of_another_program_is_not_replaced(made: Chosen, tmp_path: Path) -> None:
+    theirs = tmp_path / "figures" / "figures.json"
+    theirs.parent.mkdir()
+    theirs.write_text('{"charts": []}')
+    wanted = figure_files.spec(made.config, made.inputs)
+    with pytest.raises(ConfigError, match=r"holds figures\.json, which no figures\.json"):
+        figure_files.write(str(tmp_path), wanted, {"metrics.svg": b"one"})
+    assert theirs.read_text() == '{"charts": []}'
+
+
 def test_a_run_draws_once_and_a_run_without_the_key_removes(
     made: Chosen, drawn: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

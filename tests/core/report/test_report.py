@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from little import KEYS, NAMES, REWARD, Row, jsonl, parquet, row, rows
 from markdown_it import MarkdownIt
 
-from crowdselect_core.report.text import as_markdown, as_text, markdown_text, one_line
+from crowdselect_core.report.text import as_markdown, as_rows, as_text, markdown_text, one_line
 
 HOSTILE = [
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "| pipe | row |\n|---|---|",
@@ -108,6 +108,16 @@ def test_the_report_of_hostile_rows_has_no_markup_of_theirs(hostile: Chosen) -> 
     assert not re.search(r"<(script|img|a|code|pre|del|blockquote|hr)\b", made)
     assert set(re.findall(r"<h(\d)>", made)) == {"1", "2"}
     assert "s3://b/out|x" in html.unescape(re.sub(r"<[^>]+>", "", made))
+
+
+def test_the_table_of_hostile_rows_has_no_markup_of_theirs(hostile: Chosen) -> None:
+    """The Prefect UI shows every text of a table as Markdown."""
+    table = as_rows(hostile.selection)
+    assert any("image" in shown["instruction"] for shown in table)
+    for shown in table:
+        for name in ("instruction", "response", "model", "instruction_id"):
+            made = RENDER.render(shown[name])
+            assert not re.search(r"<(?!/?p>)[a-z]", made), made
 
 
 def test_long_lists_of_reasons_are_not_cut_short() -> None:

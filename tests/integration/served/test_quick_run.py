@@ -28,6 +28,15 @@ def test_a_value_that_cannot_be_is_refused_before_the_run(served: Deployed) -> N
     assert "config.clusters" in refused.text
 
 
+def test_a_form_runs_no_function_on_the_worker(served: Deployed) -> None:
+    config = served.deployment("select/select")["parameters"]["config"] | {"method": "os:system"}
+    run = served.ended(served.run("select/select", config=config))
+    assert run["state"]["type"] == "FAILED"
+    assert "method: code that a config names does not run" in run["state"]["message"]
+    of_it = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+    assert served.post("/task_runs/filter", of_it) == []
+
+
 def test_limits_protect_gpus_and_endpoints(served: Deployed) -> None:
     limits = {one["name"]: one["limit"] for one in served.post("/v2/concurrency_limits/filter", {})}
     assert limits["tag:gpu"] >= 1
