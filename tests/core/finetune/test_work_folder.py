@@ -49,7 +49,8 @@ def test_only_folders_of_runs_that_are_dead_are_removed_whatever_their_process_n
     other = subprocess.Popen(
         [sys.executable, "-c", LIVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert other.stdin is not None and other.stdout is not None
+    assert other.stdin is not None
+    assert other.stdout is not None
     made = Path(other.stdout.readline().strip())
     (made / "checkpoint").mkdir()
     elsewhere = tmp_path / f"{PREFIX}4194400-other"  # as in a container whose processes we see not
@@ -57,11 +58,13 @@ def test_only_folders_of_runs_that_are_dead_are_removed_whatever_their_process_n
     (tmp_path / f"{PREFIX}file").touch()
     (tmp_path / f"{PREFIX}link").symlink_to(tmp_path)
     with work_folder(0) as own:
-        assert own.is_dir() and (made / "checkpoint").is_dir()
+        assert own.is_dir()
+        assert (made / "checkpoint").is_dir()
         other.send_signal(signal.SIGKILL)
         other.wait()
         with work_folder(0):
-            assert own.is_dir() and not made.exists()
+            assert own.is_dir()
+            assert not made.exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{PREFIX}file", f"{PREFIX}link"]
     other.stdin.close()
     other.stdout.close()
