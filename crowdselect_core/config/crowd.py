@@ -11,7 +11,7 @@ from crowdselect_core.config.engine import EngineConfig, SamplingConfig
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import CrowdError, nearest, shown
-from crowdselect_core.urls import shown_path
+from crowdselect_core.urls import expanded, shown_path
 
 BUILT_IN = Path(__file__).parent.parent / "crowds"
 
@@ -85,7 +85,7 @@ def read_crowd(path: str) -> CrowdFile:
         CrowdError: no such file or name, not YAML, an unknown key, a wrong value.
     """
     where = shown_path(path)
-    file = BUILT_IN / f"{path}.yaml" if path in built_in_crowds() else Path(path)
+    file = BUILT_IN / f"{path}.yaml" if path in built_in_crowds() else Path(expanded(path))
     try:
         raw: Any = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.config.validation import checked
 from crowdselect_core.errors import ConfigError, nearest
 from crowdselect_core.processes.user_command import ALLOWED
+from crowdselect_core.urls import expanded
 
 PREFIX = "CROWDSELECT_"
 SAMPLE = Path(__file__).parent.parent / "sample"
@@ -53,7 +54,7 @@ def from_file(path: str) -> dict[str, Any]:
         ConfigError: it is missing, no YAML, or no mapping.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text("utf-8"))
+        found = yaml.safe_load(Path(expanded(path)).read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"config file {path!r} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
