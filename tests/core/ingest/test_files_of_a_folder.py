@@ -123,7 +123,7 @@ def test_a_tree_that_is_not_looked_through_is_refused(
     monkeypatch.setattr("crowdselect_core.ingest.subfolders.MOST_FOLDERS", 3)
     jsonl(tmp_path / "zoo.jsonl", rows(3))
     for number in range(3):
-        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}").mkdir(exist_ok=True)
         (tmp_path / "1" / (f"{number}" * 64)).mkdir(parents=True)  # a store's, not looked into
     assert len(ids(tmp_path)) == 3
     jsonl(tmp_path / "3" / "zoo.jsonl", rows(3))
