@@ -111,7 +111,14 @@ def check_crowd(crowd: list[CrowdModel]) -> list[CrowdModel]:
     Raises:
         CrowdError: no model at all, a name that stands twice, several students, or nobody beside
             the student.
+        TypeError: an entry is no CrowdModel.
     """
+    for place, model in enumerate(crowd):
+        if not isinstance(model, CrowdModel):
+            raise TypeError(
+                f"crowd: entry {place} is a {type(model).__name__}, expected a CrowdModel: "
+                "CrowdModel(name=..., family=..., size=...)"
+            )
     names = [m.name for m in crowd]
     if not names:
         raise CrowdError("the crowd is empty: name at least one model (name, family, size)")
