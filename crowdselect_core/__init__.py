@@ -23,7 +23,13 @@ _HOME = {
 __all__ = ["CrowdModel", "crowd_metrics", "integrate", "select"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, "__version__"})
+
+
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module("crowdselect_core.util.versions").version_of("crowdselect")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'crowdselect_core' has no attribute {name!r}")

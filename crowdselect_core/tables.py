@@ -242,3 +242,11 @@ METRIC_NAMES = (
     "stability",
     "headroom",
 )  # in the order of the weights
+
+
+def check_frame(found: object, table: str) -> None:
+    """Raise a TypeError unless a caller brings a polars DataFrame."""
+    if not isinstance(found, pl.DataFrame):
+        kind = f"{type(found).__module__.partition('.')[0]} {type(found).__name__}"
+        remedy = "collect() it" if isinstance(found, pl.LazyFrame) else "pass polars.DataFrame(it)"
+        raise TypeError(f"{table}: found {kind}, expected a polars DataFrame: {remedy}")

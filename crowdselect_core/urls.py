@@ -1,6 +1,7 @@
 """Addresses of files and buckets, and what of them may be shown."""
 
 import re
+from pathlib import Path
 
 from crowdselect_core.errors import ConfigError
 
@@ -25,6 +26,11 @@ _WITH_PORT = ("http", "https", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs")
 def is_url(path: str) -> bool:
     """Tell an fsspec URL (s3://bucket/prefix) from a local path."""
     return "://" in path
+
+
+def expanded(path: str) -> str:
+    """Return a local path with the home folder in the place of a leading ~; a URL as it is."""
+    return f"{Path.home()}{path[1:]}" if path == "~" or path.startswith("~/") else path
 
 
 def checked_url(url: str) -> str:

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from crowdselect_core.config.base import Frozen, refuse_credentials
 from crowdselect_core.config.command import checked_command
-from crowdselect_core.config.fields import Place
+from crowdselect_core.config.fields import LocalPath, Place
 from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.errors import nearest
 
@@ -91,14 +91,14 @@ class LmEvalBenchmark(BenchmarkBase):
     tasks: Annotated[list[str], BeforeValidator(_listed)] = Field(
         min_length=1, description="Names of the tasks", examples=[["ifeval", "gsm8k"]]
     )
-    include_path: str | None = Field(
+    include_path: LocalPath | None = Field(
         None,
         min_length=1,
         description="Folder with tasks of your own; code in it runs, as lm-eval runs it, where "
         "CROWDSELECT_ALLOW_COMMANDS=1",
         examples=["my_tasks/"],
     )
-    data_files: dict[str, str | dict[str, str]] = Field(
+    data_files: dict[str, LocalPath | dict[str, LocalPath]] = Field(
         {},
         description="Local JSON Lines in place of the hub's data, by task: a file (of the split "
         "train, as in datasets), or a file for each split",
@@ -127,7 +127,7 @@ class LmEvalBenchmark(BenchmarkBase):
         "auto", description="Number format of the weights; auto: as they are stored"
     )
     batch_size: int = Field(8, ge=1, description="Requests that are computed at once")
-    nltk_data: str | None = Field(
+    nltk_data: LocalPath | None = Field(
         None,
         min_length=1,
         description="Folder of NLTK's data (tokenizers/punkt_tab), which ifeval needs where it "

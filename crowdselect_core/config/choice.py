@@ -12,6 +12,7 @@ from crowdselect_core.config.crowd import CrowdModel, check_crowd, read_crowd
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.fields import (
+    LocalPath,
     Weights,
     read_budget,
     read_names,
@@ -166,13 +167,13 @@ class ChoiceConfig(Frozen):
     allow_short: Annotated[bool, Flag(), SELECTION] = Field(
         False, description="Fewer eligible rows than the budget are a warning, not an error"
     )
-    include: Annotated[str | None, Flag("FILE"), SELECTION] = Field(
+    include: Annotated[LocalPath | None, Flag("FILE"), SELECTION] = Field(
         None,
         description="File of ids: select among these only; one id a line, or a parquet file with "
         "the column instruction_id",
         examples=["keep.txt"],
     )
-    exclude: Annotated[str | None, Flag("FILE"), SELECTION] = Field(
+    exclude: Annotated[LocalPath | None, Flag("FILE"), SELECTION] = Field(
         None, description="File of ids: never select these", examples=["drop.txt"]
     )
     limit: Annotated[int | None, Flag("N")] = Field(

@@ -12,7 +12,7 @@ from crowdselect_core.config.reward import RewardConfig
 from crowdselect_core.config.validation import checked
 from crowdselect_core.config.yaml_text import read_yaml
 from crowdselect_core.errors import CrowdError, nearest, shown
-from crowdselect_core.urls import shown_path
+from crowdselect_core.urls import expanded, shown_path
 
 BUILT_IN = Path(__file__).parent.parent / "crowds"
 
@@ -86,7 +86,7 @@ def read_crowd(path: str) -> CrowdFile:
         CrowdError: no such file or name, not YAML, a key twice, an unknown key, a wrong value.
     """
     where = shown_path(path)
-    file = BUILT_IN / f"{path}.yaml" if path in built_in_crowds() else Path(path)
+    file = BUILT_IN / f"{path}.yaml" if path in built_in_crowds() else Path(expanded(path))
     try:
         raw: Any = read_yaml(file.read_text("utf-8"))
     except FileNotFoundError:
@@ -112,7 +112,14 @@ def check_crowd(crowd: list[CrowdModel]) -> list[CrowdModel]:
     Raises:
         CrowdError: no model at all, a name that stands twice, several students, or nobody beside
             the student.
+        TypeError: an entry is no CrowdModel.
     """
+    for place, model in enumerate(crowd):
+        if not isinstance(model, CrowdModel):
+            raise TypeError(
+                f"crowd: entry {place} is a {type(model).__name__}, expected a CrowdModel: "
+                "CrowdModel(name=..., family=..., size=...)"
+            )
     names = [m.name for m in crowd]
     if not names:
         raise CrowdError("the crowd is empty: name at least one model (name, family, size)")

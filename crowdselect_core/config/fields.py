@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from crowdselect_core.config.base import CREDENTIALS
 from crowdselect_core.errors import ConfigError
-from crowdselect_core.urls import checked_url, is_url
+from crowdselect_core.urls import checked_url, expanded, is_url
 
 
 def read_budget(value: Any) -> int | float:
@@ -56,6 +56,8 @@ def _place(value: str) -> str:
 
 
 Place = Annotated[str, AfterValidator(_place)]
+OwnPlace = Annotated[Place, AfterValidator(expanded)]  # where a run writes
+LocalPath = Annotated[str, AfterValidator(expanded)]
 
 
 def read_names(value: Any) -> Any:

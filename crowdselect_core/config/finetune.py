@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from crowdselect_core.config.base import Frozen, Named, refuse_credentials
 from crowdselect_core.config.command import checked_command
 from crowdselect_core.config.engine import PriceConfig
+from crowdselect_core.config.fields import LocalPath
 from crowdselect_core.config.flags import Flag
 from crowdselect_core.errors import ConfigError
 
@@ -64,7 +65,7 @@ class TrainingConfig(Frozen):
         examples=["Qwen/Qwen2.5-3B-Instruct", "sample:smollm2"],
     )
     revision: str | None = Field(None, description="Commit, tag or branch of a hub id")
-    train_file: Annotated[str | None, Flag("FILE.jsonl")] = Field(
+    train_file: Annotated[LocalPath | None, Flag("FILE.jsonl")] = Field(
         None,
         description="Local file to train on, one {messages: [...]} a line, or for dpo, simpo and "
         "orpo one {prompt, chosen, rejected}; when empty, the selection of this config",
@@ -169,7 +170,7 @@ class TrainingConfig(Frozen):
         description="Processes that train, each on a GPU of its own (without GPUs: on the "
         "processor); does not count as another training",
     )
-    launch_config: str | None = Field(
+    launch_config: LocalPath | None = Field(
         None,
         description="File of accelerate's options for these processes (FSDP, DeepSpeed); its "
         "content counts as another training; when empty, torchrun starts them",

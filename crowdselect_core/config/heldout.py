@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from crowdselect_core.config.base import Frozen
+from crowdselect_core.config.fields import LocalPath
 from crowdselect_core.config.flags import Flag
 
 BEST = "best"
@@ -20,7 +21,7 @@ class HeldoutConfig(Frozen):
         description="Share of the prompts that is held out, drawn by a hash of seed and prompt",
         examples=[0.1],
     )
-    file: Annotated[str | None, Flag("FILE")] = Field(
+    file: Annotated[LocalPath | None, Flag("FILE")] = Field(
         None,
         min_length=1,
         description="In place of share, a local file of what is held out: ids, one a line; a "

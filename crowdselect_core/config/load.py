@@ -18,6 +18,7 @@ from crowdselect_core.config.variables import value_of
 from crowdselect_core.config.yaml_text import DuplicateKey, read_yaml
 from crowdselect_core.errors import ConfigError, nearest
 from crowdselect_core.processes.user_command import ALLOWED
+from crowdselect_core.urls import expanded
 
 PREFIX = "CROWDSELECT_"
 SAMPLE = Path(__file__).parent.parent / "sample"
@@ -55,7 +56,7 @@ def from_file(path: str) -> dict[str, Any]:
         ConfigError: it is missing, no YAML, no mapping, or a key stands twice.
     """
     try:
-        found = read_yaml(Path(path).read_text("utf-8"))
+        found = read_yaml(Path(expanded(path)).read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"config file {path!r} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:

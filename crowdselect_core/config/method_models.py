@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.engine import Dtype, EngineConfig
+from crowdselect_core.config.fields import LocalPath
 from crowdselect_core.config.flags import Flag
 from crowdselect_core.config.reward import JudgeSampling
 from crowdselect_core.errors import ConfigError
@@ -91,7 +92,7 @@ class IfdConfig(LocalModel):
 class RdsConfig(LocalModel):
     """The method rds+: rows that resemble examples of the target task."""
 
-    targets: Annotated[str | None, Flag("FILE")] = Field(
+    targets: Annotated[LocalPath | None, Flag("FILE")] = Field(
         None,
         description="JSON Lines file of examples of the target task: {messages}, or {instruction, "
         "output}",

@@ -13,7 +13,7 @@ from crowdselect_core.config.executor import ExecutorConfig
 from crowdselect_core.config.experiment import ExperimentConfig
 from crowdselect_core.config.export import Export, PairsConfig
 from crowdselect_core.config.fields import (
-    Place,
+    OwnPlace,
     read_layouts,
 )
 from crowdselect_core.config.finetune import REPOSITORY, TrainingConfig
@@ -97,13 +97,13 @@ class SelectConfig(ChoiceConfig):
     seed: Annotated[int, Flag("N"), SELECTION] = Field(
         0, ge=0, le=2**32 - 1, description="Seed of every random draw"
     )
-    store: Annotated[Place, Flag("PATH_OR_URL")] = Field(
+    store: Annotated[OwnPlace, Flag("PATH_OR_URL")] = Field(
         ".crowdselect",
         min_length=1,
         description="Folder or URL of the store, where results are cached between runs",
         examples=["s3://bucket/crowdselect"],
     )
-    out: Annotated[Place, Flag("PATH_OR_URL")] = Field(
+    out: Annotated[OwnPlace, Flag("PATH_OR_URL")] = Field(
         "out",
         min_length=1,
         description="Folder or URL where the results of this run are written",

@@ -33,7 +33,13 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
-from crowdselect_core.store.out_files import check_replaceable, owned_files, writing
+from crowdselect_core.store.out_files import (
+    check_alone,
+    check_replaceable,
+    owned_files,
+    size_and_sha256,
+    writing,
+)
 from crowdselect_core.util.versions import version_of
 
 MANIFEST = "manifest.json"
@@ -184,7 +190,7 @@ def write(config: SelectConfig, told: Results) -> None:
     if told.advised is not None:
         files[ADVICE_FILE] = _parquet(told.advised.advice)
         files[SENSITIVITY_FILE] = _parquet(told.advised.sensitivity)
-    stated = {n: {"bytes": len(d), "sha256": sha256(d).hexdigest()} for n, d in files.items()}
+    stated = {name: size_and_sha256(data) for name, data in files.items()}
     manifest = {
         "key": sha256(canonical(told.artifacts)).hexdigest(),
         "artifacts": told.artifacts,
@@ -209,6 +215,7 @@ def write(config: SelectConfig, told: Results) -> None:
             {**files, MANIFEST: text.encode("utf-8", "backslashreplace") + b"\n"},
             gone=sorted(gone),
         )
+        check_alone(place, MANIFEST, {"key": manifest["key"]}, stated)
 
 
 def _choosing(

@@ -13,6 +13,7 @@ from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import TEMPORARY
+from crowdselect_core.store.out_files import check_alone, size_and_sha256
 
 FOLDER = "figures"
 MANIFEST = "figures.json"
@@ -88,8 +89,10 @@ def write(out: str, wanted: Spec, files: Mapping[str, bytes]) -> list[str]:
         {f"{FOLDER}/{n}": d for n, d in {**files, MANIFEST: told.encode() + b"\n"}.items()},
         gone=sorted(f"{FOLDER}/{name}" for name in owned - set(files)),
     )
+    stated = {f"{FOLDER}/{name}": size_and_sha256(data) for name, data in files.items()}
+    check_alone(place, f"{FOLDER}/{MANIFEST}", {"key": wanted.key}, stated)
     place.remove(PENDING)
-    return sorted(f"{FOLDER}/{name}" for name in files)
+    return sorted(stated)
 
 
 def remove(out: str) -> None:

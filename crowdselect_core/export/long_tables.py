@@ -23,7 +23,13 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
-from crowdselect_core.store.out_files import PENDING, check_replaceable, writing
+from crowdselect_core.store.out_files import (
+    PENDING,
+    check_alone,
+    check_replaceable,
+    size_and_sha256,
+    writing,
+)
 
 RESPONSES, GENERATION = "responses.parquet", "generation.json"
 SCORES, SCORING = "scores.parquet", "scoring.json"
@@ -147,5 +153,6 @@ def _write(
             place.remove(manifest)
             place.upload(table, file)
             place.replace(manifest, text.encode("utf-8", "backslashreplace") + b"\n")
+            check_alone(place, manifest, {"key": key}, {table: size_and_sha256(file)})
     finally:
         file.unlink()

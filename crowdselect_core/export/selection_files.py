@@ -25,6 +25,7 @@ from crowdselect_core.store.out_files import (
     DATASET_INFO,
     PENDING,
     QUALITY,
+    check_alone,
     check_replaceable,
     entries_of,
     is_manifest,
@@ -132,6 +133,7 @@ def write(
         check_replaceable(place, [*every, MANIFEST], config.out)
         with writing(place, [*every, MANIFEST]):
             _replace_all(place, every, manifest)
+            check_alone(place, MANIFEST, {"key": wanted.key}, manifest["files"])
     return manifest
 
 

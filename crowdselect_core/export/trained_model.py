@@ -20,6 +20,7 @@ from crowdselect_core.store.artifacts import Artifact
 from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.names import TEMPORARY
+from crowdselect_core.store.out_files import check_alone
 
 FILE = "training.json"
 CURVE = "training.parquet"
@@ -92,6 +93,8 @@ def write(
         place.replace(CARD, card.encode())
     text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)
     place.replace(FILE, text.encode("utf-8", "backslashreplace") + b"\n")
+    changed = {name: files[name] for name in {*written, CARD} & files.keys()}
+    check_alone(place, FILE, {"files": files}, changed)
     place.remove(PENDING)
     return {**told, "cached": False}
 

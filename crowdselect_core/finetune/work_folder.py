@@ -1,6 +1,11 @@
-"""The folder on this machine in which a training works; what a killed run left is removed."""
+"""The folder on this machine in which a training works; what a killed run left is removed.
+
+A folder whose run lives is locked (flock): the kernel lets go of it when the process ends, however
+it ends. Process numbers would not do, as containers that share TMPDIR do not see each other's.
+"""
 
 import errno
+import fcntl
 import logging
 import os
 import shutil
@@ -31,11 +36,12 @@ def work_folder(needed: int) -> Iterator[Path]:
     place = Path(tempfile.gettempdir())
     _remove_leftovers(place)
     check_room(place, needed, "set TMPDIR to a larger disk")
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    folder, lock = _made()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
 def check_room(place: Path, needed: int, remedy: str) -> None:
@@ -105,19 +111,38 @@ def _existing(place: Path) -> Path:
     return place
 
 
+def _made() -> tuple[Path, int]:
+    """Make a folder and lock it; another run may take one that is not locked yet for a leftover."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        if _locked(lock) is not False and folder.is_dir():
+            return folder, lock
+        os.close(lock)
+
+
 def _remove_leftovers(place: Path) -> None:
     for folder in place.glob(f"{PREFIX}*"):
-        number = folder.name.removeprefix(PREFIX).partition("-")[0]
-        own = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
-        if own and number.isdigit() and not _is_alive(int(number)):
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # another user's, gone meanwhile, or no folder
+            continue
+        try:
+            if os.fstat(lock).st_uid == os.getuid() and _locked(lock):
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
-def _is_alive(number: int) -> bool:
+def _locked(folder: int) -> bool | None:
+    """Lock an open folder; False: another holds it, None: this file system locks no folders."""
     try:
-        os.kill(number, 0)
-    except ProcessLookupError:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except OSError:  # another's
-        return True
+    except OSError:  # nothing is a leftover there
+        return None
     return True

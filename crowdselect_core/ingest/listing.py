@@ -14,7 +14,7 @@ from crowdselect_core.errors import DatasetError, shown
 from crowdselect_core.ingest.files import DataFile, is_local, opened, place_failed
 from crowdselect_core.ingest.splits import files_of_split, splits_of
 from crowdselect_core.ingest.subfolders import data_below
-from crowdselect_core.urls import is_url
+from crowdselect_core.urls import expanded, is_url
 
 TEXT_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv")
 SUFFIXES = (
@@ -195,4 +195,4 @@ def _as_given(path: str, name: str) -> str:
 
 def is_glob(path: str) -> bool:
     """Tell a glob from a path; a local path that exists is none, whatever characters it has."""
-    return any(c in path for c in "*?[") and (is_url(path) or not Path(path).exists())
+    return any(c in path for c in "*?[") and (is_url(path) or not Path(expanded(path)).exists())

@@ -89,7 +89,7 @@ def _line(file: DataFile, row: int) -> int:
     """Return the line, from 1, on which a row of a CSV file ends; a text may span several."""
     with text_file(file, arrays=False).open() as handle:
         lines = csv.reader(io.TextIOWrapper(handle, "utf-8-sig", newline=""))
-        rows = (lines.line_num for values in lines if values)
+        rows = (lines.line_num for values in lines if not _is_blank(values))
         return next(islice(rows, row + 1, None), lines.line_num)
 
 
@@ -109,7 +109,7 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> CsvReader:
             with text_file(file, arrays=False).open() as handle:
                 data = handle.read()
             data.decode("utf-8-sig")
-            frame = pl.read_csv(io.BytesIO(data), infer_schema=False)
+            frame = _without_blank(pl.read_csv(io.BytesIO(data), infer_schema=False), data)
         except OSError as e:
             raise read_failed(file, e) from None
         except UnicodeDecodeError as e:
@@ -134,6 +134,28 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> CsvReader:
             f"{files[0].shown} and its neighbours have different columns; give them the same"
         ) from None
     return CsvReader(table, files, [frame.height for frame in frames])
+
+
+def _without_blank(frame: pl.DataFrame, data: bytes) -> pl.DataFrame:
+    """Return the rows that are not blank lines, which hold nulls as a line of commas alone does."""
+    first, *others = frame.columns
+    empty = pl.all_horizontal(
+        pl.col(first).str.strip_chars().fill_null("") == "", *(pl.col(c).is_null() for c in others)
+    )
+    if not frame.select(empty.any()).item():
+        return frame
+    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    try:
+        blank = [_is_blank(values) for values in lines]
+    except csv.Error:  # a field that is longer than it takes: no blank line is left out
+        return frame
+    blank = blank[-frame.height :]  # those above the names are no rows
+    return frame.filter(~pl.Series(blank)) if len(blank) == frame.height else frame
+
+
+def _is_blank(values: Sequence[str]) -> bool:
+    """Tell a line of a CSV file without anything in it but spaces."""
+    return not values or (len(values) == 1 and values[0] != "" and not values[0].strip())
 
 
 def _csv_cause(data: bytes, error: Exception) -> str:

@@ -6,6 +6,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -61,7 +62,7 @@ class ParquetReader(FileReader):
                     rows = min(batch.num_rows, end - row)
                     if rows <= 0:
                         break
-                    arrays = {leaf: _leaf(batch, leaf).slice(0, rows) for leaf in leaves}
+                    arrays = {leaf: leaf_of(batch, leaf).slice(0, rows) for leaf in leaves}
                     yield Batch(row, rows, arrays)
                     row += rows
         except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError) as e:
@@ -104,7 +105,12 @@ def _inner(kind: pa.DataType) -> list[pa.DataType]:
     return [*fields, *(inner for field in fields for inner in _inner(field))]
 
 
-def _leaf(batch: pa.RecordBatch, leaf: Leaf) -> pa.Array:
+def leaf_of(batch: pa.RecordBatch, leaf: Leaf) -> pa.Array:
+    """Return a leaf of a batch; nulls where the file lacks it.
+
+    Raises:
+        ArrowException: what it holds is damaged.
+    """
     if leaf.column not in batch.schema.names:  # this file has no value in it, and so no fields
         return pa.nulls(batch.num_rows)
     array = batch.column(leaf.column)
@@ -115,6 +121,8 @@ def _leaf(batch: pa.RecordBatch, leaf: Leaf) -> pa.Array:
     if isinstance(array, pa.ExtensionArray):  # JSON, which is text
         array = array.storage
     array.validate(full=True)  # text that is no UTF-8 is told here, and not wherever it is used
+    if "_view" in str(array.type):  # as polars writes texts to .arrow; few functions take them
+        return pl.Series(array).to_arrow(compat_level=pl.CompatLevel.oldest())
     return array
 
 

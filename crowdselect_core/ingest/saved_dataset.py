@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest.files import (
@@ -17,11 +16,15 @@ from crowdselect_core.ingest.files import (
     read_failed,
 )
 from crowdselect_core.ingest.listing import SUFFIXES, is_glob, list_files
+from crowdselect_core.ingest.parquet import leaf_of
+from crowdselect_core.ingest.parquet_schema import joined
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition, row_of_file
 from crowdselect_core.store.backend.errors import is_denied
+from crowdselect_core.store.safe_parquet import names
 from crowdselect_core.urls import is_url
 
 BATCH_ROWS = 4096
+MAGIC = b"ARROW1"  # of the file format; `datasets` writes the stream format
 
 
 def is_saved_folder(path: str, options: Mapping[str, Any]) -> bool:
@@ -92,14 +95,14 @@ def _told(fs: Any, folder: str, path: str, key: str) -> Any:
 
 
 class ArrowReader(FileReader):
-    """Arrow stream files, read record batch by record batch."""
+    """Arrow files of the stream or the file format, read a bounded number of rows at a time."""
 
     def place(self, row: int) -> str:
         rows = [t.num_rows for t in self._tables]
         return row_of_file(row, [(f.shown, n) for f, n in zip(self._files, rows, strict=True)])
 
     def schema(self) -> pa.Schema:
-        return self._tables[0].schema
+        return self._schema
 
     def partitions(self, rows: int) -> list[Partition]:
         found: list[Partition] = []
@@ -116,11 +119,16 @@ class ArrowReader(FileReader):
         for at in range(0, partition.rows, BATCH_ROWS):
             rows = min(BATCH_ROWS, partition.rows - at)
             part = self._tables[partition.file].slice(start + at, rows)
-            arrays = {}
-            for leaf in leaves:
-                column = part.column(leaf.column).combine_chunks()
-                arrays[leaf] = column if leaf.field is None else pc.struct_field(column, leaf.field)
+            try:
+                batch = _batch(part, leaves)
+                arrays = {leaf: leaf_of(batch, leaf) for leaf in leaves}
+            except (pa.ArrowException, UnicodeDecodeError) as e:
+                raise read_failed(self._files[partition.file], e) from None
             yield Batch(partition.first_row + at, rows, arrays)
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        return joined([f.shown for f in self._files], [t.schema for t in self._tables])
 
     @cached_property
     def _tables(self) -> list[pa.Table]:
@@ -128,13 +136,30 @@ class ArrowReader(FileReader):
 
     def _open(self, file: DataFile) -> pa.Table:
         try:
-            if file.is_local:  # mapped: only what is touched comes into memory
-                return pa.ipc.open_stream(pa.memory_map(file.path)).read_all()
-            return pa.ipc.open_stream(b"".join(file.blocks())).read_all()
-        except pa.ArrowException:
+            # Mapped where it is local: only what is touched comes into memory.
+            data = (
+                pa.memory_map(file.path) if file.is_local else pa.py_buffer(b"".join(file.blocks()))
+            )
+            first = (
+                data.read_at(len(MAGIC), 0) if file.is_local else data[: len(MAGIC)].to_pybytes()
+            )
+            opened_as = pa.ipc.open_file if first == MAGIC else pa.ipc.open_stream
+            table = opened_as(data).read_all()
+            names(table.schema)
+            return table
+        except (pa.ArrowException, UnicodeDecodeError):
             raise DatasetError(
                 f"{file.shown}: is not a complete Arrow file, it may be cut off or damaged; write "
                 "or fetch it again"
             ) from None
         except OSError as e:
             raise read_failed(file, e) from None
+
+
+def _batch(table: pa.Table, leaves: Sequence[Leaf]) -> pa.RecordBatch:
+    """Return rows as one batch, with the columns of these leaves that the file has."""
+    columns = sorted({leaf.column for leaf in leaves} & set(table.schema.names))
+    arrays = [table.column(name).combine_chunks() for name in columns]
+    if not columns:
+        return pa.RecordBatch.from_arrays([pa.nulls(table.num_rows)], [""])
+    return pa.RecordBatch.from_arrays(arrays, columns)

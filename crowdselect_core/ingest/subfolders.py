@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from crowdselect_core.errors import DatasetError
 from crowdselect_core.ingest.files import place_failed
 
 MOST_FOLDERS = 1000  # a larger tree is no folder of data files
@@ -22,16 +23,29 @@ def data_below(
 
     Hidden folders, a store, and folders that hold the results of a run, are no data. Web pages
     are not followed: their links may lead anywhere.
+
+    Raises:
+        DatasetError: there are more than MOST_FOLDERS subfolders.
+        StorageError: one cannot be listed.
     """
     if "http" in _protocols(fs) or "https" in _protocols(fs):
         return []
     found: list[str] = []
     waiting = sorted(folders, reverse=True)
     seen = 0
-    while waiting and seen < MOST_FOLDERS:
-        folder, seen = waiting.pop(), seen + 1
+    while waiting:
+        folder = waiting.pop()
         if _base(folder).startswith(("_", ".")) or _ARTIFACT.fullmatch(_base(folder)):
             continue
+        if seen == MOST_FOLDERS:
+            if found:
+                break  # that there are some is enough to be refused
+            raise DatasetError(
+                f"{shown}: has more than {MOST_FOLDERS:,} subfolders, so not all were looked at "
+                "for further data files; pass a glob of the files to read (DIR/*.parquet, or "
+                "DIR/**/*.parquet with subfolders)"
+            )
+        seen += 1
         try:
             listed = fs.ls(folder, detail=True)
         except Exception as e:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from crowdselect_core.config.crowd import CrowdModel, check_crowd, families
 from crowdselect_core.errors import CrowdError, DatasetError, nearest, shown
-from crowdselect_core.tables import METRICS
+from crowdselect_core.tables import METRICS, check_frame
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -46,8 +46,9 @@ def crowd_metrics(scores: pl.DataFrame, crowd: list[CrowdModel]) -> pl.DataFrame
 
     Input columns:
         instruction_id: String.
-        one per model, named after it: any numeric type, the reward model's unit, unbounded,
-            higher is better; null, NaN and infinite are missing. Other columns are ignored.
+        one per model, named after it: any numeric type or Boolean (0 and 1), the reward
+            model's unit, unbounded, higher is better; null, NaN and infinite are missing. Other
+            columns are ignored.
 
     Output columns (tables.METRICS, in input order; an undefined metric is null, never NaN):
         instruction_id: as given.
@@ -69,8 +70,11 @@ def crowd_metrics(scores: pl.DataFrame, crowd: list[CrowdModel]) -> pl.DataFrame
     Raises:
         CrowdError: an empty crowd, a model named twice, two students, a model without a column, a
             column that is not numeric.
-        DatasetError: `instruction_id` is missing or is no String.
+        TypeError: `scores` is no polars DataFrame, or the crowd holds other than CrowdModel.
+        DatasetError: `instruction_id` is missing or is no String, or the scores of a row are so
+            large that their variance or headroom is no number.
     """
+    check_frame(scores, "scores")
     models, student = _split(crowd)
     found = scores.schema.get("instruction_id")
     if found != pl.String:
@@ -85,11 +89,14 @@ def crowd_metrics(scores: pl.DataFrame, crowd: list[CrowdModel]) -> pl.DataFrame
         for part in scores.select(names).iter_slices(BLOCK_ROWS):
             yield np.stack([_floats(part.get_column(name)) for name in names])
 
-    columns = _metrics(blocks(), scores.height, models)
-    return columns.insert_column(0, scores.get_column("instruction_id")).select(list(METRICS))
+    ids = scores.get_column("instruction_id")
+    columns = _finite(_metrics(blocks(), scores.height, models), ids)
+    return columns.insert_column(0, ids).select(list(METRICS))
 
 
-def crowd_metrics_NM(scores_NM: Floats, crowd: list[CrowdModel]) -> pl.DataFrame:
+def crowd_metrics_NM(
+    scores_NM: Floats, crowd: list[CrowdModel], ids: pl.Series | None = None
+) -> pl.DataFrame:
     """Compute the metrics of `crowd_metrics` from an array, without the id column.
 
     Input columns: column m of `scores_NM` holds the scores of `crowd[m]`, NaN or infinite where
@@ -99,12 +106,14 @@ def crowd_metrics_NM(scores_NM: Floats, crowd: list[CrowdModel]) -> pl.DataFrame
     Args:
         scores_NM: float64 scores.
         crowd: the models, a student too, in the order of the array's columns, which changes no bit.
+        ids: of the rows, for an error; without them it names the row, from 0.
 
     Returns:
         One row per row of the array.
 
     Raises:
         CrowdError: as `crowd_metrics`, or an array of another shape than (rows, models).
+        DatasetError: scores so large that their variance or headroom is no number.
     """
     models, student = _split(crowd)
     scores_NM = np.asarray(scores_NM, dtype=np.float64)
@@ -117,7 +126,7 @@ def crowd_metrics_NM(scores_NM: Floats, crowd: list[CrowdModel]) -> pl.DataFrame
     columns = [column_of[m.name] for m in [*models, *student]]
     starts = range(0, len(scores_NM), BLOCK_ROWS)
     blocks = (np.ascontiguousarray(scores_NM[s : s + BLOCK_ROWS, columns].T) for s in starts)
-    return _metrics(blocks, len(scores_NM), models)
+    return _finite(_metrics(blocks, len(scores_NM), models), ids)
 
 
 def _split(crowd: list[CrowdModel]) -> tuple[list[CrowdModel], list[CrowdModel]]:
@@ -138,7 +147,7 @@ def _check_columns(scores: pl.DataFrame, names: list[str]) -> None:
         )
     for name in names:
         dtype = scores.schema[name]
-        if not (dtype.is_numeric() or dtype == pl.Null):
+        if not (dtype.is_numeric() or dtype in (pl.Null, pl.Boolean)):
             raise CrowdError(
                 f"scores: column {name!r} is {dtype}, expected numbers: cast it, or take "
                 f"{name!r} out of the crowd"
@@ -183,6 +192,19 @@ def _metrics(blocks: Iterator[Floats], rows: int, crowd: list[CrowdModel]) -> pl
             "stability": pl.Series(stability_N, nan_to_null=True),
             "headroom": pl.Series(headroom_N, nan_to_null=True),
         }
+    )
+
+
+def _finite(metrics: pl.DataFrame, ids: pl.Series | None) -> pl.DataFrame:
+    """Return metrics unless one is infinite, which would rank before all others."""
+    infinite = metrics["separability"].is_infinite() | metrics["headroom"].is_infinite()
+    row = infinite.fill_null(value=False).arg_max()
+    if row is None or not infinite[row]:
+        return metrics
+    where = f"row {row} (from 0)" if ids is None else f"instruction {ids[row]!r}"
+    raise DatasetError(
+        f"{where}: its scores are too large for a mean and a deviation: correct the reward model's "
+        "scores (null where there is none)"
     )
 
 

@@ -12,7 +12,7 @@ from crowdselect_core.ingest.listing import is_glob, list_files
 from crowdselect_core.ingest.open import is_on_hub
 from crowdselect_core.ingest.stored_zoo import is_artifact
 from crowdselect_core.quality.benchmark_prompts import FILES
-from crowdselect_core.urls import is_url
+from crowdselect_core.urls import expanded, is_url
 
 
 def check_no_input(config: SelectConfig, names: Sequence[str]) -> None:
@@ -76,7 +76,7 @@ def _check_glob(config: SelectConfig, names: Sequence[str], out: str) -> None:
     path = config.dataset.path
     if is_url(path) or not is_glob(path):
         return
-    pattern = re.compile(glob_translate(str(Path.cwd() / path)))
+    pattern = re.compile(glob_translate(str(Path.cwd() / expanded(path))))
     if read := [name for name in names if pattern.fullmatch(f"{out}/{name}")]:
         raise ConfigError(
             f"{config.out}: the data set's glob {path} would read {shown(read, 3)} there, so the "
@@ -85,11 +85,11 @@ def _check_glob(config: SelectConfig, names: Sequence[str], out: str) -> None:
 
 
 def _is_folder(path: str) -> bool:
-    return not is_url(path) and not is_glob(path) and Path(path).is_dir()
+    return not is_url(path) and not is_glob(path) and Path(expanded(path)).is_dir()
 
 
 def _place(path: str) -> str:
     """Return a place in one way of writing it; links are followed."""
     if is_url(path):
         return path.split("?", 1)[0].rstrip("/").removeprefix("file://")
-    return str(Path(path).resolve())
+    return str(Path(expanded(path)).resolve())

@@ -168,16 +168,3 @@ def metric_correlations(ranking: pl.DataFrame, names: Sequence[str]) -> Floats:
             rho = both.select(pl.corr(one, other, method="spearman")).item()
             rho_KK[i, j] = rho_KK[j, i] = np.nan if rho is None else rho
     return rho_KK
-
-
-def cluster_counts(ranking: pl.DataFrame) -> pl.DataFrame:
-    """Count the rows of each cluster; without clusters there is one group, of null.
-
-    Input columns: cluster_id, eligible, selected (`selection.explanations.told`).
-    Output columns: cluster_id; rows; eligible; chosen; in cluster order.
-    """
-    return (
-        ranking.group_by("cluster_id")
-        .agg(rows=pl.len(), eligible=pl.col("eligible").sum(), chosen=pl.col("selected").sum())
-        .sort("cluster_id", nulls_last=True)
-    )

@@ -9,7 +9,7 @@ import polars as pl
 import polars.selectors as cs
 
 from crowdselect_core.errors import DatasetError, nearest
-from crowdselect_core.tables import METRICS, Columns
+from crowdselect_core.tables import METRICS, Columns, check_frame
 
 REQUIRED = tuple(name for name in METRICS if name != "headroom")  # without a student: no headroom
 
@@ -47,6 +47,7 @@ def metric_columns(metrics: pl.DataFrame, required: Collection[str] = REQUIRED) 
 
 def typed_columns(metrics: pl.DataFrame, required: Collection[str] = REQUIRED) -> pl.DataFrame:
     """Return what `metric_columns` does of a part of a table, whose ids it cannot compare."""
+    check_frame(metrics, "metrics")
     known = {**METRICS, "answerable": pl.Boolean, "barred": pl.String}
     present = {n: dtype for n, dtype in known.items() if n in required or n in metrics.columns}
     check_columns(metrics, present, "metrics")
@@ -65,6 +66,7 @@ def check_columns(frame: pl.DataFrame, columns: Columns, table: str) -> None:
     Any number passes for Float64, any whole number for Int64, and a column without a value (Null)
     for every type but that of the ids.
     """
+    check_frame(frame, table)
     for name, dtype in columns.items():
         found = frame.schema.get(name)
         if found is None:
@@ -78,7 +80,10 @@ def check_columns(frame: pl.DataFrame, columns: Columns, table: str) -> None:
 
 
 def check_ids(ids: pl.Series, table: str) -> None:
-    """Raise a DatasetError unless the ids are unique and none is null."""
+    """Raise a DatasetError unless the ids are unique and none is null; TypeError: no Series."""
+    if not isinstance(ids, pl.Series):
+        kind = type(ids).__name__
+        raise TypeError(f"{table}: the ids are a {kind}, expected a polars Series: pl.Series(ids)")
     if ids.null_count():
         raise DatasetError(
             f"{table}: {ids.null_count()} rows have no instruction_id: give each one"

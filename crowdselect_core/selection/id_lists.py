@@ -6,7 +6,7 @@ import polars as pl
 
 from crowdselect_core.errors import ConfigError, first_line
 from crowdselect_core.store import safe_parquet
-from crowdselect_core.urls import shown_path
+from crowdselect_core.urls import expanded, shown_path
 
 
 def read_ids(path: str) -> list[str]:
@@ -17,7 +17,7 @@ def read_ids(path: str) -> list[str]:
     Raises:
         ConfigError: the file is missing, no UTF-8, no parquet table with instruction_id, or empty.
     """
-    file, where = Path(path), shown_path(path)
+    file, where = Path(expanded(path)), shown_path(path)
     try:
         if file.suffix == ".parquet":
             column = safe_parquet.decode(file.read_bytes(), ["instruction_id"])["instruction_id"]

@@ -2,16 +2,20 @@
 
 A file is our own when a manifest of ours names it. While files are written there is no manifest;
 then a temporary list beside them names them, so that a killed run can be repeated.
+
+Two runs may write to one OUT at the same time. Each writes its manifest last and looks at its files
+after that (`check_alone`). A file that another run replaced later is followed by that run's
+manifest, so whichever manifest stays, either its files are there or its run says that they are not.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from crowdselect_core.errors import ConfigError, shown
+from crowdselect_core.errors import ConfigError, StorageError, shown
 from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.names import TEMPORARY
 
@@ -19,6 +23,10 @@ PENDING = f"{TEMPORARY}out"  # the names of the files that are being written
 DATASET_INFO = "dataset_info.json"  # other tools have entries of their own in it
 QUALITY = "quality.json"  # what the quality gates found
 _TABLES = {"generation.json": "responses.parquet", "scoring.json": "scores.parquet"}
+
+
+class OtherRunError(StorageError):
+    """Another run has written to OUT at the same time."""
 
 
 def check_replaceable(place: StorageBackend, names: Iterable[str], out: str) -> None:
@@ -72,10 +80,53 @@ def is_manifest(told: Any) -> bool:
 @contextmanager
 def writing(place: StorageBackend, names: Iterable[str]) -> Iterator[None]:
     """Name the files that are being written, for a run that follows one that was killed."""
-    owned = owned_files(place)
-    place.replace(PENDING, json.dumps(sorted(owned | set(names))).encode())
-    yield
+    named = json.dumps(sorted(owned_files(place) | set(names))).encode()
+    place.replace(PENDING, named)
+    try:
+        yield
+    except OtherRunError:
+        place.replace(PENDING, named)  # that run may have removed it
+        raise
     place.remove(PENDING)
+
+
+def check_alone(
+    place: StorageBackend,
+    mark: str,
+    told: Mapping[str, Any],
+    files: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Check, once the manifest is written, that OUT has the files of this run and its manifest.
+
+    Args:
+        place: OUT.
+        mark: the manifest.
+        told: keys of it that another run's has not, or with other values.
+        files: what `size_and_sha256` says of each; without a sha256, the size is all that counts.
+
+    Raises:
+        OtherRunError: it has not; equal runs write equal files, and do not disturb each other.
+    """
+    sizes: dict[str, int] = {}
+    for folder in {name.rpartition("/")[0] for name in files}:
+        prefix = f"{folder}/" if folder else ""
+        sizes |= {f"{prefix}{name}": size for name, size in place.sizes(folder).items()}
+    found = _json(place, mark)
+    if (
+        isinstance(found, dict)
+        and {key: found.get(key) for key in told} == dict(told)
+        and all(sizes.get(name) == stated["bytes"] for name, stated in files.items())
+        and all(
+            sha256_of(place, name, stated["bytes"]) == stated["sha256"]
+            for name, stated in files.items()
+            if "sha256" in stated
+        )
+    ):
+        return
+    raise OtherRunError(
+        f"{place.root}: another run wrote here at the same time, so the files are not those of "
+        "one run; give each run an --out of its own, or run again when the other has ended"
+    )
 
 
 def entries_of(place: StorageBackend) -> dict[str, Any] | None:

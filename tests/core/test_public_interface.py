@@ -1,10 +1,13 @@
 """The names the package promises, end to end on a frame small enough to follow by hand."""
 
+from importlib.metadata import version
+
 import polars as pl
 import pytest
 
 import crowdselect_core
 from crowdselect_core import CrowdModel, crowd_metrics, integrate, select
+from crowdselect_core.experiment.pilot import Pilot
 
 
 def test_from_scores_to_chosen_rows() -> None:
@@ -43,3 +46,31 @@ def test_the_package_names_what_it_exports() -> None:
         assert callable(getattr(crowdselect_core, name))
     with pytest.raises(AttributeError, match="'selekt'"):
         _ = crowdselect_core.selekt
+
+
+def test_what_a_shell_completes() -> None:
+    assert {*crowdselect_core.__all__, "__version__"} <= set(dir(crowdselect_core))
+    assert crowdselect_core.__version__ == version("crowdselect")
+
+
+def test_what_is_no_frame_or_no_model_is_told_in_one_line() -> None:
+    crowd = [CrowdModel(name="a", family="f", size=1), CrowdModel(name="b", family="f", size=2)]
+    scores = pl.DataFrame({"instruction_id": ["x"], "a": [True], "b": [False]})
+    metrics = crowd_metrics(scores, crowd)  # a Boolean is 0 or 1
+    assert metrics["difficulty"].to_list() == [-0.5]
+    ranking = integrate(metrics, (1, 1, 0))
+    found = r"found polars LazyFrame, expected a polars DataFrame: collect\(\) it"
+    with pytest.raises(TypeError, match=f"scores: {found}"):
+        crowd_metrics(scores.lazy(), crowd)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"scores: found builtins dict, .*: pass polars.DataFrame"):
+        crowd_metrics(scores.to_dict(), crowd)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=f"metrics: {found}"):
+        integrate(metrics.lazy())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=f"ranking: {found}"):
+        select(ranking.lazy(), None, 1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=f"clusters: {found}"):
+        select(ranking, ranking.lazy(), 1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="crowd: entry 0 is a dict, expected a CrowdModel"):
+        crowd_metrics(scores, [{"name": "a"}])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"pilot: the ids are a list, expected .* pl.Series\(ids"):
+        Pilot(["x"], crowd, {}, 1)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from crowdselect_core.stages.select import instructions
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
-from crowdselect_core.store.out_files import check_replaceable, writing
+from crowdselect_core.store.out_files import check_alone, check_replaceable, writing
 from crowdselect_core.urls import shown_path
 from crowdselect_core.util.notes import log_warning
 from crowdselect_core.util.versions import version_of
@@ -115,6 +115,7 @@ def write(
             f"{REPORT} could not be made ({type(e).__name__}: {e}); the other results are in "
             f"{config.out}, and 'python -m flows.report --out {config.out}' tries again"
         ) from e
+    sizes = place.sizes("")
     if _manifest(config, inputs) is None:  # another run may have written there meanwhile
         return None
     check_replaceable(place, [REPORT], config.out)
@@ -125,6 +126,11 @@ def write(
     }
     with writing(place, [REPORT, MANIFEST]):
         place.replace_all({REPORT: data, MANIFEST: selection_files.encoded(manifest)})
+        others = {
+            name: {"bytes": size} for name, size in sizes.items() if name in manifest["files"]
+        }
+        mine = others | {REPORT: manifest["files"][REPORT]}
+        check_alone(place, MANIFEST, {"key": manifest["key"]}, mine)
     return manifest
 
 

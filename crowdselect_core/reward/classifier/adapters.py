@@ -204,8 +204,3 @@ def load_model(model: str, architecture: str, options: dict[str, Any]) -> Any:
             "its config.json says; it may need trust_remote_code: true"
         )
     return loaded.eval()
-
-
-def _unloadable(model: str, error: Exception, options: dict[str, Any]) -> ConfigError:
-    trusted = bool(options["trust_remote_code"])
-    return unloadable(f"reward model {model!r}", error, trusted, CLASSIFIER)

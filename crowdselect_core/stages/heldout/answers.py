@@ -1,13 +1,12 @@
 """Stage `heldout-answers`: the answers to held-out prompts that a loss is taken on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowdselect_core.chat import Message
 from crowdselect_core.config.heldout import BEST
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DatasetError
@@ -128,17 +127,6 @@ def plan(
 
 
 HELDOUT_ANSWERS = Stage(STAGE, "Read the answers to the held-out prompts.", spec, plan)
-
-
-def heldout_pairs(store: Store, answers: Ref) -> Iterator[tuple[list[Message], str]]:
-    """Yield (messages of the prompt, answer) of the held-out rows that have an answer.
-
-    Args:
-        store: where the artifacts are.
-        answers: an artifact of this stage. Its counts tell how many rows have none.
-    """
-    for frame in answers.open(store).frames(["messages", "answer"]):
-        yield from frame.drop_nulls("answer").iter_rows()
 
 
 class _Generated:

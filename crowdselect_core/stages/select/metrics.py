@@ -167,7 +167,7 @@ def _metrics(
     everyone = config.everyone
     arrays = score_arrays(scores, everyone, config.reward_names)
     all_NM = combine(arrays, fitted)
-    table = crowd_metrics_NM(all_NM, everyone)
+    table = crowd_metrics_NM(all_NM, everyone, scores.get_column("instruction_id"))
     crowd = [m.role == "crowd" for m in everyone]
     c_NM = all_NM if all(crowd) else all_NM[:, crowd]
     single = any(is_shown_column(name) for name in scores.columns)

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _opened(root: str) -> StorageBackend:
     place = open_backend(root)
-    if not is_url(root) and not Path(root).is_dir():
+    if not is_url(root) and not Path(place.root).is_dir():
         raise StorageError(f"{root}: no such store; pass its folder or URL by --store")
     return place
 

@@ -58,6 +58,13 @@ def is_denied(error: BaseException) -> bool:
     return refused or "NoCredentials" in type(error).__name__
 
 
+def is_not_implemented(error: BaseException) -> bool:
+    """Tell that a file system, or the server behind it, has no such call."""
+    told = error_code(error) in ("NotImplemented", "501")
+    unknown = isinstance(error, OSError) and error.errno == errno.ENOSYS
+    return told or unknown or isinstance(error, NotImplementedError)
+
+
 def _is_misnamed(error: BaseException) -> bool:
     """Tell a bucket's name that no server takes."""
     seen: BaseException | None = error

@@ -1,7 +1,7 @@
 """Choose the storage backend by the address of a store."""
 
 from crowdselect_core.store.backend.base import StorageBackend
-from crowdselect_core.urls import checked_url, is_url
+from crowdselect_core.urls import checked_url, expanded, is_url
 
 
 def open_backend(path: str) -> StorageBackend:
@@ -9,7 +9,7 @@ def open_backend(path: str) -> StorageBackend:
     if not is_url(path):
         from crowdselect_core.store.backend.local import LocalBackend
 
-        return LocalBackend(path)
+        return LocalBackend(expanded(path))
     from crowdselect_core.store.backend.remote import RemoteBackend
 
     return RemoteBackend(checked_url(path))

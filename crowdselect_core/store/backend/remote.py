@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from crowdselect_core.errors import TransientStorageError
 from crowdselect_core.store.backend import s3
 from crowdselect_core.store.backend.base import FileInfo, Upload
-from crowdselect_core.store.backend.errors import CONFLICTS, error_code, explain
+from crowdselect_core.store.backend.errors import CONFLICTS, error_code, explain, is_not_implemented
 from crowdselect_core.store.backend.file_system import file_system, s3_endpoint
 from crowdselect_core.store.names import PROBE, is_written
 from crowdselect_core.util.retry import backoff
@@ -33,6 +33,7 @@ PATIENCE = 60.0  # seconds that a server which answered before may fail
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 2.0  # seconds between two tries
 _QUIET = 3  # tries before a line in the log
 _met: set[str] = set()  # servers that answered this process: scheme, bucket or host, endpoint
+_unconditional: set[str] = set()  # those that have no exclusive write
 
 BLOCK = 16 << 20  # bytes of a large file that are read at a time
 READERS = 16  # small files that are read at the same time
@@ -77,18 +78,29 @@ class RemoteBackend:
             raise
 
     def _create(self, name: str, data: bytes) -> bool:
+        if self._server in _unconditional:
+            return self._create_unless_there(name, data)
         try:
             self._fs.pipe_file(self._at(name), data, mode="create")
         except FileExistsError:
             return False
-        except NotImplementedError:
-            # This file system has no exclusive write: a second writer writes the same bytes.
-            self._fs.pipe_file(self._at(name), data)
         except Exception as e:
             if error_code(e) in _EXISTS:
                 return False
-            raise
+            if not is_not_implemented(e):
+                raise
+            _unconditional.add(self._server)
+            return self._create_unless_there(name, data)
         return True
+
+    def _create_unless_there(self, name: str, data: bytes) -> bool:
+        """Look first, then write: of two at the same moment, the second writes the same bytes."""
+        try:
+            self._fs.info(self._at(name))
+        except FileNotFoundError:
+            self._fs.pipe_file(self._at(name), data)
+            return True
+        return False
 
     def replace(self, name: str, data: bytes) -> None:
         self._patiently("write", name, lambda: self._fs.pipe_file(self._at(name), data))

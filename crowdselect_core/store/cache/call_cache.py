@@ -198,10 +198,17 @@ class CallCache:
             self.refresh()
         if len(frames) < 2:
             return
-        made = self._add(pl.concat(list(frames.values())))
+        made = self._add(self._merged(pl.concat(list(frames.values()))))
         for name in frames.keys() - {made}:
             self._drop(name)
             self._segments.remove(name)
+
+    def _merged(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return one row of each key that counts, and all rows that do not."""
+        if self._void is None:
+            return self._once(rows)
+        counts = (~self._void.of(rows[self._void.column])).fill_null(value=False)
+        return pl.concat([self._once(rows.filter(counts)), rows.filter(~counts)])
 
     def _add(self, frame: pl.DataFrame) -> str:
         name, size = self._segments.write(frame)
@@ -229,7 +236,10 @@ class CallCache:
                 parts.append(asked_for if self._void is None else self._void.rows_left(asked_for))
         if not parts:
             return pl.DataFrame(schema=self.schema)
-        rows = pl.concat(parts)
+        return self._once(pl.concat(parts))
+
+    def _once(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return one row of each key, the one with the smallest hash."""
         twice = rows[KEY].is_duplicated()
         if not twice.any():
             return rows

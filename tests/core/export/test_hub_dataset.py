@@ -1,6 +1,8 @@
 """A selection on the hub: its card, and an upload to a stand-in for the hub."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from pydantic import create_model
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.config.load import load
 from crowdselect_core.config.reward import JudgeReward
-from crowdselect_core.errors import ConfigError
+from crowdselect_core.errors import ConfigError, StorageError
 from crowdselect_core.export import hub_dataset
 from crowdselect_core.export.dataset_card import FILE
 from crowdselect_core.export.public_config import public_config
@@ -155,19 +157,31 @@ def test_the_upload(made: Chosen, card: str, hub: FakeHub, tmp_path: Path) -> No
     assert hub.messages[0] == f"CrowdSelect selection {key[:16]}"
     assert hub.tokens == {TOKEN}
     hub.files["notes.md"] = b"the owner's"
-    (tmp_path / "train.jsonl").write_bytes(b"{}\n")
-    hub_dataset.upload_selection("org/name", str(tmp_path), card, key)
+    out = shutil.copytree(made.out, tmp_path / "out")
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["files"]["pairs.jsonl"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    hub_dataset.upload_selection("org/name", str(out), card, key)
     assert sorted(hub.files) == ["README.md", "notes.md", "train.jsonl"]  # its pairs are gone
 
 
 def test_what_ends_an_upload_in_one_line(
     made: Chosen, card: str, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    out, key = shutil.copytree(made.out, tmp_path / "out"), made.inputs.selection.key
+    (out / "train.jsonl").write_bytes(b"{}\n")  # of a run that wrote there at the same time
+    with pytest.raises(StorageError, match=r"out/train\.jsonl is not the file that its manifest"):
+        hub_dataset.upload_selection("org/name", str(out), card, key)
+    with pytest.raises(StorageError, match=r"has no manifest\.json of this selection"):
+        hub_dataset.upload_selection("org/name", str(out), card, "0" * 64)
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["files"]["train.jsonl"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ConfigError, match=r"has no train\.jsonl"):
-        hub_dataset.upload_selection("org/name", str(tmp_path), card, "0" * 64)
+        hub_dataset.upload_selection("org/name", str(out), card, key)
     monkeypatch.setenv("HF_TOKEN", "another")
     with pytest.raises(ConfigError, match="push_to org/name: the hub answered 401") as e:
-        hub_dataset.upload_selection("org/name", made.config.out, card, "0" * 64)
+        hub_dataset.upload_selection("org/name", made.config.out, card, key)
     assert "another" not in str(e.value)
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(ConfigError, match="push_to: set HF_TOKEN"):

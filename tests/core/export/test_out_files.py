@@ -1,6 +1,7 @@
 """Nothing in OUT is replaced that is not a run's own, and nothing that a run reads."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,19 @@ from chain import Chosen, choose
 from little import KEYS, jsonl, parquet, rows
 
 from crowdselect_core.config.load import load
-from crowdselect_core.errors import ConfigError
+from crowdselect_core.errors import ConfigError, StorageError
 from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.inputs import check_no_input
 from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
-from crowdselect_core.store.out_files import PENDING, writing
+from crowdselect_core.store.out_files import (
+    PENDING,
+    OtherRunError,
+    check_alone,
+    size_and_sha256,
+    writing,
+)
 
 
 def check(tmp_path: Path, **keys: Any) -> None:
@@ -87,6 +94,46 @@ def test_a_killed_export_can_be_repeated(data: Path, tmp_path: Path) -> None:
 def _killed(place: StorageBackend) -> None:
     with writing(place, NAMES):
         raise KeyboardInterrupt
+
+
+def _written(place: StorageBackend, run: int) -> bool:
+    """Write as a run does; return whether its files were said to be whole."""
+    files = {f"{n}.jsonl": b"%d" % run * 1000 for n in range(4)}
+    stated = {name: size_and_sha256(data) for name, data in files.items()}
+    told = {"key": str(run), "files": stated, "summary": {}, "artifacts": {}}
+    try:
+        with writing(place, [*files, "manifest.json"]):
+            place.replace_all({**files, "manifest.json": json.dumps(told).encode()})
+            check_alone(place, "manifest.json", {"key": str(run)}, stated)
+    except OtherRunError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("root", ["{folder}", "memory://{folder}"])
+def test_of_two_runs_that_mix_their_files_one_says_so(root: str, tmp_path: Path) -> None:
+    for number in range(20):
+        place = open_backend(root.format(folder=tmp_path / str(number)))
+        with ThreadPoolExecutor(2) as pool:
+            whole = list(pool.map(_written, (place, place), (1, 2)))
+        told = json.loads(place.read("manifest.json"))
+        names = {place.read(name)[:1].decode() for name in told["files"]}
+        run = int(told["key"])
+        assert names == {told["key"]} if whole[run - 1] else not all(whole)
+        assert _written(place, 3)
+
+
+def test_equal_runs_do_not_disturb_each_other(tmp_path: Path) -> None:
+    place = open_backend(str(tmp_path))
+    assert _written(place, 1)
+    before = {name: place.read(name) for name in place.sizes("")}
+    stated = json.loads(before["manifest.json"])["files"]
+    for name, data in before.items():
+        place.replace(name, data)
+    check_alone(place, "manifest.json", {"key": "1"}, stated)
+    place.replace("0.jsonl", b"9" * 1000)
+    with pytest.raises(StorageError, match="another run wrote here"):
+        check_alone(place, "manifest.json", {"key": "1"}, stated)
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "ranking.parquet"])

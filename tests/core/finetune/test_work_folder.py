@@ -3,6 +3,9 @@
 import errno
 import logging
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,12 @@ import pytest
 
 from crowdselect_core.errors import StorageError
 from crowdselect_core.finetune.checkpoints import Checkpoints
-from crowdselect_core.finetune.work_folder import check_store, full_disk_explained
+from crowdselect_core.finetune.work_folder import (
+    PREFIX,
+    check_store,
+    full_disk_explained,
+    work_folder,
+)
 from crowdselect_core.store.artifacts import Store
 
 
@@ -22,6 +30,44 @@ def test_a_store_beside_the_work_folder_needs_room_for_both(
     check_store(str(tmp_path / "not" / "yet"), free // 4)
     with pytest.raises(StorageError, match=r"GB are needed .* put the store or TMPDIR on a larger"):
         check_store(str(tmp_path / "not" / "yet"), free * 3 // 4)
+
+
+LIVE = """
+import sys
+from crowdselect_core.finetune.work_folder import work_folder
+with work_folder(0) as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_only_folders_of_runs_that_are_dead_are_removed_whatever_their_process_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    other = subprocess.Popen(
+        [sys.executable, "-c", LIVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    made = Path(other.stdout.readline().strip())
+    (made / "checkpoint").mkdir()
+    elsewhere = tmp_path / f"{PREFIX}4194400-other"  # as in a container whose processes we see not
+    made = made.rename(elsewhere)
+    (tmp_path / f"{PREFIX}file").touch()
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path)
+    with work_folder(0) as own:
+        assert own.is_dir()
+        assert (made / "checkpoint").is_dir()
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        with work_folder(0):
+            assert own.is_dir()
+            assert not made.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{PREFIX}file", f"{PREFIX}link"]
+    other.stdin.close()
+    other.stdout.close()
 
 
 def test_of_a_bucket_it_is_said_what_cannot_be_known(caplog: pytest.LogCaptureFixture) -> None:

@@ -117,6 +117,22 @@ def test_a_glob_does_not_go_into_hidden_folders(inner: str, tmp_path: Path) -> N
     assert ids(f"{tmp_path}/{inner}/*.parquet") == IDS[4:6]
 
 
+def test_a_tree_that_is_not_looked_through_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crowdselect_core.ingest.subfolders.MOST_FOLDERS", 3)
+    jsonl(tmp_path / "zoo.jsonl", rows(3))
+    for number in range(3):
+        (tmp_path / f"{number}").mkdir(exist_ok=True)
+        (tmp_path / "1" / (f"{number}" * 64)).mkdir(parents=True)  # a store's, not looked into
+    assert len(ids(tmp_path)) == 3
+    jsonl(tmp_path / "3" / "zoo.jsonl", rows(3))
+    told = refusal(tmp_path)
+    assert "has more than 3 subfolders, so not all were looked at" in told
+    assert "pass a glob" in told
+    assert len(ids(tmp_path / "*.jsonl")) == 3
+
+
 def test_subfolders_with_data_are_named(tmp_path: Path) -> None:
     parquet(tmp_path / "a.parquet", TABLE[:2])
     parquet(tmp_path / "b" / "c" / "d.parquet", TABLE[2:4])

@@ -3,7 +3,10 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import polars as pl
+import pyarrow as pa
 import pytest
 from chain import choose
 from datasets import Dataset, DatasetDict, load_dataset_builder
@@ -69,6 +72,47 @@ def test_a_saved_folder_that_is_not_whole(tmp_path: Path) -> None:
     assert "holds no state.json, so it was not saved whole" in refused()
     (folder / "dataset_dict.json").write_text("[]")
     assert "its dataset_dict.json is damaged" in refused()
+
+
+def _arrow(path: Path, part: list[Any]) -> pa.Table:
+    """Write rows as an Arrow stream file, and return them."""
+    path.parent.mkdir(exist_ok=True)
+    table = pa.Table.from_pylist(part)
+    with pa.ipc.new_stream(path, table.schema) as stream:
+        stream.write_table(table)
+    return table
+
+
+def test_arrow_files_of_the_file_format(tmp_path: Path) -> None:
+    keys = KEYS | {"budget": 1.0}
+    wanted = choose(tmp_path / "1", dataset=str(parquet(tmp_path / "z.parquet", TABLE)), **keys)
+    (tmp_path / "d").mkdir()
+    pl.DataFrame(TABLE[:9]).write_ipc(tmp_path / "d" / "0.arrow")
+    _arrow(tmp_path / "d" / "1.arrow", TABLE[9:])
+    assert choose(tmp_path / "2", dataset=str(tmp_path / "d"), **keys).ids == wanted.ids
+
+
+def test_arrow_files_whose_columns_differ(tmp_path: Path) -> None:
+    def refused() -> str:
+        with pytest.raises(DatasetError) as caught:
+            choose(tmp_path / "out", dataset=str(tmp_path / "d"), **KEYS)
+        return str(caught.value)
+
+    whole = _arrow(tmp_path / "d" / "0.arrow", TABLE[:9])
+    name = next(n for n in whole.column_names if pa.types.is_string(whole[n].type))
+    _arrow(tmp_path / "d" / "1.arrow", [{k: v for k, v in r.items() if k != name} for r in TABLE])
+    assert f"1.arrow: its columns differ from those of {tmp_path}/d/0.arrow ({name})" in refused()
+    _arrow(tmp_path / "d" / "1.arrow", [r | {name: 1.5} for r in TABLE[9:]])
+    assert f"{name}: double and not string" in refused()
+    damaged = pa.StringArray.from_buffers(9, *whole[name].combine_chunks().buffers()[1:])
+    data = damaged.buffers()[2].to_pybytes().replace(b"r", b"\xff")
+    damaged = pa.StringArray.from_buffers(9, damaged.buffers()[1], pa.py_buffer(data))
+    place = whole.column_names.index(name)
+    table = whole.set_column(place, name, damaged)
+    (tmp_path / "d" / "1.arrow").unlink()
+    with pa.ipc.new_file(tmp_path / "d" / "0.arrow", table.schema) as file:
+        file.write_table(table)
+    assert "0.arrow" in refused()
 
 
 def test_split_files_as_datasets_resolves_a_repository(tmp_path: Path) -> None:

@@ -244,3 +244,15 @@ def test_several_csv_files_are_one_table(tmp_path: Path, wanted: Chosen) -> None
     write(WIDE[:9], tmp_path / "1.csv")
     write(WIDE[9:], tmp_path / "2.csv")
     assert choose(tmp_path, dataset=str(tmp_path / "*.csv"), **KEYS).ids == wanted.ids
+
+
+def test_blank_lines_of_a_csv_are_no_rows(tmp_path: Path) -> None:
+    lines = WIDE.write_csv().splitlines()
+    text = "\n".join(["", lines[0], lines[1], "", *lines[2:5], "  ", *lines[5:], "", ""])
+    (tmp_path / "s.csv").write_text(text.replace("\n", "\r\n"))
+    one = choose(tmp_path / "1", dataset=write(WIDE, tmp_path / "t.csv"), **KEYS)
+    assert choose(tmp_path / "2", dataset=str(tmp_path / "s.csv"), **KEYS).ids == one.ids
+    (tmp_path / "s.csv").write_text(text + "," * lines[0].count(",") + "\n")
+    last = text.count("\n") + 1
+    with pytest.raises(DatasetError, match=rf"s\.csv, line {last}: has no id"):
+        choose(tmp_path / "3", dataset=str(tmp_path / "s.csv"), **KEYS)

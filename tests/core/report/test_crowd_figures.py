@@ -10,7 +10,6 @@ from scipy import stats
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.report.crowd_figures import (
     CrowdTally,
-    cluster_counts,
     kept_counts,
     metric_correlations,
 )
@@ -84,11 +83,3 @@ def test_correlations_are_those_of_scipy_over_eligible_rows() -> None:
     assert rho[1, 0] == rho[0, 1]
     assert rho[0, 0] == pytest.approx(1)
     assert np.isnan(rho[2]).all()
-
-
-def test_cluster_counts() -> None:
-    table = pl.DataFrame(
-        {"cluster_id": [1, 0, 1, 1], "eligible": [True, True, False, True],
-         "selected": [True, False, False, False]}
-    )  # fmt: skip
-    assert cluster_counts(table).rows() == [(0, 1, 1, 0), (1, 3, 2, 1)]

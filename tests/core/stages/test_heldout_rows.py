@@ -17,7 +17,6 @@ from crowdselect_core.planning.dry_run import forecast
 from crowdselect_core.reselection.settings import measures
 from crowdselect_core.stages.base import InProcess
 from crowdselect_core.stages.graph import HELDOUT_ANSWERS, STAGES
-from crowdselect_core.stages.heldout.answers import heldout_pairs
 from crowdselect_core.store.artifacts import Store
 from flows.select import chosen
 
@@ -242,7 +241,7 @@ def answers(tmp_path: Path) -> Answers:
             HELDOUT_ANSWERS, found.config, found.inputs.heldout, None, found.inputs.metrics
         )
         made = ref.open(found.store).frame()
-        pairs = list(heldout_pairs(found.store, ref))
+        pairs = made.drop_nulls("answer").select("messages", "answer").rows()
         assert [a for _, a in pairs] == made["answer"].drop_nulls().to_list()
         assert ref.counts["answers"] == len(pairs) == 3 - ref.counts["unanswered"]
         assert pairs[0][0] == [{"role": "user", "content": "Question 0?"}]

@@ -39,7 +39,6 @@ from crowdselect_core.stages.graph import (
     ZOO,
     compute,
 )
-from crowdselect_core.stages.heldout.answers import heldout_pairs
 from crowdselect_core.stages.heldout.split import is_drawn
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.executors.base import Job
@@ -215,7 +214,7 @@ def test_answers_to_held_out_prompts_are_those_of_one_model(tmp_path: Path) -> N
     assert 0 < rows.rows < len(TEXTS)
     answered = Answered(model, run(RESPONSES, own, prompts, model))
     ref = run(HELDOUT_ANSWERS, own, rows, answered)
-    pairs = list(heldout_pairs(store, ref))
+    pairs = ref.open(store).frame().drop_nulls("answer").select("messages", "answer").rows()
     texts = [messages[-1]["content"] for messages, _ in pairs]
     assert [answer for _, answer in pairs] == [f"a1: {text}" for text in texts]
     held = is_drawn([read_text(text) for text in TEXTS], 0.5, config.seed)

@@ -16,6 +16,7 @@ from crowdselect_core.store.cache import call_cache as cells_module
 from crowdselect_core.store.cache import key_index
 from crowdselect_core.store.cache.call_cache import CallCache
 from crowdselect_core.store.cache.key_index import as_bytes, as_keys, cell_key
+from crowdselect_core.store.cache.saved_index import Void
 from crowdselect_core.store.cache.writer import CacheWriter
 from crowdselect_core.store.identity import Spec
 
@@ -130,6 +131,31 @@ def test_of_two_answers_to_one_request_all_readers_take_the_same(tmp_path: Path)
     second = opened(tmp_path).read(keys(range(1, 2)))
     assert first.height == 1
     assert first.equals(second)
+
+
+def test_a_merge_keeps_one_row_of_a_key_the_one_that_is_read(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.commit(rows(range(100)))
+    two.commit([(key(i), f"another {i}", -i) for i in range(50, 150)])
+    reader = opened(tmp_path)
+    before = reader.read(keys(range(150))).sort("key")
+    opened(tmp_path).merge(all_small=True)
+    (segment,) = segments(tmp_path)
+    assert pl.read_parquet(segment, hive_partitioning=False).height == 150
+    for cells in (reader, opened(tmp_path)):
+        assert cells.read(keys(range(150))).sort("key").equals(before)
+
+
+def test_rows_that_do_not_count_are_merged_apart(tmp_path: Path) -> None:
+    void = Void("n", lambda numbers: numbers < 0)
+    cells = CallCache(Store(str(tmp_path)), SPEC, SCHEMA, void)
+    cells.commit([(key(1), "broken", -1), (key(2), "broken", -2)])
+    cells.commit([(key(1), "broken too", -1), (key(1), "whole", 1), (key(3), "new", 3)])
+    cells.merge(all_small=True)
+    (segment,) = segments(tmp_path)
+    assert sorted(pl.read_parquet(segment, hive_partitioning=False)["n"]) == [-2, -1, -1, 1, 3]
+    assert cells.missing(keys(range(1, 4))).tolist() == [False, True, False]
+    assert sorted(cells.read(keys(range(4)))["n"]) == [1, 3]
 
 
 def test_a_damaged_segment_is_said_removed_and_its_rows_are_missing(
