@@ -69,6 +69,7 @@ def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
         state = _ended(config, flow)
     finally:
         terminal.stop()  # what follows is the end: an error, or the summary
+        console.ended.set()
     if state is None:
         return BROKEN
     if state.is_cancelled() or state.is_cancelling():
