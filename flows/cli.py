@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
                 return _print(looks.look(name, config, flow))
         if flow == "report":
             looks.check_reported(config)
+        else:
+            looks.check_beforehand(config, flow)
         return run(config, flow, quiet=args.quiet)
     except UserError as e:
         print(f"error: {plain(str(e))}", file=sys.stderr)

@@ -216,8 +216,8 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
     "tokens for less than a row": (
         SelectionError, {"budget_tokens": 1}, ["alone has 6 tokens and the budget is 1"],
     ),
-    "more clusters than embeddings": (
-        SelectionError, {"clusters": 31}, ["31", "30 distinct embeddings"],
+    "more clusters than rows": (
+        SelectionError, {"clusters": 31}, ["clusters: 31 requested, but there are 30 rows: "],
     ),
     "no vector column": (
         DatasetError, {"clusters": 3, "embedder": "column:vec"}, ["has no vector column 'vec'"],
