@@ -102,7 +102,19 @@ def read_crowd(path: str) -> CrowdFile:
             f"crowd file {where!r} holds {_WORDS.get(type(raw), repr(raw)[:80])}, expected a "
             "mapping with the key 'crowd' (a list of {name, family, size})"
         )
+    if raw and not raw.keys() & CrowdFile.model_fields.keys() and _are_settings(raw):
+        raise CrowdError(
+            f"crowd file {where!r} maps names of models to their settings ({shown(raw, 3)}), "
+            f"expected the key 'crowd' with a list: crowd: [{{name: {shown(list(raw)[:1])}, "
+            "family: ..., size: ...}, ...]"
+        )
     return checked(CrowdFile, raw, f"crowd file {where!r}", CrowdError)
+
+
+def _are_settings(raw: dict[Any, Any]) -> bool:
+    """Tell a mapping whose values are mappings with a key of a crowd model, or nothing."""
+    known = CrowdModel.model_fields.keys()
+    return all(v is None or (isinstance(v, dict) and v.keys() & known) for v in raw.values())
 
 
 def check_crowd(crowd: list[CrowdModel]) -> list[CrowdModel]:
