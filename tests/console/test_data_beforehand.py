@@ -62,6 +62,16 @@ def test_the_run_and_its_dry_run_say_the_same(
     assert refused(capsys, *flags, "--dry-run") == line
 
 
+def test_a_data_set_of_instructions_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "asked.jsonl").write_text('{"instruction": "Say a word.", "source": "me"}\n')
+    line = refused(capsys, "--dataset", "asked.jsonl", "--reward-model", REWARD)
+    names = ", ".join(sorted(m["name"] for m in CROWD))
+    assert line == (
+        f"error: asked.jsonl: has no answers or scores of the crowd models ({names}); give each an "
+        "engine, which generates its answers (docs/live.md), or name a data set that has answers"
+    )
+
+
 @pytest.mark.parametrize("flow", ["generate", "score", "reselect", "finetune", "evaluate"])
 def test_every_flow_that_reads_the_data_set(
     folder: Path, capsys: pytest.CaptureFixture[str], flow: str

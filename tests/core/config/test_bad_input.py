@@ -120,7 +120,8 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
     "the wrong crowd": (
         CrowdError,
         {"crowd": "paper"},
-        ["19 of 19 crowd models have no column: Meta-Llama-3-70B-Instruct, ",
+        ["no --crowd given, or the paper's, so the paper's 19 models are expected: ",
+         "19 of 19 crowd models have no column: Meta-Llama-3-70B-Instruct, ", " and 16 more",
          "columns that no crowd model has: ant-1b, ant-7b, bee-0.5b, bee-2.5b"],
     ),
     "unknown reward model": (
