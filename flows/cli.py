@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
                 return _print(looks.look(name, config, flow))
         if flow == "report":
             looks.check_reported(config)
+        else:
+            looks.check_beforehand(config, flow)
         return run(config, flow, quiet=args.quiet)
     except UserError as e:
         print(f"error: {plain(str(e))}", file=sys.stderr)
@@ -69,6 +71,7 @@ def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:
         state = _ended(config, flow)
     finally:
         terminal.stop()  # what follows is the end: an error, or the summary
+        console.ended.set()
     if state is None:
         return BROKEN
     if state.is_cancelled() or state.is_cancelling():

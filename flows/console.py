@@ -8,6 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
+from threading import Event
 from typing import Any
 
 from crowdselect_core.config.select import SelectConfig
@@ -32,6 +33,7 @@ DEFAULTS = {
 # What Prefect says of a run's end and of what is tried again; the command says it in its own words.
 _OURS = ("Finished in state", "Crash detected", "Retry", "Service 'ConcurrencySlot")
 
+ended = Event()  # set when the run has ended: nobody needs to know how its server ends
 watching: list["subprocess.Popen[bytes]"] = []  # their pipes close when this process ends
 
 
@@ -43,6 +45,7 @@ def prepare(*, quiet: bool = False) -> None:
     Args:
         quiet: show warnings alone, and no progress.
     """
+    ended.clear()
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     if not quiet and _has_bars():
@@ -62,7 +65,7 @@ def prepare(*, quiet: bool = False) -> None:
     if not url:
         from flows import temporary_server
 
-        temporary_server.install()
+        temporary_server.install(ended)
     for name in ("", "prefect._internal"):  # the latter has handlers of its own
         for handler in logging.getLogger(name).handlers:
             handler.addFilter(_worth_showing)

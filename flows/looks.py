@@ -3,6 +3,7 @@
 What imports prefect is imported late, and only where it is needed: see `console.prepare`.
 """
 
+import logging
 from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -105,6 +106,26 @@ def check_reported(config: SelectConfig) -> None:
         from crowdselect_core.report.page.writing import manifest_in
 
         manifest_in(config.out)
+
+
+def check_beforehand(config: SelectConfig, flow: str) -> None:
+    """Refuse what a run would refuse of its data set before a Prefect server is started.
+
+    Where credentials stand in a block of Prefect's, the data set is looked at by the flow alone.
+
+    Raises:
+        UserError: see `data_check.check_beforehand`.
+    """
+    if config.credentials_block:
+        return
+    from crowdselect_core.planning import data_check
+
+    ours, silent = logging.getLogger("crowdselect"), logging.NullHandler()
+    ours.addHandler(silent)  # the run says its warnings itself
+    try:
+        data_check.check_beforehand(config, flow)
+    finally:
+        ours.removeHandler(silent)
 
 
 def _credentials(config: SelectConfig) -> None:

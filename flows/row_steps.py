@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from crowdselect_core.config.quality import required
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.planning import heldout, preflight
+from crowdselect_core.planning import data_check, heldout, preflight
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.reselection.record import KnownSelection, RowsRun
 from crowdselect_core.stages.base import Runner
@@ -21,6 +21,7 @@ from crowdselect_core.stages.graph import (
     SCORES,
     SKETCHES,
 )
+from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.quality.gated import check_some_left
 from crowdselect_core.stages.refs import GateArtifacts, Ref, RowArtifacts
 from crowdselect_core.stages.select.embedder import is_fitted
@@ -52,12 +53,15 @@ def rows(
     own = without_missing(config, missing)  # what the data set has by itself
     heldout.check(config, missing)
     if missing:
+        data_check.check_size(config, open_dataset(own))  # before answers are paid for
         config, split, made = crowd_steps.zoo(config, missing, known.raw if known else None)
     else:
         preflight.describe_data(config)
     earlier = None if missing or not known else known.raw
     raw = run(INSTRUCTIONS, config, earlier)
     preflight.check_data(config, raw)
+    if raw.is_computed:
+        preflight.check_rows(config, raw.rows, raw.facts["instructions"])
     split = split or crowd_steps.split(config, missing, raw, run)
     instructions = raw if missing else split.rows
     scores = run(SCORES, config, instructions)

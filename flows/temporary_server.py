@@ -2,7 +2,7 @@
 
 The server writes its log with whole tracebacks to the stderr of the run, for instance when its
 SQLite database was locked for a moment, which it handles by itself. Here every record becomes one
-line of our log.
+line of our log, until the run has ended: what the server says of its own end is of no use.
 """
 
 import logging
@@ -11,7 +11,7 @@ import re
 import select
 from collections.abc import Callable, Iterator
 from subprocess import Popen
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
@@ -31,6 +31,8 @@ CAUSE = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Timeout)\b
 class TemporaryServer(SubprocessASGIServer):
     """Prefect's own temporary server, its stderr in a pipe that a thread reads."""
 
+    ended = Event()  # set when the run has ended
+
     def _run_uvicorn_command(self) -> "Popen[Any]":
         reading, writing = os.pipe()
         own = os.dup(2)
@@ -41,27 +43,39 @@ class TemporaryServer(SubprocessASGIServer):
             os.dup2(own, 2)
             os.close(own)
             os.close(writing)
-        Thread(target=follow, args=(reading, _log), name="server-log", daemon=True).start()
+        Thread(
+            target=follow, args=(reading, _log, self.ended), name="server-log", daemon=True
+        ).start()
         return server
 
 
-def install() -> None:
+def install(ended: Event) -> None:
     """Have Prefect start its temporary server, if it starts one, as a `TemporaryServer`.
 
     Prefect asks for its one instance by the class, which returns the instance that exists.
+
+    Args:
+        ended: set when the run has ended.
     """
+    TemporaryServer.ended = ended
     TemporaryServer()
 
 
-def follow(pipe: int, say: Callable[[str], None]) -> None:
-    """Call `say` with one line per record that comes through a pipe, until it is closed."""
+def follow(pipe: int, say: Callable[[str], None], ended: Event) -> None:
+    """Call `say` with one line per record that comes through a pipe, until it is closed.
+
+    Args:
+        pipe: to read from.
+        say: what is called.
+        ended: once it is set, records that begin are read and dropped.
+    """
     with open(pipe, "rb", buffering=0) as stream:
         record: list[str] = []
         for line in _lines(stream.fileno()):
             if record and (line is None or HEADER.match(line)):
                 say(summary(record))
                 record = []
-            if line is not None and line.strip():
+            if line is not None and line.strip() and (record or not ended.is_set()):
                 record.append(line)
         if record:
             say(summary(record))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field
 
 from crowdselect_core.config.base import Frozen
-from crowdselect_core.config.crowd import CrowdModel, check_crowd, read_crowd
+from crowdselect_core.config.crowd import PAPER, CrowdModel, check_crowd, read_crowd
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.embedder import EmbedderConfig
 from crowdselect_core.config.fields import (
@@ -58,7 +58,7 @@ class ChoiceConfig(Frozen):
         examples=[{"path": "data/instructions.jsonl", "format": "messages"}],
     )
     crowd: Annotated[list[CrowdModel] | str, Flag("FILE.yaml")] = Field(
-        "paper",
+        PAPER,
         description="The models of the crowd, a crowd file, or `paper` for the paper's 19",
         examples=["paper", "crowd.yaml"],
     )

@@ -1,5 +1,6 @@
 """The crowd: which LLMs answered, to which family each belongs and how large it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ from crowdselect_core.errors import CrowdError, nearest, shown
 from crowdselect_core.urls import expanded, shown_path
 
 BUILT_IN = Path(__file__).parent.parent / "crowds"
+
+PAPER = "paper"  # the crowd of a config that names none
+PAPER_EXPECTED = "no --crowd given, or the paper's, so the paper's 19 models are expected: "
 
 _WORDS = {type(None): "nothing", list: "a list", str: "text"}
 
@@ -103,7 +107,24 @@ def read_crowd(path: str) -> CrowdFile:
             f"crowd file {where!r} holds {_WORDS.get(type(raw), repr(raw)[:80])}, expected a "
             "mapping with the key 'crowd' (a list of {name, family, size})"
         )
+    if raw and not raw.keys() & CrowdFile.model_fields.keys() and _are_settings(raw):
+        raise CrowdError(
+            f"crowd file {where!r} maps names of models to their settings ({shown(raw, 3)}), "
+            f"expected the key 'crowd' with a list: crowd: [{{name: {shown(list(raw)[:1])}, "
+            "family: ..., size: ...}, ...]"
+        )
     return checked(CrowdFile, raw, f"crowd file {where!r}", CrowdError)
+
+
+def _are_settings(raw: dict[Any, Any]) -> bool:
+    """Tell a mapping whose values are mappings with a key of a crowd model, or nothing."""
+    known = CrowdModel.model_fields.keys()
+    return all(v is None or (isinstance(v, dict) and v.keys() & known) for v in raw.values())
+
+
+def is_paper(crowd: Sequence[CrowdModel]) -> bool:
+    """Tell the paper's crowd, which is expected where no other is named."""
+    return {m.name for m in crowd} == {m.name for m in read_crowd(PAPER).crowd}
 
 
 def check_crowd(crowd: list[CrowdModel]) -> list[CrowdModel]:

@@ -12,6 +12,8 @@ from crowdselect_core.urls import shown_path
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
+MOST = 5  # complaints that are told
+
 # What pydantic puts into a location for the branch of a union, beside the keys of the user.
 _BRANCH = re.compile(
     r"(list|dict|tuple|literal|constrained|function|lax|nullable|tagged)\b.*|str|int|float|bool"
@@ -35,14 +37,20 @@ def checked(
     try:
         return model.model_validate(values)
     except ValidationError as e:
-        why = explain(e, model)
+        why = explain(e, model, values)
         raise error(f"{where}: {why}" if where else why) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Turn pydantic's first complaint into one line: where, what was found, what to do.
+def explain(error: ValidationError, model: type[BaseModel], values: Any = None) -> str:
+    """Turn pydantic's complaints into one line: where, what was found, what to do.
 
-    An unknown key comes first, since a key that is missing often follows from its misspelling.
+    Unknown keys come first, since a key that is missing often follows from its misspelling. At
+    most MOST are told, the others counted.
+
+    Args:
+        error: of pydantic.
+        model: that was to be made.
+        values: of which; entries of a list are told by their names in it.
     """
     by_place: dict[str, list[Mapping[str, Any]]] = {}
     for one in sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden"):
@@ -50,21 +58,44 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         by_place.setdefault(place, []).append(one)
     # A union complains about its other branches too, at the key that holds the value.
     places = [p for p in by_place if not any(q.startswith(f"{p}.") for q in by_place)]
-    where = places[0]
-    complaints = by_place[where]
-    first = complaints[0]
-    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+    told, listed = [], set[str]()
+    for place in places[:MOST]:
+        complaint, known = _complaint(place, by_place[place], model, values)
+        told.append(complaint if known in listed else complaint + known)
+        listed.add(known)
+    more = f" (and {len(places) - MOST} more)" if len(places) > MOST else ""
+    return "; ".join(told) + more
+
+
+def _complaint(
+    place: str, complaints: list[Mapping[str, Any]], model: type[BaseModel], values: Any
+) -> tuple[str, str]:
+    """Say what is wrong at one place, and which keys are known there: a list that is told once."""
+    first, where = complaints[0], f"{place!r}{_named(place, values)}"
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
         kinds = _keys(first["loc"][:-1], model)[1]
         known = sorted({name for kind in kinds for name in kind.model_fields})
-        return f"unknown key {where!r}{nearest(key, known)} (known: {shown(known)}){more}"
+        return f"unknown key {where}{nearest(key, known)}", f" (known: {shown(known)})"
     if first["type"] == "missing":
-        return f"key {where!r} is missing{more}"
+        return f"key {where} is missing", ""
     message = " or ".join(dict.fromkeys(c["msg"].removeprefix("Value error, ") for c in complaints))
     message = message.replace(" or Input should be ", " or ")
     message = message.replace("valid dictionary or object to extract fields from", "mapping")
-    return f"{where}: {message}{_found(first)}{more}" if where else f"{message}{more}"
+    said = f"{place}{_named(place, values)}: {message}{_found(first)}" if place else message
+    return said, ""
+
+
+def _named(place: str, values: Any) -> str:
+    """Return ' (NAME)' for a place within a list whose entry has a name, '' for any other."""
+    name = None
+    for part in place.split("."):
+        if isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+            name = values.get("name") if isinstance(values, dict) else None
+        else:
+            values = values.get(part) if isinstance(values, dict) else None
+    return f" ({shown([name])})" if isinstance(name, str) and name else ""
 
 
 def _keys(

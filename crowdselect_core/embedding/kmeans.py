@@ -37,6 +37,19 @@ def fit_rows(k: int) -> int:
     return max(FIT_ROWS, ROWS_PER_CLUSTER * k)
 
 
+def check_clusters(k: int, rows: int) -> None:
+    """Check that there are at least k rows.
+
+    Raises:
+        SelectionError: there are fewer, and k is no word for no clusters (0, 1).
+    """
+    if k > max(rows, 1):
+        raise SelectionError(
+            f"clusters: {k} requested, but there are {rows} rows: set --clusters to {rows} or "
+            "less, or 0 for none"
+        )
+
+
 def check_distinct(vectors_ND: Vectors, k: int) -> None:
     """Check that there are at least k distinct vectors; stops at the k-th.
 
@@ -90,8 +103,7 @@ def fit_clusters(vectors_ND: Vectors, k: int, seed: int) -> Vectors:
     from sklearn.exceptions import ConvergenceWarning
 
     _require_finite(vectors_ND)
-    if len(vectors_ND) < k:
-        raise SelectionError(f"clusters: {k} requested, but there are {len(vectors_ND)} rows")
+    check_clusters(k, len(vectors_ND))
     # A power of two, so exact: squares of very large or small numbers leave float32 otherwise.
     exponent = int(np.frexp(np.abs(vectors_ND).max())[1])
     scaled_ND = np.ldexp(vectors_ND, -exponent) if abs(exponent) > 20 else vectors_ND

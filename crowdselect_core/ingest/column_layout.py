@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.crowd import PAPER_EXPECTED, CrowdModel, is_paper
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import CrowdError, DatasetError, nearest, shown
 from crowdselect_core.ingest.columns import expect, is_number, is_text, named, told
@@ -146,12 +146,7 @@ def _check_models(
 ) -> None:
     missing = [m.name for m in crowd if m.name not in columns]
     if missing:
-        spare = [c for c in columns if c not in {m.name for m in crowd}]
-        raise CrowdError(
-            f"{where}: {len(missing)} of {len(crowd)} crowd models have no column: "
-            f"{shown(missing)}{nearest(missing[0], spare)}; columns that no crowd model has: "
-            f"{shown(spare) or 'none'}; correct the crowd file or pass another --crowd"
-        )
+        raise _absent(schema, columns, crowd, missing, where)
     structs = [m.name for m in crowd if pa.types.is_struct(schema.field(m.name).type)]
     if structs and len(structs) < len(crowd):
         other = next(m.name for m in crowd if m.name not in structs)
@@ -168,6 +163,29 @@ def _check_models(
         raise DatasetError(
             f"{where}: its crowd columns are structs, expected numbers; pass generator-zoo"
         )
+
+
+def _absent(
+    schema: pa.Schema,
+    columns: Sequence[str],
+    crowd: Sequence[CrowdModel],
+    missing: Sequence[str],
+    where: str,
+) -> CrowdError:
+    """Return the error of crowd models that have no column."""
+    spare = [c for c in columns if c not in {m.name for m in crowd}]
+    most, begin = (3, PAPER_EXPECTED) if is_paper(crowd) else (40, "")
+    if len(missing) == len(crowd) and all(is_text(schema.field(name).type) for name in spare):
+        return CrowdError(
+            f"{begin}{where}: has no answers or scores of the crowd models ({shown(missing, most)})"
+            "; give each an engine, which generates its answers (docs/live.md), or name a data set "
+            "that has answers"
+        )
+    return CrowdError(
+        f"{begin}{where}: {len(missing)} of {len(crowd)} crowd models have no column: "
+        f"{shown(missing, most)}{nearest(missing[0], spare)}; columns that no crowd model has: "
+        f"{shown(spare) or 'none'}; correct the crowd file or pass another --crowd"
+    )
 
 
 def has_answers(schema: pa.Schema, model: str, content: str = "content") -> bool:

@@ -8,26 +8,19 @@ from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.cluster import annotating
 from crowdselect_core.cluster.executor import set_aside
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.planning import heldout, preflight
+from crowdselect_core.planning import heldout
 from crowdselect_core.planning.annotation_cost import most_bill, planned_bill
+from crowdselect_core.planning.data_check import CheckedData, checked_data
 from crowdselect_core.planning.generation_cost import bills
-from crowdselect_core.planning.missing_work import (
-    MissingWork,
-    answering,
-    find_missing,
-    scoring,
-    without_missing,
-)
+from crowdselect_core.planning.missing_work import MissingWork
 from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.stages.base import P, Runner, Stage, refs_in
 from crowdselect_core.stages.crowd.zoo import dataset_of
 from crowdselect_core.stages.methods.annotations import ANNOTATIONS
-from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.util.text import plural
 
-ROWS = 50_000
 MARKED = "what is marked `on the Ray cluster` spreads over its nodes, the rest runs in this process"
 
 
@@ -53,16 +46,11 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     Raises:
         UserError: whatever the run itself would refuse before its first stage.
     """
-    if flow in ("select", "finetune", "reselect"):
-        preflight.check(config, trains=flow == "finetune")
-    missing = {"score": scoring, "generate": answering}.get(flow, find_missing)(config)
-    heldout.check(config, missing)
-    if missing:
+    checked = checked_data(config, flow)
+    if missing := checked.missing:
         own = [] if flow in ("score", "generate") else _annotated(config, missing, story)
-        return [*_live(config, missing), *own]
-    dataset = open_dataset(config)
-    layout = dataset.layout
-    rows = sum(part.rows for part in dataset.partitions(ROWS))
+        return [*_live(config, checked), *own]
+    dataset, layout, rows = checked.dataset, checked.layout, checked.rows
     lines = [
         f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
         f"{plural(len(config.models), 'crowd model')}, "
@@ -104,11 +92,10 @@ def executor_line(config: SelectConfig, spreads: str = MARKED) -> list[str]:
     ]
 
 
-def _live(config: SelectConfig, missing: MissingWork) -> list[str]:
-    dataset = open_dataset(without_missing(config, missing))
-    rows = sum(part.rows for part in dataset.partitions(ROWS))
+def _live(config: SelectConfig, checked: CheckedData) -> list[str]:
+    missing, dataset = checked.missing, checked.dataset
     return [
-        f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
+        f"data set   {config.dataset.path}: {plural(checked.rows, 'row')}, "
         f"{plural(len(config.everyone), 'model')}, {len(missing.answers)} to generate answers, "
         f"{plural(len(missing.scores), 'reward model')} to score",
         f"prompt     {dataset.prompt_line()}",

@@ -12,16 +12,17 @@ from crowdselect_core.experiment.cells import Cell, as_whole
 from crowdselect_core.experiment.grid import Grid, points
 from crowdselect_core.experiment.settings import required
 from crowdselect_core.generate.factory import Secret
+from crowdselect_core.planning.data_check import checked_data
 from crowdselect_core.planning.dry_run import Planner, executor_line
 from crowdselect_core.planning.evaluation_forecast import (
     drawn_prompts,
     evaluation_bills,
     quiet_tools,
 )
-from crowdselect_core.planning.experiment_grid import data_rows, experiment_grid, pool_share
+from crowdselect_core.planning.experiment_grid import experiment_grid, pool_share
 from crowdselect_core.planning.experiment_lookup import Found, Story, annotation_bills, look_up
 from crowdselect_core.planning.generation_cost import bills
-from crowdselect_core.planning.missing_work import MissingWork, find_missing
+from crowdselect_core.planning.missing_work import MissingWork
 from crowdselect_core.planning.stored_lookup import StoredLookup
 from crowdselect_core.stages.crowd.zoo import dataset_of
 from crowdselect_core.stages.graph import SELECTION
@@ -46,8 +47,8 @@ def experiment_forecast(config: SelectConfig, story: Story, secret: Secret) -> l
     Raises:
         UserError: whatever the run itself would refuse before its first stage.
     """
-    found, missing_work = experiment_grid(config), find_missing(config)
-    rows, share = data_rows(config), pool_share(config)
+    found, checked = experiment_grid(config), checked_data(config, "experiment")
+    missing_work, rows, share = checked.missing, checked.rows, pool_share(config)
     lines = [
         f"data set   {config.dataset.path}: {rows:,} rows, of which a replicate chooses among "
         f"about {round(rows * share):,}",

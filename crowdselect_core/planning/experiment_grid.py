@@ -5,18 +5,19 @@ import math
 from crowdselect_core.cluster.training import spreads
 from crowdselect_core.config.heldout import BEST
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import ConfigError
+from crowdselect_core.embedding.kmeans import check_clusters
+from crowdselect_core.errors import ConfigError, SelectionError
 from crowdselect_core.experiment.cells import Cell
+from crowdselect_core.experiment.failures import with_keys
 from crowdselect_core.experiment.grid import Grid, grid
 from crowdselect_core.experiment.piloting import check_prices
 from crowdselect_core.experiment.primary import check_primary
 from crowdselect_core.experiment.settings import required
 from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.planning import heldout, preflight
+from crowdselect_core.planning.data_check import rows_of
 from crowdselect_core.planning.missing_work import find_missing, without_missing
 from crowdselect_core.stages.partitions import open_dataset
-
-ROWS = 50_000
 
 
 def experiment_grid(config: SelectConfig) -> Grid:
@@ -31,12 +32,15 @@ def experiment_grid(config: SelectConfig) -> Grid:
     """
     _check_split(config)
     _check_heldout(config)
-    rows = data_rows(config)
+    dataset = open_dataset(without_missing(config, find_missing(config)))
+    rows, has_texts = rows_of(dataset), dataset.layout.instruction is not None
     found = grid(config, round(rows * pool_share(config)))
     check_primary(config, found.cells)
     check_prices(config)
     for cell in found.choosing:
         _check_budget(cell, rows, pool_share(config))
+        if has_texts or cell.config.embedder.kind == "column":
+            _check_clusters(cell, rows)
     for cell in found.choosing:
         preflight.check(cell.config, trains=cell.trains)
     trainings = {repr(c.config.training): c.config.training for c in found.cells if c.trains}
@@ -63,10 +67,13 @@ def _check_budget(cell: Cell, rows: int, share: float) -> None:
         )
 
 
-def data_rows(config: SelectConfig) -> int:
-    """Return the rows of the data set."""
-    dataset = open_dataset(without_missing(config, find_missing(config)))
-    return sum(part.rows for part in dataset.partitions(ROWS))
+def _check_clusters(cell: Cell, rows: int) -> None:
+    """Refuse more clusters than rows, before anything is embedded."""
+    try:
+        with with_keys():
+            check_clusters(cell.config.clusters, rows)
+    except SelectionError as e:
+        raise ConfigError(f"experiment: {cell.name}: {e}") from None
 
 
 def pool_share(config: SelectConfig) -> float:

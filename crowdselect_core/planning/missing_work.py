@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from crowdselect_core.config.crowd import CrowdModel
+from crowdselect_core.config.crowd import PAPER_EXPECTED, CrowdModel, is_paper
 from crowdselect_core.config.engine import SamplingConfig
 from crowdselect_core.config.reward import JudgeReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
@@ -44,9 +44,11 @@ def find_missing(config: SelectConfig) -> MissingWork:
     columns = set(schema.names)
     absent = tuple(m for m in config.everyone if m.name not in columns)
     if mute := [m.name for m in absent if m.engine is None]:
+        begin = PAPER_EXPECTED if is_paper(config.everyone) else ""
         raise CrowdError(
-            f"{config.dataset.path}: {len(mute)} crowd models have neither a column nor an engine: "
-            f"{shown(mute)}{nearest(mute[0], columns)}; give them an engine, or correct the names"
+            f"{begin}{config.dataset.path}: {len(mute)} crowd models have neither a column nor an "
+            f"engine: {shown(mute, 3 if begin else 40)}{nearest(mute[0], columns)}; "
+            "give them an engine, or correct the names"
         )
     if scores:
         _check_answers(config, schema, absent)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.embedding.kmeans import check_clusters
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
 from crowdselect_core.ingest.open import notes_on_files
 from crowdselect_core.models.token_count import counter
@@ -16,6 +17,7 @@ from crowdselect_core.selection.metric_weights import (
     check_student,
     method_weights,
 )
+from crowdselect_core.selection.row_budget import check_budget
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
@@ -140,6 +142,25 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
         "no %s in the data set: selection.parquet has ids alone, and train.jsonl is not written",
         what,
     )
+
+
+def check_rows(config: SelectConfig, rows: int, has_texts: bool) -> None:
+    """Refuse a budget or clusters that so many rows cannot give; gates only take rows away.
+
+    Args:
+        config: the resolved config.
+        rows: that may be eligible, at most.
+        has_texts: whether instructions can be embedded.
+
+    Raises:
+        SelectionError: more rows, or more clusters, are asked for.
+    """
+    if config.quality is not None and config.quality.only:
+        return  # nothing is chosen
+    if config.budget_tokens is None and not config.allow_short:
+        check_budget(config.budget, rows)
+    if has_texts or config.embedder.kind == "column":
+        check_clusters(config.clusters, rows)
 
 
 def is_balanced(config: SelectConfig, instructions: Ref) -> bool:

@@ -23,7 +23,7 @@ from crowdselect_core.selection.quota_allocation import (
     numbered,
 )
 from crowdselect_core.selection.rank_order import IdsOf, best_of_groups, by_rank
-from crowdselect_core.selection.row_budget import rows_of_budget
+from crowdselect_core.selection.row_budget import rows_of_budget, short_of
 from crowdselect_core.util.notes import Warn, log_warning
 
 Ints = NDArray[np.int64]
@@ -160,8 +160,6 @@ def _wanted(
         return wanted
     shortage = f"the budget is {wanted} rows, but only {candidates.counts}"
     if not allow_short:
-        raise SelectionError(
-            f"{shortage}: give a smaller --budget, or --allow-short to take all {eligible}"
-        )
+        raise short_of(shortage, eligible)
     warn(f"{shortage}: taking all of them")
     return eligible

@@ -4,6 +4,7 @@ from fractions import Fraction
 from numbers import Integral
 
 from crowdselect_core.errors import SelectionError
+from crowdselect_core.util.text import plural
 
 
 def rows_of_budget(budget: int | float, eligible: int) -> int:
@@ -32,4 +33,31 @@ def rows_of_budget(budget: int | float, eligible: int) -> int:
     raise SelectionError(
         f"budget: found {budget!r}, expected a whole number of rows from 1, or a share of the "
         "eligible rows above 0 and up to 1.0, e.g. 0.05"
+    )
+
+
+def check_budget(budget: int | float, rows: int) -> None:
+    """Refuse a budget in rows that could not be met if all rows were eligible.
+
+    Args:
+        budget: rows; a share of the eligible rows is let through.
+        rows: how many there are.
+
+    Raises:
+        SelectionError: it asks for more.
+    """
+    if isinstance(budget, Integral) and budget > rows:
+        there = plural(rows, "row")
+        raise short_of(f"the budget is {budget} rows, but only {there} can be eligible", "that are")
+
+
+def short_of(shortage: str, what: int | str) -> SelectionError:
+    """Return the error of a budget above the eligible rows.
+
+    Args:
+        shortage: what is asked for, and what there is.
+        what: which rows, or how many, could be taken instead.
+    """
+    return SelectionError(
+        f"{shortage}: give a smaller --budget, or --allow-short to take all {what}"
     )

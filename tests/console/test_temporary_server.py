@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
 from command import ROOT
 from servers import quiet_environment
@@ -41,14 +42,17 @@ ModuleNotFoundError: No module named 'greenlet'
 """
 
 
-def followed(*texts: str) -> list[str]:
+def followed(*texts: str, ended: bool = False) -> list[str]:
     """Return the lines that come of what a server writes to its stderr."""
+    over = Event()
+    if ended:
+        over.set()
     reading, writing = os.pipe()
     for text in texts:
         os.write(writing, text.encode())
     os.close(writing)
     lines: list[str] = []
-    follow(reading, lines.append)
+    follow(reading, lines.append, over)
     return lines
 
 
@@ -73,20 +77,24 @@ def test_what_is_cut_off_is_said() -> None:
     assert followed("uvicorn: bad option") == ["uvicorn: bad option"]
 
 
+def test_what_the_server_says_after_the_run_is_dropped() -> None:
+    assert followed(OTHER, BARE, ended=True) == []
+
+
 PROGRAM = """
-import logging, os, sys
+import logging, os, sys, threading
 from flows import temporary_server
 from prefect.server.api.server import SubprocessASGIServer
 
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
-temporary_server.install()
+temporary_server.install(threading.Event())
 server = SubprocessASGIServer()
 assert type(server) is temporary_server.TemporaryServer
 sys.executable = os.path.abspath("python.sh")  # what is started in the server's place
 server.port = 1
 process = server._run_uvicorn_command()
 process.wait()
-for thread in __import__("threading").enumerate():
+for thread in threading.enumerate():
     if thread.name == "server-log":
         thread.join(60)
 print("own stderr", file=sys.stderr)

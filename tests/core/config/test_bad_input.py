@@ -120,7 +120,8 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
     "the wrong crowd": (
         CrowdError,
         {"crowd": "paper"},
-        ["19 of 19 crowd models have no column: Meta-Llama-3-70B-Instruct, ",
+        ["no --crowd given, or the paper's, so the paper's 19 models are expected: ",
+         "19 of 19 crowd models have no column: Meta-Llama-3-70B-Instruct, ", " and 16 more",
          "columns that no crowd model has: ant-1b, ant-7b, bee-0.5b, bee-2.5b"],
     ),
     "unknown reward model": (
@@ -216,8 +217,8 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
     "tokens for less than a row": (
         SelectionError, {"budget_tokens": 1}, ["alone has 6 tokens and the budget is 1"],
     ),
-    "more clusters than embeddings": (
-        SelectionError, {"clusters": 31}, ["31", "30 distinct embeddings"],
+    "more clusters than rows": (
+        SelectionError, {"clusters": 31}, ["clusters: 31 requested, but there are 30 rows: "],
     ),
     "no vector column": (
         DatasetError, {"clusters": 3, "embedder": "column:vec"}, ["has no vector column 'vec'"],

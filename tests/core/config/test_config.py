@@ -156,9 +156,10 @@ def test_what_are_no_weights(given: Any, told: str) -> None:
         ({"reward_models": [5]}, "reward_models.0: Input should be a valid string or a mapping"),
         ({"crowd": []}, "the crowd is empty"),
         ({"crowd": [CROWD[0], CROWD[0]]}, "crowd: ant-1b stand(s) twice"),
-        ({"crowd": [{**CROWD[0], "size": "1B"}]}, "crowd.0.size: Input should be a valid number"),
+        ({"crowd": [{**CROWD[0], "size": "1B"}]},
+         "crowd.0.size (ant-1b): Input should be a valid number"),
         ({"crowd": [{"name": "a", "famly": "f", "size": 1}]},
-         "unknown key 'crowd.0.famly', did you mean 'family'?"),
+         "unknown key 'crowd.0.famly' (a), did you mean 'family'?"),
         ({"crowd": 5}, "crowd: Input should be a valid list or a valid string, found 5"),
         ({"dataset": {"pth": "x"}}, "unknown key 'dataset.pth', did you mean 'path'?"),
         ({"dataset": {}}, "key 'dataset.path' is missing"),
@@ -184,10 +185,17 @@ def test_what_is_refused_and_how(keys: dict[str, Any], told: str) -> None:
     assert told in refusal(**keys)
 
 
-def test_several_complaints_are_counted_and_the_misspelling_comes_first() -> None:
+def test_several_complaints_are_told_and_the_misspelling_comes_first() -> None:
     message = refusal(budget=0, crowd=[{"name": "a", "family": "f", "sze": 1}])
-    assert message.startswith("unknown key 'crowd.0.sze', did you mean 'size'?")
-    assert message.endswith("(and 2 more)")  # the size that is missing, and the budget
+    assert message.startswith("unknown key 'crowd.0.sze' (a), did you mean 'size'? (known: ")
+    assert "); key 'crowd.0.size' (a) is missing; budget: " in message
+
+
+def test_of_many_complaints_five_are_told_and_the_known_keys_once() -> None:
+    message = refusal(**{f"key{n}": 1 for n in range(7)})
+    assert all(f"unknown key 'key{n}'" in message for n in range(5))
+    assert message.count("(known: ") == 1
+    assert message.endswith(" (and 2 more)")
 
 
 @pytest.mark.parametrize(

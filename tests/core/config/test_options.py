@@ -255,7 +255,7 @@ def test_an_unknown_variable_names_the_nearest(name: str, message: str) -> None:
         ("bugdet: 5", "unknown key 'bugdet', did you mean 'budget'?"),
         ("dataset: {path: d, formt: auto}", "unknown key 'dataset.formt', did you mean 'format'?"),
         ("budget: true", "budget: expected whole rows (200) or a fraction"),
-        ("crowd: [{name: a, family: f, size: 1, famly: g}]", "unknown key 'crowd.0.famly'"),
+        ("crowd: [{name: a, family: f, size: 1, famly: g}]", "unknown key 'crowd.0.famly' (a)"),
         ("crowd: nowhere.yaml", "crowd file 'nowhere.yaml' does not exist"),
         ("- a", "holds no mapping of keys, e.g. 'budget: 1000'"),
         ("", "holds no mapping of keys"),

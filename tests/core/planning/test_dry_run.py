@@ -154,7 +154,7 @@ def test_it_says_where_vllm_servers_are_placed(
     for executor, is_marked in (("ray", True), ("threads", False)):
         config = config_of(
             tmp_path, dataset=str(tmp_path / "data.jsonl"), crowd=live, reward_models=[judge],
-            executor=executor,
+            executor=executor, budget=1, clusters=0,
         )  # fmt: skip
         lines = forecast(config, chosen)
         answers, _ = [line for line in lines if line.startswith("answers ")]

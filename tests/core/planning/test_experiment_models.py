@@ -82,6 +82,11 @@ def test_crowd_and_graders_are_asked_where_answers_are_missing(tmp_path: Path) -
     ("experiment", "words"),
     [
         ({"budgets": [5, 41]}, r"difficulty k=0 n=41 is to choose 41 rows, and .* about 32 of 40"),
+        (
+            {"budgets": [5], "clusters": [41]},
+            "k=41 n=5: clusters: 41 requested, but there are 40 "
+            "rows: set experiment.clusters to 40 or less",
+        ),
         ({"budgets": [5], "replicate": {"subsample": 0.01}}, "is to choose 5 rows, and .* about 0"),
         ({"advisor": {"prices": {"nope": 1}}}, "advisor.prices: 'nope' is neither a crowd model"),
         ({"advisor": {"prices": {"ant-1b": 1}}}, "advisor.prices: no price of .*bee-7b, reward"),

@@ -1,0 +1,107 @@
+"""What a run refuses of its data set before a Prefect server is started, in the dry run's words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from little import CROWD, REWARD, parquet, rows
+
+from crowdselect_core.config.load import load
+from crowdselect_core.planning import data_check
+from flows import cli, console
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a zoo of 30 rows and other files, where no server may be started."""
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # this process keeps its own
+    monkeypatch.setattr(console, "prepare", lambda **_: pytest.fail("a server would be started"))
+    monkeypatch.chdir(tmp_path)
+    parquet(tmp_path / "zoo.parquet", rows(30))
+    (tmp_path / "crowd.yaml").write_text(yaml.safe_dump({"crowd": CROWD}))
+    (tmp_path / "bad.csv").write_text('id,a\n"1\n')
+    (tmp_path / "bad.jsonl").write_text('{"id": 1}\n{"id"\n')
+    return tmp_path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *flags: str, flow: str = "select") -> str:
+    assert cli.main([*flags, "--crowd", "crowd.yaml"], flow=flow) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--dataset", "missing.parquet"], "missing.parquet: "),
+        (["--dataset", "bad.csv"], "bad.csv"),
+        (["--dataset", "bad.jsonl"], "bad.jsonl, line 2: "),
+        (["--dataset", "zoo.parquet", "--reward-model", "nobody"], "'nobody' (found: "),
+        (
+            ["--dataset", "zoo.parquet", "--reward-model", REWARD, "--budget", "31"],
+            "the budget is 31 rows, but only 30 rows can be eligible: give a smaller --budget, "
+            "or --allow-short to take all that are",
+        ),
+        (
+            ["--dataset", "zoo.parquet", "--reward-model", REWARD, "--budget", "3",
+             "--clusters", "31"],
+            "clusters: 31 requested, but there are 30 rows: set --clusters to 30 or less, or 0 "
+            "for none",
+        ),
+    ],
+)  # fmt: skip
+def test_the_run_and_its_dry_run_say_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], why: str
+) -> None:
+    if "--reward-model" not in flags:
+        flags = [*flags, "--reward-model", REWARD]
+    line = refused(capsys, *flags)
+    assert line.startswith("error: ")
+    assert why in line
+    assert refused(capsys, *flags, "--dry-run") == line
+
+
+def test_a_data_set_of_instructions_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "asked.jsonl").write_text('{"instruction": "Say a word.", "source": "me"}\n')
+    line = refused(capsys, "--dataset", "asked.jsonl", "--reward-model", REWARD)
+    names = ", ".join(sorted(m["name"] for m in CROWD))
+    assert line == (
+        f"error: asked.jsonl: has no answers or scores of the crowd models ({names}); give each an "
+        "engine, which generates its answers (docs/live.md), or name a data set that has answers"
+    )
+
+
+@pytest.mark.parametrize("flow", ["generate", "score", "reselect", "finetune", "evaluate"])
+def test_every_flow_that_reads_the_data_set(
+    folder: Path, capsys: pytest.CaptureFixture[str], flow: str
+) -> None:
+    more = {
+        "reselect": ["--series", "s"],
+        "finetune": ["--training-base-model", "sample"],
+        "evaluate": ["--training-base-model", "sample", "--config", "evaluation.yaml"],
+    }
+    (folder / "evaluation.yaml").write_text("evaluation: {benchmarks: [{kind: heldout-loss}]}")
+    rewards = [] if flow == "generate" else ["--reward-model", REWARD]
+    flags = ["--dataset", "missing.parquet", *rewards, *more.get(flow, [])]
+    assert "missing.parquet: " in refused(capsys, *flags, flow=flow)
+
+
+def config_of(path: str, **dataset: Any) -> Any:
+    return load(None, {"dataset": {"path": path, **dataset}, "reward_models": [REWARD],
+                       "crowd": CROWD, "budget": 3}, {})  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/zoo.parquet", "org/name"])
+def test_what_lies_elsewhere_is_left_to_the_run(folder: Path, path: str) -> None:
+    data_check.check_beforehand(config_of(path), "select")
+
+
+def test_large_files_that_are_read_as_a_whole_are_left_to_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_check, "LARGE", 1)
+    assert not data_check.opens_fast(config_of("bad.csv").dataset)
+    (folder / "good.jsonl").write_text('{"id": 1}\n')
+    assert data_check.opens_fast(config_of("good.jsonl").dataset)
+    assert data_check.opens_fast(config_of("zoo.parquet").dataset)
