@@ -9,6 +9,13 @@ from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import CrowdError, DatasetError, nearest, shown
 from crowdselect_core.ingest.columns import expect, is_number, is_text, named, told
+from crowdselect_core.ingest.flat_columns import (
+    SCORE,
+    answer_words,
+    find_flat,
+    flat_names,
+    is_flat,
+)
 from crowdselect_core.ingest.prompt_columns import (
     INSTRUCTION_NAMES,
     Peek,
@@ -71,6 +78,12 @@ def find_layout(
     taken = {id_leaf.column} if id_leaf else set()
     taken.update(prompt.identity.values() if prompt else ())
     columns = [n for n in schema.names if n not in taken]
+    names, words = [m.name for m in crowd], answer_words(config.columns)
+    if config.format == "flat" or (
+        config.format not in ("generator-zoo", "scores-wide")
+        and is_flat(columns, names, words, reward_models)
+    ):
+        return _flat(schema, columns, config, crowd, reward_models, id_leaf, prompt)
     _check_models(schema, columns, crowd, where, config.format)
     if not crowd:  # everything is yet to be answered
         return ColumnLayout(id_leaf, prompt, {}, {}, {}, {})
@@ -117,6 +130,35 @@ def _zoo(
     return ColumnLayout(id_leaf, prompt, scores, answers, ends, single)
 
 
+def _flat(
+    schema: pa.Schema,
+    columns: Sequence[str],
+    config: DatasetConfig,
+    crowd: Sequence[CrowdModel],
+    reward_models: Sequence[str],
+    id_leaf: Leaf | None,
+    prompt: PromptColumns | None,
+) -> ColumnLayout:
+    where, words, names = config.path, answer_words(config.columns), [m.name for m in crowd]
+    wanted = [*words, SCORE, *reward_models]
+    _refuse_missing([n for n in names if not flat_names(columns, n, wanted) and n not in columns],
+                    columns, crowd, where)  # fmt: skip
+    found = find_flat(schema, columns, names, words, reward_models, where)
+    if "content" in config.columns and not found.answers:
+        raise DatasetError(
+            f"{where}: dataset.columns.content names {words[0]!r}, with which no column of a crowd "
+            f"model ends (found: {shown(columns)})"
+        )
+    scores = {pair: Leaf(name) for pair, name in found.scores.items()}
+    answers = {m: Leaf(name) for m, name in found.answers.items()}
+    ends = {m: Leaf(name) for m, name in found.ends.items()}
+    for leaf in scores.values():
+        expect(schema, leaf, where, "numbers", is_number)
+    for leaf in (*answers.values(), *ends.values()):
+        expect(schema, leaf, where, "text", is_text)
+    return ColumnLayout(id_leaf, prompt, scores, answers, ends, {})
+
+
 def _wide(
     schema: pa.Schema,
     config: DatasetConfig,
@@ -137,14 +179,9 @@ def _wide(
     return ColumnLayout(id_leaf, prompt, scores, {}, {}, {})
 
 
-def _check_models(
-    schema: pa.Schema,
-    columns: Sequence[str],
-    crowd: Sequence[CrowdModel],
-    where: str,
-    wanted: str,
+def _refuse_missing(
+    missing: Sequence[str], columns: Sequence[str], crowd: Sequence[CrowdModel], where: str
 ) -> None:
-    missing = [m.name for m in crowd if m.name not in columns]
     if missing:
         spare = [c for c in columns if c not in {m.name for m in crowd}]
         raise CrowdError(
@@ -152,6 +189,16 @@ def _check_models(
             f"{shown(missing)}{nearest(missing[0], spare)}; columns that no crowd model has: "
             f"{shown(spare) or 'none'}; correct the crowd file or pass another --crowd"
         )
+
+
+def _check_models(
+    schema: pa.Schema,
+    columns: Sequence[str],
+    crowd: Sequence[CrowdModel],
+    where: str,
+    wanted: str,
+) -> None:
+    _refuse_missing([m.name for m in crowd if m.name not in columns], columns, crowd, where)
     structs = [m.name for m in crowd if pa.types.is_struct(schema.field(m.name).type)]
     if structs and len(structs) < len(crowd):
         other = next(m.name for m in crowd if m.name not in structs)
@@ -170,11 +217,23 @@ def _check_models(
         )
 
 
-def has_answers(schema: pa.Schema, model: str, content: str = "content") -> bool:
-    """Tell whether a model has a column of answers: a struct with texts in the field `content`."""
-    if model not in schema.names or not pa.types.is_struct(schema.field(model).type):
-        return False
+def has_answers(schema: pa.Schema, model: str, columns: Mapping[str, str]) -> bool:
+    """Tell whether a model has a column of answers.
+
+    It is a struct with texts in the field `content`, or a flat column of texts.
+
+    Args:
+        schema: the table's.
+        model: the crowd model.
+        columns: those that the config names.
+    """
+    if model not in schema.names:
+        flat = flat_names(schema.names, model, answer_words(columns))
+        return any(is_text(schema.field(name).type) for name in flat)
     kind = schema.field(model).type
+    if not pa.types.is_struct(kind):
+        return False
+    content = columns.get("content", "content")
     return content in _fields(schema, model) and is_text(kind.field(content).type)
 
 

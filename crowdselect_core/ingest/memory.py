@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from crowdselect_core.errors import DatasetError, first_line
 from crowdselect_core.ingest.encodings import not_utf8
 from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
+from crowdselect_core.ingest.flat_columns import holds_answers
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition, row_of_file
 from crowdselect_core.ingest.text_files import text_file
 
@@ -124,9 +125,8 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> CsvReader:
                 f"{file.shown}: is no CSV table: {_csv_cause(data, e)}; expected one line of names "
                 "and then as many values a line"
             ) from None
-        frames.append(
-            frame.with_columns(_number(frame[c]) for c in frame.columns if c not in texts)
-        )
+        kept = {*texts, *filter(holds_answers, frame.columns)}
+        frames.append(frame.with_columns(_number(frame[c]) for c in frame.columns if c not in kept))
     try:
         table = pl.concat(frames, how="vertical_relaxed").to_arrow()
     except pl.exceptions.PolarsError:
