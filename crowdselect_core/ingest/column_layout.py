@@ -173,6 +173,11 @@ def _wide(
             f"model, but {len(reward_models)} are named ({shown(reward_models)}); name one, or use "
             "the long form (instruction_id, model, reward_model, score)"
         )
+    if named_twice := [r for r in reward_models if r in {m.name for m in crowd}]:
+        raise DatasetError(
+            f"{config.path}: the reward model {named_twice[0]!r} has the name of a crowd model, "
+            "whose column holds its scores; name what gave the scores, such as score"
+        )
     scores = {(r, m.name): Leaf(m.name) for r in reward_models for m in crowd}
     for leaf in scores.values():
         expect(schema, leaf, config.path, "numbers", is_number)
