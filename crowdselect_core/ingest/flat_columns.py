@@ -84,7 +84,9 @@ def find_flat(
     answers = {m: c for m in models if (c := _one(names, m, words, where))}
     ends = {m: c for m in models if (c := _one(names, m, [END], where))}
     scores = {(r, m): c for r in rewards for m in models if (c := _one(names, m, [r], where))}
-    _refuse_twice([*answers.items(), *ends.items(), *((m, c) for (_, m), c in scores.items())], where)
+    _refuse_twice(
+        [*answers.items(), *ends.items(), *((m, c) for (_, m), c in scores.items())], where
+    )
     for reward in rewards:
         if not any((reward, m) in scores for m in models):
             known = _known_rewards(schema, names, models)
@@ -135,9 +137,7 @@ def _refuse_own_columns(
     )
 
 
-def _known_rewards(
-    schema: pa.Schema, names: Collection[str], models: Sequence[str]
-) -> list[str]:
+def _known_rewards(schema: pa.Schema, names: Collection[str], models: Sequence[str]) -> list[str]:
     """Return what the names of the models' columns of numbers end with."""
     starts = [f"{m}{sep}" for m in models for sep in SEPARATORS]
     numbers = [n for n in names if is_number(schema.field(n).type)]

@@ -180,9 +180,7 @@ def _hub_folder(below: Sequence[str], folders: Sequence[str], inner: str) -> str
     return HUB_FOLDER if alone else None
 
 
-def _refuse_below(
-    path: str, inner: str, below: Sequence[str], files: Sequence[DataFile]
-) -> None:
+def _refuse_below(path: str, inner: str, below: Sequence[str], files: Sequence[DataFile]) -> None:
     """Refuse a folder whose subfolders hold data that a folder's name does not stand for."""
     if not below:
         return
