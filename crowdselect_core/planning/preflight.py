@@ -10,6 +10,7 @@ from crowdselect_core.models.token_count import counter
 from crowdselect_core.planning.gate_check import check_gates
 from crowdselect_core.planning.inputs import check_no_input
 from crowdselect_core.planning.method_check import check_method
+from crowdselect_core.report.missing_texts import NO_CLUSTERS, no_texts_note
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.selection.metric_weights import (
     check_families,
@@ -136,10 +137,7 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
             f"{config.dataset.path}: has no {what}, so tokens cannot be counted; use "
             "--budget, in rows"
         )
-    log.warning(
-        "no %s in the data set: selection.parquet has ids alone, and train.jsonl is not written",
-        what,
-    )
+    log.warning("%s", no_texts_note(instructions.facts))
 
 
 def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
@@ -160,5 +158,5 @@ def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
             f"{config.dataset.path}: has no instruction texts to embed, so --clusters "
             f"{config.clusters} is not possible; pass --clusters 0, or --embedder column:NAME"
         )
-    log.warning("no instruction texts to embed: selecting without clusters, as with --clusters 0")
+    log.warning("%s", NO_CLUSTERS)
     return False
