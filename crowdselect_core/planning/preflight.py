@@ -10,13 +10,13 @@ from crowdselect_core.models.token_count import counter
 from crowdselect_core.planning.gate_check import check_gates
 from crowdselect_core.planning.inputs import check_no_input
 from crowdselect_core.planning.method_check import check_method
-from crowdselect_core.report.missing_texts import NO_CLUSTERS, no_texts_note
 from crowdselect_core.selection.id_lists import read_ids
 from crowdselect_core.selection.metric_weights import (
     check_families,
     check_student,
     method_weights,
 )
+from crowdselect_core.stages.missing_texts import NO_CLUSTERS, no_texts_note
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of

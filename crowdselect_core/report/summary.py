@@ -10,9 +10,9 @@ from crowdselect_core.export.ranking_rows import ExplainedRows
 from crowdselect_core.export.selection_files import read_manifest
 from crowdselect_core.ingest.prompts import BAD_MESSAGES
 from crowdselect_core.report.method_cost import method_cost
-from crowdselect_core.report.missing_texts import missing_texts
 from crowdselect_core.report.quality import gate_report
 from crowdselect_core.selection.explanations import IN_WORDS
+from crowdselect_core.stages.missing_texts import missing_texts
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.answers import UNKNOWN_ENDING
 from crowdselect_core.stages.select.kept_answers import answer_reader

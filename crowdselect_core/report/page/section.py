@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.report.missing_texts import has_answers
 from crowdselect_core.report.page import crowd_answers
 from crowdselect_core.report.page.crowd_answers import CrowdAnswers
 from crowdselect_core.report.page.sampling import sampled
 from crowdselect_core.report.page.texts import clipped
+from crowdselect_core.stages.missing_texts import has_answers
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.kept_answers import AnswerReader, answer_reader
 from crowdselect_core.store.artifacts import Store
