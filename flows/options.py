@@ -7,6 +7,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 from crowdselect_core.config.commands import COMMANDS, CONFIG, QUIET, Command, switch, takers
@@ -56,7 +57,7 @@ def parse(argv: Sequence[str], flow: str = "select") -> tuple[argparse.Namespace
     command = COMMANDS[flow]
     args, unknown = parser(flow).parse_known_args(_joined(argv, command))
     if unknown:
-        raise ConfigError(_refusal(unknown[0], flow))
+        raise ConfigError(_refusal(unknown, flow))
     values: dict[str, Any] = {}
     for option in command.options:
         value = getattr(args, KEY + ".".join(option.keys))
@@ -95,8 +96,15 @@ def _help(option: Option) -> str:
     return f"{option.field.description}{f' ({stated})' if stated else ''}"
 
 
-def _refusal(word: str, flow: str) -> str:
-    """Return what is wrong with a word that is no flag of the command."""
+def _refusal(words: Sequence[str], flow: str) -> str:
+    """Return what is wrong with words, the first of which is no flag of the command."""
+    word = words[0]
+    if not word.startswith("-") and Path(word).exists():
+        more = f" (and {len(words) - 1} more)" if len(words) > 1 else ""
+        return (
+            f"{word!r}{more} belongs to no flag: did the shell expand a glob? put it in quotes; "
+            "see --help"
+        )
     flag = word.split("=")[0]
     others = takers(flag)
     near = 0.7 if others else 0.5  # of a flag that is spelled right, only a likely mistake

@@ -217,7 +217,8 @@ class ChoiceConfig(Frozen):
         elif not reward_models:
             raise ConfigError(
                 "no reward model is named: pass --reward-model NAME (a score column of the data "
-                "set), or list reward_models in the config or the crowd file"
+                "set; where it has one column of scores per model and no answers, any word, such "
+                "as score), or list reward_models in the config or the crowd file"
             )
         rewarding = [reward_name(r) for r in reward_models]
         if len(set(rewarding)) < len(rewarding):

@@ -17,6 +17,7 @@ DatasetFormat = Literal[
     "alpaca",
     "instruction",
     "generator-zoo",
+    "flat",
     "scores-wide",
     "scores-long",
 ]
@@ -45,7 +46,8 @@ class DatasetConfig(Named):
         "auto",
         description="Layout of the rows. Instructions: messages (lists of role, content), sharegpt "
         "(conversations of from, value), alpaca (instruction, input), instruction (or prompt). "
-        "With scores: generator-zoo: one struct column per crowd model; scores-wide: one number "
+        "With scores: generator-zoo: one struct column per crowd model; flat: columns "
+        "MODEL_response and MODEL_score; scores-wide: one number "
         "column per crowd model; scores-long: columns instruction_id, model, score",
     )
     name: str | None = Field(

@@ -9,6 +9,13 @@ from crowdselect_core.config.crowd import PAPER_EXPECTED, CrowdModel, is_paper
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import CrowdError, DatasetError, nearest, shown
 from crowdselect_core.ingest.columns import expect, is_number, is_text, named, told
+from crowdselect_core.ingest.flat_columns import (
+    SCORE,
+    answer_words,
+    find_flat,
+    flat_names,
+    is_flat,
+)
 from crowdselect_core.ingest.prompt_columns import (
     INSTRUCTION_NAMES,
     Peek,
@@ -71,6 +78,12 @@ def find_layout(
     taken = {id_leaf.column} if id_leaf else set()
     taken.update(prompt.identity.values() if prompt else ())
     columns = [n for n in schema.names if n not in taken]
+    names, words = [m.name for m in crowd], answer_words(config.columns)
+    if config.format == "flat" or (
+        config.format not in ("generator-zoo", "scores-wide")
+        and is_flat(columns, names, words, reward_models)
+    ):
+        return _flat(schema, columns, config, crowd, reward_models, id_leaf, prompt)
     _check_models(schema, columns, crowd, where, config.format)
     if not crowd:  # everything is yet to be answered
         return ColumnLayout(id_leaf, prompt, {}, {}, {}, {})
@@ -117,6 +130,35 @@ def _zoo(
     return ColumnLayout(id_leaf, prompt, scores, answers, ends, single)
 
 
+def _flat(
+    schema: pa.Schema,
+    columns: Sequence[str],
+    config: DatasetConfig,
+    crowd: Sequence[CrowdModel],
+    reward_models: Sequence[str],
+    id_leaf: Leaf | None,
+    prompt: PromptColumns | None,
+) -> ColumnLayout:
+    where, words, names = config.path, answer_words(config.columns), [m.name for m in crowd]
+    wanted = [*words, SCORE, *reward_models]
+    missing = [n for n in names if not flat_names(columns, n, wanted) and n not in columns]
+    _refuse_missing(schema, missing, columns, crowd, where)
+    found = find_flat(schema, columns, names, words, reward_models, where)
+    if "content" in config.columns and not found.answers:
+        raise DatasetError(
+            f"{where}: dataset.columns.content names {words[0]!r}, with which no column of a crowd "
+            f"model ends (found: {shown(columns)})"
+        )
+    scores = {pair: Leaf(name) for pair, name in found.scores.items()}
+    answers = {m: Leaf(name) for m, name in found.answers.items()}
+    ends = {m: Leaf(name) for m, name in found.ends.items()}
+    for leaf in scores.values():
+        expect(schema, leaf, where, "numbers", is_number)
+    for leaf in (*answers.values(), *ends.values()):
+        expect(schema, leaf, where, "text", is_text)
+    return ColumnLayout(id_leaf, prompt, scores, answers, ends, {})
+
+
 def _wide(
     schema: pa.Schema,
     config: DatasetConfig,
@@ -131,10 +173,40 @@ def _wide(
             f"model, but {len(reward_models)} are named ({shown(reward_models)}); name one, or use "
             "the long form (instruction_id, model, reward_model, score)"
         )
+    if named_twice := [r for r in reward_models if r in {m.name for m in crowd}]:
+        raise DatasetError(
+            f"{config.path}: the reward model {named_twice[0]!r} has the name of a crowd model, "
+            "whose column holds its scores; name what gave the scores, such as score"
+        )
     scores = {(r, m.name): Leaf(m.name) for r in reward_models for m in crowd}
     for leaf in scores.values():
         expect(schema, leaf, config.path, "numbers", is_number)
     return ColumnLayout(id_leaf, prompt, scores, {}, {}, {})
+
+
+def _refuse_missing(
+    schema: pa.Schema,
+    missing: Sequence[str],
+    columns: Sequence[str],
+    crowd: Sequence[CrowdModel],
+    where: str,
+) -> None:
+    """Refuse crowd models that have no column."""
+    if not missing:
+        return
+    spare = [c for c in columns if c not in {m.name for m in crowd}]
+    most, begin = (3, PAPER_EXPECTED) if is_paper(crowd) else (40, "")
+    if len(missing) == len(crowd) and all(is_text(schema.field(name).type) for name in spare):
+        raise CrowdError(
+            f"{begin}{where}: has no answers or scores of the crowd models ({shown(missing, most)})"
+            "; give each an engine, which generates its answers (docs/live.md), or name a data set "
+            "that has answers"
+        )
+    raise CrowdError(
+        f"{begin}{where}: {len(missing)} of {len(crowd)} crowd models have no column: "
+        f"{shown(missing, most)}{nearest(missing[0], spare)}; columns that no crowd model has: "
+        f"{shown(spare) or 'none'}; correct the crowd file or pass another --crowd"
+    )
 
 
 def _check_models(
@@ -144,9 +216,7 @@ def _check_models(
     where: str,
     wanted: str,
 ) -> None:
-    missing = [m.name for m in crowd if m.name not in columns]
-    if missing:
-        raise _absent(schema, columns, crowd, missing, where)
+    _refuse_missing(schema, [m.name for m in crowd if m.name not in columns], columns, crowd, where)
     structs = [m.name for m in crowd if pa.types.is_struct(schema.field(m.name).type)]
     if structs and len(structs) < len(crowd):
         other = next(m.name for m in crowd if m.name not in structs)
@@ -165,34 +235,23 @@ def _check_models(
         )
 
 
-def _absent(
-    schema: pa.Schema,
-    columns: Sequence[str],
-    crowd: Sequence[CrowdModel],
-    missing: Sequence[str],
-    where: str,
-) -> CrowdError:
-    """Return the error of crowd models that have no column."""
-    spare = [c for c in columns if c not in {m.name for m in crowd}]
-    most, begin = (3, PAPER_EXPECTED) if is_paper(crowd) else (40, "")
-    if len(missing) == len(crowd) and all(is_text(schema.field(name).type) for name in spare):
-        return CrowdError(
-            f"{begin}{where}: has no answers or scores of the crowd models ({shown(missing, most)})"
-            "; give each an engine, which generates its answers (docs/live.md), or name a data set "
-            "that has answers"
-        )
-    return CrowdError(
-        f"{begin}{where}: {len(missing)} of {len(crowd)} crowd models have no column: "
-        f"{shown(missing, most)}{nearest(missing[0], spare)}; columns that no crowd model has: "
-        f"{shown(spare) or 'none'}; correct the crowd file or pass another --crowd"
-    )
+def has_answers(schema: pa.Schema, model: str, columns: Mapping[str, str]) -> bool:
+    """Tell whether a model has a column of answers.
 
+    It is a struct with texts in the field `content`, or a flat column of texts.
 
-def has_answers(schema: pa.Schema, model: str, content: str = "content") -> bool:
-    """Tell whether a model has a column of answers: a struct with texts in the field `content`."""
-    if model not in schema.names or not pa.types.is_struct(schema.field(model).type):
-        return False
+    Args:
+        schema: the table's.
+        model: the crowd model.
+        columns: those that the config names.
+    """
+    if model not in schema.names:
+        flat = flat_names(schema.names, model, answer_words(columns))
+        return any(is_text(schema.field(name).type) for name in flat)
     kind = schema.field(model).type
+    if not pa.types.is_struct(kind):
+        return False
+    content = columns.get("content", "content")
     return content in _fields(schema, model) and is_text(kind.field(content).type)
 
 

@@ -90,8 +90,7 @@ class DescribedTable:
 
     def has_answers(self, model: str) -> bool:
         """Tell whether a model has a column of answers here."""
-        content = self.config.columns.get("content", "content")
-        return has_answers(self.table.schema(), model, content)
+        return has_answers(self.table.schema(), model, self.config.columns)
 
     def prompt_identity(self) -> dict[str, str]:
         """The columns of the prompts by their part; empty for one column of texts, or none."""

@@ -6,7 +6,7 @@ files that describe a data set; every other file is read, or named as left out.
 
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ NO_DATA = frozenset(
      "config.json", "gitattributes")
 )  # fmt: skip
 OURS = ("responses.parquet", "scores.parquet")  # what our own flows leave: read together
+HUB_FOLDER = "data"  # where the hub's data sets keep their files
 SHOWN = 5
 
 
@@ -102,7 +103,12 @@ def list_files(
         else:
             left_out.append(_below(name, inner))
     if below and folders and not is_glob(path):
-        _refuse_below(fs, path, inner, folders, files)
+        found_below = data_below(fs, folders, is_data, path)
+        if not files and (only := _hub_folder(found_below, folders, inner)):
+            listing = list_files(f"{path.rstrip('/')}/{only}", options, split)
+            beside = sorted([*left_out, *(f"{only}/{name}" for name in listing.left_out)])
+            return replace(listing, left_out=beside)
+        _refuse_below(path, inner, found_below, files)
     if not files:
         raise DatasetError(
             f"{path}: holds no data file (expected {', '.join(SUFFIXES[:6])}, or .gz and .zst of "
@@ -166,20 +172,25 @@ def _below(name: str, inner: str) -> str:
     return name.removeprefix(f"{top}/") if top else name
 
 
-def _refuse_below(
-    fs: Any, path: str, inner: str, folders: Sequence[str], files: Sequence[DataFile]
-) -> None:
+def _hub_folder(below: Sequence[str], folders: Sequence[str], inner: str) -> str | None:
+    """Return `data` where it alone holds data files, as the hub lays its data sets out."""
+    top = inner.rstrip("/")
+    own = next((f.rstrip("/") for f in folders if f.rstrip("/") == f"{top}/{HUB_FOLDER}"), None)
+    alone = below and own is not None and all(name.startswith(f"{own}/") for name in below)
+    return HUB_FOLDER if alone else None
+
+
+def _refuse_below(path: str, inner: str, below: Sequence[str], files: Sequence[DataFile]) -> None:
     """Refuse a folder whose subfolders hold data that a folder's name does not stand for."""
-    below = data_below(fs, folders, is_data, path)
     if not below:
         return
     kind = kind_of(below[0]) if not files else kind_of(files[0].path)
     top = path.rstrip("/")
-    also = f", or {top}/*.{kind} for the others alone" if files else ""
+    also = f", or '{top}/*.{kind}' for the others alone" if files else ""
     raise DatasetError(
         f"{path}: its subfolders hold {len(below)} further data file(s) "
-        f"({shown([_below(n, inner) for n in below], SHOWN)}); pass {top}/**/*.{kind} to read "
-        f"them too{also}"
+        f"({shown([_below(n, inner) for n in below], SHOWN)}); pass '{top}/**/*.{kind}' to "
+        f"read them too{also}"
     )
 
 

@@ -13,8 +13,12 @@ import pyarrow.compute as pc
 from crowdselect_core.errors import DatasetError, first_line
 from crowdselect_core.ingest.encodings import not_utf8
 from crowdselect_core.ingest.files import DataFile, fingerprint, read_failed
+from crowdselect_core.ingest.flat_columns import holds_answers
 from crowdselect_core.ingest.reader import Batch, Leaf, Partition, row_of_file
 from crowdselect_core.ingest.text_files import text_file
+
+TAB = "\t"
+_SEPARATORS = {",": "commas", ";": "semicolons (;)", TAB: "tabs", "|": "bars (|)"}
 
 
 class MemoryReader:
@@ -54,14 +58,16 @@ class MemoryReader:
 class CsvReader(MemoryReader):
     """CSV files as one table in memory; the place of a row is its line."""
 
-    def __init__(self, table: pa.Table, files: Sequence[DataFile], rows: Sequence[int]) -> None:
+    def __init__(
+        self, table: pa.Table, files: Sequence[DataFile], rows: Sequence[int], separator: str
+    ) -> None:
         super().__init__(table, fingerprint(list(files)), files[0].shown)
-        self._files, self._rows = list(files), list(rows)
+        self._files, self._rows, self._separator = list(files), list(rows), separator
 
     def place(self, row: int) -> str:
         for file, rows in zip(self._files, self._rows, strict=True):
             if row < rows:
-                return f"{file.shown}, line {_line(file, row)}"
+                return f"{file.shown}, line {_line(file, row, self._separator)}"
             row -= rows
         return super().place(row)
 
@@ -85,20 +91,22 @@ class CsvReader(MemoryReader):
         return field.with_metadata({"found": f"text in {self.place(row).rpartition(', ')[2]}"})
 
 
-def _line(file: DataFile, row: int) -> int:
+def _line(file: DataFile, row: int, separator: str) -> int:
     """Return the line, from 1, on which a row of a CSV file ends; a text may span several."""
     with text_file(file, arrays=False).open() as handle:
-        lines = csv.reader(io.TextIOWrapper(handle, "utf-8-sig", newline=""))
+        text = io.TextIOWrapper(handle, "utf-8-sig", newline="")
+        lines = csv.reader(text, delimiter=separator)
         rows = (lines.line_num for values in lines if not _is_blank(values))
         return next(islice(rows, row + 1, None), lines.line_num)
 
 
-def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> CsvReader:
-    """Read CSV files (scores alone) whole.
+def read_csv(files: Sequence[DataFile], texts: Iterable[str], separator: str = ",") -> CsvReader:
+    """Read CSV files whole.
 
     Args:
         files: with the same columns.
         texts: columns that stay text even where all of it is digits: ids such as 007, names.
+        separator: of the values.
 
     Raises:
         DatasetError: a file is empty or no CSV, or the files' columns differ.
@@ -109,7 +117,8 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> CsvReader:
             with text_file(file, arrays=False).open() as handle:
                 data = handle.read()
             data.decode("utf-8-sig")
-            frame = _without_blank(pl.read_csv(io.BytesIO(data), infer_schema=False), data)
+            frame = pl.read_csv(io.BytesIO(data), infer_schema=False, separator=separator)
+            frame = _without_blank(frame, data, separator)
         except OSError as e:
             raise read_failed(file, e) from None
         except UnicodeDecodeError as e:
@@ -121,22 +130,23 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str]) -> CsvReader:
             if file.size == 0 or not data.strip():
                 raise DatasetError(f"{file.shown}: is empty, expected a CSV table") from None
             raise DatasetError(
-                f"{file.shown}: is no CSV table: {_csv_cause(data, e)}; expected one line of names "
-                "and then as many values a line"
+                f"{file.shown}: is no CSV table: {_csv_cause(data, e, separator)}; expected "
+                "one line of names and then as many values a line"
             ) from None
-        frames.append(
-            frame.with_columns(_number(frame[c]) for c in frame.columns if c not in texts)
-        )
+        if frame.width == 1 and (hint := _other_separator(data, separator)):
+            raise DatasetError(f"{file.shown}: has one column{hint}")
+        kept = {*texts, *filter(holds_answers, frame.columns)}
+        frames.append(frame.with_columns(_number(frame[c]) for c in frame.columns if c not in kept))
     try:
         table = pl.concat(frames, how="vertical_relaxed").to_arrow()
     except pl.exceptions.PolarsError:
         raise DatasetError(
             f"{files[0].shown} and its neighbours have different columns; give them the same"
         ) from None
-    return CsvReader(table, files, [frame.height for frame in frames])
+    return CsvReader(table, files, [frame.height for frame in frames], separator)
 
 
-def _without_blank(frame: pl.DataFrame, data: bytes) -> pl.DataFrame:
+def _without_blank(frame: pl.DataFrame, data: bytes, separator: str) -> pl.DataFrame:
     """Return the rows that are not blank lines, which hold nulls as a line of commas alone does."""
     first, *others = frame.columns
     empty = pl.all_horizontal(
@@ -144,7 +154,7 @@ def _without_blank(frame: pl.DataFrame, data: bytes) -> pl.DataFrame:
     )
     if not frame.select(empty.any()).item():
         return frame
-    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=separator)
     try:
         blank = [_is_blank(values) for values in lines]
     except csv.Error:  # a field that is longer than it takes: no blank line is left out
@@ -158,17 +168,31 @@ def _is_blank(values: Sequence[str]) -> bool:
     return not values or (len(values) == 1 and values[0] != "" and not values[0].strip())
 
 
-def _csv_cause(data: bytes, error: Exception) -> str:
+def _csv_cause(data: bytes, error: Exception, separator: str) -> str:
     """Name the first line with another number of values than the line of names has."""
-    lines = csv.reader(io.StringIO(data.decode("utf-8-sig")))
+    lines = csv.reader(io.StringIO(data.decode("utf-8-sig")), delimiter=separator)
+    hint = _other_separator(data, separator)
     try:
         width = len(next(lines))
         for row in lines:
             if row and len(row) != width:
-                return f"line {lines.line_num} has {len(row)} values, expected {width}"
+                return f"line {lines.line_num} has {len(row)} values, expected {width}{hint}"
     except (csv.Error, StopIteration):
-        return f"its line {lines.line_num} cannot be read"
-    return first_line(error)
+        return f"its line {lines.line_num} cannot be read{hint}"
+    return f"{first_line(error)}{hint}"
+
+
+def _other_separator(data: bytes, separator: str) -> str:
+    """Say which separator a table seems to have: one that its line of names has more often."""
+    names = data.split(b"\n", 1)[0].decode("utf-8-sig", "replace")
+    other = max(_SEPARATORS, key=names.count)
+    if other == separator or names.count(other) <= names.count(separator):
+        return ""
+    found, wanted = _SEPARATORS[other], _SEPARATORS[separator]
+    return (
+        f"; its values seem to be separated by {found}, expected {wanted}: write it with "
+        f"{wanted}{', or name it .tsv' if other == TAB else ''}"
+    )
 
 
 def _number(column: pl.Series) -> pl.Series:

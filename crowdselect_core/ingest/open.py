@@ -64,13 +64,14 @@ def _reader(config: DatasetConfig, files: Sequence[DataFile]) -> Reader:
         return ParquetReader(files)
     if kind in ("jsonl", "ndjson", "json"):
         return JsonLinesReader(files)
-    if kind == "csv":
+    if kind in ("csv", "tsv"):
         texts = {*ID_NAMES, "model", "reward_model", *config.columns.values()}
-        return read_csv(files, texts)
+        return read_csv(files, texts, "\t" if kind == "tsv" else ",")
     if kind == "arrow":
         return ArrowReader(files)
     raise DatasetError(
         f"{config.path}: unknown format; expected .parquet, .jsonl (JSON Lines), .json (or an "
-        "array of objects), these with .gz or .zst, .csv (scores alone), a folder saved by "
+        "array of objects), these with .gz or .zst, .csv or .tsv (scores, an instruction, "
+        "flat columns of answers), a folder saved by "
         "datasets, or a hub id"
     )

@@ -8,6 +8,7 @@ from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.errors import DatasetError, nearest, shown
 from crowdselect_core.ingest.column_layout import is_long
+from crowdselect_core.ingest.flat_columns import answer_words, flat_names
 from crowdselect_core.ingest.joined_tables import JoinedTables
 from crowdselect_core.ingest.list_zoo import ListZoo, find_lists
 from crowdselect_core.ingest.long_scores import pivot, widened
@@ -34,7 +35,7 @@ def table_of(
     if found or config.format == "scores-long":
         return _turned(reader, config, rewards)
     lists = find_lists(schema) if everyone and config.format in ("auto", "generator-zoo") else None
-    if lists and not any(m.name in schema.names for m in everyone):
+    if lists and not any(_may_hold_answers(schema, config, m.name) for m in everyone):
         return ListZoo(reader, config, lists, rewards)
     return reader
 
@@ -44,13 +45,14 @@ def _is_long(reader: Reader, config: DatasetConfig, everyone: Sequence[CrowdMode
     schema = reader.schema()
     if not is_long(schema):
         return False
-    if any(_may_hold_answers(schema, m.name) for m in everyone):
+    if any(_may_hold_answers(schema, config, m.name) for m in everyone):
         return False
     return bool(everyone) or find_prompt(schema, config) is None
 
 
-def _may_hold_answers(schema: pa.Schema, model: str) -> bool:
-    return model in schema.names
+def _may_hold_answers(schema: pa.Schema, config: DatasetConfig, model: str) -> bool:
+    words = answer_words(config.columns)
+    return model in schema.names or bool(flat_names(schema.names, model, words))
 
 
 def _turned(reader: Reader, config: DatasetConfig, rewards: Sequence[str]) -> Reader:

@@ -10,6 +10,7 @@ from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, CrowdError, DatasetError, nearest, shown
 from crowdselect_core.generate.identity import cache_spec as answer_cells
 from crowdselect_core.ingest.column_layout import has_answers
+from crowdselect_core.ingest.flat_columns import SCORE, flat_names
 from crowdselect_core.reward.identity import cache_spec as score_cells
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.tables import RESPONSES
@@ -42,7 +43,7 @@ def find_missing(config: SelectConfig) -> MissingWork:
         return MissingWork((), ())  # nothing could be made: the data set is asked for everything
     schema = open_dataset(config).table.schema()
     columns = set(schema.names)
-    absent = tuple(m for m in config.everyone if m.name not in columns)
+    absent = tuple(m for m in config.everyone if not _has_column(schema, config, m))
     if mute := [m.name for m in absent if m.engine is None]:
         begin = PAPER_EXPECTED if is_paper(config.everyone) else ""
         raise CrowdError(
@@ -54,6 +55,14 @@ def find_missing(config: SelectConfig) -> MissingWork:
         _check_answers(config, schema, absent)
     _check_distinct(absent, scores)
     return MissingWork(absent, scores)
+
+
+def _has_column(schema: Any, config: SelectConfig, model: CrowdModel) -> bool:
+    """Tell whether the data set has a model's answers, or scores where it cannot be asked."""
+    if model.name in schema.names or has_answers(schema, model.name, config.dataset.columns):
+        return True
+    rewards = [r for r in config.reward_models if isinstance(r, str)]
+    return model.engine is None and bool(flat_names(schema.names, model.name, [SCORE, *rewards]))
 
 
 def without_missing(config: SelectConfig, missing: MissingWork) -> SelectConfig:
@@ -101,12 +110,12 @@ def scoring(config: SelectConfig) -> MissingWork:
 
 def _check_answers(config: SelectConfig, schema: Any, absent: tuple[CrowdModel, ...]) -> None:
     """Refuse columns of crowd models that hold no answers, where answers are to be scored."""
-    content = config.dataset.columns.get("content", "content")
     for model in config.everyone:
-        if model not in absent and not has_answers(schema, model.name, content):
+        if model not in absent and not has_answers(schema, model.name, config.dataset.columns):
             raise DatasetError(
                 f"{config.dataset.path}: column {model.name!r} holds no answers that could be "
-                "scored, expected a struct with the field 'content'"
+                "scored, expected a struct with the field 'content', or a column of answers such "
+                f"as {f'{model.name}_response'!r}"
             )
 
 

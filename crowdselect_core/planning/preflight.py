@@ -18,6 +18,7 @@ from crowdselect_core.selection.metric_weights import (
     method_weights,
 )
 from crowdselect_core.selection.row_budget import check_budget
+from crowdselect_core.stages.missing_texts import NO_CLUSTERS, no_texts_note
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.stages.select.answers import mode_of
@@ -138,10 +139,7 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
             f"{config.dataset.path}: has no {what}, so tokens cannot be counted; use "
             "--budget, in rows"
         )
-    log.warning(
-        "no %s in the data set: selection.parquet has ids alone, and train.jsonl is not written",
-        what,
-    )
+    log.warning("%s", no_texts_note(instructions.facts))
 
 
 def check_rows(config: SelectConfig, rows: int, has_texts: bool) -> None:
@@ -181,5 +179,5 @@ def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
             f"{config.dataset.path}: has no instruction texts to embed, so --clusters "
             f"{config.clusters} is not possible; pass --clusters 0, or --embedder column:NAME"
         )
-    log.warning("no instruction texts to embed: selecting without clusters, as with --clusters 0")
+    log.warning("%s", NO_CLUSTERS)
     return False

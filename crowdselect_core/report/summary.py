@@ -12,6 +12,7 @@ from crowdselect_core.ingest.prompts import BAD_MESSAGES
 from crowdselect_core.report.method_cost import method_cost
 from crowdselect_core.report.quality import gate_report
 from crowdselect_core.selection.explanations import IN_WORDS
+from crowdselect_core.stages.missing_texts import missing_texts
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.answers import UNKNOWN_ENDING
 from crowdselect_core.stages.select.kept_answers import answer_reader
@@ -85,6 +86,7 @@ def _notes(config: SelectConfig, inputs: SelectionArtifacts) -> list[str]:
     used = used_reward_models(config, inputs.metrics)
     left_out = [r for r in config.reward_names if r not in used]
     notes = [f"reward model {r} is not used: its scores are all equal" for r in left_out]
+    notes += missing_texts(config, inputs)
     for ref in (inputs.instructions, inputs.ranking, inputs.selection):
         notes += ref.facts.get("notes", [])
     unknown = {n: c for n, c in inputs.answers.counts.items() if n.startswith(UNKNOWN_ENDING)}

@@ -11,7 +11,7 @@ import yaml
 
 from crowdselect_core.config import reference
 from crowdselect_core.config.commands import COMMANDS
-from crowdselect_core.config.load import from_environment
+from crowdselect_core.config.load import from_environment, load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.stages.graph import STAGES
 from flows import options
@@ -35,6 +35,29 @@ def test_every_command_has_flags_that_exist() -> None:
     assert {name for name, _ in commands()} == set(COMMANDS)
     for name, flags in commands():
         options.parse(shlex.split(flags, comments=True), name)
+
+
+@pytest.mark.parametrize("name", [p.name for p in sorted((ROOT / "examples").glob("*.yaml"))])
+def test_every_example_is_a_config_of_its_commands(name: str) -> None:
+    path = ROOT / "examples" / name
+    keys = yaml.safe_load(path.read_text("utf-8"))
+    needs = {"finetune": "training", "evaluate": "evaluation", "experiment": "experiment"}
+    for flow in ("select", *(flow for flow, key in needs.items() if key in keys)):
+        flags = {} if "dataset" in keys else {"dataset": "zoo.parquet"}
+        load(str(path), flags, {}, flow)
+
+
+def test_the_sections_of_the_readme_are_those_of_its_example() -> None:
+    whole = yaml.safe_load((ROOT / "examples" / "live.yaml").read_text("utf-8"))
+    live = blocks(ROOT / "README.md", "yaml")
+    shown = [
+        keys
+        for b in live
+        if {"dataset", "evaluation", "experiment"} & set(keys := yaml.safe_load(b))
+    ]
+    assert len(shown) == 3
+    for keys in shown:
+        assert keys == {name: whole[name] for name in keys}
 
 
 def test_every_make_target_that_is_shown_exists() -> None:

@@ -111,6 +111,25 @@ def test_it_works_without_an_error_or_a_request(page: Browser) -> None:
     assert told(page, "Bokeh.documents.length") == 1
 
 
+def test_of_scores_alone_the_table_has_ids_and_no_answers(page: Browser, tmp_path: Path) -> None:
+    names = [one["name"] for one in KEYS["crowd"]]
+    reward = KEYS["reward_models"][0]
+    table = [{"id": one["uuid"], **{n: one[n][reward] for n in names}} for one in rows(30)]
+    pl.DataFrame(table, infer_schema_length=None).write_csv(tmp_path / "s.csv")
+    made = choose(tmp_path, dataset=str(tmp_path / "s.csv"), **KEYS)
+    writing.write(made.config, made.store, made.inputs)
+    page.driver.get_log("browser")
+    shown(page, made.out / "report.html")
+    assert count(page, "#rows-model") == 0
+    assert told(page, "[...document.querySelectorAll('#rows-table th')].map(t => t.textContent)")[
+        :2
+    ] == ["rank", "id"]
+    page.press("(//button[contains(@class, 'open')])[1]")
+    assert "answer" not in text(page, "#rows-table tr.opened").lower()
+    assert names[0] in text(page, "#rows-table tr.opened")
+    assert [x for x in page.driver.get_log("browser") if x["level"] == "SEVERE"] == []
+
+
 def test_the_table_is_searched_sorted_and_paged(page: Browser, chosen: Chosen) -> None:
     assert first_rows(page) == list(range(1, 21))
     page.press("//*[@id='rows-next']")

@@ -12,6 +12,7 @@ from crowdselect_core.report.page import crowd_answers
 from crowdselect_core.report.page.crowd_answers import CrowdAnswers
 from crowdselect_core.report.page.sampling import sampled
 from crowdselect_core.report.page.texts import clipped
+from crowdselect_core.stages.missing_texts import has_answers
 from crowdselect_core.stages.refs import SelectionArtifacts
 from crowdselect_core.stages.select.kept_answers import AnswerReader, answer_reader
 from crowdselect_core.store.artifacts import Store
@@ -84,6 +85,16 @@ class PageData:
     def reader(self) -> AnswerReader:
         """The reader of the crowd's answers."""
         return answer_reader(self.config, self.store, self.inputs.scores, self.inputs.metrics)
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether the data set has answers, and so a kept one of each chosen row."""
+        return has_answers(self.inputs)
+
+    @property
+    def has_instructions(self) -> bool:
+        """Whether the data set has instruction texts; else rows are shown by their ids."""
+        return bool(self.inputs.instructions.facts["instructions"])
 
     @cached_property
     def answers(self) -> CrowdAnswers | None:

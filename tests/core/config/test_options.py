@@ -220,6 +220,10 @@ def test_another_embedder_does_not_inherit_the_first_ones_settings(tmp_path: Pat
             "unknown flag '--weigths=1,1,1', did you mean --weig",
         ),
         (["zoo.parquet"], "unknown flag 'zoo.parquet'; see --help"),
+        (
+            ["--dataset", "tests/conftest.py", "tests/chain.py", "tests/zoos.py"],
+            "'tests/chain.py' (and 1 more) belongs to no flag: did the shell expand a glob?",
+        ),
         (["--budget"], "argument --budget: expected one argument; see --help"),
         (["--allow-short=yes"], "argument --allow-short: ignored explicit argument 'yes'"),
         (["--bud", "5"], "unknown flag '--bud'"),

@@ -89,7 +89,7 @@ def test_a_hub_cache_snapshot_is_nothing_but_links(tmp_path: Path) -> None:
     (snapshot / "README.md").symlink_to("../../blobs/readme")
     assert ids(snapshot / "data") == IDS[:5]
     assert ids(f"{snapshot}/**/*.parquet") == IDS[:5]
-    assert f"pass {snapshot}/**/*.parquet" in refusal(snapshot)
+    assert ids(snapshot) == IDS[:5]
     (snapshot / "data" / "test.parquet").symlink_to("nowhere")
     assert "test.parquet: is a link that leads to no file" in refusal(snapshot / "data")
 
@@ -138,9 +138,27 @@ def test_subfolders_with_data_are_named(tmp_path: Path) -> None:
     parquet(tmp_path / "b" / "c" / "d.parquet", TABLE[2:4])
     told = refusal(tmp_path)
     assert "its subfolders hold 1 further data file(s) (b/c/d.parquet)" in told
-    assert f"or {tmp_path}/*.parquet for the others alone" in told
+    assert f"pass '{tmp_path}/**/*.parquet' to read them too" in told
+    assert f"or '{tmp_path}/*.parquet' for the others alone" in told
     assert ids(f"{tmp_path}/*.parquet") == IDS[:2]
     assert ids(f"{tmp_path}/**/*.parquet") == IDS[:4]
+
+
+def test_a_folder_laid_out_as_on_the_hub(tmp_path: Path) -> None:
+    """README.md and data/train-00000-of-00002.parquet: the folder stands for them."""
+    (tmp_path / "README.md").write_text("a card")
+    (tmp_path / "images").mkdir()
+    for number, name in enumerate(["train-00000-of-00002", "train-00001-of-00002", "test"]):
+        parquet(tmp_path / "data" / f"{name}.parquet", TABLE[2 * number : 2 * number + 2])
+    assert sorted(ids(tmp_path)) == IDS[:6]
+    assert ids(f"{tmp_path}/", split="train") == IDS[:4]
+    assert "has no split 'dev'" in refusal(tmp_path, split="dev")
+    told = notes(tmp_path, split="train")
+    assert told == ["2 files are left out: README.md, data/test.parquet"]
+    parquet(tmp_path / "more" / "a.parquet", TABLE[6:8])
+    assert "its subfolders hold 4 further data file(s)" in refusal(tmp_path)
+    parquet(tmp_path / "data" / "deep" / "a.parquet", TABLE[8:9])
+    assert "further data file(s)" in refusal(tmp_path)
 
 
 def test_files_of_a_split(tmp_path: Path) -> None:

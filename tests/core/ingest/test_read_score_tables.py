@@ -193,6 +193,11 @@ def test_whole_numbers_and_a_column_without_any(tmp_path: Path) -> None:
             "'bee-2.5b' holds text in line 2, expected",
         ),
         ("id,ant-1b\na,1,2\n", "is no CSV table"),
+        (
+            "id;ant-1b;ant-7b\na;1,5;2,5\n",
+            "seem to be separated by semicolons (;), expected commas",
+        ),
+        ("id\tant-1b\na\t1\n", "separated by tabs, expected commas: write it with commas, or name"),
         ("", "is empty, expected a CSV table"),
     ],
 )
@@ -212,6 +217,17 @@ def test_one_number_a_model_is_one_reward_model(tmp_path: Path) -> None:
     long = LONG.drop("reward_model")
     with pytest.raises(DatasetError, match="has no column 'reward_model'"):
         choose(tmp_path, dataset=write(long, tmp_path / "long.csv"), **keys)
+
+
+def test_a_reward_model_is_no_crowd_model(tmp_path: Path) -> None:
+    keys = KEYS | {"reward_models": ["bee-2.5b"]}
+    with pytest.raises(DatasetError, match=r"'bee-2\.5b' has the name of a crowd model"):
+        choose(tmp_path, dataset=write(WIDE, tmp_path / "wide.csv"), **keys)
+
+
+def test_a_table_with_tabs(tmp_path: Path, wanted: Chosen) -> None:
+    WIDE.write_csv(tmp_path / "s.tsv", separator="\t")
+    assert choose(tmp_path, dataset=str(tmp_path / "s.tsv"), **KEYS).ids == wanted.ids
 
 
 def test_a_named_format_is_checked(tmp_path: Path) -> None:

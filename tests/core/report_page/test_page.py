@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from chain import Chosen, choose
 from little import KEYS, parquet, row, rows
@@ -214,3 +215,31 @@ def test_a_method_without_weights_has_a_page(tmp_path: Path, method: str) -> Non
     assert settings["weights"] is None
     assert "The run's method has no weights." in html
     assert '<section id="map"' not in html  # without clusters there are no embeddings
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_of_scores_alone_the_page_shows_no_answers(texts: bool, tmp_path: Path) -> None:
+    """No kept answer, no filter by one; rows are ids, or instructions where there are some."""
+    table = [
+        {"id": one["uuid"], "instruction": one["instruction"],
+         **{m: one[m][KEYS["reward_models"][0]] for m in [c["name"] for c in KEYS["crowd"]]}}
+        for one in rows(20)
+    ]  # fmt: skip
+    frame = pl.DataFrame(table, infer_schema_length=None)
+    path = tmp_path / "s.csv"
+    (frame if texts else frame.drop("instruction")).write_csv(path)
+    chosen = choose(tmp_path, dataset=str(path), **KEYS | ({} if texts else {"clusters": 10}))
+    writing.write(chosen.config, chosen.store, chosen.inputs)
+    html = (chosen.out / "report.html").read_text("utf-8")
+    shown = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    assert "kept answer" not in shown.lower()
+    assert f'data-key="start">{"instruction" if texts else "id"}<' in shown
+    assert ("Question" in shown) is texts
+    told = "answers" if texts else "instruction texts"
+    wanted = [f"no {told} in the data set: selection.parquet has no texts, train.jsonl is not "
+              "written"]  # fmt: skip
+    if not texts:
+        wanted.append("no instruction texts to embed: selecting without clusters, as with "
+                      "--clusters 0")  # fmt: skip
+    assert chosen.manifest["summary"]["notes"] == wanted
+    assert all(note in shown for note in wanted)

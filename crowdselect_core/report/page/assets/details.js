@@ -41,17 +41,17 @@ function crowdOf(index, all, others) {
   order.sort((a, b) => first(b) - first(a) || a - b);
   const body = make("tbody");
   for (const m of order) {
-    const kept = all.models[m] === all.rows[index].model;
+    const kept = all.models[m] === all.rows[index].model;  // no model where there are no answers
     const cells = scores.map((of) => make("td", { class: "n" }, fixed(of[m])));
     const answer = others && others[index] ? clippedText(...others[index][m]) : null;
     const told = answer && make("details", {}, make("summary", {}, "answer"), answer);
     body.append(make("tr", { class: kept ? "kept" : null },
       make("th", { scope: "row" }, dataText(all.models[m]), kept ? " (kept)" : ""),
-      ...cells, make("td", {}, told)));
+      ...cells, others ? make("td", {}, told) : null));
   }
   const head = make("tr", {}, make("th", { scope: "col" }, "model"),
     ...all.rewards.map((r) => make("th", { scope: "col", class: "n" }, dataText(r))),
-    make("th", { scope: "col" }, "answer"));
+    others ? make("th", { scope: "col" }, "answer") : null);
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The crowd's answers" },
     make("table", { class: "small" }, make("caption", {}, "The crowd, best score first"),
       make("thead", {}, head), body));

@@ -22,7 +22,8 @@ class RowTable {
     const again = () => { this.page = 0; this.draw(); };
     const clusters = byId("rows-cluster");
     if (clusters) options(clusters, [...new Set(rows.map((r) => r.cluster))].sort((a, b) => a - b));
-    options(byId("rows-model"), [...new Set(rows.map((r) => r.model))].sort());
+    const models = byId("rows-model");  // none where the data set has no answers
+    if (models) options(models, [...new Set(rows.map((r) => r.model))].sort());
     for (const id of ["rows-cluster", "rows-model", "rows-size"]) byId(id)?.addEventListener("change", again);
     byId("rows-search").addEventListener("input", soon(again));
     byId("rows-controls").addEventListener("submit", (event) => event.preventDefault());
@@ -54,7 +55,7 @@ class RowTable {
 
   found() {
     const words = byId("rows-search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const cluster = byId("rows-cluster")?.value ?? "", model = byId("rows-model").value;
+    const cluster = byId("rows-cluster")?.value ?? "", model = byId("rows-model")?.value ?? "";
     const { rows } = this.all;
     const places = rows.map((_, i) => i).filter((i) =>
       (cluster === "" || String(rows[i].cluster) === cluster)

@@ -88,6 +88,7 @@ def crowd(data: PageData, room: int) -> Section:
         rows=rows,
         matrix=matrix,
         unit=unit,
+        kept=data.has_answers,
         width=WIDTH,
         instructions=data.by_id.height,
     )

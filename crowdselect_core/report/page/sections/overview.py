@@ -107,10 +107,11 @@ def facts(data: PageData) -> list[tuple[str, str]]:
     quota = QUOTAS.get(config.quota, config.quota)
     clusters = f"{config.clusters}, quota {quota}" if data.inputs.clusters else "none"
     found.append(("Clusters", clusters))
-    found.append(("Kept answer", _response(config.response_mode)))
+    if data.has_answers:
+        found.append(("Kept answer", _response(config.response_mode)))
     families = {m.family for m in config.models}
-    found.append(("Crowd", f"{crowd_size(len(config.models), len(families))}, whose answers are "
-                  "scored"))  # fmt: skip
+    scored = "whose answers are scored" if data.has_answers else "of which there are scores alone"
+    found.append(("Crowd", f"{crowd_size(len(config.models), len(families))}, {scored}"))
     found.append(("Reward models", ", ".join(config.reward_names)))
     found.append(("Cost from scratch", cost_line(summary["cost"])))
     if summary["duplicate_rows"]:

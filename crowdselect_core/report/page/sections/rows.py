@@ -18,6 +18,7 @@ MISSED, REFUSED = 60, 60  # rows that are listed
 FIRST = 20  # rows that stand in the page without the script
 CHARACTERS = (4000, 2000, 1000, 500, 250, 120)  # of a text: the first that fits
 SUMMARY = 300  # characters of a row that was not chosen
+START = 160  # of an instruction in the table
 NAME = 300  # characters of an id
 
 
@@ -29,7 +30,7 @@ def rows(data: PageData, room: int) -> Section:
     room -= len(blocks["rows-left"])
     blocks["rows-chosen"], own = _fitting(room * 3 // 5, lambda n: _with_texts(data, chosen, n))
     room -= len(blocks["rows-chosen"])
-    packed, others = _fitting(room, lambda n: _others(data, n)) if data.answers else (b"", 0)
+    packed, others = _fitting(room, lambda n: _others(data, n)) if data.has_answers else (b"", 0)
     if others:
         blocks["rows-others"] = packed
     html = filled(
@@ -39,6 +40,7 @@ def rows(data: PageData, room: int) -> Section:
         weighed=method_weights(data.config.method, data.config.weights) is not None,
         bottom=data.config.direction == "bottom",
         misses=data.ranking.filter(pl.col("eligible") & ~pl.col("selected")).height,
+        kept=data.has_answers, head="instruction" if data.has_instructions else "id",
         refusals=int((~data.ranking["eligible"]).sum()), clusters=data.inputs.clusters is not None,
     )  # fmt: skip
     return Section("rows", "The chosen rows", html, blocks)
@@ -61,16 +63,19 @@ def _chosen(data: PageData) -> list[dict[str, Any]]:
         "row", "instruction_id", "reason", "margin", "rank_in_cluster", *(f"{n}_q" for n in names)
     )
     table = table.join(why, on="instruction_id", how="left", maintain_order="left")
+    starts = [_start(messages) for messages in table["messages"].to_list()]
+    if not data.has_answers:  # no messages are made of the instructions alone
+        starts = data.instructions(table["instruction_id"], START).to_list()
     return [
         {
             "row": row["row"], "id": visible(row["instruction_id"][:NAME]), "rank": row["rank"],
             "cluster": row["cluster_id"], "place": row["rank_in_cluster"],
             "score": row["score"], "margin": row["margin"], "why": visible(row["reason"]),
-            "model": visible(row["response_model"] or ""),
+            "model": visible(row["response_model"] or "") if data.has_answers else "",
             "q": [row[f"{n}_q"] for n in names], "metrics": [row[n] for n in names],
-            "start": in_one_line(_start(row["messages"]), 160),
+            "start": in_one_line(start, START),
         }
-        for row in table.iter_rows(named=True)
+        for row, start in zip(table.iter_rows(named=True), starts, strict=True)
     ]  # fmt: skip
 
 
