@@ -34,12 +34,11 @@ from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
 from crowdselect_core.store.out_files import (
-    check_alone,
     check_replaceable,
     owned_files,
-    size_and_sha256,
     writing,
 )
+from crowdselect_core.store.pending_files import size_and_sha256
 from crowdselect_core.util.versions import version_of
 
 MANIFEST = "manifest.json"
@@ -182,17 +181,11 @@ def write(config: SelectConfig, told: Results) -> None:
         ConfigError: it holds a file of such a name that is not a run's own.
     """
     place = open_backend(config.out)
-    files = {
-        EXPERIMENT_FILE: _parquet(told.table),
-        COMPARISONS_FILE: _parquet(told.comparisons.table),
-        OVERLAPS_FILE: _parquet(told.overlaps),
-    }
-    if told.advised is not None:
-        files[ADVICE_FILE] = _parquet(told.advised.advice)
-        files[SENSITIVITY_FILE] = _parquet(told.advised.sensitivity)
+    files = _tables(told)
+    key = sha256(canonical(told.artifacts)).hexdigest()
     stated = {name: size_and_sha256(data) for name, data in files.items()}
     manifest = {
-        "key": sha256(canonical(told.artifacts)).hexdigest(),
+        "key": key,
         "artifacts": told.artifacts,
         "config": config.model_dump(mode="json"),
         "files": stated,
@@ -206,16 +199,26 @@ def write(config: SelectConfig, told: Results) -> None:
         },
         "versions": {name: version_of(name) for name in ("crowdselect", "polars", "scikit-learn")},
     }
-    names = [*files, MANIFEST]
-    check_replaceable(place, names, config.out)
+    check_replaceable(place, [*files, MANIFEST], config.out)
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
     gone = (owned_files(place) & {ADVICE_FILE, SENSITIVITY_FILE, REPORT}) - set(files)
-    with writing(place, names):
+    with writing(place, key, stated):
         place.replace_all(
             {**files, MANIFEST: text.encode("utf-8", "backslashreplace") + b"\n"},
             gone=sorted(gone),
         )
-        check_alone(place, MANIFEST, {"key": manifest["key"]}, stated)
+
+
+def _tables(told: Results) -> dict[str, bytes]:
+    files = {
+        EXPERIMENT_FILE: _parquet(told.table),
+        COMPARISONS_FILE: _parquet(told.comparisons.table),
+        OVERLAPS_FILE: _parquet(told.overlaps),
+    }
+    if told.advised is not None:
+        files[ADVICE_FILE] = _parquet(told.advised.advice)
+        files[SENSITIVITY_FILE] = _parquet(told.advised.sensitivity)
+    return files
 
 
 def _choosing(

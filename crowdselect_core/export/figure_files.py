@@ -13,7 +13,7 @@ from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import Spec
 from crowdselect_core.store.names import TEMPORARY
-from crowdselect_core.store.out_files import check_alone, size_and_sha256
+from crowdselect_core.store.pending_files import listed, names_in, read_json, size_and_sha256
 
 FOLDER = "figures"
 MANIFEST = "figures.json"
@@ -82,16 +82,15 @@ def write(out: str, wanted: Spec, files: Mapping[str, bytes]) -> list[str]:
     place = open_backend(out)
     check_replaceable(out, files)
     owned = _owned(place)
-    place.replace(PENDING, json.dumps(sorted(owned | set(files))).encode())
     hashes = {name: sha256(data).hexdigest() for name, data in files.items()}
     told = json.dumps({"key": wanted.key, "files": hashes}, indent=1, sort_keys=True)
-    place.replace_all(
-        {f"{FOLDER}/{n}": d for n, d in {**files, MANIFEST: told.encode() + b"\n"}.items()},
-        gone=sorted(f"{FOLDER}/{name}" for name in owned - set(files)),
-    )
     stated = {f"{FOLDER}/{name}": size_and_sha256(data) for name, data in files.items()}
-    check_alone(place, f"{FOLDER}/{MANIFEST}", {"key": wanted.key}, stated)
-    place.remove(PENDING)
+    before = [f"{FOLDER}/{name}" for name in owned]
+    with listed(place, PENDING, before, wanted.key, f"{FOLDER}/{MANIFEST}", stated):
+        place.replace_all(
+            {f"{FOLDER}/{n}": d for n, d in {**files, MANIFEST: told.encode() + b"\n"}.items()},
+            gone=sorted(set(before) - set(stated)),
+        )
     return sorted(stated)
 
 
@@ -127,22 +126,14 @@ def check_replaceable(out: str, names: Iterable[str] = NAMES) -> None:
 
 def _owned(place: StorageBackend) -> set[str]:
     """Return the names of the figures that runs have written."""
-    pending = _json(place, PENDING)
     names = set(_told(place).get("files", ()))
-    names |= {n for n in (pending if isinstance(pending, list) else ()) if isinstance(n, str)}
+    names |= {name.removeprefix(f"{FOLDER}/") for name in names_in(place, PENDING)}
     return {name for name in names if _OURS.fullmatch(name)}
 
 
 def _told(place: StorageBackend) -> dict[str, Any]:
     """Return what figures.json says, nothing where it is none of ours."""
-    told = _json(place, f"{FOLDER}/{MANIFEST}")
+    told = read_json(place, f"{FOLDER}/{MANIFEST}")
     ours = isinstance(told, dict) and isinstance(told.get("files"), dict) and "key" in told
     named = ours and all(_OURS.fullmatch(name) for name in told["files"])
     return told if named else {}
-
-
-def _json(place: StorageBackend, name: str) -> Any:
-    try:
-        return json.loads(place.read(name))
-    except (FileNotFoundError, ValueError, RecursionError):
-        return None

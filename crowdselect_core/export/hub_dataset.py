@@ -9,7 +9,7 @@ from crowdselect_core.export.selection_files import read_manifest
 from crowdselect_core.finetune import hub_upload
 from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
-from crowdselect_core.store.out_files import size_and_sha256
+from crowdselect_core.store.pending_files import size_and_sha256
 
 KEY = "push_to"
 

@@ -25,11 +25,10 @@ from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
 from crowdselect_core.store.out_files import (
     PENDING,
-    check_alone,
     check_replaceable,
-    size_and_sha256,
     writing,
 )
+from crowdselect_core.store.pending_files import size_and_sha256
 
 RESPONSES, GENERATION = "responses.parquet", "generation.json"
 SCORES, SCORING = "scores.parquet", "scoring.json"
@@ -149,10 +148,9 @@ def _write(
             writer.close()
         told = {"key": key, "rows": rows, "bytes": file.stat().st_size, "summary": dict(summary)}
         text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)
-        with writing(place, (table, manifest)):
+        with writing(place, key, {table: size_and_sha256(file)}, mark=manifest):
             place.remove(manifest)
             place.upload(table, file)
             place.replace(manifest, text.encode("utf-8", "backslashreplace") + b"\n")
-            check_alone(place, manifest, {"key": key}, {table: size_and_sha256(file)})
     finally:
         file.unlink()

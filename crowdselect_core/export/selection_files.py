@@ -25,14 +25,12 @@ from crowdselect_core.store.out_files import (
     DATASET_INFO,
     PENDING,
     QUALITY,
-    check_alone,
     check_replaceable,
     entries_of,
     is_manifest,
-    sha256_of,
-    size_and_sha256,
     writing,
 )
+from crowdselect_core.store.pending_files import sha256_of, size_and_sha256
 from crowdselect_core.util.versions import version_of
 
 MANIFEST = "manifest.json"
@@ -131,9 +129,8 @@ def write(
         every |= {RANKING: table, **files}
         manifest = _manifest(config, inputs, wanted, every, summary)
         check_replaceable(place, [*every, MANIFEST], config.out)
-        with writing(place, [*every, MANIFEST]):
+        with writing(place, wanted.key, manifest["files"]):
             _replace_all(place, every, manifest)
-            check_alone(place, MANIFEST, {"key": wanted.key}, manifest["files"])
     return manifest
 
 
@@ -231,7 +228,7 @@ def write_gates(config: SelectConfig, told: Mapping[str, Any]) -> None:
     """
     place = open_backend(config.out)
     check_replaceable(place, [QUALITY], config.out)
-    with writing(place, [QUALITY]):
+    with writing(place, told["key"], {}, mark=QUALITY):
         place.replace(QUALITY, as_json(told))
 
 

@@ -7,7 +7,6 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +19,7 @@ from crowdselect_core.store.artifacts import Artifact
 from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.names import TEMPORARY
-from crowdselect_core.store.out_files import check_alone
+from crowdselect_core.store.pending_files import listed, names_in, read_json, size_and_sha256
 
 FILE = "training.json"
 CURVE = "training.parquet"
@@ -71,8 +70,7 @@ def write(
         raise DamagedArtifact(f"{model.manifest.folder} names a file that is none of a model's")
     told, card = current_card(model.manifest.facts["training"], licenses)
     if card is not None:
-        data = card.encode()
-        files[CARD] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+        files[CARD] = size_and_sha256(card.encode())
     told["files"] = files
     before = _read(place)
     if before == told and _is_there(place, files):
@@ -83,19 +81,16 @@ def write(
     with tempfile.TemporaryDirectory(prefix="crowdselect-model-") as folder:
         written = {} if card_alone else unpack(model, Path(folder))
         owned = _owned(place)
-        place.replace(PENDING, json.dumps(sorted(owned | {*files, FILE})).encode())
-        place.remove(FILE)
-        for name in sorted(owned - {*files, FILE}):
-            place.remove(name)
-        for name in sorted(written):
-            place.upload(name, Path(folder) / name)
-    if card is not None:
-        place.replace(CARD, card.encode())
-    text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)
-    place.replace(FILE, text.encode("utf-8", "backslashreplace") + b"\n")
-    changed = {name: files[name] for name in {*written, CARD} & files.keys()}
-    check_alone(place, FILE, {"files": files}, changed)
-    place.remove(PENDING)
+        with listed(place, PENDING, owned, told["key"], FILE, files):
+            place.remove(FILE)
+            for name in sorted(owned - {*files, FILE}):
+                place.remove(name)
+            for name in sorted(written):
+                place.upload(name, Path(folder) / name)
+            if card is not None:
+                place.replace(CARD, card.encode())
+            text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)
+            place.replace(FILE, text.encode("utf-8", "backslashreplace") + b"\n")
     return {**told, "cached": False}
 
 
@@ -107,9 +102,9 @@ def _lies_there(place: StorageBackend, before: dict[str, Any], files: dict[str, 
 
 def _owned(place: StorageBackend) -> set[str]:
     """Return the names of the files in OUT that runs have written."""
-    told, pending = _read(place), _json(place, PENDING)
+    told = _read(place)
     names = {FILE, *told["files"]} if told else set()
-    names |= {n for n in (pending if isinstance(pending, list) else ()) if isinstance(n, str)}
+    names |= set(names_in(place, PENDING))
     return {name for name in names if _OURS.fullmatch(name)}
 
 
@@ -121,16 +116,9 @@ def _present(place: StorageBackend) -> dict[str, int]:
 
 def _read(place: StorageBackend) -> dict[str, Any]:
     """Return training.json, nothing where it is none of ours."""
-    found = _json(place, FILE)
+    found = read_json(place, FILE)
     ours = isinstance(found, dict) and {"key", "recipe", "files"} <= found.keys()
     return found if ours and isinstance(found["files"], dict) else {}
-
-
-def _json(place: StorageBackend, name: str) -> Any:
-    try:
-        return json.loads(place.read(name))
-    except (FileNotFoundError, ValueError, RecursionError):
-        return None
 
 
 def _is_there(place: StorageBackend, files: dict[str, Any]) -> bool:

@@ -23,7 +23,8 @@ from crowdselect_core.report.experiment_page.page import page
 from crowdselect_core.store import safe_parquet
 from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
-from crowdselect_core.store.out_files import check_alone, check_replaceable, writing
+from crowdselect_core.store.out_files import check_replaceable, writing
+from crowdselect_core.store.pending_files import size_and_sha256
 from crowdselect_core.tables import Columns
 from crowdselect_core.urls import shown_path
 
@@ -90,21 +91,15 @@ def write(out: str) -> int:
             f"{shown_path(out)}, and 'python -m flows.report --out {shown_path(out)}' tries again"
         ) from e
     place = open_backend(out)
-    sizes = place.sizes("")
     if read_manifest(place) != manifest:
         raise ReportError(
             f"{shown_path(out)}: another run has written here meanwhile; "
             f"'python -m flows.report --out {shown_path(out)}' makes the page of its results"
         )
     check_replaceable(place, [REPORT], out)
-    manifest["files"][REPORT] = {"bytes": len(html), "sha256": sha256(html).hexdigest()}
-    with writing(place, [REPORT, MANIFEST]):
+    manifest["files"][REPORT] = size_and_sha256(html)
+    with writing(place, manifest["key"], {REPORT: manifest["files"][REPORT]}):
         place.replace_all({REPORT: html, MANIFEST: encoded(manifest)})
-        others = {
-            name: {"bytes": size} for name, size in sizes.items() if name in manifest["files"]
-        }
-        mine = others | {REPORT: manifest["files"][REPORT]}
-        check_alone(place, MANIFEST, {"artifacts": manifest["artifacts"]}, mine)
     return len(html)
 
 

@@ -21,7 +21,8 @@ from crowdselect_core.stages.select import instructions
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
-from crowdselect_core.store.out_files import check_alone, check_replaceable, writing
+from crowdselect_core.store.out_files import check_replaceable, writing
+from crowdselect_core.store.pending_files import size_and_sha256
 from crowdselect_core.urls import shown_path
 from crowdselect_core.util.notes import log_warning
 from crowdselect_core.util.versions import version_of
@@ -115,22 +116,13 @@ def write(
             f"{REPORT} could not be made ({type(e).__name__}: {e}); the other results are in "
             f"{config.out}, and 'python -m flows.report --out {config.out}' tries again"
         ) from e
-    sizes = place.sizes("")
     if _manifest(config, inputs) is None:  # another run may have written there meanwhile
         return None
     check_replaceable(place, [REPORT], config.out)
-    manifest["files"][REPORT] = {
-        "bytes": len(data),
-        "sha256": sha256(data).hexdigest(),
-        "key": key_of(config, inputs, texts=texts),
-    }
-    with writing(place, [REPORT, MANIFEST]):
+    stated = size_and_sha256(data)
+    manifest["files"][REPORT] = {**stated, "key": key_of(config, inputs, texts=texts)}
+    with writing(place, manifest["key"], {REPORT: stated}):
         place.replace_all({REPORT: data, MANIFEST: selection_files.encoded(manifest)})
-        others = {
-            name: {"bytes": size} for name, size in sizes.items() if name in manifest["files"]
-        }
-        mine = others | {REPORT: manifest["files"][REPORT]}
-        check_alone(place, MANIFEST, {"key": manifest["key"]}, mine)
     return manifest
 
 

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,14 @@ from chain import Chosen, choose
 from little import KEYS, jsonl, parquet, rows
 
 from crowdselect_core.config.load import load
-from crowdselect_core.errors import ConfigError, StorageError
+from crowdselect_core.errors import ConfigError
 from crowdselect_core.export import selection_files
 from crowdselect_core.planning import preflight
 from crowdselect_core.planning.inputs import check_no_input
 from crowdselect_core.store.backend.base import StorageBackend
 from crowdselect_core.store.backend.open import open_backend
-from crowdselect_core.store.out_files import (
-    PENDING,
-    OtherRunError,
-    check_alone,
-    size_and_sha256,
-    writing,
-)
+from crowdselect_core.store.out_files import PENDING, writing
+from crowdselect_core.store.pending_files import OtherRunError, size_and_sha256
 
 
 def check(tmp_path: Path, **keys: Any) -> None:
@@ -92,7 +88,7 @@ def test_a_killed_export_can_be_repeated(data: Path, tmp_path: Path) -> None:
 
 
 def _killed(place: StorageBackend) -> None:
-    with writing(place, NAMES):
+    with writing(place, "killed", {name: size_and_sha256(b"") for name in NAMES[:-1]}):
         raise KeyboardInterrupt
 
 
@@ -102,9 +98,8 @@ def _written(place: StorageBackend, run: int) -> bool:
     stated = {name: size_and_sha256(data) for name, data in files.items()}
     told = {"key": str(run), "files": stated, "summary": {}, "artifacts": {}}
     try:
-        with writing(place, [*files, "manifest.json"]):
+        with writing(place, str(run), stated):
             place.replace_all({**files, "manifest.json": json.dumps(told).encode()})
-            check_alone(place, "manifest.json", {"key": str(run)}, stated)
     except OtherRunError:
         return False
     return True
@@ -119,21 +114,38 @@ def test_of_two_runs_that_mix_their_files_one_says_so(root: str, tmp_path: Path)
         told = json.loads(place.read("manifest.json"))
         names = {place.read(name)[:1].decode() for name in told["files"]}
         run = int(told["key"])
-        assert names == {told["key"]} if whole[run - 1] else not all(whole)
+        if all(whole):
+            assert names == {str(run)}
         assert _written(place, 3)
+        assert place.sizes("").keys() == {*told["files"], "manifest.json"}
 
 
-def test_equal_runs_do_not_disturb_each_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("root", ["{folder}", "memory://{folder}"])
+def test_equal_runs_do_not_disturb_each_other(root: str, tmp_path: Path) -> None:
+    for number in range(20):
+        place = open_backend(root.format(folder=tmp_path / str(number)))
+        with ThreadPoolExecutor(2) as pool:
+            assert all(pool.map(_written, (place, place), (1, 1)))
+        told = json.loads(place.read("manifest.json"))
+        assert {place.read(name)[:1] for name in told["files"]} == {b"1"}
+
+
+@pytest.mark.parametrize("other", [1, 2])
+def test_a_run_that_ended_in_between_is_noticed_by_the_files(other: int, tmp_path: Path) -> None:
+    """It took the list away, so only the files tell."""
     place = open_backend(str(tmp_path))
-    assert _written(place, 1)
-    before = {name: place.read(name) for name in place.sizes("")}
-    stated = json.loads(before["manifest.json"])["files"]
-    for name, data in before.items():
-        place.replace(name, data)
-    check_alone(place, "manifest.json", {"key": "1"}, stated)
-    place.replace("0.jsonl", b"9" * 1000)
-    with pytest.raises(StorageError, match="another run wrote here"):
-        check_alone(place, "manifest.json", {"key": "1"}, stated)
+    data = b"%d" % other * 1000
+    stated = {f"{n}.jsonl": size_and_sha256(b"1" * 1000) for n in range(4)}
+    told = {"key": "1", "files": stated, "summary": {}, "artifacts": {}}
+    noticed = pytest.raises(OtherRunError, match="another run wrote here")
+    with nullcontext() if other == 1 else noticed, writing(place, "1", stated):
+        for name in list(stated)[:2]:
+            place.replace(name, b"1" * 1000)
+        assert _written(place, other)
+        for name in list(stated)[2:]:
+            place.replace(name, b"1" * 1000)
+        place.replace("manifest.json", json.dumps(told).encode())
+    assert place.read("0.jsonl") == data
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "ranking.parquet"])

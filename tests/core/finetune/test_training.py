@@ -197,7 +197,9 @@ def test_the_model_is_written_to_out_once_and_without_what_was_there(
         trained_model.write(str(out), adapter)
     own.unlink()
     (out / "training.json").rename(out / trained_model.PENDING)  # as a killed run leaves it
-    (out / trained_model.PENDING).write_text(json.dumps([*told["files"], "../up", "train.jsonl"]))
+    (out / trained_model.PENDING).write_text(
+        json.dumps({"files": [*told["files"], "../up", "train.jsonl"]})
+    )
     (out / "train.jsonl").write_text("mine")
     trained_model.write(str(out), adapter)
     assert {p.name for p in out.iterdir()} == {
