@@ -40,11 +40,7 @@ def main(argv: Sequence[str] | None = None, flow: str = "select") -> int:
         for name in looks.NAMES:
             if getattr(args, name, False):
                 return _print(looks.look(name, config, flow))
-        if flow == "report":
-            looks.check_reported(config)
-        else:
-            looks.check_beforehand(config, flow)
-        return run(config, flow, quiet=args.quiet)
+        return run(config, flow, quiet=args.quiet) if _checked(config, flow) else BROKEN
     except UserError as e:
         print(f"error: {plain(str(e))}", file=sys.stderr)
         return MENDABLE
@@ -61,6 +57,25 @@ def _print(lines: Iterable[str]) -> int:
     for line in lines:
         print(plain(line), flush=True)
     return OK
+
+
+def _checked(config: SelectConfig, flow: str) -> bool:
+    """Check what can be checked before a Prefect server is started.
+
+    Returns:
+        Whether the check came to its end; errors of the user are raised.
+    """
+    try:
+        if flow == "report":
+            looks.check_reported(config)
+        else:
+            looks.check_beforehand(config, flow)
+    except UserError:
+        raise
+    except Exception as e:  # as of the run itself
+        _broken(f"{type(e).__name__}: {e}")
+        return False
+    return True
 
 
 def run(config: SelectConfig, flow: str, *, quiet: bool = False) -> int:

@@ -21,7 +21,7 @@ from prefect import flow
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.export import long_tables
 from crowdselect_core.planning import preflight
-from crowdselect_core.planning.dry_run import forecast
+from crowdselect_core.planning.dry_run import live_forecast
 from crowdselect_core.planning.missing_work import MissingWork, answering
 from flows import crowd_steps
 from tasks import crowd as tasks
@@ -60,6 +60,4 @@ def story(config: SelectConfig, missing: MissingWork) -> dict[str, Any]:
 
 def dry_run(config: SelectConfig) -> list[str]:
     """Say what the flow would have answered."""
-    from flows.select import chosen  # it takes a while, and only a dry run needs it
-
-    return forecast(config, chosen, "generate")
+    return live_forecast(config, "generate")

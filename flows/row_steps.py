@@ -61,7 +61,8 @@ def rows(
     raw = run(INSTRUCTIONS, config, earlier)
     preflight.check_data(config, raw)
     if raw.is_computed:
-        preflight.check_rows(config, raw.rows, raw.facts["instructions"])
+        fits = raw.facts["instructions"] or config.embedder.kind == "column"
+        preflight.check_rows(config, raw.rows, fits)
     split = split or crowd_steps.split(config, missing, raw, run)
     instructions = raw if missing else split.rows
     scores = run(SCORES, config, instructions)

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from crowdselect_core.config.crowd import read_crowd
 from crowdselect_core.config.executor import AUTO
+from crowdselect_core.config.key_variable import DEFAULT, takes_default_key
 from crowdselect_core.config.methods import is_function
 from crowdselect_core.errors import ConfigError, shown
 from crowdselect_core.processes.user_command import ALLOWED
@@ -56,8 +57,9 @@ def check_named_code(config: BaseModel) -> None:
         return
     if found := list(dict.fromkeys(_found(config.model_dump(), ()))):
         raise ConfigError(
-            f"{shown(found)}: code that a config names does not run in a deployment: set "
-            f"{ALLOWED}=1 in the environment of the worker, if you trust all who can start a run"
+            f"{shown(found)}: a deployment runs no code that a config names, and sends {DEFAULT} "
+            f"to OpenAI and OPENAI_BASE_URL alone: set {ALLOWED}=1 in the environment of the "
+            "worker, if you trust all who can start a run"
         )
 
 
@@ -91,6 +93,11 @@ def _of_mapping(value: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str
                 plain = str(name).replace("-", "_") if section == "args" else str(name)
                 if plain not in safe and text is not None:
                     yield f"{where}{section}.{name}"
+    urls = value.get("base_url") or ()
+    if value.get("api_key_env") == DEFAULT and not all(
+        takes_default_key(str(url)) for url in ([urls] if isinstance(urls, str) else urls)
+    ):
+        yield f"{where}api_key_env"
     # A cluster's nodes send the driver objects, which run code as they are read.
     address = value.get("address")
     ours = (None, AUTO, os.environ.get("RAY_ADDRESS"))

@@ -32,9 +32,20 @@ def answer_words(columns: Mapping[str, str]) -> tuple[str, ...]:
     return (columns["content"],) if "content" in columns else ANSWER_WORDS
 
 
-def holds_answers(name: str) -> bool:
-    """Tell a column of answers by its name."""
-    return any(name.endswith(f"{sep}{word}") for sep in SEPARATORS for word in ANSWER_WORDS)
+def holds_answers(name: str, names: Collection[str]) -> bool:
+    """Tell a column of answers by its name, beside a score of the same model.
+
+    Without a score it may be that of a model whose own name ends so, in a table of scores alone.
+    """
+    ends = (f"{sep}{word}" for sep in SEPARATORS for word in ANSWER_WORDS)
+    models = [name.removesuffix(end) for end in ends if name.endswith(end)]
+    others = [other for other in names if other != name]
+    return any(
+        other.startswith(f"{model}{sep}")
+        for model in models
+        for sep in SEPARATORS
+        for other in others
+    )
 
 
 def flat_names(names: Collection[str], model: str, words: Sequence[str]) -> list[str]:

@@ -100,7 +100,7 @@ class JsonLinesReader(FileReader):
 
 
 _SCANS: dict[tuple[str, str], _Scan] = {}
-_SCANS_KEPT = 64
+_SCANS_KEPT = 4096  # columns and marks, some kB each
 
 
 def _scanned(file: DataFile) -> _Scan:

@@ -135,7 +135,7 @@ def read_csv(files: Sequence[DataFile], texts: Iterable[str], separator: str = "
             ) from None
         if frame.width == 1 and (hint := _other_separator(data, separator)):
             raise DatasetError(f"{file.shown}: has one column{hint}")
-        kept = {*texts, *filter(holds_answers, frame.columns)}
+        kept = {*texts, *(c for c in frame.columns if holds_answers(c, frame.columns))}
         frames.append(frame.with_columns(_number(frame[c]) for c in frame.columns if c not in kept))
     try:
         table = pl.concat(frames, how="vertical_relaxed").to_arrow()

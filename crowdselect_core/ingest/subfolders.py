@@ -38,8 +38,6 @@ def data_below(
         if _base(folder).startswith(("_", ".")) or _ARTIFACT.fullmatch(_base(folder)):
             continue
         if seen == MOST_FOLDERS:
-            if found:
-                break  # that there are some is enough to be refused
             raise DatasetError(
                 f"{shown}: has more than {MOST_FOLDERS:,} subfolders, so not all were looked at "
                 "for further data files; pass a glob of the files to read (DIR/*.parquet, or "

@@ -24,12 +24,13 @@ from crowdselect_core.planning.missing_work import (
 from crowdselect_core.stages.partitions import open_dataset
 from crowdselect_core.urls import is_url
 
-ROWS = 50_000
+ROWS = 50_000  # of a partition, while rows are counted
 SELECTING = ("select", "finetune", "evaluate", "reselect")
 TRAINING = ("finetune", "evaluate")
-LARGE = 64 << 20  # bytes; what is read as a whole at every opening is read once more up to here
-# Opened by their footers, or scanned once in a process: the run finds the scan of the check.
-ONCE = frozenset({"parquet", "arrow", "jsonl", "ndjson", "json"})
+# Bytes of a data set up to which it is opened once more. What is loaded as a whole is loaded again;
+# JSON is scanned, and the run finds the scan; parquet has footers, so its size is no matter.
+LOADED, SCANNED = 64 << 20, 256 << 20
+SCANS = frozenset({"parquet", "jsonl", "ndjson", "json"})
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ def checked_data(config: SelectConfig, flow: str) -> CheckedData:
     """
     if flow in SELECTING:
         preflight.check(config, trains=flow in TRAINING)
+    return _opened(config, flow)
+
+
+def _opened(config: SelectConfig, flow: str) -> CheckedData:
     missing = {"score": scoring, "generate": answering}.get(flow, find_missing)(config)
     heldout.check(config, missing)
     dataset = open_dataset(without_missing(config, missing) if missing else config)
@@ -77,8 +82,8 @@ def check_size(config: SelectConfig, dataset: Dataset) -> None:
         UserError: see `preflight.check_rows`; the columns do not fit.
     """
     frozen = isinstance(config, ReselectConfig) and config.mode == "frozen"  # has clusters
-    has_texts = dataset.layout.instruction is not None
-    preflight.check_rows(config, rows_of(dataset), has_texts and not frozen)
+    has_vectors = dataset.layout.instruction is not None or config.embedder.kind == "column"
+    preflight.check_rows(config, rows_of(dataset), has_vectors and not frozen)
 
 
 def rows_of(dataset: Dataset) -> int:
@@ -89,7 +94,8 @@ def rows_of(dataset: Dataset) -> int:
 def check_beforehand(config: SelectConfig, flow: str) -> None:
     """Refuse a run by its data set before anything is started for it, where that costs little.
 
-    What lies on a server, and large files that every opening reads as a whole, are left to the run.
+    What lies on a server, large files that are read as a whole, and whatever else `checked_data`
+    looks at (functions, tokenizers, files of prompts) are left to the run.
 
     Args:
         config: the resolved config.
@@ -98,8 +104,12 @@ def check_beforehand(config: SelectConfig, flow: str) -> None:
     Raises:
         UserError: see `checked_data`.
     """
-    if _reads_data(config, flow) and opens_fast(config.dataset):
-        checked_data(config, flow)
+    if not _reads_data(config, flow):
+        return
+    if flow in SELECTING:
+        preflight.check_choice(config, trains=flow in TRAINING)
+    if opens_fast(config.dataset):
+        _opened(config, flow)
 
 
 def opens_fast(config: DatasetConfig) -> bool:
@@ -114,10 +124,11 @@ def opens_fast(config: DatasetConfig) -> bool:
     if is_saved_folder(path, options):
         return True
     files = list_files(path, options, config.split).files
-    if sum(file.size for file in files) <= LARGE:
+    size, kinds = sum(file.size for file in files), {kind_of(file.path) for file in files}
+    if size <= LOADED:
         return True
-    kinds = {kind_of(file.path) for file in files}
-    return kinds <= ONCE and not is_long(open_reader(config).schema())
+    quick = kinds == {"parquet"} or (kinds <= SCANS and size <= SCANNED)
+    return quick and not is_long(open_reader(config).schema())
 
 
 def _reads_data(config: SelectConfig, flow: str) -> bool:

@@ -48,8 +48,7 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     """
     checked = checked_data(config, flow)
     if missing := checked.missing:
-        own = [] if flow in ("score", "generate") else _annotated(config, missing, story)
-        return [*_live(config, checked), *own]
+        return [*_live(config, checked), *_annotated(config, missing, story)]
     dataset, layout, rows = checked.dataset, checked.layout, checked.rows
     lines = [
         f"data set   {config.dataset.path}: {plural(rows, 'row')}, "
@@ -67,6 +66,19 @@ def forecast(config: SelectConfig, story: Story, flow: str = "select") -> list[s
     lines += [*executor_line(config), *planner.memory_line()]
     lines += [f"stage      {name}: {state}" for name, state in planner.states]
     return [*lines, *_annotations(planner)]
+
+
+def live_forecast(config: SelectConfig, flow: str) -> list[str]:
+    """Say what a run that only generates or scores would ask, and the bill of it.
+
+    Args:
+        config: the resolved config.
+        flow: `generate` or `score`.
+
+    Raises:
+        UserError: see `forecast`; nothing is missing.
+    """
+    return _live(config, checked_data(config, flow))
 
 
 def budget_words(budget: int | float) -> str:

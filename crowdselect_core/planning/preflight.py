@@ -42,6 +42,23 @@ def check(config: SelectConfig, trains: bool = False) -> None:
             answers; a method that lacks what it ranks by (`method_check`).
         DatasetError: the data set lacks what the method reads.
     """
+    check_choice(config, trains)
+    check_method(config)
+    check_gates(config)
+    for path in (config.include, config.exclude):
+        if path is not None:
+            read_ids(path)
+    if config.budget_tokens is not None:
+        counter(config.tokenizer, "tokenizer")
+
+
+def check_choice(config: SelectConfig, trains: bool = False) -> None:
+    """Check of `check` what the config alone tells: no file is read, nothing is imported.
+
+    Raises:
+        CrowdError: as `check`.
+        ConfigError: pairs of a single model's answers.
+    """
     names = [m.name for m in config.models]
     wanted = config.reference_model
     if wanted is not None and wanted not in names:
@@ -53,14 +70,7 @@ def check(config: SelectConfig, trains: bool = False) -> None:
     if weights is not None:
         check_families(config.models, weights)
         check_student(config.everyone, weights)
-    check_method(config)
-    check_gates(config)
-    for path in (config.include, config.exclude):
-        if path is not None:
-            read_ids(path)
     _check_pairs(config, trains)
-    if config.budget_tokens is not None:
-        counter(config.tokenizer, "tokenizer")
 
 
 def _check_pairs(config: SelectConfig, trains: bool) -> None:
@@ -142,13 +152,13 @@ def check_data(config: SelectConfig, instructions: Ref) -> None:
     log.warning("%s", no_texts_note(instructions.facts))
 
 
-def check_rows(config: SelectConfig, rows: int, has_texts: bool) -> None:
+def check_rows(config: SelectConfig, rows: int, clusters: bool) -> None:
     """Refuse a budget or clusters that so many rows cannot give; gates only take rows away.
 
     Args:
         config: the resolved config.
         rows: that may be eligible, at most.
-        has_texts: whether instructions can be embedded.
+        clusters: whether centres are fitted to these rows.
 
     Raises:
         SelectionError: more rows, or more clusters, are asked for.
@@ -157,7 +167,7 @@ def check_rows(config: SelectConfig, rows: int, has_texts: bool) -> None:
         return  # nothing is chosen
     if config.budget_tokens is None and not config.allow_short:
         check_budget(config.budget, rows)
-    if has_texts or config.embedder.kind == "column":
+    if clusters:
         check_clusters(config.clusters, rows)
 
 

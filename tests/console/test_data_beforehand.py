@@ -8,6 +8,7 @@ import yaml
 from little import CROWD, REWARD, parquet, rows
 
 from crowdselect_core.config.load import load
+from crowdselect_core.errors import UserError
 from crowdselect_core.planning import data_check
 from flows import cli, console
 
@@ -100,8 +101,31 @@ def test_what_lies_elsewhere_is_left_to_the_run(folder: Path, path: str) -> None
 def test_large_files_that_are_read_as_a_whole_are_left_to_the_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_check, "LARGE", 1)
+    monkeypatch.setattr(data_check, "LOADED", 1)
     assert not data_check.opens_fast(config_of("bad.csv").dataset)
     (folder / "good.jsonl").write_text('{"id": 1}\n')
     assert data_check.opens_fast(config_of("good.jsonl").dataset)
+    monkeypatch.setattr(data_check, "SCANNED", 1)
+    assert not data_check.opens_fast(config_of("good.jsonl").dataset)
     assert data_check.opens_fast(config_of("zoo.parquet").dataset)
+
+
+def test_frozen_centres_are_not_fitted_to_fewer_rows(folder: Path) -> None:
+    """Also where the vectors are a column of the data set."""
+    keys = {"dataset": {"path": "zoo.parquet"}, "reward_models": [REWARD], "crowd": CROWD,
+            "budget": 3, "clusters": 5000, "embedder": "column:vector"}  # fmt: skip
+    frozen = load(None, keys | {"series": "s"}, {}, flow="reselect")
+    data_check.check_beforehand(frozen, "reselect")
+    with pytest.raises(UserError, match="clusters: 5000 requested"):
+        data_check.check_beforehand(load(None, keys, {}), "select")
+
+
+def test_what_breaks_in_the_check_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("row")
+
+    monkeypatch.setattr(data_check, "check_beforehand", broken)
+    assert cli.main(["--dataset", "zoo.parquet"]) == cli.BROKEN
+    assert capsys.readouterr().err == "error: KeyError: 'row'\n"

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 from crowdselect_core.config.engine import OpenAIEngineConfig
+from crowdselect_core.config.key_variable import DEFAULT
 from crowdselect_core.errors import ConfigError
 
 log = logging.getLogger("crowdselect")
 
-DEFAULT = "OPENAI_API_KEY"
 AGAIN = 10.0  # seconds until a source that held the refused key is read again
 
 

@@ -5,11 +5,12 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from crowdselect_core.config.engine import OpenAIEngineConfig
+from crowdselect_core.config.key_variable import OWN_HOST
 from crowdselect_core.errors import ConfigError, nearest, shown
 from crowdselect_core.generate.openai.api_key import ApiKey
 from crowdselect_core.generate.openai.response import read_json
@@ -24,7 +25,6 @@ from crowdselect_core.util.http import bearer, below
 
 log = logging.getLogger("crowdselect")
 
-OWN_HOST = "api.openai.com"
 OPENAI = f"https://{OWN_HOST}/v1"
 FIRST_TRY = 6.0  # seconds for the first of two tries to list the models
 BETWEEN = 0.5  # seconds between them
@@ -34,25 +34,6 @@ def endpoint_urls(config: OpenAIEngineConfig) -> tuple[str, ...]:
     """Return the URLs of the replicas: the config's, OPENAI_BASE_URL, or OpenAI's own."""
     urls = config.base_url or [os.environ.get("OPENAI_BASE_URL") or OPENAI]
     return tuple(dict.fromkeys(url.rstrip("/") for url in urls))
-
-
-def takes_default_key(url: str) -> bool:
-    """Tell whether OPENAI_API_KEY is for a URL: OpenAI's own host, or that of OPENAI_BASE_URL.
-
-    Everybody else would learn it, and over plain http whoever listens.
-    """
-    try:
-        parts, named = urlsplit(url), urlsplit(os.environ.get("OPENAI_BASE_URL", ""))
-    except ValueError:
-        return False
-    host = (parts.hostname or "").rstrip(".")
-    if parts.scheme == "https" and (host == OWN_HOST or host.endswith(f".{OWN_HOST}")):
-        return True  # eu.api.openai.com
-    return bool(host) and _origin(parts) == _origin(named)
-
-
-def _origin(parts: SplitResult) -> tuple[str, str]:
-    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
 
 
 def endpoint_name(config: OpenAIEngineConfig) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig
+from crowdselect_core.config.key_variable import takes_default_key
 from crowdselect_core.errors import Stopped
 from crowdselect_core.generate.base import Answer, Request, never
 from crowdselect_core.generate.in_flight import InFlight
@@ -23,7 +24,6 @@ from crowdselect_core.generate.openai.endpoint import (
     check_endpoint,
     checked_urls,
     endpoint_name,
-    takes_default_key,
 )
 from crowdselect_core.generate.openai.prefetch import Lookahead
 from crowdselect_core.generate.openai.request_body import fixed_body

@@ -26,7 +26,7 @@ def test_credentials_of_other_services_are_refused(variable: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "variable", ["GPU1_KEY", "HOSTED_KEY", "OPENAI_API_KEY", "MY_AZURE_KEY", "RAYTRACER_KEY", "K"]
+    "variable", ["GPU1_KEY", "HOSTED_KEY", "OPENAI_API_KEY", "MY_AZURE_KEY", "RAY_SERVE_KEY", "K"]
 )
 def test_other_names_are_taken(variable: str) -> None:
     assert named(variable).api_key_env == variable
@@ -36,6 +36,9 @@ def test_other_names_are_taken(variable: str) -> None:
     ("variable", "url"),
     [
         ("HF_TOKEN", "https://router.huggingface.co/v1"),
+        ("HF_TOKEN", "https://abc.us-east-1.aws.endpoints.huggingface.cloud/v1"),
+        ("GITHUB_TOKEN", "https://models.github.ai/inference"),
+        ("AZURE_OPENAI_KEY", "https://mine.services.ai.azure.com/openai/v1"),
         ("AZURE_OPENAI_API_KEY", "https://mine.openai.azure.com/openai/v1"),
         ("GOOGLE_API_KEY", "https://generativelanguage.googleapis.com/v1beta/openai"),
         ("AWS_BEARER_TOKEN_BEDROCK", "https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1"),

@@ -49,6 +49,23 @@ NAMED = [
         "embedder.trust_remote_code",
         {"embedder": {"kind": "sentence-transformers", "model": "m", "trust_remote_code": True}},
     ),
+    (
+        "crowd.0.engine.api_key_env",
+        {
+            "crowd": [
+                {
+                    "name": "m",
+                    "family": "f",
+                    "size": 1,
+                    "engine": {
+                        "kind": "openai",
+                        "base_url": "https://evil.invalid/v1",
+                        "api_key_env": "OPENAI_API_KEY",
+                    },
+                }
+            ]
+        },
+    ),
     ("executor.address", {"executor": {"kind": "ray", "address": "evil.invalid:6379"}}),
 ]
 

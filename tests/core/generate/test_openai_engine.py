@@ -18,10 +18,10 @@ from servers import free_port
 
 from crowdselect_core.chat import Message
 from crowdselect_core.config.engine import OpenAIEngineConfig, SamplingConfig
+from crowdselect_core.config.key_variable import takes_default_key
 from crowdselect_core.errors import ConfigError, Stopped
 from crowdselect_core.generate.base import Answer, Failure, Request
 from crowdselect_core.generate.openai import trouble
-from crowdselect_core.generate.openai.endpoint import takes_default_key
 from crowdselect_core.generate.openai.engine import endpoint_name
 from crowdselect_core.generate.openai.request_body import encoded, fixed_body
 from crowdselect_core.generate.openai.response import read_reply
