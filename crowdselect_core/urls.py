@@ -29,8 +29,17 @@ def is_url(path: str) -> bool:
 
 
 def expanded(path: str) -> str:
-    """Return a local path with the home folder in the place of a leading ~; a URL as it is."""
-    return f"{Path.home()}{path[1:]}" if path == "~" or path.startswith("~/") else path
+    """Return a path with a home folder in the place of its ~ or ~user.
+
+    Raises:
+        ConfigError: there is no such user.
+    """
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ConfigError(f"{path!r}: there is no such user, whose home folder it names") from None
 
 
 def checked_url(url: str) -> str:

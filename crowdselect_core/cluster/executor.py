@@ -53,7 +53,7 @@ class Ray:
         if parts.job is None or needs is None or len(wanted) < 2:
             yield from Threads(self.workers).run(parts, wanted)
             return
-        for own, alike in by_needs(needs, wanted, parts.plain):
+        for own, alike in by_needs(needs, wanted, parts.without_model):
             calls = Calls(parts.job.stage, self.config, own, self.check)
             for call, outcome in calls.run(_calls(parts, parts.job, alike)):
                 name, rows, size, digest, told = outcome.value(call.name)
@@ -123,18 +123,18 @@ def _needs(stage: Stage[Any], config: SelectConfig, rows: int) -> Needs | None:
     return replace(needs, memory=PROCESS + stage.row_bytes * rows) if stage.row_bytes else needs
 
 
-def by_needs(needs: Needs, wanted: list[int], plain: int) -> list[tuple[Needs, list[int]]]:
+def by_needs(needs: Needs, wanted: list[int], without_model: int) -> list[tuple[Needs, list[int]]]:
     """Return what the parts of a stage take, and which of them: those that run no model first.
 
     Args:
         needs: of the stage.
         wanted: the indices of the parts.
-        plain: the parts below it run no model.
+        without_model: the parts below it run no model.
     """
     if not needs.gpu:
         return [(needs, wanted)]
-    without = [index for index in wanted if index < plain]
-    others = [index for index in wanted if index >= plain]
+    without = [index for index in wanted if index < without_model]
+    others = [index for index in wanted if index >= without_model]
     found = [(replace(needs, gpu=False), without), (needs, others)]
     return [(own, indices) for own, indices in found if indices]
 

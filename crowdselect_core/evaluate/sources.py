@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from crowdselect_core.config.base import Frozen
 from crowdselect_core.errors import ConfigError, first_line
 from crowdselect_core.models.hub import hub_commit, local_folder, model_identity
+from crowdselect_core.urls import expanded
 
 ADAPTER = "adapter_config.json"
 # A full model in the hub's cache has one of these.
@@ -142,7 +143,7 @@ def _named_base(where: str, told: Path) -> Source:
         raise ConfigError(
             f"{where}: its {ADAPTER} names no base model; expected base_model_name_or_path"
         )
-    folder = Path(named).expanduser().is_dir()
+    folder = Path(expanded(named)).is_dir()
     pinned = revision if isinstance(revision, str) and revision and not folder else None
     return Source(model=named, revision=pinned)
 

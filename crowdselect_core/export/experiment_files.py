@@ -81,7 +81,7 @@ class Results:
     advised: Advised | None = None
 
     @property
-    def told(self) -> list[str]:
+    def all_notes(self) -> list[str]:
         """What a reader of text must know: of controls that were left out, then the notes."""
         return [*(one.note for one in self.left_out), *self.notes]
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from crowdselect_core.errors import ConfigError, first_line
+from crowdselect_core.urls import expanded
 from crowdselect_core.util.extras import install
 from crowdselect_core.util.file_hash import file_sha256
 
@@ -27,7 +28,7 @@ def local_folder(model: str) -> Path | None:
     Raises:
         ConfigError: it can only be a folder and does not exist, or it is a file.
     """
-    folder = Path(model).expanduser()
+    folder = Path(expanded(model))
     if folder.is_dir():
         return folder
     if folder.is_file():

@@ -45,9 +45,9 @@ def as_lines(told: Results) -> list[str]:
     lines += _results(told.table)
     lines += _overlaps(told.overlaps)
     lines += [one_line(line, 2 * LONG) for line in (told.advised.lines if told.advised else ())]
-    lines += [f"note: {one_line(note, LONG)}" for note in told.told[:SHOWN]]
-    if len(told.told) > SHOWN:
-        lines.append(f"note: {len(told.told) - SHOWN} more stand in manifest.json")
+    lines += [f"note: {one_line(note, LONG)}" for note in told.all_notes[:SHOWN]]
+    if len(told.all_notes) > SHOWN:
+        lines.append(f"note: {len(told.all_notes) - SHOWN} more stand in manifest.json")
     return lines
 
 
@@ -56,7 +56,7 @@ def as_markdown(told: Results) -> str:
     verdicts = told.verdicts or ["nothing was trained: the choices alone are compared"]
     head = f"{len(told.cells)} cells, {told.replicates} replicates"
     parts = [f"- {markdown_text(line, 2 * LONG)}" for line in verdicts]
-    notes = [f"- {markdown_text(note, LONG)}" for note in told.told]
+    notes = [f"- {markdown_text(note, LONG)}" for note in told.all_notes]
     return "\n".join([markdown_text(head), "", *parts, "", *notes]) + "\n"
 
 

@@ -65,7 +65,7 @@ def build(
         def here(index: int) -> Finished:
             return finish(store, spec.folder, plan, index, finished.get(index, ()))
 
-        parts = Parts(store.place.root, spec.folder, finished, job, here, plan.plain)
+        parts = Parts(store.place.root, spec.folder, finished, job, here, plan.without_model)
         done = _run(executor or Threads(), parts, spec, plan, progress)
         if gone := _vanished(store, spec, done):
             raise DamagedArtifact(

@@ -62,14 +62,14 @@ class Plan:
         cut: what the borders of the shards follow from (rows a shard, say). Shards of another cut
             in the same folder are left aside, never mixed.
         facts: gives what the manifest says beside the counts, when all parts are computed.
-        plain: the first so many parts run no model, where those after them do.
+        without_model: the first so many parts run no model, where those after them do.
     """
 
     total: int
     compute: Callable[[int], ShardResult | ShardCopy]
     cut: Mapping[str, Any]
     facts: Callable[[], Mapping[str, Any]] = dict
-    plain: int = 0
+    without_model: int = 0
 
     @property
     def tag(self) -> str:

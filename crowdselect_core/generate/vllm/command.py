@@ -14,6 +14,7 @@ from crowdselect_core.config.engine import VllmEngineConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.hub import hub_commit, local_folder
 from crowdselect_core.processes.user_command import check_allowed
+from crowdselect_core.urls import expanded
 from crowdselect_core.util.extras import install
 
 SERVED_NAME = "crowdselect"  # the model's name in requests, whatever folder or hub id it is
@@ -51,7 +52,7 @@ def interpreter(subject: str, config: VllmEngineConfig) -> str:
         "give the interpreter of an environment that has vLLM in engine.python (`make vllm-env` "
         f"makes .venv-vllm/bin/python), or {install('vllm')}"
     )
-    found = shutil.which(str(Path(asked).expanduser()))
+    found = shutil.which(expanded(asked))
     if found is None:
         raise ConfigError(f"{subject}: python: {asked!r} is no program that can be run; {remedy}")
     try:

@@ -101,7 +101,7 @@ def plan(
 
     shards = len(vectors.manifest.shards) if vectors else 0
     cut = {"rows": config.shard_rows, "vectors": shards}
-    return Plan(len(partitions) + shards, part, cut, plain=len(partitions))
+    return Plan(len(partitions) + shards, part, cut, without_model=len(partitions))
 
 
 def needs(config: SelectConfig) -> Needs:

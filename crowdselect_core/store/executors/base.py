@@ -53,7 +53,7 @@ class Parts:
         job: what other processes compute the parts from (`stages.graph.finish`); None where the
             plan is of this process alone.
         here: finishes the part of an index in this process.
-        plain: the first so many parts run no model, whatever the stage needs.
+        without_model: the first so many parts run no model, whatever the stage needs.
     """
 
     root: str
@@ -61,7 +61,7 @@ class Parts:
     finished: Mapping[int, Sequence[str]]
     job: Job | None
     here: Callable[[int], Finished]
-    plain: int = 0
+    without_model: int = 0
 
 
 class Executor(Protocol):

@@ -63,6 +63,7 @@ def test_a_run_that_died_is_crashed_and_its_slots_are_free(
         crowd = [model("a", 1, slow.url, engine={"base_url": [slow.url]})]
         path = write_work(tmp_path / "work", 20, crowd)
         config: dict[str, Any] = yaml.safe_load(path.read_text())
+        del config["reward_models"]  # a function, which a deployment does not run
         config |= {n: str(path.parent / config[n]) for n in ("store", "out")}
         config["dataset"] = {"path": str(path.parent / config["dataset"])}
         dead = server.run("generate/generate", config=config)
