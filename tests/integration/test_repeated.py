@@ -134,7 +134,7 @@ def test_a_run_whose_end_the_server_was_told_twice_says_what_it_chose(
     assert lines[0] == lines[1]
     assert not again.tracebacks
     assert server.latest()["state"]["type"] == "COMPLETED"
-    wrong = here.run(*flags, "--budget", "100000", forgetful="1").ended(2)
+    wrong = here.run(*flags, "--budget", "0.0001", forgetful="1").ended(2)
     assert "budget" in wrong.error
     assert server.latest()["state"]["type"] == "FAILED"
 

@@ -210,7 +210,7 @@ def test_what_does_not_fit_the_base_is_refused(selected: Growing) -> None:
     other = selected.run("--weights", "1,1,1", status=2)
     assert "ranking.weights" in other.error
     assert "--mode refit" in other.error
-    assert "limit" in selected.run("--limit", "5", status=2).error
+    assert "limit" in selected.run("--limit", "5", "--allow-short", status=2).error
     assert "series" in selected.run("--series", "../x", status=2).error
 
 
