@@ -32,7 +32,7 @@ def test_a_form_runs_no_function_on_the_worker(served: Deployed) -> None:
     config = served.deployment("select/select")["parameters"]["config"] | {"method": "os:system"}
     run = served.ended(served.run("select/select", config=config))
     assert run["state"]["type"] == "FAILED"
-    assert "method: code that a config names does not run" in run["state"]["message"]
+    assert "method: a deployment runs no code that a config names" in run["state"]["message"]
     of_it = {"flow_runs": {"id": {"any_": [run["id"]]}}}
     assert served.post("/task_runs/filter", of_it) == []
 
