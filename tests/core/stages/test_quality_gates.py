@@ -274,9 +274,9 @@ def test_every_part_follows_from_its_job_alone(tmp_path: Path) -> None:
     [job] = [job for job, _ in made if job.stage == "contamination"]
     plan = STAGES[job.stage].planned(job, store)
     kinds = [{*plan.compute(index).frame["kind"]} for index in range(plan.total)]
-    assert 0 < plan.plain < plan.total
-    assert not any("embedding" in found for found in kinds[: plan.plain])
-    assert any("embedding" in found for found in kinds[plan.plain :])
+    assert 0 < plan.without_model < plan.total
+    assert not any("embedding" in found for found in kinds[: plan.without_model])
+    assert any("embedding" in found for found in kinds[plan.without_model :])
 
 
 def test_similar_embeddings_of_a_benchmark(tmp_path: Path) -> None:
