@@ -61,8 +61,8 @@ def rows(
     raw = run(INSTRUCTIONS, config, earlier)
     preflight.check_data(config, raw)
     if raw.is_computed:
-        fits = raw.facts["instructions"] or config.embedder.kind == "column"
-        preflight.check_rows(config, raw.rows, fits)
+        clusters = preflight.has_vectors(config, raw.facts["instructions"])
+        preflight.check_rows(config, raw.rows, clusters)
     split = split or crowd_steps.split(config, missing, raw, run)
     instructions = raw if missing else split.rows
     scores = run(SCORES, config, instructions)

@@ -33,11 +33,7 @@ from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 from crowdselect_core.store.backend.open import open_backend
 from crowdselect_core.store.identity import canonical
-from crowdselect_core.store.out_files import (
-    check_replaceable,
-    owned_files,
-    writing,
-)
+from crowdselect_core.store.out_files import check_replaceable, owned_files, writing
 from crowdselect_core.store.pending_files import size_and_sha256
 from crowdselect_core.util.versions import version_of
 

@@ -115,8 +115,7 @@ def _zoo(
         for model in having:
             scores[reward_model, model] = Leaf(model, reward_model)
     single = {(r, m): Leaf(m, shown_field(r)) for r, m in scores if shown_field(r) in fields[m]}
-    for leaf in (*scores.values(), *single.values()):
-        expect(schema, leaf, config.path, "numbers", is_number)
+    _expect_kinds(schema, config.path, [*scores.values(), *single.values()], [])
     answers = {m: Leaf(m, content) for m, names in fields.items() if content in names}
     if "content" in config.columns and not answers:
         known = sorted({f for names in fields.values() for f in names})
@@ -125,8 +124,7 @@ def _zoo(
             f"{nearest(content, known)} (found: {shown(known)})"
         )
     ends = {m: Leaf(m, "finish_reason") for m, names in fields.items() if "finish_reason" in names}
-    for leaf in (*answers.values(), *ends.values()):
-        expect(schema, leaf, config.path, "text", is_text)
+    _expect_kinds(schema, config.path, [], [*answers.values(), *ends.values()])
     return ColumnLayout(id_leaf, prompt, scores, answers, ends, single)
 
 
@@ -152,11 +150,18 @@ def _flat(
     scores = {pair: Leaf(name) for pair, name in found.scores.items()}
     answers = {m: Leaf(name) for m, name in found.answers.items()}
     ends = {m: Leaf(name) for m, name in found.ends.items()}
-    for leaf in scores.values():
-        expect(schema, leaf, where, "numbers", is_number)
-    for leaf in (*answers.values(), *ends.values()):
-        expect(schema, leaf, where, "text", is_text)
+    _expect_kinds(schema, where, list(scores.values()), [*answers.values(), *ends.values()])
     return ColumnLayout(id_leaf, prompt, scores, answers, ends, {})
+
+
+def _expect_kinds(
+    schema: pa.Schema, where: str, numbers: Sequence[Leaf], texts: Sequence[Leaf]
+) -> None:
+    """Refuse columns of scores that are no numbers, and of answers that are no texts."""
+    for leaf in numbers:
+        expect(schema, leaf, where, "numbers", is_number)
+    for leaf in texts:
+        expect(schema, leaf, where, "text", is_text)
 
 
 def _wide(

@@ -95,7 +95,7 @@ def _told(fs: Any, folder: str, path: str, key: str) -> Any:
 
 
 class ArrowReader(FileReader):
-    """Arrow files of the stream or the file format, read a bounded number of rows at a time."""
+    """Arrow files of the stream or the file format; compressed ones are in memory as a whole."""
 
     def place(self, row: int) -> str:
         rows = [t.num_rows for t in self._tables]

@@ -82,7 +82,7 @@ def check_size(config: SelectConfig, dataset: Dataset) -> None:
         UserError: see `preflight.check_rows`; the columns do not fit.
     """
     frozen = isinstance(config, ReselectConfig) and config.mode == "frozen"  # has clusters
-    has_vectors = dataset.layout.instruction is not None or config.embedder.kind == "column"
+    has_vectors = preflight.has_vectors(config, dataset.layout.instruction is not None)
     preflight.check_rows(config, rows_of(dataset), has_vectors and not frozen)
 
 

@@ -39,7 +39,7 @@ def experiment_grid(config: SelectConfig) -> Grid:
     check_prices(config)
     for cell in found.choosing:
         _check_budget(cell, rows, pool_share(config))
-        if has_texts or cell.config.embedder.kind == "column":
+        if preflight.has_vectors(cell.config, has_texts):
             _check_clusters(cell, rows)
     for cell in found.choosing:
         preflight.check(cell.config, trains=cell.trains)

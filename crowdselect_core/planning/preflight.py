@@ -171,6 +171,11 @@ def check_rows(config: SelectConfig, rows: int, clusters: bool) -> None:
         check_clusters(config.clusters, rows)
 
 
+def has_vectors(config: SelectConfig, has_texts: bool) -> bool:
+    """Tell whether rows can be clustered: their texts are embedded, or vectors are a column."""
+    return has_texts or config.embedder.kind == "column"
+
+
 def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
     """Say whether there are clusters to balance over.
 
@@ -182,7 +187,7 @@ def is_balanced(config: SelectConfig, instructions: Ref) -> bool:
         return False
     if not instructions.is_computed:
         return True  # as far as is known before the data set was read
-    if instructions.facts["instructions"] or config.embedder.kind == "column":
+    if has_vectors(config, instructions.facts["instructions"]):
         return True
     if config.clusters != SelectConfig.model_fields["clusters"].default:
         raise DatasetError(
