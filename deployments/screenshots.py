@@ -84,6 +84,19 @@ class Browser:
 
         self.until(pressed, f"cannot be clicked: {xpath}")
 
+    def open_tab(self, name: str, wanted: str) -> None:
+        """Click a tab until it shows an element: a page that is still loading goes back to Logs."""
+        tab = f"//*[@role='tab'][normalize-space()='{name}']"
+
+        def shows() -> bool:
+            if any(e.is_displayed() for e in self.all(wanted)):
+                return True
+            if self.find(tab).get_attribute("aria-selected") != "true":
+                self.press(tab)
+            return False
+
+        self.until(shows, f"the tab {name} does not show {wanted}")
+
     def send(self, xpath: str) -> None:
         """Click the button of a form, and wait until the form was taken: then the button goes.
 
@@ -203,18 +216,15 @@ def open_new_run(browser: Browser, before: set[str]) -> None:
 def read_run(browser: Browser, *, shots: bool = False) -> tuple[list[str], str]:
     """Return the names of a run's tasks and its summary, as its page shows them."""
     run = browser.driver.current_url
-    browser.press(_tab("Task Runs"))
-    browser.find("//main//a[contains(@href, '/task-run/')]")
+    browser.open_tab("Task Runs", "//main//a[contains(@href, '/task-run/')]")
     named = [e.text for e in browser.all("//main//a[contains(@href, '/task-run/')]")]
     if shots:
         browser.shot("run")
-    browser.press(_tab("Artifacts"))
     open_artifact(browser, "selection-rows")
     browser.find("//td | //*[@role='cell']")
     if shots:
         browser.shot("rows")
     browser.driver.get(run)
-    browser.press(_tab("Artifacts"))
     open_artifact(browser, "selection-summary")
     browser.find("//h1[normalize-space()='Selection']")
     if shots:
@@ -223,8 +233,10 @@ def read_run(browser: Browser, *, shots: bool = False) -> tuple[list[str], str]:
 
 
 def open_artifact(browser: Browser, key: str) -> None:
-    """Open the newest artifact of a key."""
-    browser.press(f"//a[contains(@href, '/artifacts/key/{key}')]")
+    """Open the newest artifact of a key, from the page of a run."""
+    link = f"//a[contains(@href, '/artifacts/key/{key}')]"
+    browser.open_tab("Artifacts", link)
+    browser.press(link)
     browser.press("//a[contains(@href, '/artifacts/artifact/')]")
 
 
@@ -234,10 +246,6 @@ def _button(name: str) -> str:
 
 def _entry(name: str) -> str:
     return f"//*[@role='menuitem'][normalize-space()='{name}']"
-
-
-def _tab(name: str) -> str:
-    return f"//*[@role='tab'][normalize-space()='{name}']"
 
 
 def _programs() -> tuple[str, str]:
