@@ -35,7 +35,8 @@ __all__ = ["OpenAIEngine", "endpoint_name"]
 CHECK = 9.0  # seconds for the whole of check(): a run that is to end with 2 has 15, start included
 FIRST_WAIT = 0.5  # seconds before the first retry
 WATCH = 0.5  # seconds between looks at whether the run is to stop
-# Headers that OpenAI's own client sends where the environment has them.
+# Headers that OpenAI's own client sends where the environment has them. They name the account of
+# OPENAI_API_KEY, so they go where that may go.
 ACCOUNT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 SEED_LIMIT = "the endpoint may ignore seed; what it answered is stored and not asked again"
 
@@ -132,9 +133,13 @@ class OpenAIEngine:
         raise Stopped("asked to stop; committed results stay")
 
     def _session(self, url: str) -> aiohttp.ClientSession:
-        headers = {
-            "Content-Type": "application/json", "Accept": "application/json",
-            **{name: os.environ[of] for name, of in ACCOUNT.items() if os.environ.get(of)},
-        }  # fmt: skip
-        given = {**headers, **self._config.default_headers}
+        own = {"Content-Type": "application/json", "Accept": "application/json"}
+        given = {**own, **_account(url), **self._config.default_headers}
         return open_session(url, given, width=self._config.concurrency)
+
+
+def _account(url: str) -> dict[str, str]:
+    """Return the headers of ACCOUNT that an endpoint may see."""
+    if not takes_default_key(url):
+        return {}
+    return {name: os.environ[of] for name, of in ACCOUNT.items() if os.environ.get(of)}

@@ -306,6 +306,20 @@ def test_the_hosts_that_are_sent_openais_key(
     assert takes_default_key(url) == taken
 
 
+def test_the_account_is_named_to_the_hosts_of_its_key_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+    with served() as server:
+        assert answers(engine(server.url), "hello")
+        assert not {n for n in server.endpoint.last["headers"] if n.startswith("openai-")}
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        assert answers(engine([]), "hello")
+        assert server.endpoint.last["headers"]["openai-organization"] == "org-1"
+        assert server.endpoint.last["headers"]["openai-project"] == "proj-1"
+
+
 def test_the_right_key_is_sent_from_each_of_its_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPU1_KEY", KEY + "\n")
     with served(key=KEY) as server:
