@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import file_digest
@@ -50,6 +52,17 @@ def check_packages() -> None:
         )
 
 
+def check_folder(name: str) -> None:
+    """Check that a base model which can only be a folder is one.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not name.startswith("sample:"):
+        with _named():
+            local_folder(name)
+
+
 def base_model(config: TrainingConfig) -> BaseModel:
     """Resolve the base model; the sample's is unpacked on first use.
 
@@ -59,12 +72,19 @@ def base_model(config: TrainingConfig) -> BaseModel:
     name = config.base_model
     if name.startswith("sample:"):
         return _sample(name, config.revision)
-    try:
+    with _named():
         identity, folder = model_identity(name, config.revision), local_folder(name)
         commit = None if folder else hub_commit(name, config.revision)
+    return BaseModel(name, identity, str(folder or name), commit)
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Name the key in an error about a model."""
+    try:
+        yield
     except ConfigError as e:
         raise ConfigError(f"training.base_model: {e}") from None
-    return BaseModel(name, identity, str(folder or name), commit)
 
 
 def _sample(name: str, revision: str | None) -> BaseModel:

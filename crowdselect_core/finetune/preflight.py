@@ -6,7 +6,7 @@ from pathlib import Path
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.finetune import hub_upload, tracking
-from crowdselect_core.finetune.base_model import BaseModel, base_model, check_packages
+from crowdselect_core.finetune.base_model import BaseModel, base_model, check_folder, check_packages
 from crowdselect_core.finetune.base_tokenizer import look_up
 from crowdselect_core.finetune.chat_turns import ChatTurns
 from crowdselect_core.finetune.own_trainer import WHERE, command_words
@@ -27,8 +27,7 @@ def check(config: TrainingConfig, *, elsewhere: bool = False) -> BaseModel:
     Raises:
         ConfigError: what is missing or does not fit.
     """
-    if config.train_file is not None and not Path(config.train_file).is_file():
-        raise ConfigError(f"training.train_file {config.train_file!r} is no file here")
+    check_files(config)
     if config.push_to is not None:
         hub_upload.check()
     if config.command is not None:
@@ -36,7 +35,6 @@ def check(config: TrainingConfig, *, elsewhere: bool = False) -> BaseModel:
         base = base_model(config)
         _look_for_tokenizer(base)
         return base
-    check_packages()
     from crowdselect_core.finetune.in_process import source
     from crowdselect_core.finetune.recipe import has_gpu
     from crowdselect_core.finetune.trainers import check_args
@@ -44,8 +42,6 @@ def check(config: TrainingConfig, *, elsewhere: bool = False) -> BaseModel:
     gpu = has_gpu()
     if gpu and not elsewhere:
         _check_gpus(config)
-    if config.launch_config is not None and not Path(config.launch_config).is_file():
-        raise ConfigError(f"training.launch_config {config.launch_config!r} is no file here")
     base = base_model(config)
     at = source(config, base, gpu)
     at.config()
@@ -54,6 +50,20 @@ def check(config: TrainingConfig, *, elsewhere: bool = False) -> BaseModel:
     if config.args:
         check_args(config, gpu)
     return base
+
+
+def check_files(config: TrainingConfig) -> None:
+    """Check of `check` what is told at once: no library that trains is imported, no model read.
+
+    Raises:
+        ConfigError: a file, the folder of the base model or a package is missing.
+    """
+    for key, file in (("train_file", config.train_file), ("launch_config", config.launch_config)):
+        if file is not None and not Path(file).is_file():
+            raise ConfigError(f"training.{key} {file!r} is no file here")
+    if config.command is None:
+        check_packages()
+    check_folder(config.base_model)
 
 
 def _look_for_tokenizer(base: BaseModel) -> None:

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from crowdselect_core.config.dataset import DatasetConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.config.finetuning import FinetuneConfig
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
+from crowdselect_core.finetune import preflight as training_preflight
 from crowdselect_core.ingest.column_layout import ColumnLayout, is_long
 from crowdselect_core.ingest.dataset import Dataset
 from crowdselect_core.ingest.listing import kind_of, list_files
@@ -92,7 +94,7 @@ def rows_of(dataset: Dataset) -> int:
 
 
 def check_beforehand(config: SelectConfig, flow: str) -> None:
-    """Refuse a run by its data set before anything is started for it, where that costs little.
+    """Refuse a run by its files before anything is started for it, where that costs little.
 
     What lies on a server, large files that are read as a whole, and whatever else `checked_data`
     looks at (functions, tokenizers, files of prompts) are left to the run.
@@ -102,8 +104,11 @@ def check_beforehand(config: SelectConfig, flow: str) -> None:
         flow: which flow would run.
 
     Raises:
-        UserError: see `checked_data`.
+        UserError: see `checked_data`; files of the training, see its `check_files`.
     """
+    training = _training(config)
+    if training is not None:
+        training_preflight.check_files(training)
     if not _reads_data(config, flow):
         return
     if flow in SELECTING:
@@ -129,6 +134,14 @@ def opens_fast(config: DatasetConfig) -> bool:
         return True
     quick = kinds == {"parquet"} or (kinds <= SCANS and size <= SCANNED)
     return quick and not is_long(open_reader(config).schema())
+
+
+def _training(config: SelectConfig) -> TrainingConfig | None:
+    """Return the one training of a run; an experiment has one for each of its cells."""
+    trains = isinstance(config, FinetuneConfig) or (
+        isinstance(config, EvaluateConfig) and config.trains
+    )
+    return config.training if trains else None
 
 
 def _reads_data(config: SelectConfig, flow: str) -> bool:

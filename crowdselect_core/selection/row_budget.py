@@ -37,18 +37,19 @@ def rows_of_budget(budget: int | float, eligible: int) -> int:
 
 
 def check_budget(budget: int | float, rows: int) -> None:
-    """Refuse a budget in rows that could not be met if all rows were eligible.
+    """Refuse a budget that could not be met if all rows were eligible.
 
     Args:
-        budget: rows; a share of the eligible rows is let through.
+        budget: rows, or a share of the eligible rows.
         rows: how many there are.
 
     Raises:
-        SelectionError: it asks for more.
+        SelectionError: it asks for more rows, or for less than one.
     """
     if isinstance(budget, Integral) and budget > rows:
         there = plural(rows, "row")
         raise short_of(f"the budget is {budget} rows, but only {there} can be eligible", "that are")
+    rows_of_budget(budget, rows)
 
 
 def short_of(shortage: str, what: int | str) -> SelectionError:

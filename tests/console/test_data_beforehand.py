@@ -45,6 +45,11 @@ def refused(capsys: pytest.CaptureFixture[str], *flags: str, flow: str = "select
             "or --allow-short to take all that are",
         ),
         (
+            ["--dataset", "zoo.parquet", "--reward-model", REWARD, "--budget", "0.03"],
+            "a budget of 0.03 of 30 eligible rows is less than one row: give a larger share or a "
+            "number of rows",
+        ),
+        (
             ["--dataset", "zoo.parquet", "--reward-model", REWARD, "--budget", "3",
              "--clusters", "31"],
             "clusters: 31 requested, but there are 30 rows: set --clusters to 30 or less, or 0 "
@@ -86,6 +91,30 @@ def test_every_flow_that_reads_the_data_set(
     rewards = [] if flow == "generate" else ["--reward-model", REWARD]
     flags = ["--dataset", "missing.parquet", *rewards, *more.get(flow, [])]
     assert "missing.parquet: " in refused(capsys, *flags, flow=flow)
+
+
+@pytest.mark.parametrize("flow", ["finetune", "evaluate"])
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--training-base-model", "./models/gone"], "training.base_model: model folder "),
+        (["--training-base-model", "crowd.yaml"], "training.base_model: model 'crowd.yaml' is a "),
+        (["--training-base-model", "sample:smollm2", "--training-train-file", "gone.jsonl"],
+         "training.train_file 'gone.jsonl' is no file here"),
+        (["--config", "launched.yaml"], "training.launch_config 'gone.yaml' is no file here"),
+    ],
+)  # fmt: skip
+def test_files_of_a_training(
+    folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], why: str, flow: str
+) -> None:
+    evaluation = {"evaluation": {"benchmarks": [{"kind": "heldout-loss"}]}}
+    common: dict[str, Any] = evaluation if flow == "evaluate" else {}
+    training = {"base_model": "sample:smollm2", "launch_config": "gone.yaml"}
+    (folder / "launched.yaml").write_text(yaml.safe_dump(common | {"training": training}))
+    (folder / "common.yaml").write_text(yaml.safe_dump(common))
+    data = ["--dataset", "zoo.parquet", "--reward-model", REWARD, "--budget", "3"]
+    file = [] if "--config" in flags else ["--config", "common.yaml"]
+    assert why in refused(capsys, *data, *flags, *file, flow=flow)
 
 
 def config_of(path: str, **dataset: Any) -> Any:

@@ -181,7 +181,7 @@ CONFIGS: dict[str, tuple[type[UserError], dict[str, Any], list[str]]] = {
          "2): give a smaller --budget, or --allow-short to take all 28"],
     ),
     "budget below a row": (
-        SelectionError, {"budget": 0.001}, ["0.001 of 28 eligible rows is less than one row"],
+        SelectionError, {"budget": 0.034}, ["0.034 of 28 eligible rows is less than one row"],
     ),
     "budget 0": (ConfigError, {"budget": 0}, ["budget: expected whole rows (200) or a fraction"]),
     "budget true": (ConfigError, {"budget": True}, ["budget: expected whole rows", "found True"]),
