@@ -7,7 +7,7 @@ from dataclasses import replace
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from crowdselect_core.cluster import heldout_losses
+from crowdselect_core.cluster import benchmark_answers, heldout_losses
 from crowdselect_core.config.engine import EngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.evaluation import BenchmarkConfig, JudgeConfig, required
@@ -141,6 +141,7 @@ def tools_of(config: EvaluateConfig, stages: list[Ref] | None = None) -> Tools:
         stopped=cancellation.asked,
         check=cancellation.check,
         artifacts={ref.stage: ref.key for ref in stages or []},
+        elsewhere=benchmark_answers.answer if config.executor.kind == "ray" else None,
     )
 
 

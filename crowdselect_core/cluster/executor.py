@@ -6,6 +6,7 @@ from typing import Any
 
 from crowdselect_core.cluster import (
     annotating,
+    benchmark_answers,
     heldout_losses,
     scoring,
     server_nodes,
@@ -77,7 +78,7 @@ def executor_of(
         return None
     spreading = [s.name for s in STAGES.values() if s.needs is not None]
     spreading += [scoring.STAGE, annotating.STAGE, training.STAGE, heldout_losses.STAGE]
-    spreading += [server_nodes.KEY]
+    spreading += [benchmark_answers.STAGE, server_nodes.KEY]
     for name in config.executor.resources:
         if name not in spreading:
             raise ConfigError(

@@ -1,20 +1,24 @@
-"""What a worker does for a trained cell of an experiment: it trains, and takes held-out losses."""
+"""What a worker does for a trained cell of an experiment: it trains, takes losses and answers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from crowdselect_core.cluster.refusals import OTHER, check_seen, check_versions, no_secret
 from crowdselect_core.config.benchmarks import HeldoutLossBenchmark
+from crowdselect_core.config.engine import EngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.finetune import TrainingConfig
 from crowdselect_core.errors import ConfigError
+from crowdselect_core.evaluate import answers
 from crowdselect_core.evaluate.benchmarks.heldout_loss import HeldoutLoss
 from crowdselect_core.evaluate.candidates import Candidate, candidates
-from crowdselect_core.evaluate.live import Report, Tools
+from crowdselect_core.evaluate.live import Question, Report, Tools
 from crowdselect_core.generate.base import never
+from crowdselect_core.generate.call_tracker import CallTracker
 from crowdselect_core.models.devices import visible_gpus
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from crowdselect_core.finetune.training import Prepared
 
 _BENCHMARK: TypeAdapter[HeldoutLossBenchmark] = TypeAdapter(HeldoutLossBenchmark)
+_ENGINE: TypeAdapter[EngineConfig] = TypeAdapter(EngineConfig)
+_QUESTIONS: TypeAdapter[list[Question]] = TypeAdapter(list[Question])
 
 
 def train(asked: Mapping[str, Any]) -> None:
@@ -84,12 +90,32 @@ def losses(asked: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: the model is another one on this node.
     """
+    model, tools = _evaluating(asked)
+    own = replace(tools, artifacts=asked["artifacts"])
+    HeldoutLoss(_BENCHMARK.validate_json(asked["benchmark"])).run([model], own)
+
+
+def answer(asked: Mapping[str, Any]) -> CallTracker:
+    """Have one model answer questions, and store those answers that the store lacks.
+
+    Raises:
+        ConfigError: the model is another one on this node.
+    """
+    model, tools = _evaluating(asked)
+    # which engine is the default depends on what is installed, and the run has decided
+    engine = _ENGINE.validate_json(asked["engine"])
+    questions = _QUESTIONS.validate_python(asked["questions"])
+    return answers.answer(questions, model.model_copy(update={"engine": engine}), tools)
+
+
+def _evaluating(asked: Mapping[str, Any]) -> tuple[Candidate, Tools]:
+    """Return a model, seen to be the run's on this node, and what its work needs."""
     config = EvaluateConfig.model_validate_json(asked["config"])
     model = Candidate.model_validate_json(asked["model"])
     store = Store(asked["root"])
     if model not in candidates(config, store, asked["trained"]):
         raise ConfigError(OTHER.format(what=f"model {model.name} is"))
-    tools = Tools(
+    return model, Tools(
         config=config,
         store=store,
         secret=no_secret,
@@ -97,9 +123,7 @@ def losses(asked: Mapping[str, Any]) -> None:
         shown=_unshown,
         stopped=never,
         check=lambda: None,
-        artifacts=asked["artifacts"],
     )
-    HeldoutLoss(_BENCHMARK.validate_json(asked["benchmark"])).run([model], tools)
 
 
 @contextmanager

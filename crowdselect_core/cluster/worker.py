@@ -60,7 +60,8 @@ def request(work: str, root: str, **what: Any) -> str:
 
     Args:
         work: `part` (see `graph.finish`), `scores` (`rewards.score_shard`), `annotations`
-            (`annotations.annotate_shard`), `training` or `heldout-loss` (`trained_cells`).
+            (`annotations.annotate_shard`), `training`, `heldout-loss` or `benchmark-answers`
+            (`trained_cells`).
         root: of the store.
         what: the other arguments, as JSON values.
     """
@@ -116,6 +117,10 @@ def _annotations(asked: Mapping[str, Any]) -> dict[str, Any]:
     return _counts(annotate_shard(config, work, annotator, asked["index"]))
 
 
+def _answers(asked: Mapping[str, Any]) -> dict[str, Any]:
+    return _counts(trained_cells.answer(asked))
+
+
 def _counts(calls: CallTracker) -> dict[str, Any]:
     """Return what `CallTracker.add` takes, as JSON values."""
     return {
@@ -131,6 +136,7 @@ _WORK: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "annotations": _annotations,
     "training": trained_cells.train,
     "heldout-loss": trained_cells.losses,
+    "benchmark-answers": _answers,
 }
 _REWARD: TypeAdapter[RewardConfig] = TypeAdapter(RewardConfig)
 

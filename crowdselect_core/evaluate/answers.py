@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from crowdselect_core.chat import Message
-from crowdselect_core.config.engine import PriceConfig, SamplingConfig
+from crowdselect_core.config.engine import OpenAIEngineConfig, PriceConfig, SamplingConfig
 from crowdselect_core.config.evaluation import EvaluationConfig
 from crowdselect_core.evaluate.calls import ask
 from crowdselect_core.evaluate.candidate_engine import engine_config, lazily, revision_of
@@ -45,10 +45,15 @@ class Reply:
 def answer(questions: Sequence[Question], model: Candidate, tools: Tools) -> CallTracker:
     """Have a model answer what the store has no answer to; the model is loaded where it is needed.
 
+    With `tools.elsewhere` a model that no endpoint serves answers there.
+
     Raises:
         TooManyFailures: more calls failed than may; the answers that came are stored.
         UserError: the model cannot be run.
     """
+    by_endpoint = isinstance(engine_config(model, tools.evaluation), OpenAIEngineConfig)
+    if tools.elsewhere is not None and not by_endpoint:
+        return tools.elsewhere(questions, model, tools)
     turns = sum(len(q.turns) for q in questions)
     with tools.shown("answers", model.name) as report, lazily(model, tools) as engine:
         calls = CallTracker(model.name, turns, 0, tools.config.max_failure_rate, report)
@@ -61,6 +66,16 @@ def answer(questions: Sequence[Question], model: Candidate, tools: Tools) -> Cal
 def replies(questions: Sequence[Question], model: Candidate, tools: Tools) -> list[Reply]:
     """Return the stored answers to questions, in their order; nobody is asked."""
     return _replies(questions, model, tools, lambda cells, requests: cells.refresh())
+
+
+def missing(questions: Sequence[Question], model: Candidate, tools: Tools) -> int:
+    """Count the turns without a stored answer; those after a refused one count as answered."""
+    found = replies(questions, model, tools)
+    return sum(
+        len(question.turns) - len(reply.turns)
+        for question, reply in zip(questions, found, strict=True)
+        if reply.error is None
+    )
 
 
 def price_of(model: Candidate, evaluation: EvaluationConfig) -> PriceConfig:

@@ -58,6 +58,7 @@ class Tools:
         check: raises Stopped if so.
         artifacts: keys of the selection's artifacts by stage, where one was made.
         snapshots: the models that judges' servers reported earlier in this run, by judge.
+        elsewhere: has a model of this library's engines answer on a cluster; None: here.
     """
 
     config: EvaluateConfig
@@ -69,11 +70,22 @@ class Tools:
     check: Callable[[], None]
     artifacts: Mapping[str, str] = field(default_factory=dict)
     snapshots: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: "Elsewhere | None" = None
 
     @property
     def evaluation(self) -> EvaluationConfig:
         """The section `evaluation`."""
         return required(self.config.evaluation)
+
+
+class Elsewhere(Protocol):
+    """What has a model answer on other machines; see `answers.answer`."""
+
+    def __call__(
+        self, questions: Sequence[Question], model: Candidate, tools: Tools
+    ) -> CallTracker:
+        """Have it answer what the store has no answer to."""
+        ...
 
 
 class Benchmark(Protocol):

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from crowdselect_core.chat import Message
+from crowdselect_core.cluster import benchmark_answers
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.finetune import required
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.evaluate import forecast
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
+from crowdselect_core.evaluate.candidate_engine import engine_config
 from crowdselect_core.evaluate.candidates import Candidate, candidates, expected
 from crowdselect_core.evaluate.leaderboard import judgment_files
 from crowdselect_core.evaluate.live import Benchmark, Report, Tools
@@ -53,6 +55,7 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
         turns = sum(len(q.turns) for q in questions)
         asked = f"{len(questions):,} questions, {turns:,} turns" if turns else "no answers"
         lines.append(f"benchmark  {benchmark.name}: {asked}")
+    lines += _spread(tools, expected(config, models))
     found = evaluation_bills(benchmarks, models, tools, drawn)
     lines += [bill.line for bill in found]
     money = sum(bill.money for bill in found)
@@ -63,6 +66,13 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
     )
     forecast.refuse_above(found, limit)
     return lines
+
+
+def _spread(tools: Tools, models: Sequence[Candidate]) -> Iterator[str]:
+    """Say which models answer on a Ray cluster."""
+    for model in models:
+        if benchmark_answers.spreads(tools.config, engine_config(model, tools.evaluation)):
+            yield f"answers    {model.name}: on the Ray cluster, one task"
 
 
 def evaluation_bills(

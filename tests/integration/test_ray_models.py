@@ -71,6 +71,7 @@ def test_a_worker_is_lost_while_it_trains_a_cell(
     assert result.stages("goes on from step") == ["checkpoint"]
     assert result.stages("1 parts on 1 Ray nodes").count("training") == 2
     assert result.stages(" parts on ").count("heldout-loss") == 2
+    assert result.stages(" parts on ").count("benchmark-answers") >= 3
 
     here.run("--config", file, "--store", "store", "--out", "threads").ended(0)
     results, wanted = (
@@ -85,6 +86,8 @@ def test_a_worker_is_lost_while_it_trains_a_cell(
 def experiment(folder: Path) -> Path:
     """Write the config of two cells, each a training of 24 steps."""
     path = folder / "experiment.yaml"
+    reward = {"name": "pmi", "kind": "likelihood", "model": str(folder / "tiny"),
+              "device": "cpu", "conformance": False}  # fmt: skip
     keys: dict[str, Any] = {
         "dataset": "zoo/zoo.parquet", "crowd": "zoo/crowd.yaml",
         "heldout": {"share": 0.2, "answers": "best"},
@@ -94,7 +97,13 @@ def experiment(folder: Path) -> Path:
             "primary": {"method": "crowdselect", "baseline": "random", "clusters": 0},
         },
         "training": recipe(folder / "tiny", num_train_epochs=12),
-        "evaluation": {"benchmarks": [{"kind": "heldout-loss"}]},
+        "evaluation": {
+            "engine": {"kind": "transformers", "dtype": "float32", "device": "cpu"},
+            "benchmarks": [
+                {"kind": "heldout-loss"},
+                {"kind": "reward-win-rate", "max_tokens": 4, "limit": 6, "reward_model": reward},
+            ],
+        },
     }  # fmt: skip
     path.write_text(yaml.safe_dump(keys))
     return path
