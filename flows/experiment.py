@@ -81,7 +81,7 @@ def story(config: SelectConfig) -> dict[str, Any]:
     made = (trained if required(whole).train else chosen)(whole, found, instructions)
     told = tasks.results(whole, found, instructions, made)
     tasks.publish(whole.out, told)
-    if whole.report:  # last: where it fails, the results are there
+    if whole.report is not False:  # last: where it fails, the results are there
         tasks.report(whole.out)
     return {"lines": told["lines"], "files": told["files"], "stages": []}
 

@@ -207,7 +207,8 @@ def reported(config: SelectConfig, inputs: SelectionArtifacts, *, texts: bool = 
         inputs: the artifacts of the selection.
         texts: whether the data set is still the one that was chosen from.
     """
-    return report_tasks.report(config, inputs, texts) if config.report else []
+    wanted = report_tasks.is_wanted(config, inputs)
+    return report_tasks.report(config, inputs, texts) if wanted else []
 
 
 def examined(config: SelectConfig) -> dict[str, Any]:

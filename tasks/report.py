@@ -17,6 +17,18 @@ from tasks.stage_task import state_task
 log = logging.getLogger("crowdselect")
 
 
+def is_wanted(config: SelectConfig, inputs: SelectionArtifacts) -> bool:
+    """Tell whether a run writes the report; the log says where it does not by itself."""
+    rows = inputs.ranking.rows
+    if config.report is None and rows > writing.MOST_ROWS:
+        log.info(
+            "%-13s left out: %s rows would take some %.1f GB of memory; --report writes it",
+            "report", f"{rows:,}", rows * writing.ROW_BYTES / 1e9,
+        )  # fmt: skip
+        return False
+    return config.report is not False
+
+
 @state_task("report")
 def report(
     config: SelectConfig, inputs: SelectionArtifacts, texts: bool = True, again: bool = False

@@ -59,10 +59,11 @@ class SelectConfig(ChoiceConfig):
         "the card is written to OUT and nothing is uploaded",
         examples=["org/name"],
     )
-    report: Annotated[bool, Flag(), REPORT] = Field(
-        True,
+    report: Annotated[bool | None, Flag(), REPORT] = Field(
+        None,
         description="Write report.html, a page that shows what was chosen and why, or what an "
-        "experiment found; see docs/report.md",
+        "experiment found; when empty, unless there are more than 3,000,000 rows, for it holds "
+        "all of them in memory; see docs/report.md",
     )
     quality: Annotated[QualityConfig | None, SELECTION] = Field(
         None, description="Quality gates before the selection; see docs/quality.md"

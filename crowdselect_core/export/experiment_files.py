@@ -45,7 +45,7 @@ FILES = [COMPARISONS_FILE, EXPERIMENT_FILE, OVERLAPS_FILE, MANIFEST]
 def names_of(config: SelectConfig) -> list[str]:
     """Name the files that an experiment may write into OUT."""
     more = [ADVICE_FILE, SENSITIVITY_FILE] if required(config).advisor else []
-    return [*FILES, *more, *([REPORT] if config.report else [])]
+    return [*FILES, *more, *([REPORT] if config.report is not False else [])]
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ def names_of(config: SelectConfig, *, reselected: bool = False) -> list[str]:
     usual = ["selection.parquet", "ranking.parquet", "train.jsonl", MANIFEST]
     usual += ["membership.parquet", "drift.json"] if reselected else []
     usual += [QUALITY] if config.quality else []
-    usual += [REPORT] if config.report else []
+    usual += [REPORT] if config.report is not False else []
     if config.quality and config.quality.only:
         return [QUALITY]
     return [*usual, *layouts, *([DATASET_INFO] if layouts else [])]

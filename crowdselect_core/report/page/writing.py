@@ -28,6 +28,9 @@ from crowdselect_core.util.notes import log_warning
 from crowdselect_core.util.versions import version_of
 
 VERSION = 1
+# A page holds tables of all rows, so above so many it is made only where it is asked for.
+MOST_ROWS = 3_000_000
+ROW_BYTES = 600  # as measured with 1,000,000 rows x 19 scores
 # What changes no page: how a run is executed.
 EXECUTION = {"workers", "shard_rows", "credentials_block", "max_failure_rate", "report"}
 
