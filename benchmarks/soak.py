@@ -97,6 +97,18 @@ def soak(folder: Path, url: str, minutes: float) -> tuple[list[Use], int, float]
     return seen, answers, time.process_time() - began
 
 
+def verdict(first: Use, last: Use) -> tuple[str, bool]:
+    """Say how much more is in use than at first, and whether that is within the limits."""
+    grown = last.memory / first.memory - 1
+    more, threads = last.descriptors - first.descriptors, last.threads - first.threads
+    good = grown <= GROWTH and more <= 0 and threads <= 0
+    words = (
+        f"memory {grown:+.1%} (at most {GROWTH:+.0%}), descriptors {more:+d}, threads "
+        f"{threads:+d}: {'kept' if good else 'MISSED'}"
+    )
+    return words, good
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
@@ -108,16 +120,10 @@ def main() -> int:
         started = time.monotonic()
         seen, answers, cpu = soak(Path(name), url, args.minutes)
         seconds = time.monotonic() - started
-    first, last = seen[0], seen[-1]
-    grown = last.memory / first.memory - 1
-    good = (
-        grown <= GROWTH and last.descriptors <= first.descriptors and last.threads <= first.threads
-    )
+    words, good = verdict(seen[0], seen[-1])
     print(
         f"{answers:,} answers in {seconds / MINUTE:.1f} min, {answers / seconds:,.0f}/s, "
-        f"{1000 * cpu / answers:.2f} ms of CPU each; since the first minute memory {grown:+.1%} "
-        f"(at most {GROWTH:+.0%}), descriptors {last.descriptors - first.descriptors:+d}, threads "
-        f"{last.threads - first.threads:+d}: {'kept' if good else 'MISSED'}"
+        f"{1000 * cpu / answers:.2f} ms of CPU each; since the first minute {words}"
     )
     return 0 if good else 1
 
