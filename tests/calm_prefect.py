@@ -1,4 +1,4 @@
-"""`prefect` whose server looks seldom for background tasks, of which the runs of the tests make none.
+"""`prefect` whose server looks seldom for background tasks: the runs of the tests make none.
 
 Prefect has no setting for it: it looks 14 times a second, which is 3 % of a core for every server.
 """

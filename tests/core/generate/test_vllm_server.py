@@ -45,6 +45,8 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
 }
+# vLLM's engine computes in its own process, and starts no other that imports torch once more.
+SMALL = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 CHATS = 24  # requests that can be answered
 KILL_AFTER, WIDTH = 3, 4  # the server is killed after so many answers, with so many on their way
 PAIRS = [("What is 2 + 2?", "4"), ("Say hello.", "Hello there, friend!"), ("Go on.", "on " * 200)]
@@ -66,7 +68,8 @@ def allowed() -> Iterator[None]:
 def vllm(**options: Any) -> VllmEngineConfig:
     keys: dict[str, Any] = {"python": str(PYTHON), "dtype": "float32", "startup_timeout": 400}
     args = {"enforce_eager": True, **options.pop("args", {})}
-    return VllmEngineConfig(kind="vllm", environment=ENVIRONMENT, args=args, **{**keys, **options})
+    environment = ENVIRONMENT | options.pop("environment", SMALL)
+    return VllmEngineConfig(kind="vllm", environment=environment, args=args, **{**keys, **options})
 
 
 def servers_under(pid: int) -> list[psutil.Process]:
