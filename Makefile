@@ -9,7 +9,7 @@ SMALL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1
 # Where it is set, every process compiles its libraries again: seconds a start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help select finetune test test-all test-fast test-slow test-ray test-vllm check lint types format docs sample screenshots server deploy vllm-env clean
+.PHONY: help select finetune test test-all test-fast test-slow test-ray test-vllm compiled check lint types format docs sample screenshots server deploy vllm-env clean
 
 # `make server PORT=4300 S3_PORT=9333`, where the usual ports are taken
 PORT ?= 4200
@@ -46,6 +46,9 @@ test-slow: .venv/test  ## further cases of trainings and of models on Ray, which
 
 test-ray: .venv/test  ## a run on a Ray cluster of two nodes that loses a worker and a node; Linux, two minutes
 	$(SMALL) .venv/bin/python -m pytest tests/integration/test_ray.py
+
+compiled: .venv/test  ## compile what the tests import, which each of their processes does else
+	.venv/bin/python tests/compiled.py
 
 check: lint types  ## format, lint, who may import whom, and types
 

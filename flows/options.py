@@ -26,8 +26,13 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; see --help")
 
 
-def parser(flow: str = "select") -> Parser:
-    """Return the parser of `python -m flows.FLOW`."""
+def parser(flow: str = "select", *, helps: bool = True) -> Parser:
+    """Return the parser of `python -m flows.FLOW`.
+
+    Args:
+        flow: of the command.
+        helps: whether it can print the flags' help, whose ranges and defaults take a while.
+    """
     command = COMMANDS[flow]
     made = Parser(prog=f"python -m flows.{flow}", description=command.about, allow_abbrev=False)
     made.add_argument(
@@ -36,7 +41,7 @@ def parser(flow: str = "select") -> Parser:
         help="config file (docs/configuration.md); a flag overrides its key",
     )
     for option in command.options:
-        made.add_argument(option.flag, dest=KEY + ".".join(option.keys), **_argument(option))
+        made.add_argument(option.flag, dest=KEY + ".".join(option.keys), **_argument(option, helps))
     for name, text in command.looks.items():
         made.add_argument(switch(name), dest=name, action="store_true", help=text)
     for name, text in command.on_pairs.items():
@@ -55,7 +60,8 @@ def parse(argv: Sequence[str], flow: str = "select") -> tuple[argparse.Namespace
             without its value.
     """
     command = COMMANDS[flow]
-    args, unknown = parser(flow).parse_known_args(_joined(argv, command))
+    helps = any(word == "--help" or word.startswith("-h") for word in argv)
+    args, unknown = parser(flow, helps=helps).parse_known_args(_joined(argv, command))
     if unknown:
         raise ConfigError(_refusal(unknown, flow))
     values: dict[str, Any] = {}
@@ -66,9 +72,9 @@ def parse(argv: Sequence[str], flow: str = "select") -> tuple[argparse.Namespace
     return args, values
 
 
-def _argument(option: Option) -> dict[str, Any]:
+def _argument(option: Option, helps: bool) -> dict[str, Any]:
     """Return what argparse needs to know of a flag."""
-    text = _help(option).replace("%", "%%")
+    text = _help(option).replace("%", "%%") if helps else None
     if option.metavar is not None:
         action = "append" if option.is_repeatable else "store"
         return {"metavar": option.metavar, "action": action, "help": text}

@@ -33,6 +33,8 @@ log = logging.getLogger("crowdselect")
 WAITING_SECONDS = 10.0  # without a shard, after which the time left is not known
 WAITING_SHARDS = 3.0  # or so many times the mean time of a shard, if that is more
 
+CONFIG = "config"  # the parameter of every stage that is no result of a task
+
 P = ParamSpec("P")
 
 R = TypeVar("R")
@@ -136,7 +138,7 @@ def _task_of(stage: Stage[Any]) -> StateTask[..., Ref]:
     work.__name__ = work.__qualname__ = stage.name
     work.__doc__ = stage.description
     work.__signature__ = stage.signature  # type: ignore[attr-defined]  # names in the UI
-    return StateTask(stage.name, work)
+    return StateTask(stage.name, work, whole=[CONFIG])
 
 
 def ref_of(artifact: Artifact, started: float, *, cached: bool) -> Ref:

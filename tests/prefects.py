@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +18,7 @@ from servers import BIN, LOCAL, UP, answers, free_port, quiet_environment, wait_
 # Loops for deployments, schedules and triggers, of which the runs of this server have none.
 UNUSED = ("SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "CANCELLATION_CLEANUP",
           "TRIGGERS")  # fmt: skip
+CALM = Path(__file__).parent / "calm_prefect.py"
 CACHE = Path(__file__).parent.parent / ".pytest_cache"
 
 
@@ -58,7 +60,7 @@ def _start_prefect(folder: Path, port: int) -> "subprocess.Popen[bytes]":
     }
     with (folder / "prefect.log").open("wb") as log:
         return subprocess.Popen(
-            [BIN / "prefect", "server", "start", "--host", LOCAL, "--port", str(port)],
+            [sys.executable, CALM, "server", "start", "--host", LOCAL, "--port", str(port)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
             env=quiet_environment(folder) | quiet, start_new_session=True,
         )  # fmt: skip

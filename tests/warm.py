@@ -1,11 +1,13 @@
 """Starts of the command without its imports: a process that has them forks one for every start.
 
 A fork has its own process id and group, working directory, environment, signals and exit status,
-as `python -m flows.NAME` has. What is saved are the seconds in which prefect and sklearn are
-imported. polars is not imported before the fork: its threads do not live through one. All forks
+as `python -m flows.NAME` has. What is saved are the seconds in which prefect, sklearn and our own
+modules are imported, and those in which an interpreter takes itself apart. polars is imported and
+no more: the threads that compute start at its first use, and do not live through a fork. All forks
 of one process share its hash seed; a run that others are compared with is started cold.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -22,12 +24,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).parent.parent
 IMPORTED = ("sklearn.cluster", "sklearn.decomposition", "sklearn.feature_extraction.text",
             "prefect.main", "prefect.flow_engine", "prefect.task_engine", "prefect.artifacts",
             "prefect.utilities.visualization", "fastapi", "pyarrow.parquet", "s3fs", "aiohttp",
-            "flows.cli", "flows.options")  # fmt: skip
+            "flows.cli", "flows.options", "jinja2", "tasks.annotate", "tasks.quality",
+           "tasks.report", "tasks.secrets", "tasks.select", "flows.crowd_steps",
+           "flows.method_steps", "flows.row_steps", "flows.reselect_steps",
+           "crowdselect_core.planning.data_check", "crowdselect_core.planning.dry_run",
+           "crowdselect_core.export.figure_files", "crowdselect_core.export.hub_dataset",
+           "crowdselect_core.export.selection_files", "crowdselect_core.report.text")  # fmt: skip
+# What libraries start when they are imported; none of them is needed after a fork.
+THREADS = {"python", "python3", "python3.11", "jemalloc_bg_thd", "polars-ooc-clea"}
 # For runs that train or load a model: torch alone takes seconds, TRL as many again.
 MODEL_LIBRARIES = ("torch", "transformers.models.llama.modeling_llama", "peft", "accelerate",
                    "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer")  # fmt: skip
@@ -184,14 +194,33 @@ def become(order: dict, stdout: int, stderr: int) -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])
-    first, *rest = order["argv"]
-    if first == "-m":
-        module, *flags = rest
-        sys.argv, sys.path[0] = [module, *flags], order["cwd"]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    else:
-        sys.argv, sys.path[0] = [first, *rest], str(Path(first).parent)
-        runpy.run_path(first, run_name="__main__")
+    end(ran(*order["argv"], cwd=order["cwd"]))
+
+
+def ran(first: str, *rest: str, cwd: str) -> int:
+    """Run a module or a script; return the exit status, raise what has no number."""
+    try:
+        if first == "-m":
+            module, *flags = rest
+            sys.argv, sys.path[0] = [module, *flags], cwd
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        else:
+            sys.argv, sys.path[0] = [first, *rest], str(Path(first).parent)
+            runpy.run_path(first, run_name="__main__")
+    except SystemExit as e:
+        if isinstance(e.code, str):
+            raise
+        return int(e.code or 0)
+    return 0
+
+
+def end(status: int) -> NoReturn:
+    """End as an interpreter does, and leave it to the system to take apart what was imported."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and ends pools
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
@@ -202,6 +231,9 @@ if __name__ == "__main__":
     for name in (*IMPORTED, *sys.argv[2:]):
         import_module(name)
     assert threading.active_count() == 1, "threads do not live through a fork"
+    if sys.platform == "linux":
+        names = {file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")}
+        assert names <= THREADS, names
     gc.collect()
     gc.freeze()  # the collector of a fork leaves their pages alone
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -20,7 +20,7 @@ from flows import cli, console
 pytest.importorskip("trl")
 pytestmark = [pytest.mark.server, pytest.mark.model]
 
-STEPS = 60  # 12 epochs of 5 steps
+STEPS = 30  # 6 epochs of 5 steps
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(place: Path, **keys: object) -> Path:
     """Write a config that trains on train.jsonl."""
-    training = recipe(place / "tiny", num_train_epochs=12, train_file="train.jsonl") | keys
+    training = recipe(place / "tiny", num_train_epochs=6, train_file="train.jsonl") | keys
     path = place / f"{uuid.uuid4().hex}.yaml"
     path.write_text(yaml.safe_dump({"training": training}))
     return path
@@ -44,7 +44,7 @@ def test_killed_at_a_checkpoint_it_goes_on_with_the_same_losses(
     command: Command, place: Path
 ) -> None:
     here = command.of("finetune").with_models().within(place)
-    calm = here.run("--config", config(place, save_steps=50), "--store", "calm", "--out", "c")
+    calm = here.run("--config", config(place, save_steps=25), "--store", "calm", "--out", "c")
     assert f"step {STEPS}/{STEPS}  loss " in calm.ended(0).stderr
     store = place / "store"
     often = config(place, save_steps=1)
@@ -53,7 +53,7 @@ def test_killed_at_a_checkpoint_it_goes_on_with_the_same_losses(
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
     assert not list(store.glob("model/*/manifest.json"))
-    again = here.run("--config", config(place, save_steps=50), "--store", "store", "--out", "k")
+    again = here.run("--config", config(place, save_steps=25), "--store", "store", "--out", "k")
     assert "goes on from step" in again.ended(0).stderr
     assert f"step 1/{STEPS}" not in again.stderr
     losses = [pl.read_parquet(place / out / "training.parquet") for out in ("c", "k")]

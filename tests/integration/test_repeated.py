@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from command import Command, Result, contents, finish, shards, stamps
-from prefects import lay_database
 from runs import Run, Server
 
 pytestmark = pytest.mark.server
@@ -147,13 +146,3 @@ def test_two_runs_at_once_on_one_store(
         for process in (one, other):
             finish(process).ended(0)
     assert contents(tmp_path) == contents(undisturbed.folder)
-
-
-def test_a_run_without_a_prefect_server_starts_one(
-    command: Command, flags: list[str], undisturbed: Run, tmp_path: Path
-) -> None:
-    lay_database(tmp_path / "prefect")
-    home = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")}
-    result = command.within(tmp_path / "run").run(*flags, env=home).ended(0)
-    assert "starting a temporary Prefect server" in result.stderr
-    assert contents(tmp_path / "run") == contents(undisturbed.folder)

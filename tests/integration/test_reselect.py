@@ -14,7 +14,7 @@ import pytest
 from chain import choose
 from command import Command, Result, contents, finish, shards, stamps
 from endpoints import Endpoint, model, serving, write_rows, write_work
-from runs import Server
+from runs import Run, Server
 from servers import S3Server
 from zoos import write_zoo
 
@@ -68,17 +68,38 @@ def growing(tmp_path: Path, command: Command) -> Growing:
 
 
 @pytest.fixture(scope="module")
-def first(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a data set from which was selected once; never changed."""
-    growing = Growing(tmp_path_factory.mktemp("first"), command)
-    growing.run()
-    return growing.folder
+def first(command: Command, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A data set from which was selected once; never changed.
+
+    Processes of their own, whose hash seeds others have not: their results are compared with.
+    """
+    growing = Growing(tmp_path_factory.mktemp("first"), command.cold())
+    result = growing.run()
+    return Run(growing.folder, result, server.latest())
+
+
+@pytest.fixture(scope="module")
+def second(
+    first: Run, command: Command, server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """The same after 30 rows arrived and took part in selection 2; never changed."""
+    folder = shutil.copytree(first.folder, tmp_path_factory.mktemp("second") / "data")
+    growing = Growing(Path(folder), command.cold())
+    growing.add("b", growing.rows[100:])
+    result = growing.run()
+    return Run(growing.folder, result, server.latest())
 
 
 @pytest.fixture
-def selected(first: Path, tmp_path: Path, command: Command) -> Growing:
+def selected(first: Run, tmp_path: Path, command: Command) -> Growing:
     """A data set of which the first 100 rows took part in selection 1."""
-    return Growing(Path(shutil.copytree(first, tmp_path / "selected")), command)
+    return Growing(Path(shutil.copytree(first.folder, tmp_path / "selected")), command)
+
+
+@pytest.fixture
+def reselected(second: Run, tmp_path: Path, command: Command) -> Growing:
+    """A data set whose 30 new rows took part in selection 2."""
+    return Growing(Path(shutil.copytree(second.folder, tmp_path / "reselected")), command)
 
 
 def numbers(table: pl.DataFrame) -> pl.DataFrame:
@@ -87,24 +108,26 @@ def numbers(table: pl.DataFrame) -> pl.DataFrame:
     return table.select(*wanted, "difficulty_q", "separability_q", "stability_q").sort(wanted[0])
 
 
-def test_new_rows_compete_by_the_measures_of_the_base(growing: Growing) -> None:
-    first = growing.run()
-    assert "selection  1 of series default (refit): 24 of 100 rows" in first.stdout
-    before = growing.table("ranking")
-    train = (growing.folder / "out/train.jsonl").read_bytes()
-
-    was = stamps(growing.folder / "out") | stamps(growing.folder / ".crowdselect/selections")
-    calm = growing.run()
+def test_a_run_without_new_rows_says_so_and_changes_nothing(first: Run, selected: Growing) -> None:
+    assert "selection  1 of series default (refit): 24 of 100 rows" in first.result.stdout
+    folders = [selected.folder / "out", selected.folder / ".crowdselect/selections"]
+    was = [stamps(folder) for folder in folders]
+    calm = selected.run()
     assert "no new rows since selection 1 of series default" in calm.stdout
-    now = stamps(growing.folder / "out") | stamps(growing.folder / ".crowdselect/selections")
-    assert now == was  # a run that says so and changes nothing
+    assert [stamps(folder) for folder in folders] == was
 
-    growing.add("b", growing.rows[100:])
-    second = growing.run()
-    assert "data set   30 new rows, 0 returned, 0 removed" in second.stdout
+
+def test_new_rows_compete_by_the_measures_of_the_base(
+    first: Run, second: Run, selected: Growing, reselected: Growing
+) -> None:
+    growing = reselected
+    before = selected.table("ranking")
+    train = (first.folder / "out/train.jsonl").read_bytes()
+    told = second.result
+    assert "data set   30 new rows, 0 returned, 0 removed" in told.stdout
     for stage in ("scores", "metrics", "answers", "ranking", "clusters", "embeddings"):
-        lines = [li for li in second.stderr.splitlines() if f" {stage} " in li and " rows, " in li]
-        assert " 30 rows, " in lines[0], second.stderr  # the new rows alone are computed
+        lines = [li for li in told.stderr.splitlines() if f" {stage} " in li and " rows, " in li]
+        assert " 30 rows, " in lines[0], told.stderr  # the new rows alone are computed
     after = growing.table("ranking")
     known = after.filter(pl.col("instruction_id").is_in(before["instruction_id"].implode()))
     assert numbers(known).equals(numbers(before))
@@ -141,16 +164,14 @@ def check_quantiles(base: pl.DataFrame, new: pl.DataFrame) -> None:
         assert row["score"] == pytest.approx(total, abs=1e-9)
 
 
-def test_refit_is_what_a_selection_of_today_would_be(selected: Growing) -> None:
-    selected.add("b", selected.rows[100:])
-    selected.run()  # frozen, between
-    selected.run("--mode", "refit")
-    selected.is_as_selected_today()
-    assert selected.run("--mode", "refit").stdout.startswith("no new rows since selection 3")
+def test_refit_is_what_a_selection_of_today_would_be(reselected: Growing) -> None:
+    reselected.run("--mode", "refit")  # selection 2 was frozen
+    reselected.is_as_selected_today()
+    assert reselected.run("--mode", "refit").stdout.startswith("no new rows since selection 3")
 
 
-def test_a_refit_sees_scores_that_changed_under_known_ids(growing: Growing) -> None:
-    growing.run("--mode", "refit")
+def test_a_refit_sees_scores_that_changed_under_known_ids(selected: Growing) -> None:
+    growing = selected
     reward = pl.col("ant-1b").struct.field("reward")
     growing.add("a", growing.rows[:100].with_columns(
         pl.col("ant-1b").struct.with_fields((5 - 2 * reward).alias("reward"))
@@ -214,7 +235,9 @@ def test_what_does_not_fit_the_base_is_refused(selected: Growing) -> None:
     assert "series" in selected.run("--series", "../x", status=2).error
 
 
-def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(selected: Growing) -> None:
+def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(
+    selected: Growing, second: Run
+) -> None:
     selected.add("b", selected.rows[100:])
     pointer = selected.folder / ".crowdselect/selections/default/latest.json"
     before = pointer.read_bytes()
@@ -224,11 +247,7 @@ def test_a_killed_reselection_goes_on_and_latest_waits_for_the_end(selected: Gro
     selected.run()
     assert pointer.read_bytes() != before
     again = contents(selected.folder / "out")
-    calm = Growing(selected.folder / "calm", selected._command.cold())
-    calm.run()
-    calm.add("b", calm.rows[100:])
-    calm.run()
-    whole = contents(calm.folder / "out")
+    whole = contents(second.folder / "out")
     for name in ("train.jsonl", "selection.parquet", "ranking.parquet", "membership.parquet"):
         assert again[name] == whole[name], name
 
@@ -315,20 +334,16 @@ def test_a_live_crowd_is_asked_for_the_new_rows_only(
         assert (work / "out" / name).read_bytes() == (work / "plain" / name).read_bytes()
 
 
-def test_the_ui_shows_what_changed(selected: Growing, server: Server) -> None:
-    selected.add("b", selected.rows[100:])
-    selected.run()
-    shown = server.artifacts(server.latest())
+def test_the_ui_shows_what_changed(second: Run, server: Server) -> None:
+    shown = server.artifacts(second.flow_run)
     assert "30 new" in shown["reselection"]["data"]
     rows = json.loads(shown["reselection-members"]["data"])
     assert {row["change"] for row in rows} <= {"in", "out"}
     assert rows
 
 
-def test_rows_of_a_reselection_are_explained(growing: Growing) -> None:
-    growing.run()
-    growing.add("b", growing.rows[100:])
-    growing.run()
+def test_rows_of_a_reselection_are_explained(reselected: Growing) -> None:
+    growing = reselected
     ranking = growing.table("ranking")
     chosen = set(growing.table("selection")["instruction_id"])
     plain = ranking.filter(~pl.col("instruction_id").str.contains("<"))  # no hostile id

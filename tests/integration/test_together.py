@@ -1,4 +1,4 @@
-"""Eight runs at once on one store, of the same and of overlapping configs, and one is killed."""
+"""Runs at once on one store, of the same and of overlapping configs, and one is killed."""
 
 import os
 import signal
@@ -15,12 +15,12 @@ from crowdselect_core.store.backend.open import open_backend
 
 pytestmark = pytest.mark.server
 
-# Asking takes longer than eight processes take to start, and an answer is soon there.
+# Asking takes longer than the processes take to start, and an answer is soon there.
 SIZE = Size(rows=240, models=2, concurrency=1, delay=500, sleep=0)
-# What each of the eight adds to the one config; the first four are the same.
-SAME: list[str] = []
-OTHERS = [["--budget", "35"], ["--limit", "160"], ["--weights", "1,1,1"], ["--clusters", "3"]]
-RUNS = [SAME, SAME, SAME, SAME, *OTHERS]
+# What each of the runs adds to the one config, by its place in CONFIGS: four of eight in a bucket
+# are the same, and two of four in a folder, whose locks are the kernel's.
+CONFIGS = [[], ["--budget", "35"], ["--limit", "160"], ["--weights", "1,1,1"], ["--clusters", "3"]]
+RUNS = {"local": [0, 0, 1, 2], "s3": [0, 0, 0, 0, 1, 2, 3, 4]}
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,11 @@ def quick(drill: Drill) -> Drill:
 def alone(quick: Drill) -> list[dict[str, bytes]]:
     """The files of a run of each config, one after the other in a store that nobody else uses.
 
-    Forks of another process than the eight, so their hash seed is another.
+    Forks of another process than those at once, so their hash seed is another.
     """
     found = []
     with quick.run("alone", Place()) as one:
-        for place, more in enumerate([SAME, *OTHERS]):
+        for place, more in enumerate(CONFIGS):
             out = str(one.work / f"out-{place}")
             one.command.with_models().run(*one.flags(), "--out", out, *more).ended(0)
             found.append(files(out))
@@ -62,13 +62,17 @@ def files(out: str) -> dict[str, bytes]:
     return {name: place.read(name) for name in FILES}
 
 
-def test_eight_at_once_and_one_killed_give_one_result(
+def test_runs_at_once_and_one_killed_give_one_result(
     drill: Drill, alone: list[dict[str, bytes]], place: Place, request: pytest.FixtureRequest
 ) -> None:
-    with drill.run(request.node.callspec.id, place) as one, ExitStack() as stack:
+    name = request.node.callspec.id
+    runs = RUNS[name]
+    with drill.run(name, place) as one, ExitStack() as stack:
         started = [
-            stack.enter_context(one.command.start(*one.flags(), "--out", f"{one.out}-{i}", *more))
-            for i, more in enumerate(RUNS)
+            stack.enter_context(
+                one.command.start(*one.flags(), "--out", f"{one.out}-{i}", *CONFIGS[which])
+            )
+            for i, which in enumerate(runs)
         ]
         half = SIZE.rows * SIZE.models // 2
         until(lambda: sum(one.endpoint.asked.values()) > half, started[0])
@@ -76,9 +80,8 @@ def test_eight_at_once_and_one_killed_give_one_result(
         results = [finish(process) for process in started]
         for result in results[1:]:
             assert not damage(result.ended(0).stderr)
-        for i in range(1, len(RUNS)):
-            expected = alone[max(0, i - 3)]
-            assert files(f"{one.out}-{i}") == expected, f"run {i} differs"
+        for i, which in [*enumerate(runs)][1:]:
+            assert files(f"{one.out}-{i}") == alone[which], f"run {i} differs"
         asked = one.endpoint.asked
         assert len(asked) == SIZE.rows * SIZE.models
         again = sum(asked.values()) - len(asked)

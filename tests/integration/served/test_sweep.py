@@ -20,13 +20,13 @@ SILENCE = 60  # seconds; a living run's heartbeat comes every 30, later on a bus
 
 @pytest.fixture
 def impatient(served: Deployed) -> Iterator[Deployed]:
-    """The server, whose automation starts a sweep soon; it does so for living runs as well."""
+    """The server, whose automation starts a sweep as soon as a run may count as dead."""
     [automation] = [a for a in served.post("/automations/filter", {})
                     if a["name"] == "crowdselect-heartbeat-missing"]  # fmt: skip
     path = f"/automations/{automation['id']}"
     usual = {k: automation[k] for k in ("name", "description", "enabled", "trigger", "actions")}
     body = deepcopy(usual)
-    body["trigger"]["within"] = 10
+    body["trigger"]["within"] = SILENCE + 5
     body["actions"][0]["parameters"] = {"silence": SILENCE}
     served.call("PUT", path, body)
     yield served
