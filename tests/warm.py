@@ -37,7 +37,7 @@ IMPORTED = ("sklearn.cluster", "sklearn.decomposition", "sklearn.feature_extract
            "crowdselect_core.export.figure_files", "crowdselect_core.export.hub_dataset",
            "crowdselect_core.export.selection_files", "crowdselect_core.report.text")  # fmt: skip
 # What libraries start when they are imported; none of them is needed after a fork.
-THREADS = {"python", "python3", "python3.11", "jemalloc_bg_thd", "polars-ooc-clea"}
+THREADS = {"jemalloc_bg_thd", "polars-ooc-clea"}
 # For runs that train or load a model: torch alone takes seconds, TRL as many again.
 MODEL_LIBRARIES = ("torch", "transformers.models.llama.modeling_llama", "peft", "accelerate",
                    "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer")  # fmt: skip
@@ -233,7 +233,7 @@ if __name__ == "__main__":
     assert threading.active_count() == 1, "threads do not live through a fork"
     if sys.platform == "linux":
         names = {file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")}
-        assert names <= THREADS, names
+        assert names <= THREADS | {Path("/proc/self/comm").read_text().strip()}, names
     gc.collect()
     gc.freeze()  # the collector of a fork leaves their pages alone
     serve(socket.socket(fileno=int(sys.argv[1])))
