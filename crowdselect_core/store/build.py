@@ -4,7 +4,6 @@ The bytes of a shard depend on the stage's input and the shard plan alone, so a 
 ends with the same files as an undisturbed one.
 """
 
-import io
 import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from crowdselect_core.errors import DamagedArtifact
-from crowdselect_core.store import safe_parquet
+from crowdselect_core.store import safe_parquet, shard_bytes
 from crowdselect_core.store.artifacts import Artifact, Finished, Store
 from crowdselect_core.store.executors.base import Executor, Job, Parts
 from crowdselect_core.store.executors.threads import Threads
@@ -27,9 +26,6 @@ log = logging.getLogger("crowdselect.store")
 
 
 Progress = Callable[[str, int, int], None]  # (what, shards done, shards in all)
-
-# zstd's own default, 3, takes three times as long on ids and numbers, and saves nothing there.
-LEVEL = 1
 
 
 def build(
@@ -215,8 +211,4 @@ def _encoded(part: ShardResult | ShardCopy, text: str) -> bytes:
     """Return the bytes of a shard that tells `text` of itself."""
     if isinstance(part, ShardCopy):
         return safe_parquet.with_metadata(part.data, text)
-    buffer = io.BytesIO()
-    part.frame.write_parquet(
-        buffer, compression="zstd", compression_level=LEVEL, metadata={safe_parquet.MARK: text}
-    )
-    return buffer.getvalue()
+    return shard_bytes.encode(part.frame, text)
