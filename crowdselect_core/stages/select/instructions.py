@@ -1,8 +1,9 @@
 """Stage `instructions`: the ids of the data set's rows, each once, and where they stand.
 
 The texts stay where they are; `source_row` finds them again. Ids are read twice: first 8 bytes of
-each are held and compared, and then every shard reads its own. Of a file that an earlier artifact
-of this stage knows, nothing is read: its rows are carried over.
+each are held and compared, and then every shard reads its own; those of a small data set are kept
+between the two. Of a file that an earlier artifact of this stage knows, nothing is read: its rows
+are carried over.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from crowdselect_core.tables import INSTRUCTIONS as TABLE
 from crowdselect_core.tables import check
 
 STAGE, VERSION = "instructions", 2
+HELD = 96 << 20  # bytes of ids that are kept between the two readings, which may hash all prompts
 
 
 def spec(config: SelectConfig, earlier: Ref | None = None) -> Spec:
@@ -74,6 +76,7 @@ def plan(config: SelectConfig, store: Store, earlier: Ref | None = None) -> Plan
     ids: Ids = partial(_ids, dataset)
     if earlier is not None:
         ids = UnchangedFiles(dataset, partitions, earlier.open(store), spec(config), ids).ids
+    ids = _held(ids)
     again = _maybe_repeated(ids, partitions)
     dropped = _repeats(dataset, again, config.shard_rows)
 
@@ -120,6 +123,25 @@ def _ids(dataset: Dataset, part: Partition) -> pl.DataFrame:
         )
         for rows in dataset.rows(part)
     )
+
+
+def _held(ids: Ids) -> Ids:
+    """Return `ids` that keeps what it has read, up to about `HELD` bytes, and reads that once."""
+    kept: dict[Partition, pl.DataFrame] = {}
+    room = HELD
+
+    def read(part: Partition) -> pl.DataFrame:
+        nonlocal room
+        if part in kept:
+            return kept[part]
+        frame = ids(part)
+        size = int(frame.estimated_size())
+        if size <= room:
+            room -= size
+            kept[part] = frame
+        return frame
+
+    return read
 
 
 def _maybe_repeated(ids: Ids, partitions: Sequence[Partition]) -> pl.DataFrame:

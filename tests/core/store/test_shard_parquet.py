@@ -24,6 +24,8 @@ def _table() -> pl.DataFrame:
             "full": pl.Series(full, nan_to_null=True).set(pl.Series(full > 2), None),
             "single": full.astype(np.float32).astype(np.float64),
             "grade": full.round(1),
+            "drawn": rng.choice(full[:5000], ROWS),
+            "same": np.full(ROWS, 0.1),
             "eligible": full > 0,
             "cluster_id": pl.Series([None] * ROWS, dtype=pl.Int64),
         }
@@ -44,6 +46,14 @@ def test_only_numbers_that_zstd_leaves_as_they_are_stay_uncompressed() -> None:
     group = pq.ParquetFile(io.BytesIO(encode(_table(), TOLD))).metadata.row_group(0)
     columns = [group.column(i) for i in range(group.num_columns)]
     assert [c.path_in_schema for c in columns if c.compression == "UNCOMPRESSED"] == ["full"]
+
+
+def test_a_shard_tells_another_text_when_it_is_copied() -> None:
+    copy = safe_parquet.with_metadata(
+        encode(_table(), TOLD), f'{{"rows":{ROWS},"of":"{"b" * 200}"}}'
+    )
+    assert safe_parquet.read_metadata(copy, ROWS) == {"rows": ROWS, "of": "b" * 200}
+    assert safe_parquet.decode(copy, rows=ROWS).equals(_table())
 
 
 def test_tables_without_rows_and_with_nested_columns_come_back() -> None:
