@@ -20,6 +20,8 @@ STORAGE = frozenset(
     }
 )
 
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
 OTHERS = ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3")
 
 
@@ -62,6 +64,14 @@ def _put(block: str) -> None:
         raise ConfigError(
             f"Secret block {block!r} (credentials_block): expected a JSON "
             f"object whose keys are of {', '.join(sorted(STORAGE))} and whose values are texts"
+        )
+    if "AWS_ENDPOINT_URL" in found and not all(found.get(name) for name in KEYS):
+        # Who makes a block would have the worker's own keys sign at a server of theirs; with empty
+        # ones too, for boto then looks for others.
+        raise ConfigError(
+            f"Secret block {block!r} (credentials_block): holds AWS_ENDPOINT_URL without "
+            f"{' and '.join(KEYS)}: add the keys of that server, or set AWS_ENDPOINT_URL in "
+            "the environment"
         )
     if "AWS_ACCESS_KEY_ID" in found:  # a token or a profile of other keys does not go with these
         for name in OTHERS:

@@ -70,7 +70,8 @@ class DatasetConfig(Named):
     )
     storage_options: dict[str, str | int | float | bool | None] = Field(
         {},
-        description="Options of the fsspec file system; credentials are refused",
+        description="Options of the fsspec file system; credentials are refused, and so is another "
+        "server of hf:// than that of HF_ENDPOINT",
         examples=[{"anon": True}],
     )
 
@@ -92,6 +93,8 @@ class DatasetConfig(Named):
             "set it in the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, HF_TOKEN), a config is "
             "stored and shown",
         )
+        if "protocol" in self.storage_options:
+            raise ValueError("storage_options.protocol: leave it out, the URL in path says it")
         if unknown := set(self.columns) - set(COLUMNS):
             name = sorted(unknown)[0]
             raise ValueError(

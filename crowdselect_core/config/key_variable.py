@@ -7,7 +7,9 @@ a form of the Prefect UI too, could name a credential of the worker that belongs
 import os
 import re
 from collections.abc import Sequence
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+from crowdselect_core.util.service_endpoints import origin
 
 DEFAULT = "OPENAI_API_KEY"
 OWN_HOST = "api.openai.com"
@@ -19,6 +21,10 @@ _FOREIGN = re.compile(
     r"|.*(?:SECRET_?ACCESS_?KEY|SESSION_TOKEN|PASSWORD|PASSPHRASE|CONNECTION_STRING|PRIVATE_KEY"
     r"|CREDENTIALS|_DSN|_URL|_URI)",
     re.IGNORECASE,
+)
+# By their names keys of some endpoint or service, which a config may name in api_key_env.
+_KEYS = re.compile(
+    r"OPENAI_.*|(?:.*_)?(?:KEY|APIKEY|KEY_ID|TOKEN|SECRET|PAT|PASS|PASSWD|AUTH)", re.IGNORECASE
 )
 _AZURE = r"[\w-]+\.(?:openai|services\.ai|cognitiveservices|models\.ai)\.azure\.com"
 # Of these services there are endpoints that take OpenAI's requests, and their own keys.
@@ -54,23 +60,24 @@ def check_key_variable(name: str, urls: Sequence[str]) -> None:
         )
 
 
+def is_credential(name: str) -> bool:
+    """Tell a variable that by its name is a credential, or belongs to one (AWS_REGION)."""
+    return any(pattern.fullmatch(name) for pattern in (_FOREIGN, _KEYS))
+
+
 def takes_default_key(url: str) -> bool:
     """Tell whether DEFAULT is for a URL: OpenAI's own host, or that of OPENAI_BASE_URL.
 
     Everybody else would learn it, and over plain http whoever listens.
     """
     try:
-        parts, named = urlsplit(url), urlsplit(os.environ.get("OPENAI_BASE_URL", ""))
+        parts = urlsplit(url)
     except ValueError:
         return False
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme == "https" and (host == OWN_HOST or host.endswith(f".{OWN_HOST}")):
         return True  # eu.api.openai.com
-    return bool(host) and _origin(parts) == _origin(named)
-
-
-def _origin(parts: SplitResult) -> tuple[str, str]:
-    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
+    return bool(host) and origin(url) == origin(os.environ.get("OPENAI_BASE_URL", ""))
 
 
 def _is_of(url: str, hosts: str) -> bool:

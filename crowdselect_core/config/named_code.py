@@ -3,7 +3,8 @@
 Commands of a config (`training.command`, `engine.python`, ...) need CROWDSELECT_ALLOW_COMMANDS=1 of
 every process. Code of a model's repository, a Python function and options that load code need it in
 the run of a deployment alone: there a form is filled in by others than those whom the worker's
-machine belongs to. At a command line they are one, and the config is a file of theirs.
+machine belongs to. At a command line they are one, and the config is a file of theirs. So it is
+with options by which the worker's credentials would go to a server that the config names.
 """
 
 import os
@@ -16,6 +17,7 @@ from crowdselect_core.config.crowd import read_crowd
 from crowdselect_core.config.executor import AUTO
 from crowdselect_core.config.key_variable import DEFAULT, takes_default_key
 from crowdselect_core.config.methods import is_function
+from crowdselect_core.config.storage_access import unsafe_options
 from crowdselect_core.errors import ConfigError, shown
 from crowdselect_core.processes.user_command import ALLOWED
 
@@ -57,8 +59,9 @@ def check_named_code(config: BaseModel) -> None:
         return
     if found := list(dict.fromkeys(_found(config.model_dump(), ()))):
         raise ConfigError(
-            f"{shown(found)}: a deployment runs no code that a config names, and sends {DEFAULT} "
-            f"to OpenAI and OPENAI_BASE_URL alone: set {ALLOWED}=1 in the environment of the "
+            f"{shown(found)}: a deployment runs no code that a config names, sends {DEFAULT} to "
+            "OpenAI and OPENAI_BASE_URL alone, and signs in to the storage of its environment "
+            f"alone (AWS_ENDPOINT_URL, HF_ENDPOINT): set {ALLOWED}=1 in the environment of the "
             "worker, if you trust all who can start a run"
         )
 
@@ -93,6 +96,10 @@ def _of_mapping(value: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str
                 plain = str(name).replace("-", "_") if section == "args" else str(name)
                 if plain not in safe and text is not None:
                     yield f"{where}{section}.{name}"
+    options = value.get("storage_options")
+    if isinstance(options, Mapping):
+        for name in unsafe_options(str(value.get("path")), options):
+            yield f"{where}storage_options.{name}"
     urls = value.get("base_url") or ()
     if value.get("api_key_env") == DEFAULT and not all(
         takes_default_key(str(url)) for url in ([urls] if isinstance(urls, str) else urls)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crowdselect_core.config.engine import VllmEngineConfig
+from crowdselect_core.config.key_variable import is_credential
 from crowdselect_core.errors import ConfigError
 from crowdselect_core.models.hub import hub_commit, local_folder
 from crowdselect_core.processes.user_command import check_allowed
@@ -25,6 +26,9 @@ PROBE = "import importlib.util as u; print('yes' if u.find_spec('vllm') else 'no
 PROBE_SECONDS = 15.0
 LOCAL = "127.0.0.1"
 OF_RAY = "RAY_"  # what a Ray worker's variables begin with: an address and a token among them
+OF_SERVER = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_", "VLLM_")  # weights of the hub, and vLLM's own
+# Credentials of the stores from which an option may have vLLM load (tensorizer_uri: s3://...).
+OF_STORES = {"s3://": ("AWS_", "S3_"), "gs://": ("GOOGLE_",), "az://": ("AZURE_",)}
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 
@@ -193,12 +197,19 @@ def lora_words(adapter: Path) -> list[str]:
 def environment(config: VllmEngineConfig, gpus: Sequence[str], key: str) -> dict[str, str]:
     """Return the server's environment: this process's, what the config adds, and the key.
 
-    What a Ray worker is told is not the server's: vLLM would take that cluster for its own.
+    What a Ray worker is told is not the server's: vLLM would take that cluster for its own. Nor are
+    the credentials of other services: neither it nor what it loads has a use for them.
     """
     ours = {"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if gpus:
         ours["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-    inherited = {n: value for n, value in os.environ.items() if not n.startswith(OF_RAY)}
+    asked = json.dumps(config.args)
+    kept = (*OF_SERVER, *(p for url, of in OF_STORES.items() if url in asked for p in of))
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(kept) or not (name.startswith(OF_RAY) or is_credential(name))
+    }
     return {**inherited, **config.environment, **ours}
 
 

@@ -1,14 +1,14 @@
 """The fsspec file system of a URL; of S3 with the server and the credentials of the environment."""
 
-import os
 from typing import Any
 
 import fsspec
 
-from crowdselect_core.errors import StorageError, first_line
+from crowdselect_core.errors import ConfigError, StorageError, first_line
 from crowdselect_core.store.backend import credentials
 from crowdselect_core.store.backend.errors import explain
 from crowdselect_core.urls import shown_path
+from crowdselect_core.util.service_endpoints import HUB, s3_endpoint, takes_hub_token
 
 # A wrong endpoint or key must be told within seconds; what may pass is retried by the tasks.
 _S3: dict[str, Any] = {
@@ -21,10 +21,13 @@ def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, s
     """Return the fsspec file system of a URL and the path in it.
 
     Raises:
+        ConfigError: an option would send HF_TOKEN to another server than the hub.
         StorageError: no package reads such URLs, an option is wanted, the server does not answer.
     """
     protocol = url.split("://", 1)[0]
     settings: dict[str, Any] = dict(options or {})
+    if "hf" in url.replace("::", "://").split("://") and settings.get("endpoint"):
+        _check_hub(str(settings["endpoint"]))
     if protocol in ("s3", "s3a"):
         settings = _S3 | settings
         given = settings.get("client_kwargs", {})
@@ -50,15 +53,18 @@ def file_system(url: str, options: dict[str, Any] | None = None) -> tuple[Any, s
     return fs, str(path)
 
 
+def _check_hub(endpoint: str) -> None:
+    """Refuse a hub that a config names: its file system sends HF_TOKEN, over plain http too."""
+    if not takes_hub_token(endpoint):
+        raise ConfigError(
+            f"storage_options.endpoint: {shown_path(endpoint)!r} is neither {HUB} nor HF_ENDPOINT, "
+            "and HF_TOKEN would be sent to it: leave it out, and where you trust that server with "
+            "the token, set HF_ENDPOINT in the environment"
+        )
+
+
 def _renew_credentials(settings: dict[str, Any]) -> None:
     """Have a file system of S3 sign with what the source of the credentials holds at the time."""
     if settings.get("anon") or settings.get("key") or settings.get("session"):
         return
     settings["session"] = credentials.session_of(settings.pop("profile", None))
-
-
-def s3_endpoint() -> str:
-    """Return the S3 server that the environment names, as boto reads it ('' for AWS)."""
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return ""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")

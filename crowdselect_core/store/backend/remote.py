@@ -21,9 +21,10 @@ from crowdselect_core.errors import TransientStorageError
 from crowdselect_core.store.backend import s3
 from crowdselect_core.store.backend.base import FileInfo, Upload
 from crowdselect_core.store.backend.errors import CONFLICTS, error_code, explain, is_not_implemented
-from crowdselect_core.store.backend.file_system import file_system, s3_endpoint
+from crowdselect_core.store.backend.file_system import file_system
 from crowdselect_core.store.names import PROBE, is_written
 from crowdselect_core.util.retry import backoff
+from crowdselect_core.util.service_endpoints import s3_endpoint
 
 log = logging.getLogger("crowdselect.store")
 

@@ -275,6 +275,12 @@ def test_a_secret_does_not_show_in_the_models_own_error() -> None:
     assert SECRET not in explain(caught.value, SelectConfig)
 
 
+def test_the_protocol_of_a_data_set_is_that_of_its_url() -> None:
+    options = {"protocol": "hf", "endpoint": "http://127.0.0.1:9"}
+    message = refusal(dataset={"path": "memory://b/x", "storage_options": options})
+    assert "storage_options.protocol: leave it out" in message
+
+
 def test_harmless_storage_options_are_kept() -> None:
     options = {"anon": True, "endpoint_url": "http://127.0.0.1:9000", "timeout": 5, "x": None}
     config = DatasetConfig(path="s3://b/x", storage_options=options)  # type: ignore[arg-type]

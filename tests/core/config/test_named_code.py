@@ -82,6 +82,52 @@ def test_code_of_a_config_is_refused_with_what_to_set(
     check_named_code(config)
 
 
+S3 = "s3://bucket/zoo.parquet"
+ELSEWHERE: list[tuple[str, str, dict[str, Any]]] = [
+    ("endpoint_url", S3, {"endpoint_url": "http://evil.invalid"}),
+    ("endpoint_url", S3, {"endpoint_url": "https://s3.example.evil.invalid", "anon": False}),
+    ("endpoint_url", S3, {"endpoint_url": "http://s3.example"}),
+    ("endpoint_url", "gs://b/x", {"endpoint_url": "https://evil.invalid", "anon": True}),
+    ("endpoint_url", "simplecache::s3://b/x", {"endpoint_url": "https://s3.example"}),
+    ("use_ssl", S3, {"use_ssl": False}),
+    ("endpoint", "hf://datasets/a/b/x.parquet", {"endpoint": "https://evil.invalid"}),
+    ("account_host", "abfs://c/x", {"account_host": "evil.invalid"}),
+    ("account_name", "abfs://c/x", {"account_name": "evil.invalid/"}),
+    ("proxy", "http://host/x", {"proxy": "http://evil.invalid"}),
+    ("cache_storage", "simplecache::http://host/x", {"cache_storage": "/etc"}),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "options"), ELSEWHERE)
+def test_a_deployment_signs_in_to_the_storage_of_its_environment_alone(
+    name: str, path: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CROWDSELECT_ALLOW_COMMANDS", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example")
+    config = of(dataset={"path": path, "storage_options": options})
+    with pytest.raises(ConfigError, match=rf"^dataset\.storage_options\.{name}: .*ENDPOINT_URL"):
+        check_named_code(config)
+    monkeypatch.setenv("CROWDSELECT_ALLOW_COMMANDS", "1")
+    check_named_code(config)
+
+
+def test_the_environments_own_storage_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CROWDSELECT_ALLOW_COMMANDS", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example")
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example:81")
+    taken: list[tuple[str, dict[str, Any]]] = [
+        (S3, {"endpoint_url": "https://S3.example/", "profile": "p", "requester_pays": True}),
+        (S3, {"endpoint_url": "http://public.invalid", "anon": True}),  # signs nothing
+        (S3, {"endpoint_url": None}),
+        ("hf://datasets/a/b/x.parquet", {"endpoint": "http://mirror.example:81"}),
+        ("abfs://c/x", {"account_name": "zoo2"}),
+    ]
+    for path, options in taken:
+        check_named_code(of(dataset={"path": path, "storage_options": options}))
+
+
 def test_code_of_a_crowd_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CROWDSELECT_ALLOW_COMMANDS", raising=False)
     file = tmp_path / "crowd.yaml"

@@ -62,6 +62,7 @@ def allowed() -> Iterator[None]:
     """Let this process run the interpreter that a config names."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROWDSELECT_ALLOW_COMMANDS", "1")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "of another service")
         yield
 
 
@@ -91,6 +92,7 @@ class Chat:
     servers: list[int] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
     raised: BaseException | None = None
     left: list[psutil.Process] = field(default_factory=list)
     log: str = ""
@@ -132,6 +134,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
                 seen.servers.append(server.pid)
                 seen.command = server.cmdline()
                 seen.keys.append(server.environ()["VLLM_API_KEY"])
+                seen.told |= server.environ().keys()
             if len(seen.answers) == KILL_AFTER:
                 server.kill()
         if len(seen.answers) == CHATS + 1:
@@ -221,6 +224,8 @@ def test_the_servers_key_is_told_to_nobody(chat: Chat) -> None:
         assert len(key) >= 32
         assert key not in " ".join(chat.command)
         assert key not in chat.log
+    assert "PATH" in chat.told
+    assert "AWS_SECRET_ACCESS_KEY" not in chat.told
 
 
 SCORE = """

@@ -235,3 +235,17 @@ def test_a_bucket_is_asked_on_the_server_that_is_named_now(monkeypatch: pytest.M
     assert asked(client_kwargs={"endpoint_url": "http://127.0.0.1:5"}) is None  # boto reads it
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
     assert asked() is None
+
+
+def test_the_hubs_token_goes_to_the_hub_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    url, mirror = "hf://datasets/org/name/zoo.parquet", "http://127.0.0.1:9"
+    for path in (url, f"simplecache::{url}"):
+        with pytest.raises(ConfigError, match=r"storage_options\.endpoint: .*set HF_ENDPOINT in"):
+            open_reader(DatasetConfig(path=path, storage_options={"endpoint": mirror}))
+    for other in ("http://huggingface.co", "https://huggingface.co.evil.invalid", "http://[", "x"):
+        with pytest.raises(ConfigError, match="HF_TOKEN would be sent to it"):
+            file_system(url, {"endpoint": other})
+    assert file_system(url, {"endpoint": "https://huggingface.co"})[0].endpoint
+    monkeypatch.setenv("HF_ENDPOINT", f"{mirror}/")
+    assert file_system(url, {"endpoint": mirror})[0].endpoint == mirror
