@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from crowdselect_core.cluster import executor_check
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from flows import console, flow_schemas
@@ -28,6 +29,7 @@ def look(what: str, config: SelectConfig, flow: str) -> Iterable[str]:
         flow: of the command.
     """
     _credentials(config)
+    executor_check.check_named(config)
     if what == "check":
         return check(config)
     if what == "preflight":
@@ -114,8 +116,9 @@ def check_beforehand(config: SelectConfig, flow: str) -> None:
     Where credentials stand in a block of Prefect's, the data set is looked at by the flow alone.
 
     Raises:
-        UserError: see `data_check.check_beforehand`.
+        UserError: see `executor_check` and `data_check.check_beforehand`.
     """
+    executor_check.check_named(config)
     if config.credentials_block:
         return
     from crowdselect_core.planning import data_check
@@ -126,6 +129,7 @@ def check_beforehand(config: SelectConfig, flow: str) -> None:
         data_check.check_beforehand(config, flow)
     finally:
         ours.removeHandler(silent)
+    executor_check.check_port(config)
 
 
 def _credentials(config: SelectConfig) -> None:
