@@ -3,9 +3,11 @@
 import logging
 import os
 import threading
+import time
 from typing import Any
 
 from crowdselect_core.cluster.address import Address, address_of, check_reachable, unreachable
+from crowdselect_core.cluster.interrupts import keep_own
 from crowdselect_core.errors import ConfigError, first_line
 from crowdselect_core.util.extras import install
 
@@ -14,8 +16,7 @@ log = logging.getLogger("crowdselect")
 # Seconds to connect. Where no Ray answers, Ray itself ends the process after 60, without a word.
 CONNECT = 45.0
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"
-# Ray's native part tells every try in lines of its own on stderr; the error says what came of it.
-LOUDNESS = "RAY_BACKEND_LOG_LEVEL"
+LOOK = 0.05  # seconds between two looks whether it has connected
 
 _lock = threading.Lock()
 _connected: str | None = None  # the address
@@ -51,7 +52,6 @@ def connect(address: str | None) -> Any:
 
 
 def _library() -> Any:
-    os.environ.setdefault(LOUDNESS, "error")  # read once, when Ray is imported
     try:
         import ray
     except ImportError as e:
@@ -65,7 +65,8 @@ def _library() -> Any:
 def _join(ray: Any, wanted: Address) -> None:
     """Connect in a thread, so that a signal is heeded meanwhile.
 
-    In the main thread Ray would take the handler of SIGTERM, and end the process by its own.
+    In the main thread Ray would take the handler of SIGTERM, and end the process by its own. Its
+    native part takes it all the same, once, and ends the process by SIGABRT.
     """
     failed: list[BaseException] = []
 
@@ -82,9 +83,13 @@ def _join(ray: Any, wanted: Address) -> None:
     logging.getLogger("ray._private.worker").setLevel(logging.ERROR)
     thread = threading.Thread(target=work, name="ray-connect", daemon=True)
     thread.start()
-    thread.join(CONNECT)
-    if thread.is_alive():
-        raise _refused(wanted, f"no answer in {CONNECT:g} s")
+    end = time.monotonic() + CONNECT
+    while thread.is_alive():
+        thread.join(LOOK)
+        keep_own()
+        if thread.is_alive() and time.monotonic() > end:
+            raise _refused(wanted, f"no answer in {CONNECT:g} s")
+    keep_own()
     if failed:
         raise _told(ray, wanted, failed[0]) from None
 

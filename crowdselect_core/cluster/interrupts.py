@@ -7,6 +7,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+def keep_own() -> None:
+    """Have SIGTERM handled as Python knows it; Ray's native part puts its own handler before."""
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        signal.signal(signal.SIGTERM, before)
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let SIGTERM end what waits in Ray; what this process does on SIGTERM is done after that.
