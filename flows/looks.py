@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from crowdselect_core.cluster import executor_check
 from crowdselect_core.config.reselect import ReselectConfig
 from crowdselect_core.config.select import SelectConfig
 from flows import console, flow_schemas
@@ -29,7 +28,7 @@ def look(what: str, config: SelectConfig, flow: str) -> Iterable[str]:
         flow: of the command.
     """
     _credentials(config)
-    executor_check.check_named(config)
+    _cluster_named(config)
     if what == "check":
         return check(config)
     if what == "preflight":
@@ -118,9 +117,10 @@ def check_beforehand(config: SelectConfig, flow: str) -> None:
     Raises:
         UserError: see `executor_check` and `data_check.check_beforehand`.
     """
-    executor_check.check_named(config)
+    _cluster_named(config)
     if config.credentials_block:
         return
+    from crowdselect_core.cluster import executor_check
     from crowdselect_core.planning import data_check
 
     ours, silent = logging.getLogger("crowdselect"), logging.NullHandler()
@@ -130,6 +130,14 @@ def check_beforehand(config: SelectConfig, flow: str) -> None:
     finally:
         ours.removeHandler(silent)
     executor_check.check_port(config)
+
+
+def _cluster_named(config: SelectConfig) -> None:
+    """Refuse a wrong address of a Ray cluster, or resources of a stage that does not spread."""
+    if config.executor.kind == "ray":
+        from crowdselect_core.cluster import executor_check
+
+        executor_check.check_named(config)
 
 
 def _credentials(config: SelectConfig) -> None:

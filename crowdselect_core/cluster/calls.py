@@ -151,7 +151,7 @@ class Calls:
             times, why = lost[call.index], type(e).__name__
             if times > self._config.retries:
                 hint = (
-                    f"; set executor.resources: {{{self._stage}: {{memory: BYTES}}}}"
+                    f"; set executor.resources: {{{self._stage}: {{memory: 8GiB}}}}, or more"
                     if isinstance(e, problem.OutOfMemoryError)
                     else ""
                 )
