@@ -28,6 +28,7 @@ def look(what: str, config: SelectConfig, flow: str) -> Iterable[str]:
         flow: of the command.
     """
     _credentials(config)
+    _cluster_named(config)
     if what == "check":
         return check(config)
     if what == "preflight":
@@ -114,10 +115,12 @@ def check_beforehand(config: SelectConfig, flow: str) -> None:
     Where credentials stand in a block of Prefect's, the data set is looked at by the flow alone.
 
     Raises:
-        UserError: see `data_check.check_beforehand`.
+        UserError: see `executor_check` and `data_check.check_beforehand`.
     """
+    _cluster_named(config)
     if config.credentials_block:
         return
+    from crowdselect_core.cluster import executor_check
     from crowdselect_core.planning import data_check
 
     ours, silent = logging.getLogger("crowdselect"), logging.NullHandler()
@@ -126,6 +129,15 @@ def check_beforehand(config: SelectConfig, flow: str) -> None:
         data_check.check_beforehand(config, flow)
     finally:
         ours.removeHandler(silent)
+    executor_check.check_port(config)
+
+
+def _cluster_named(config: SelectConfig) -> None:
+    """Refuse a wrong address of a Ray cluster, or resources of a stage that does not spread."""
+    if config.executor.kind == "ray":
+        from crowdselect_core.cluster import executor_check
+
+        executor_check.check_named(config)
 
 
 def _credentials(config: SelectConfig) -> None:

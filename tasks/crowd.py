@@ -12,7 +12,6 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from crowdselect_core.cluster import scoring as spread
-from crowdselect_core.cluster.connection import connect
 from crowdselect_core.config.crowd import CrowdModel
 from crowdselect_core.config.reward import ClassifierReward, LikelihoodReward, RewardConfig
 from crowdselect_core.config.select import SelectConfig
@@ -58,8 +57,6 @@ def check_engines(config: SelectConfig, missing: MissingWork) -> State[None]:
     there = StoredLookup(config, missing, Store(config.store))
     models = [m for m in missing.answers if there.stored_answers(m) is None]
     hosts = {m.name: devices.host(config.executor, m) for m in models}
-    if any(hosts.values()):
-        connect(config.executor.address)  # in the main thread, whose signals Ray would take
     check_all({m.name: engine_of(m, secret, host=hosts[m.name]) for m in models})
     return Completed(message=f"{len(models)} models checked", data=None)
 

@@ -88,7 +88,7 @@ def choices(points: list[Point], choose: Choose, tokens: Ref | None) -> State[li
         return terminal.Progress(done, total, what)
 
     config = points[0].config
-    executor = executor_of(config, cancellation.check, connected=False)
+    executor = executor_of(config, cancellation.check)
     batch = Batch(Store(config.store), tokens, How(executor=executor, progress=progress))
     with _quiet(), terminal.bar("choices", view):
         for point in points:

@@ -8,7 +8,9 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled
 from pydantic import BaseModel
 
+from crowdselect_core.cluster import executor_check
 from crowdselect_core.config.named_code import check_named_code
+from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import Stopped
 from crowdselect_core.util.versions import version_of
 from tasks import cancellation, server_patience
@@ -34,7 +36,9 @@ def tracked(story: Callable[P, Any]) -> Callable[P, Any]:
         _outcomes.clear()
         try:
             with connected(), cancellation.watched():
-                _check_code([*args, *kwargs.values()])
+                given = [*args, *kwargs.values()]
+                _check_code(given)
+                _join_cluster(given)
                 result = story(*args, **kwargs)
         except Stopped as stop:
             return Cancelled(message=str(stop))
@@ -57,6 +61,13 @@ def _check_code(given: Iterable[object]) -> None:
     for config in given:
         if isinstance(config, BaseModel):
             check_named_code(config)
+
+
+def _join_cluster(given: Iterable[object]) -> None:
+    """Connect to the Ray cluster of a run before its first task, which may take hours."""
+    for config in given:
+        if isinstance(config, SelectConfig):
+            executor_check.join(config)
 
 
 def outcome() -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from crowdselect_core.cluster import entry
 from crowdselect_core.cluster.connection import connect
+from crowdselect_core.cluster.interrupts import interruptible
 from crowdselect_core.cluster.outcome import Outcome, read
 from crowdselect_core.config.executor import ExecutorConfig, PartResources
 from crowdselect_core.errors import ConfigError, first_line
@@ -124,11 +125,13 @@ class Calls:
         if not refs:
             time.sleep(LOOK)
             return []
-        ended, _ = self._ray.wait(refs, num_returns=1, timeout=LOOK)
+        with interruptible():
+            ended, _ = self._ray.wait(refs, num_returns=1, timeout=LOOK)
         now = time.monotonic()
         if ended:
             self._answered = now
-            ended, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+            with interruptible():
+                ended, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
         elif now - max(self._answered, self._looked) > ROOM:
             self._look_for_room()
         return list(ended)
@@ -137,7 +140,9 @@ class Calls:
         """Return the answer of a call that ended; None where it is to be made again."""
         problem = self._ray.exceptions
         try:
-            return read(self._ray.get(ref))
+            with interruptible():
+                text = self._ray.get(ref)
+            return read(text)
         except (
             problem.WorkerCrashedError, problem.NodeDiedError, problem.OutOfMemoryError,
             problem.LocalRayletDiedError, problem.ObjectLostError,
@@ -146,7 +151,7 @@ class Calls:
             times, why = lost[call.index], type(e).__name__
             if times > self._config.retries:
                 hint = (
-                    f"; set executor.resources: {{{self._stage}: {{memory: BYTES}}}}"
+                    f"; set executor.resources: {{{self._stage}: {{memory: 8GiB}}}}, or more"
                     if isinstance(e, problem.OutOfMemoryError)
                     else ""
                 )
@@ -166,7 +171,7 @@ class Calls:
         """End calls, in order or with their worker; what it writes is whole or not there."""
         if not refs:
             return
-        with suppress(self._ray.exceptions.RayError):  # the cluster may be what is lost
+        with suppress(self._ray.exceptions.RayError), interruptible():  # it may be lost
             for ref in refs:
                 self._ray.cancel(ref)
             _, running = self._ray.wait(refs, num_returns=len(refs), timeout=GRACE)

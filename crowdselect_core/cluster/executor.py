@@ -4,20 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crowdselect_core.cluster import (
-    annotating,
-    benchmark_answers,
-    heldout_losses,
-    scoring,
-    server_nodes,
-    training,
-    worker,
-)
+from crowdselect_core.cluster import worker
 from crowdselect_core.cluster.calls import Call, Calls
-from crowdselect_core.cluster.connection import connect
 from crowdselect_core.config.executor import ExecutorConfig
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.errors import ConfigError, nearest, shown
 from crowdselect_core.stages.base import Stage, refs_in
 from crowdselect_core.stages.graph import STAGES
 from crowdselect_core.store.artifacts import Finished
@@ -61,32 +51,15 @@ class Ray:
                 yield Shard(name, rows, size, digest), told
 
 
-def executor_of(
-    config: SelectConfig, check: Callable[[], None], *, connected: bool = True
-) -> Executor | None:
+def executor_of(config: SelectConfig, check: Callable[[], None]) -> Executor | None:
     """Return the executor of a config; None for the threads of this process.
 
     Args:
         config: of the run.
         check: see `Ray`.
-        connected: whether to connect now, and not with the first part.
-
-    Raises:
-        ConfigError: no cluster can be reached; resources of a stage that does not spread.
     """
     if config.executor.kind == "threads":
         return None
-    spreading = [s.name for s in STAGES.values() if s.needs is not None]
-    spreading += [scoring.STAGE, annotating.STAGE, training.STAGE, heldout_losses.STAGE]
-    spreading += [benchmark_answers.STAGE, server_nodes.KEY]
-    for name in config.executor.resources:
-        if name not in spreading:
-            raise ConfigError(
-                f"executor.resources: {name!r} is no stage that spreads over a cluster"
-                f"{nearest(name, spreading)} ({shown(sorted(spreading))})"
-            )
-    if connected:
-        connect(config.executor.address)
     return Ray(config.executor, config.workers, check)
 
 

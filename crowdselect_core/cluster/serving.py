@@ -14,6 +14,7 @@ from typing import Generic
 
 from crowdselect_core.cluster import server_host
 from crowdselect_core.cluster.calls import failed
+from crowdselect_core.cluster.interrupts import interruptible
 from crowdselect_core.cluster.outcome import read
 from crowdselect_core.cluster.remote_server import RemoteServer, Replica
 from crowdselect_core.cluster.server_nodes import ServerNodes
@@ -54,7 +55,9 @@ class RayMachines:
         nodes.look(serving=True)
         look = nodes.ray.remote(server_host.check).options(max_retries=0, **nodes.options)
         asked = look.remote(server_host.request(launch, subject=subject))
-        if not nodes.ray.wait([asked], timeout=CHECK_SECONDS)[0]:
+        with interruptible():
+            ended, _ = nodes.ray.wait([asked], timeout=CHECK_SECONDS)
+        if not ended:
             nodes.ray.cancel(asked, force=True)
             return
         problem = nodes.ray.exceptions

@@ -2,32 +2,73 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from crowdselect_core.config.base import Frozen, Named
 
 AUTO = "auto"  # the cluster of this machine
-_HOST_PORT = re.compile(r"[^\s/:]+:\d{1,5}")
+_HOST_PORT = re.compile(r"[^\s/:@]+:(?P<port>\d{1,5})")
+PORTS = range(1, 1 << 16)
+SMALLEST = 4  # decimals of an amount that Ray counts
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])(i?)B")
+_POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def _amount(value: float) -> float:
+    if round(value, SMALLEST) != value:
+        raise ValueError(f"Ray counts in steps of {10**-SMALLEST:.4f}, found {value:.10g}")
+    return value
+
+
+def _whole_gpus(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise ValueError(f"expected a share of one GPU, or a whole number of them, found {value:g}")
+    return value
+
+
+def _bytes(value: Any) -> Any:
+    """Return the bytes that a text with a unit stands for; anything else as it is."""
+    if not isinstance(value, str) or value.strip().isdecimal():
+        return value
+    found = _SIZE.fullmatch(value.strip())
+    if found is None:
+        raise ValueError(
+            "expected bytes, as a number or with a unit (KiB, MiB, GiB, TiB, or KB, MB, GB, TB), "
+            f"such as 4GiB, found {value!r}"
+        )
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit])
+
+
+Amount = Annotated[float, AfterValidator(_amount)]
 
 
 class PartResources(Frozen):
     """What one part takes of a node of the cluster, as Ray counts it."""
 
-    cpus: float | None = Field(None, gt=0, description="CPUs; when empty, the stage's own number")
-    gpus: float | None = Field(
+    cpus: Amount | None = Field(None, gt=0, description="CPUs; when empty, the stage's own number")
+    gpus: Annotated[Amount, AfterValidator(_whole_gpus)] | None = Field(
         None,
         ge=0,
-        description="GPUs, a share of one below 1; when empty, one for a stage that runs a model, "
-        "where the cluster has any",
+        description="GPUs, a share of one below 1, else a whole number; when empty, one for a "
+        "stage that runs a model, where the cluster has any",
     )
-    memory: int | None = Field(
+    memory: Annotated[int, BeforeValidator(_bytes)] | None = Field(
         None,
         ge=1,
-        description="Bytes that Ray sets aside for a part; when empty, what the stage "
-        "holds of all rows",
+        description="Bytes that Ray sets aside for a part, as a number or like 4GiB; when empty, "
+        "what the stage holds of all rows",
+        examples=["4GiB"],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mapping(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping | cls):
+            raise ValueError(f"expected a mapping such as {{cpus: 2, memory: 4GiB}}, found {value}")
+        return value
 
 
 class ExecutorConfig(Named):
@@ -40,7 +81,7 @@ class ExecutorConfig(Named):
     address: str | None = Field(
         None,
         description="Ray: HOST:PORT of the head node, or auto for the cluster of this machine; "
-        "when empty, RAY_ADDRESS, else auto",
+        "when empty or auto, RAY_ADDRESS counts where it is set",
         examples=["10.0.0.1:6379"],
     )
     pending: int = Field(
@@ -58,7 +99,7 @@ class ExecutorConfig(Named):
     resources: dict[str, PartResources] = Field(
         {},
         description="Ray: what a part takes, by stage, and what a vLLM server takes: vllm",
-        examples=[{"embeddings": {"gpus": 0.5}}],
+        examples=[{"embeddings": {"cpus": 2, "memory": "4GiB"}}],
     )
 
     @classmethod
@@ -84,12 +125,17 @@ class ExecutorConfig(Named):
 
 def address_problem(address: str) -> str | None:
     """Say what is wrong with the address of a cluster, the config's or that in RAY_ADDRESS."""
+    if "@" in address:
+        return f"expected HOST:PORT or auto, found '***@{address.rpartition('@')[2]}'"
     if "://" in address:
         return (
             "expected HOST:PORT or auto; Ray's client (ray://) loses a run with its connection: "
             "start the run on a node of the cluster, e.g. by `ray job submit`"
         )
-    if address == AUTO or _HOST_PORT.fullmatch(address):
+    found = _HOST_PORT.fullmatch(address)
+    if found is not None and int(found["port"]) not in PORTS:
+        return f"expected a port of 1 to {PORTS[-1]}, found {address!r}"
+    if address == AUTO or found is not None:
         return None
     own = ": a Ray of its own would end with the run" if address == "local" else ""
     return f"expected HOST:PORT or auto, found {address!r}{own}"

@@ -1,11 +1,11 @@
 """What a run would do: which stages are in the store, and which it would compute."""
 
-import os
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from crowdselect_core.annotate.factory import annotates
 from crowdselect_core.cluster import annotating
+from crowdselect_core.cluster.address import address_of
 from crowdselect_core.cluster.executor import set_aside
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.planning import heldout
@@ -98,7 +98,7 @@ def executor_line(config: SelectConfig, spreads: str = MARKED) -> list[str]:
     executor = config.executor
     if executor.kind == "threads":
         return []
-    at = executor.address or os.environ.get("RAY_ADDRESS") or "auto"
+    at = address_of(executor.address).text
     return [
         f"executor   ray at {at}: at most {plural(executor.pending, 'part')} pending; {spreads}"
     ]

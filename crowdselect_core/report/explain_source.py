@@ -28,7 +28,7 @@ from crowdselect_core.urls import shown_path
 _ASIDE = {
     *("store", "out", "workers", "shard_rows", "credentials_block", "max_failure_rate", "export"),
     *("pairs", "figures", "push_to", "training", "evaluation", "crowd", "reward_models", "dataset"),
-    *("limit", "heldout"),
+    *("limit", "heldout", "executor", "report", "experiment"),
 }
 
 
@@ -161,8 +161,8 @@ def _is_unnamed(config: SelectConfig, there: SelectConfig) -> bool:
 def _differences(config: SelectConfig, there: SelectConfig) -> list[str]:
     """Say in which keys the selection of OUT is of another config."""
     wanted, found = config.model_dump(mode="json"), there.model_dump(mode="json")
-    names = [n for n in SelectConfig.model_fields if n not in _ASIDE and wanted[n] != found[n]]
-    different = [f"{n} ({_short(found[n])} there, {_short(wanted[n])} here)" for n in names]
+    names = [n for n in SelectConfig.model_fields if n not in _ASIDE]
+    different = [words for n in names for words in _unlike(n, found[n], wanted[n])]
     if [m.name for m in config.everyone] != [m.name for m in there.everyone]:
         different.append("crowd")
     if config.reward_names != there.reward_names:
@@ -188,6 +188,16 @@ def _zoo_differs(config: SelectConfig, there: SelectConfig) -> list[str]:
     except DamagedArtifact:
         return ["dataset (its answers are gone from the store)"]
     return [] if made_of == prompts.key else ["dataset, limit or heldout"]
+
+
+def _unlike(name: str, there: object, here: object) -> list[str]:
+    """Say in what two values of a key differ; of mappings, by their own keys."""
+    if there == here:
+        return []
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        below = dict.fromkeys((*there, *here))
+        return [w for k in below for w in _unlike(f"{name}.{k}", there.get(k), here.get(k))]
+    return [f"{name} ({_short(there)} there, {_short(here)} here)"]
 
 
 def _short(value: object) -> str:

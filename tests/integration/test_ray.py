@@ -16,17 +16,20 @@ from servers import ADMIN, S3Server
 from zoos import Zoo
 
 pytestmark = pytest.mark.server
-AFTER_ANSWERS = {"embeddings", "clusters", "lengths"}
+AFTER_ANSWERS = {"sketches", "embeddings", "clusters", "lengths"}
+QUALITY = "quality: {duplicates: {near: 0.8}}\n"
 
 
 def test_a_run_that_is_cancelled_and_killed_and_loses_a_node_leaves_the_bytes_of_threads(
     command: Command, cluster: Cluster, on_ray: dict[str, str], data: Zoo, flags: list[str],
     bucket: str, s3_server: S3Server, server: Server, tmp_path: Path,
 ) -> None:  # fmt: skip
-    command.within(tmp_path / "threads").run(*flags).ended(0)
+    near = tmp_path / "near.yaml"
+    near.write_text(QUALITY)
+    command.within(tmp_path / "threads").run(*flags, "--config", near).ended(0)
     wanted = contents(tmp_path / "threads" / "store")
     here = command.within(tmp_path / "spread")
-    spread = [*data.flags, *FLAGS, "--store", bucket, "--out", "out"]
+    spread = [*data.flags, *FLAGS, "--store", bucket, "--out", "out", "--config", str(near)]
 
     with here.start(*spread, env=on_ray) as process:
         held = cluster.hold("scores", cluster.nodes[0], process)

@@ -225,7 +225,7 @@ def test_what_annotates_in_the_driver(tmp_path: Path) -> None:
 def test_annotations_may_have_resources_of_their_own(tmp_path: Path) -> None:
     executor = {"kind": "ray", "resources": {"annotations": {"gpus": 0.5}}}
     config = config_of(tmp_path, "store", method="ifd", ifd={"model": "m"}, executor=executor)
-    assert executor_of(config, _go_on, connected=False) is not None
+    assert executor_of(config, _go_on) is not None
     assert annotating.needs(config).gpu
     config = config_of(tmp_path, "store", method="ifd", ifd={"model": "m", "device": "cpu"})
     assert not annotating.needs(config).gpu

@@ -4,8 +4,10 @@ In place of Ray stands a list of what its tasks came to; the real one is in test
 """
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,6 +157,33 @@ def test_a_run_that_is_stopped_cancels_what_is_pending(make: Make) -> None:
     calls, tasks = make(pending=4, check=check)
     with pytest.raises(Stopped):
         list(calls.run(numbered(9)))
+    assert set(tasks.cancelled) == tasks.out
+    assert tasks.out
+
+
+def test_sigterm_amid_ray_cancels_what_is_pending(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise Stopped("by a signal")
+
+    def wait(*_: Any, **__: Any) -> Any:
+        """Wait as Ray does: it hands KeyboardInterrupt on, and all else is a SystemError."""
+        try:
+            if not tasks.cancelled:
+                os.kill(os.getpid(), signal.SIGTERM)
+        except Exception as e:
+            raise SystemError("returned a result with an exception set") from e
+        return [], []
+
+    calls, tasks = make(pending=4)
+    monkeypatch.setattr(tasks, "wait", wait)
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(Stopped, match="by a signal"):
+            list(calls.run(numbered(9)))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert set(tasks.cancelled) == tasks.out
     assert tasks.out
 

@@ -12,9 +12,9 @@ from little import CROWD, OTHER, REWARD, parquet, rows
 from servers import free_port
 
 from crowdselect_core.cluster import worker
-from crowdselect_core.cluster.connection import connect
-from crowdselect_core.cluster.executor import PROCESS, by_needs, executor_of, needs_of
+from crowdselect_core.cluster.executor import PROCESS, by_needs, needs_of
 from crowdselect_core.cluster.outcome import MOST_LINES, RemoteError, answered, read
+from crowdselect_core.config.executor import PartResources
 from crowdselect_core.config.load import load
 from crowdselect_core.config.select import SelectConfig
 from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
@@ -33,6 +33,10 @@ def config_of(folder: Path, **keys: Any) -> SelectConfig:
         "shard_rows": 10, "store": str(folder / "store"), "out": str(folder / "out"), **keys,
     }  # fmt: skip
     return load(None, given, {})
+
+
+def taking(**amounts: Any) -> dict[str, Any]:
+    return {"kind": "ray", "resources": {"embeddings": amounts}}
 
 
 @pytest.fixture
@@ -149,21 +153,25 @@ def test_lines_that_are_too_many_are_counted_and_in_the_log_of_the_worker(
         ({"kind": "ray", "address": "ray://10.0.0.1:10001"}, "expected HOST:PORT or auto"),
         ({"kind": "ray", "address": "local"}, "auto, found 'local': a Ray of its own would end"),
         ({"kind": "ray", "address": "10.0.0.1"}, "expected HOST:PORT or auto, found '10.0.0.1'"),
-        ({"kind": "ray", "resources": {"embeddings": {"cpus": 0}}}, "greater than 0"),
+        (taking(cpus=0), "greater than 0"),
+        (taking(cpus=0.000001), "Ray counts in steps of 0.0001, found 1e-06"),
+        (taking(gpus=1.5), "expected a share of one GPU, or a whole number of them, found 1.5"),
+        (taking(memory="4 gib"), "such as 4GiB, found '4 gib'"),
+        ({"kind": "ray", "resources": {"embeddings": 2}},
+         r"expected a mapping such as \{cpus: 2, memory: 4GiB\}, found 2"),
     ],
-)
+)  # fmt: skip
 def test_an_executor_that_cannot_be_is_refused(executor: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words):
         config_of(tmp_path, executor=executor)
 
 
-@pytest.mark.parametrize("address", ["local", "ray://10.0.0.1:10001"])
-def test_an_address_of_the_environment_is_held_to_the_same(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(ConfigError, match="RAY_ADDRESS in the environment: expected HOST:PORT or"):
-        connect(None)
+def test_amounts_are_what_ray_counts(tmp_path: Path) -> None:
+    for size, number in [("4GiB", 4 << 30), ("1.5 MB", 1_500_000), ("7", 7), (8, 8)]:
+        given = taking(cpus=1.5, gpus=0.0001, memory=size)
+        own = config_of(tmp_path, executor=given).executor.resources["embeddings"]
+        assert (own.cpus, own.gpus, own.memory) == (1.5, 0.0001, number)
+    assert PartResources(gpus=2).gpus == 2
 
 
 def test_a_block_of_credentials_does_not_reach_the_nodes(tmp_path: Path) -> None:
@@ -191,13 +199,6 @@ def test_parts_that_run_no_model_take_no_gpu() -> None:
     assert by_needs(on_gpu, [0, 2, 3, 5], 3) == [(on_cpu, [0, 2]), (on_gpu, [3, 5])]
     assert by_needs(on_gpu, [4, 5], 3) == [(on_gpu, [4, 5])]
     assert by_needs(on_cpu, [0, 5], 3) == [(on_cpu, [0, 5])]
-
-
-def test_resources_of_a_stage_that_stays_are_refused(tmp_path: Path) -> None:
-    for name, words in [("embedings", "did you mean 'embeddings'"), ("ranking", "is no stage")]:
-        executor = {"kind": "ray", "resources": {name: {"cpus": 2}}}
-        with pytest.raises(ConfigError, match=words):
-            executor_of(config_of(tmp_path, executor=executor), lambda: None)
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once() -> None:

@@ -254,3 +254,15 @@ def test_the_command(small: Chosen, capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, out) == (2, "")
     assert err.startswith("error: --explain row-2: none of the 5 rows")
     assert err.count("\n") == 1
+
+
+def test_what_changes_no_result_is_no_other_selection(small: Chosen, tmp_path: Path) -> None:
+    keys = {"executor": "ray", "workers": 5, "report": False}
+    same = small.config.model_validate(small.config.model_dump() | keys)
+    assert find_selection(same, story).place.endswith("manifest.json")
+    keys |= {"store": str(tmp_path), "budget": 1, "weights": "1,1,3"}
+    other = small.config.model_validate(small.config.model_dump() | keys)
+    with pytest.raises(NoSelection) as error:
+        find_selection(other, story)
+    assert "differs in budget (2 there, 1 here); weights" in str(error.value)
+    assert "executor" not in str(error.value)
