@@ -78,7 +78,7 @@ def _argument(option: Option, helps: bool) -> dict[str, Any]:
     if option.metavar is not None:
         action = "append" if option.is_repeatable else "store"
         return {"metavar": option.metavar, "action": action, "help": text}
-    if option.field.default is True:  # --no-NAME turns it off
+    if option.field.default is not False:  # --no-NAME turns it off
         return {"action": argparse.BooleanOptionalAction, "help": text}
     return {"action": "store_true", "default": None, "help": text}
 

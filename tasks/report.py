@@ -18,9 +18,12 @@ log = logging.getLogger("crowdselect")
 
 
 def is_wanted(config: SelectConfig, inputs: SelectionArtifacts) -> bool:
-    """Tell whether a run writes the report; the log says where it does not by itself."""
+    """Tell whether a run writes the report; the log says where it does not by itself.
+
+    One that lies in OUT already stays.
+    """
     rows = inputs.ranking.rows
-    if config.report is None and rows > writing.MOST_ROWS:
+    if config.report is None and rows > writing.MOST_ROWS and not writing.find(config, inputs):
         log.info(
             "%-13s left out: %s rows would take some %.1f GB of memory; --report writes it",
             "report", f"{rows:,}", rows * writing.ROW_BYTES / 1e9,

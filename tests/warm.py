@@ -31,11 +31,11 @@ IMPORTED = ("sklearn.cluster", "sklearn.decomposition", "sklearn.feature_extract
             "prefect.main", "prefect.flow_engine", "prefect.task_engine", "prefect.artifacts",
             "prefect.utilities.visualization", "fastapi", "pyarrow.parquet", "s3fs", "aiohttp",
             "flows.cli", "flows.options", "jinja2", "tasks.annotate", "tasks.quality",
-           "tasks.report", "tasks.secrets", "tasks.select", "flows.crowd_steps",
-           "flows.method_steps", "flows.row_steps", "flows.reselect_steps",
-           "crowdselect_core.planning.data_check", "crowdselect_core.planning.dry_run",
-           "crowdselect_core.export.figure_files", "crowdselect_core.export.hub_dataset",
-           "crowdselect_core.export.selection_files", "crowdselect_core.report.text")  # fmt: skip
+            "tasks.report", "tasks.secrets", "tasks.select", "flows.crowd_steps",
+            "flows.method_steps", "flows.row_steps", "flows.reselect_steps",
+            "crowdselect_core.planning.data_check", "crowdselect_core.planning.dry_run",
+            "crowdselect_core.export.figure_files", "crowdselect_core.export.hub_dataset",
+            "crowdselect_core.export.selection_files", "crowdselect_core.report.text")  # fmt: skip
 # What libraries start when they are imported; none of them is needed after a fork.
 THREADS = {"jemalloc_bg_thd", "polars-ooc-clea"}
 # For runs that train or load a model: torch alone takes seconds, TRL as many again.

@@ -62,7 +62,7 @@ def check_reachable(address: Address) -> None:
     host, _, port = address.text.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=REACHED).close()
-    except OSError as e:
+    except (OSError, UnicodeError) as e:  # UnicodeError: no name that a host can have
         raise unreachable(address, first_line(e)) from None
 
 

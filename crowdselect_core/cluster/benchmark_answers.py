@@ -5,12 +5,14 @@ The questions go with the call, so that no node needs their files; the answers g
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from crowdselect_core.cluster import worker
 from crowdselect_core.cluster.calls import Call, Calls
 from crowdselect_core.config.engine import EngineConfig, OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
+from crowdselect_core.errors import StorageError, TransientStorageError
 from crowdselect_core.evaluate import answers
 from crowdselect_core.evaluate.candidate_engine import engine_config
 from crowdselect_core.evaluate.candidates import Candidate
@@ -20,6 +22,10 @@ from crowdselect_core.store.executors.base import Needs
 
 STAGE = "benchmark-answers"
 LOOK = 15.0  # seconds between two counts of what the worker has stored
+UNSEEN = (
+    "{root}: the answers that Ray node {node} stored are not there; with executor ray the store is "
+    "a bucket, or a folder that every node mounts at the same path"
+)
 
 
 def spreads(config: EvaluateConfig, engine: EngineConfig) -> bool:
@@ -46,6 +52,7 @@ def answer(questions: Sequence[Question], model: Candidate, tools: Tools) -> Cal
     Raises:
         TooManyFailures: more calls failed than may; the answers that came are stored.
         UserError: the model cannot be run.
+        StorageError: the worker wrote into another store.
         ConfigError, WorkerLost: see `Calls`.
     """
     engine = engine_config(model, tools.evaluation)
@@ -62,6 +69,8 @@ def answer(questions: Sequence[Question], model: Candidate, tools: Tools) -> Cal
             for call, outcome in remote.run([_call(questions, model, engine, tools)]):
                 told = outcome.value(call.name)
                 count.now()  # a worker that was lost had stored some, too
+                if told["answered"] and not calls.answered:
+                    raise StorageError(UNSEEN.format(root=tools.config.store, node=outcome.node))
                 failed = {bytes.fromhex(key): error for key, error in told["failed"].items()}
                 calls.add(0, told["codes"], failed)
         return calls
@@ -102,7 +111,8 @@ class _Count:
         self.check()
         if time.monotonic() - self._looked < LOOK:
             return
-        self.now()
+        with suppress(TransientStorageError):  # it is for display, and there will be another
+            self.now()
 
     def now(self) -> None:
         """Count the answers that have come."""

@@ -29,17 +29,15 @@ def interruptible() -> Iterator[None]:
     heard: list[FrameType | None] = []
 
     def interrupt(_number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, before)  # a second one is this process's own
         heard.append(frame)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
-    except KeyboardInterrupt:
-        if not heard:  # Ctrl-C
-            raise
     finally:
+        # Also where what was waited for made another error of the interrupt.
         signal.signal(signal.SIGTERM, before)
-    if heard:
-        before(signal.SIGTERM, heard[0])
-        raise KeyboardInterrupt  # whatever was waited for is not there
+        if heard:
+            before(signal.SIGTERM, heard[0])

@@ -62,7 +62,8 @@ class RayMachines:
             return
         problem = nodes.ray.exceptions
         try:
-            told = nodes.ray.get(asked)
+            with interruptible():
+                told = nodes.ray.get(asked)
         except problem.RayTaskError as e:
             raise failed(subject, e) from None
         except problem.RayError as e:  # a worker or node was lost: the start of the server will say

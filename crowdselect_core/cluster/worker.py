@@ -50,7 +50,7 @@ from crowdselect_core.util.versions import version_of
 
 SEEN = 30.0  # seconds in which a listing shows what was written before, also on a slow share
 LIBRARIES = (
-    *("crowdselect", "polars", "numpy", "scikit-learn"),
+    *("crowdselect", "polars", "pyarrow", "numpy", "scikit-learn"),
     *("torch", "transformers", "sentence-transformers"),
 )
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from crowdselect_core.config.base import Frozen, Named
 
@@ -42,22 +42,28 @@ def _bytes(value: Any) -> Any:
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit])
 
 
-Amount = Annotated[float, AfterValidator(_amount)]
+Cpus = Annotated[float, Field(gt=0), AfterValidator(_amount)]
+Gpus = Annotated[float, Field(ge=0), AfterValidator(_amount), AfterValidator(_whole_gpus)]
+# The schema is what a form of the Prefect UI may be given: a size as it is written, too.
+Bytes = Annotated[
+    int,
+    Field(ge=1),
+    BeforeValidator(_bytes),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}),
+]
 
 
 class PartResources(Frozen):
     """What one part takes of a node of the cluster, as Ray counts it."""
 
-    cpus: Amount | None = Field(None, gt=0, description="CPUs; when empty, the stage's own number")
-    gpus: Annotated[Amount, AfterValidator(_whole_gpus)] | None = Field(
+    cpus: Cpus | None = Field(None, description="CPUs; when empty, the stage's own number")
+    gpus: Gpus | None = Field(
         None,
-        ge=0,
         description="GPUs, a share of one below 1, else a whole number; when empty, one for a "
         "stage that runs a model, where the cluster has any",
     )
-    memory: Annotated[int, BeforeValidator(_bytes)] | None = Field(
+    memory: Bytes | None = Field(
         None,
-        ge=1,
         description="Bytes that Ray sets aside for a part, as a number or like 4GiB; when empty, "
         "what the stage holds of all rows",
         examples=["4GiB"],

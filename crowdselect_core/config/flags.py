@@ -124,7 +124,7 @@ def step_of(field: FieldInfo) -> Step | None:
 
 
 def _metavar(mark: Flag, field: FieldInfo) -> str | None:
-    return None if field.annotation is bool else mark.metavar or "VALUE"
+    return None if field.annotation in (bool, bool | None) else mark.metavar or "VALUE"
 
 
 def _mark(field: FieldInfo, kind: type[Mark]) -> Mark | None:

@@ -24,7 +24,9 @@ _FOREIGN = re.compile(
 )
 # By their names keys of some endpoint or service, which a config may name in api_key_env.
 _KEYS = re.compile(
-    r"OPENAI_.*|(?:.*_)?(?:KEY|APIKEY|KEY_ID|TOKEN|SECRET|PAT|PASS|PASSWD|AUTH)", re.IGNORECASE
+    r"OPENAI_.*|(?:.*_)?(?:KEY|APIKEY|KEY_ID|TOKEN|APITOKEN|SECRET|PAT|PASS|PASSWD|AUTH"
+    r"|AUTHORIZATION|CREDENTIAL|COOKIE|WEBHOOK)(?:_?\d+)?",
+    re.IGNORECASE,
 )
 _AZURE = r"[\w-]+\.(?:openai|services\.ai|cognitiveservices|models\.ai)\.azure\.com"
 # Of these services there are endpoints that take OpenAI's requests, and their own keys.

@@ -62,8 +62,8 @@ class SelectConfig(ChoiceConfig):
     report: Annotated[bool | None, Flag(), REPORT] = Field(
         None,
         description="Write report.html, a page that shows what was chosen and why, or what an "
-        "experiment found; when empty, unless there are more than 3,000,000 rows, for it holds "
-        "all of them in memory; see docs/report.md",
+        "experiment found; when empty, not of a selection from more than 3,000,000 rows, all of "
+        "which it holds in memory; see docs/report.md",
     )
     quality: Annotated[QualityConfig | None, SELECTION] = Field(
         None, description="Quality gates before the selection; see docs/quality.md"

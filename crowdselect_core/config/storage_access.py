@@ -4,6 +4,7 @@ File systems sign in with what the environment, the machine or a shared file has
 an option names. Other options name programs' files, proxies, or where on this machine copies lie.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from crowdselect_core.util.service_endpoints import is_own_s3, takes_hub_token
 _SAFE = frozenset(
     """access anon block_size blocksize cache_regions cache_timeout cache_type consistency
     default_block_size default_cache_type default_fill_cache default_location expand_info
-    listings_expiry_time location max_concurrency max_workers profile project read_timeout
+    listings_expiry_time location max_concurrency max_workers project read_timeout
     requester_pays requests_timeout skip_instance_cache timeout use_listings_cache
     version_aware""".split()  # noqa: SIM905
 )
@@ -39,6 +40,8 @@ def unsafe_options(path: str, options: Mapping[str, Any]) -> Iterator[str]:
                 safe = options.get("anon") is True or is_own_s3(str(value))
             case "endpoint" if protocol == "hf":
                 safe = takes_hub_token(str(value))
+            case "profile":  # another one signs as somebody else, and may name a server
+                safe = value == os.environ.get("AWS_PROFILE")
             case "account_name":
                 safe = _ACCOUNT.fullmatch(str(value)) is not None
             case _:

@@ -8,12 +8,12 @@ from crowdselect_core.cluster import benchmark_answers
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.config.finetune import required
 from crowdselect_core.config.select import SelectConfig
-from crowdselect_core.evaluate import forecast
+from crowdselect_core.evaluate import answers, forecast
 from crowdselect_core.evaluate.benchmarks.factory import open_benchmark
 from crowdselect_core.evaluate.candidate_engine import engine_config
 from crowdselect_core.evaluate.candidates import Candidate, candidates, expected
 from crowdselect_core.evaluate.leaderboard import judgment_files
-from crowdselect_core.evaluate.live import Benchmark, Report, Tools
+from crowdselect_core.evaluate.live import Benchmark, Question, Report, Tools
 from crowdselect_core.generate.base import never
 from crowdselect_core.generate.factory import Secret
 from crowdselect_core.planning import heldout
@@ -50,12 +50,14 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
     for benchmark in benchmarks:
         benchmark.check(config, expected(config, models))
     drawn = drawn_prompts(config)
+    questions: list[Question] = []
     for benchmark in benchmarks:
-        questions = forecast.asked(benchmark, drawn)
-        turns = sum(len(q.turns) for q in questions)
-        asked = f"{len(questions):,} questions, {turns:,} turns" if turns else "no answers"
+        own = forecast.asked(benchmark, drawn)
+        questions += own
+        turns = sum(len(q.turns) for q in own)
+        asked = f"{len(own):,} questions, {turns:,} turns" if turns else "no answers"
         lines.append(f"benchmark  {benchmark.name}: {asked}")
-    lines += _spread(tools, expected(config, models))
+    lines += _spread(questions, expected(config, models), tools)
     found = evaluation_bills(benchmarks, models, tools, drawn)
     lines += [bill.line for bill in found]
     money = sum(bill.money for bill in found)
@@ -68,10 +70,15 @@ def evaluation_forecast(config: EvaluateConfig, story: Story, secret: Secret) ->
     return lines
 
 
-def _spread(tools: Tools, models: Sequence[Candidate]) -> Iterator[str]:
-    """Say which models answer on a Ray cluster."""
+def _spread(
+    questions: Sequence[Question], models: Sequence[Candidate], tools: Tools
+) -> Iterator[str]:
+    """Say which models have to answer on a Ray cluster; one that is to be trained has to."""
     for model in models:
-        if benchmark_answers.spreads(tools.config, engine_config(model, tools.evaluation)):
+        engine = engine_config(model, tools.evaluation)
+        if not questions or not benchmark_answers.spreads(tools.config, engine):
+            continue
+        if model.is_pending or answers.missing(questions, model, tools):
             yield f"answers    {model.name}: on the Ray cluster, one task"
 
 

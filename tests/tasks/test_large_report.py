@@ -11,7 +11,10 @@ from tasks.report import is_wanted
 
 
 @pytest.mark.parametrize("asked", [None, True, False])
-def test_a_report_of_many_rows(asked: bool | None, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_report_of_many_rows(
+    asked: bool | None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "find", lambda *_: None)
     config: Any = SimpleNamespace(report=asked)
 
     def wanted(rows: int) -> bool:
@@ -23,3 +26,5 @@ def test_a_report_of_many_rows(asked: bool | None, caplog: pytest.LogCaptureFixt
         assert not caplog.text
         assert wanted(writing.MOST_ROWS + 1) == (asked is True)
     assert ("--report writes it" in caplog.text) == (asked is None)
+    monkeypatch.setattr(writing, "find", lambda *_: {"files": {}})
+    assert wanted(writing.MOST_ROWS + 1) == (asked is not False), "one that is there stays"

@@ -13,7 +13,7 @@ from workers import Here, WorkerDied
 from crowdselect_core.cluster import benchmark_answers, trained_cells
 from crowdselect_core.config.engine import TransformersEngineConfig, VllmEngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
-from crowdselect_core.errors import ConfigError, Stopped
+from crowdselect_core.errors import ConfigError, Stopped, StorageError
 from crowdselect_core.evaluate import answers
 from crowdselect_core.evaluate.candidates import Candidate, candidates
 from crowdselect_core.evaluate.live import Question, Tools
@@ -133,6 +133,15 @@ def test_a_node_with_another_model_refuses(
     with pytest.raises(ConfigError, match="model model is another one"):
         benchmark_answers.answer(QUESTIONS, model, tools)
     assert not engine.asked
+
+
+def test_a_worker_that_writes_elsewhere_is_told(
+    tmp_path: Path, engine: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tools = given(tmp_path, "store")
+    monkeypatch.setattr(answers, "missing", lambda *_: 5)
+    with pytest.raises(StorageError, match=r"Ray node here stored are not there.* bucket"):
+        benchmark_answers.answer(QUESTIONS, model, tools)
 
 
 def test_a_stop_ends_the_call(tmp_path: Path, engine: Echo) -> None:

@@ -164,6 +164,8 @@ def test_an_error_names_what_named_the_address(monkeypatch: pytest.MonkeyPatch) 
     port = free_port()
     with pytest.raises(ConfigError, match=rf"^executor\.address '127\.0\.0\.1:{port}': no Ray"):
         check_reachable(address_of(f"127.0.0.1:{port}"))
+    with pytest.raises(ConfigError, match=r"^executor\.address 'a\.\.b:6379': no Ray"):
+        check_reachable(address_of("a..b:6379"))  # no name that a host can have
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     for own in (None, "auto"):
         with pytest.raises(ConfigError, match=rf"^RAY_ADDRESS '127\.0\.0\.1:{port}': no Ray"):

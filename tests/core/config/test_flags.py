@@ -125,6 +125,11 @@ def test_a_new_section_brings_its_flags_variables_and_help(train: str) -> None:
     assert "--tuning-adapter-rank R Rank of the matrices (at least 1; default: 16)" in text
 
 
+def test_a_switch_that_is_neither_by_itself() -> None:
+    given = [parse(argv, "select")[1] for argv in (["--report"], ["--no-report"], [])]
+    assert given == [{"report": True}, {"report": False}, {}]
+
+
 def test_a_new_section_may_be_a_bare_name(train: str, tmp_path: Path) -> None:
     """A data set inside a section has flags named after its keys; --dataset is the first one's."""
     file = tmp_path / "c.yaml"

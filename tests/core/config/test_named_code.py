@@ -118,7 +118,7 @@ def test_the_environments_own_storage_is_taken(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example")
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example:81")
     taken: list[tuple[str, dict[str, Any]]] = [
-        (S3, {"endpoint_url": "https://S3.example/", "profile": "p", "requester_pays": True}),
+        (S3, {"endpoint_url": "https://S3.example/", "requester_pays": True}),
         (S3, {"endpoint_url": "http://public.invalid", "anon": True}),  # signs nothing
         (S3, {"endpoint_url": None}),
         ("hf://datasets/a/b/x.parquet", {"endpoint": "http://mirror.example:81"}),
