@@ -132,8 +132,11 @@ def test_the_steps_of_a_training_stay_in_the_log_of_the_worker(
 
 
 def test_lines_that_are_too_many_are_counted_and_in_the_log_of_the_worker(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Prefect's console, where another test has imported it, would write to that test's stderr.
+    monkeypatch.setattr(logging.getLogger("crowdselect"), "propagate", False)
+
     def work() -> None:
         for line in [f"row {i}" for i in range(MOST_LINES)] + ["more", "x" * 2000]:
             logging.getLogger("crowdselect").warning(line)
