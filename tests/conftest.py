@@ -1,5 +1,6 @@
 """Fixtures that many tests share: small zoos, real servers, the command in a process."""
 
+import logging
 import re
 import shutil
 import sys
@@ -83,6 +84,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.config.stash[LAUNCHED] = server = PrefectServer.launch(folder)
         session.config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         session.config.add_cleanup(server.stop)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Take away the handlers of a command that a test calls in its own process.
+
+    They write to a stderr that ends with the test.
+    """
+    ours = logging.getLogger("crowdselect")
+    handlers, propagate = list(ours.handlers), ours.propagate
+    yield
+    ours.handlers, ours.propagate = handlers, propagate
 
 
 @pytest.fixture
