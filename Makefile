@@ -38,7 +38,7 @@ test: .venv/test  ## all tests, with real servers and real small models
 test-all: .venv/test .venv-vllm/ready  ## test and test-vllm in one: while a server starts, others compute
 	$(SMALL) .venv/bin/python -m pytest $(SHARED) -m 'not slow'
 
-test-fast: .venv/test  ## the tests that need no server and no model, in two to three minutes
+test-fast: .venv/test  ## the tests that need no server and no model, in some four minutes
 	$(SMALL) .venv/bin/python -m pytest $(SHARED) -m 'not server and not model and not vllm and not slow'
 
 test-slow: .venv/test  ## further cases of trainings and of models on Ray, which `make test` leaves out; some minutes
