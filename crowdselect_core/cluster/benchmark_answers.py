@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 from crowdselect_core.cluster import worker
 from crowdselect_core.cluster.calls import Call, Calls
+from crowdselect_core.cluster.refusals import SHARED
 from crowdselect_core.config.engine import EngineConfig, OpenAIEngineConfig, VllmEngineConfig
 from crowdselect_core.config.evaluate import EvaluateConfig
 from crowdselect_core.errors import StorageError, TransientStorageError
@@ -22,10 +23,6 @@ from crowdselect_core.store.executors.base import Needs
 
 STAGE = "benchmark-answers"
 LOOK = 15.0  # seconds between two counts of what the worker has stored
-UNSEEN = (
-    "{root}: the answers that Ray node {node} stored are not there; with executor ray the store is "
-    "a bucket, or a folder that every node mounts at the same path"
-)
 
 
 def spreads(config: EvaluateConfig, engine: EngineConfig) -> bool:
@@ -70,7 +67,10 @@ def answer(questions: Sequence[Question], model: Candidate, tools: Tools) -> Cal
                 told = outcome.value(call.name)
                 count.now()  # a worker that was lost had stored some, too
                 if told["answered"] and not calls.answered:
-                    raise StorageError(UNSEEN.format(root=tools.config.store, node=outcome.node))
+                    raise StorageError(
+                        f"{tools.config.store}: the answers that Ray node {outcome.node} stored "
+                        f"are not there; {SHARED}"
+                    )
                 failed = {bytes.fromhex(key): error for key, error in told["failed"].items()}
                 calls.add(0, told["codes"], failed)
         return calls

@@ -6,10 +6,10 @@ from crowdselect_core.errors import ConfigError, DamagedArtifact, StorageError
 from crowdselect_core.stages.refs import Ref
 from crowdselect_core.store.artifacts import Store
 
-UNSEEN = (
-    "{root}: this node does not see what the run writes there; with executor ray the store is a "
-    "bucket, or a folder that every node mounts at the same path"
+SHARED = (
+    "with executor ray the store is a bucket, or a folder that every node mounts at the same path"
 )
+UNSEEN = f"{{root}}: this node does not see what the run writes there; {SHARED}"
 OTHER = (
     "this node's {what} another one than the run's: use URLs, hub ids with a revision, or a folder "
     "that every node mounts"

@@ -4,20 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from little import CROWD, REWARD, parquet, rows
+from little import CROWD, REWARD
 from servers import LOCAL, free_port
 
-from flows import cli, console
+from flows import cli
 
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a zoo, where no server may be started."""
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # this process keeps its own
-    monkeypatch.setattr(console, "prepare", lambda **_: pytest.fail("a server would be started"))
-    monkeypatch.chdir(tmp_path)
-    parquet(tmp_path / "zoo.parquet", rows(30))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("no_server")
 
 
 def refused(capsys: pytest.CaptureFixture[str], executor: object, *flags: str) -> str:
@@ -29,7 +21,7 @@ def refused(capsys: pytest.CaptureFixture[str], executor: object, *flags: str) -
 
 
 def test_a_wrong_stage_or_address_is_refused_by_the_dry_run_too(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = {"kind": "ray", "resources": {"embedings": {"memory": "1GiB"}}}
     for flags in ((), ("--dry-run",)):
@@ -42,7 +34,7 @@ def test_a_wrong_stage_or_address_is_refused_by_the_dry_run_too(
 
 
 def test_a_cluster_that_is_not_there_is_said_before_a_server_starts(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     at = {"kind": "ray", "address": f"{LOCAL}:{free_port()}"}
     line = refused(capsys, at)

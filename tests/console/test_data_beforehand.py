@@ -5,25 +5,21 @@ from typing import Any
 
 import pytest
 import yaml
-from little import CROWD, REWARD, parquet, rows
+from little import CROWD, REWARD
 
 from crowdselect_core.config.load import load
 from crowdselect_core.errors import UserError
 from crowdselect_core.planning import data_check
-from flows import cli, console
+from flows import cli
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(no_server: Path) -> Path:
     """A folder with a zoo of 30 rows and other files, where no server may be started."""
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # this process keeps its own
-    monkeypatch.setattr(console, "prepare", lambda **_: pytest.fail("a server would be started"))
-    monkeypatch.chdir(tmp_path)
-    parquet(tmp_path / "zoo.parquet", rows(30))
-    (tmp_path / "crowd.yaml").write_text(yaml.safe_dump({"crowd": CROWD}))
-    (tmp_path / "bad.csv").write_text('id,a\n"1\n')
-    (tmp_path / "bad.jsonl").write_text('{"id": 1}\n{"id"\n')
-    return tmp_path
+    (no_server / "crowd.yaml").write_text(yaml.safe_dump({"crowd": CROWD}))
+    (no_server / "bad.csv").write_text('id,a\n"1\n')
+    (no_server / "bad.jsonl").write_text('{"id": 1}\n{"id"\n')
+    return no_server
 
 
 def refused(capsys: pytest.CaptureFixture[str], *flags: str, flow: str = "select") -> str:

@@ -96,6 +96,18 @@ def test_sigterm_ends_what_waits_in_ray_as_ctrl_c_does(ended: list[int]) -> None
         terminate()
 
 
+def test_sigterm_is_heeded_where_what_waited_makes_another_error_of_it(ended: list[int]) -> None:
+    def wait() -> None:
+        try:
+            terminate()
+        except KeyboardInterrupt:
+            raise OSError("interrupted") from None
+
+    with pytest.raises(Ended), interruptible():
+        wait()
+    assert ended == [signal.SIGTERM]
+
+
 def test_sigterm_is_heeded_while_ray_connects(joins: Joins, ended: list[int]) -> None:
     over = threading.Event()
 
